@@ -1,0 +1,114 @@
+# `make` prints the targets. Everything runs in .venv, which is built from requirements.lock.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+CDE := $(BIN)/cde
+INSTALLED := $(VENV)/.installed
+
+# The first Python that is 3.11 or 3.12; `make PYTHON=...` names another.
+FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,$(shell $(python) -c '$(FITS)' </dev/null >/dev/null 2>&1 && echo $(python))))
+
+CONFIGS := $(wildcard configs/*.yaml)
+CODE := $(shell find cde_app -name '*.py')
+RUNS := $(CONFIGS:configs/%.yaml=runs/%/manifest.json)
+RULES := $(CONFIGS:configs/%.yaml=.make/%.mk)
+PREDICTIONS :=
+
+.PHONY: help demo test test-slow lint types runs predictions train predict clean FORCE
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# --- the environment ---------------------------------------------------------------------------------------------
+
+# Some systems ship Python without ensurepip; there the system's pip puts one into the venv.
+MAKE_VENV = if "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then "$(PYTHON)" -m venv $(VENV); \
+	else "$(PYTHON)" -m venv --without-pip $(VENV); "$(PYTHON)" -m pip --quiet --python $(BIN)/python install pip; fi
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: cde needs Python 3.11 or 3.12 with its venv module; found neither. Pass make PYTHON=/path/to/python." >&2; exit 2; }
+	@"$(PYTHON)" -c '$(FITS)' 2>/dev/null || { echo "error: cde needs Python 3.11 or 3.12 with its venv module; $(PYTHON) is none. Pass make PYTHON=/path/to/python." >&2; exit 2; }
+	test -x $(BIN)/pip || $(MAKE_VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# --- a first look, and the checks --------------------------------------------------------------------------------
+
+demo: runs/motorcycle/manifest.json ## train on data/motorcycle.csv, predict, draw, and print the held-out score
+	$(CDE) predict runs/motorcycle data/motorcycle.csv --out predictions/demo --plots --overwrite
+	@echo
+	@$(CDE) evaluate runs/motorcycle
+	@echo
+	@echo "pictures of the run:         runs/motorcycle/plots/"
+	@echo "pictures of the predictions: predictions/demo/plots/"
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED) ## run the slow tests: statistics and whole trainings
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## check types
+	$(BIN)/mypy
+
+# --- batch jobs: only what has changed (configuration, table, code) is made again --------------------------------
+
+runs: $(RUNS) ## train every configs/*.yaml into runs/<name>/
+
+runs/%/manifest.json: configs/%.yaml $(CODE) | $(INSTALLED)
+	$(CDE) train $< --out $(@D) --overwrite
+
+# One small file of rules per configuration says which tables its run and its predictions depend on. If a configuration
+# cannot be read, its training is tried, so that the fault is reported there and the other runs are made (make -k).
+define TABLE_RULES
+function word(text) { gsub(/[$$]/, "$$$$", text); gsub(/[ #:]/, "\\\\&", text); return text }
+function quoted(text) { gsub(/[$$]/, "$$$$", text); gsub(/'/, "'\\''", text); return "'" text "'" }
+{ run = "runs/" name "/manifest.json" }
+$$1 == "data" || $$1 == "fault" { print run ": " word($$2) }
+$$1 == "folder" { print run " .make/" name ".mk: " word($$2) }
+$$1 == "predict" {
+    table = $$2; sub(/.*[/]/, "", table); sub(/[.][^.]*$$/, "", table); gsub(/[^A-Za-z0-9._-]/, "_", table)
+    folder = "predictions/" name "/" table
+    print "PREDICTIONS += " folder "/manifest.json"
+    print folder "/manifest.json: " run " " word($$2)
+    print "\t$$(CDE) predict runs/" name " " quoted($$2) " --out " folder " --overwrite"
+}
+endef
+export TABLE_RULES
+
+.make/%.mk: configs/%.yaml | $(INSTALLED)
+	@mkdir -p $(@D)
+	@{ $(CDE) config depends $< || printf 'fault\tFORCE\n'; } | awk -F '\t' -v name=$* "$$TABLE_RULES" >$@
+	@if grep -q ': FORCE$$' $@; then touch -t 197001020000 $@; fi # old, so that the next make looks again
+
+ifneq ($(filter demo runs predictions runs/% predictions/%,$(MAKECMDGOALS)),)
+-include $(RULES)
+endif
+
+predictions: $(RUNS) $(PREDICTIONS) ## predict with every run for every table that its configuration names
+
+# --- one job -----------------------------------------------------------------------------------------------------
+
+train: $(INSTALLED) ## make train CONFIG=configs/x.yaml: train it into runs/x/
+	@test -n "$(CONFIG)" || { echo "error: say which: make train CONFIG=configs/motorcycle.yaml" >&2; exit 2; }
+	$(CDE) train "$(CONFIG)" --out "runs/$(basename $(notdir $(CONFIG)))" --overwrite
+
+predict: $(INSTALLED) ## make predict RUN=runs/x DATA=new.csv: predict into predictions/x/new/
+	@test -n "$(RUN)" -a -n "$(DATA)" || { echo "error: say which: make predict RUN=runs/motorcycle DATA=data/motorcycle.csv" >&2; exit 2; }
+	$(CDE) predict "$(RUN)" "$(DATA)" --out "predictions/$(notdir $(patsubst %/,%,$(RUN)))/$(basename $(notdir $(DATA)))" --overwrite
+
+clean: ## delete what make has made, except runs and predictions
+	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find cde_app tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

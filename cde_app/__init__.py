@@ -1,0 +1,3 @@
+"""Conditional density estimation with latent-variable deep Gaussian processes."""
+
+__version__ = "0.1.0"

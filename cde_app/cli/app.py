@@ -1,0 +1,57 @@
+"""The application: its commands, in the order in which a newcomer needs them, and its entry point."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from cde_app import __version__
+from cde_app.cli import configuration, doctor, evaluate, failures, inspect, predict, train
+from cde_app.cli.output import emit
+
+app = typer.Typer(
+    name="cde",
+    help="Learn the whole distribution of what you measure, given what you know: p(y | x) from a table.",
+    epilog="Example: cde train configs/motorcycle.yaml --out runs/motorcycle",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        emit(f"cde {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _cde(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take no part: the application's help is its own."""
+
+
+for module in (configuration, train, predict, evaluate, inspect, doctor):
+    module.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `cde` and return its exit code.
+
+    Args:
+        arguments: the command line without the program's name; default: the process's own.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    return failures.call(lambda: app(arguments, prog_name="cde"), show_traceback="--verbose" in arguments)

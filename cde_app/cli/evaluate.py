@@ -1,0 +1,44 @@
+"""`cde evaluate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cde_app.cli import options
+from cde_app.cli.gates import check_gates, parse_gates
+from cde_app.cli.output import emit_json, emit_scores
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: cde evaluate runs/m --json --gate 'crps_skill>0.1' --gate 'nlpd<5'")(evaluate)
+
+
+def evaluate(
+    run: options.RunPath,
+    data: options.OptionalDataPath = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gate", metavar="CONDITION", help="Exit with 5 unless this holds, e.g. 'crps_skill>0.1'. May be repeated."
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = None,
+) -> None:
+    """Score a run on rows that it has not seen, beside two baselines.
+
+    A gate's key is a dotted key of the JSON output, or <score>_skill for the skill against the best baseline.
+    """
+    gates = parse_gates(gate or ())
+
+    from cde_app import workflow
+
+    metrics = workflow.evaluate(run, data)
+    if as_json:
+        emit_json(metrics)
+    else:
+        emit_scores(metrics)
+    check_gates(gates, metrics, source=str(run))

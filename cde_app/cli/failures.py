@@ -1,0 +1,102 @@
+"""The one boundary that turns an exception into lines on standard error and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cde_app.cli.console import say
+from cde_app.errors import CdeError
+
+BUG = 1
+INTERRUPTED = 130
+
+
+class InterruptedTrainingError(Exception):
+    """Ctrl-C during a training; the message says how to go on."""
+
+
+class TrainingBugError(Exception):
+    """An exception that nobody expected, during a training; `__cause__` is the exception.
+
+    Args:
+        log: the run's log, where the traceback goes.
+    """
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(str(log))
+        self.log = log
+
+
+@contextmanager
+def guarded_training(run: Path, resume_command: str) -> Iterator[None]:
+    """Tell the boundary how an interrupted training can go on, and which log takes a traceback."""
+    from cde_app import run_folder
+
+    try:
+        yield
+    except CdeError:
+        raise
+    except KeyboardInterrupt:
+        kept = run_folder.has_checkpoint(run)
+        advice = f"go on with: {resume_command}" if kept else "there was no checkpoint yet, and nothing was kept"
+        raise InterruptedTrainingError(advice) from None
+    except Exception as error:
+        folder = run_folder.unfinished(run)
+        if folder is None:
+            raise
+        raise TrainingBugError(folder / "log.txt") from error
+
+
+def call(command: Callable[[], object], *, show_traceback: bool) -> int:
+    """Run a command and return its exit code, which it may also set by SystemExit.
+
+    Args:
+        command: what to run.
+        show_traceback: write the traceback of a bug to standard error too.
+    """
+    try:
+        command()
+    except CdeError as error:
+        for fault in error.faults:
+            say(f"error: {fault}")
+        return error.exit_code
+    except InterruptedTrainingError as error:
+        say(f"interrupted; {error}")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if code == INTERRUPTED:  # which is what Typer makes of KeyboardInterrupt
+            say("interrupted")
+        return code
+    except Exception as error:
+        _report_bug(error, show_traceback=show_traceback)
+        return BUG
+    return 0
+
+
+def _report_bug(error: Exception, *, show_traceback: bool) -> None:
+    """Write the traceback to a log, and a line that names it."""
+    log = error.log if isinstance(error, TrainingBugError) else None
+    cause = error.__cause__ if isinstance(error, TrainingBugError) and error.__cause__ else error
+    text = "".join(traceback.format_exception(cause))
+    try:
+        if log is None:
+            with tempfile.NamedTemporaryFile("w", prefix="cde-", suffix=".log", delete=False, encoding="utf-8") as file:
+                log = Path(file.name)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{' '.join(sys.argv)}\n{text}")
+    except OSError:
+        log, show_traceback = None, True
+    summary = (str(cause).strip().splitlines() or [""])[0][:200]
+    where = f"The traceback is in {log}." if log else "The traceback cannot be written to a file."
+    say(f"error: this is a bug in cde: {type(cause).__name__}: {summary}. {where}")
+    if show_traceback:
+        say(text.rstrip())

@@ -1,0 +1,113 @@
+"""`--gate 'crps_skill>0.1'`: a score that must be reached, for Makefiles and CI."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cde_app.cli.output import flatten
+from cde_app.errors import GateError, UsageError
+
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition on a score."""
+
+    text: str
+    key: str
+    comparison: str
+    bound: float
+
+
+def parse_gates(texts: Sequence[str]) -> list[Gate]:
+    """Read conditions of the form `key>number`, with one of > >= < <=.
+
+    Raises:
+        UsageError: one has another form.
+    """
+    gates, faults = [], []
+    for text in texts:
+        match = re.fullmatch(r"\s*([^<>=\s]+)\s*(>=|<=|>|<)\s*([-+.\deE]+)\s*", text)
+        try:
+            gates.append(Gate(text, match[1], match[2], float(match[3])) if match else _refuse())
+        except ValueError:
+            faults.append(f"--gate: expected KEY>NUMBER, with >, >=, < or <=; got {text!r}.")
+    if faults:
+        raise UsageError(*faults)
+    return gates
+
+
+def _refuse() -> Gate:
+    raise ValueError("no comparison")
+
+
+def check_gates(gates: Sequence[Gate], metrics: Mapping[str, Any], *, source: str) -> None:
+    """Check every condition.
+
+    Args:
+        gates: the conditions.
+        metrics: what `cde evaluate --json` prints.
+        source: what was evaluated, for the message.
+
+    Raises:
+        UsageError: there is no such score.
+        GateError: at least one condition does not hold; a score that could not be computed holds none.
+    """
+    failed = []
+    for gate in gates:
+        value = find_score(metrics, gate.key)
+        if value is None or not COMPARISONS[gate.comparison](value, gate.bound):
+            got = "no value" if value is None else f"{value:.6g}"
+            failed.append(f"{source}: --gate: expected {gate.key} {gate.comparison} {gate.bound:g}; got {got}.")
+    if failed:
+        raise GateError(*failed)
+
+
+def find_score(metrics: Mapping[str, Any], key: str) -> float | None:
+    """Find a score by its dotted key, such as `nlpd`, `crps.se`, `coverage.0.9` or `baselines.climatology.crps`.
+
+    `<score>_skill` is the skill against the best of the baselines, that is, the smallest.
+
+    Returns:
+        The number; None if it could not be computed.
+
+    Raises:
+        UsageError: there is no such key.
+    """
+    scores = dict(_scores(metrics))
+    if key in scores:
+        return scores[key]
+    if key.endswith("_skill"):
+        metric = key.removesuffix("_skill")
+        skills = dict(_scores(metrics.get("skill") or {}))
+        found = [value for name, value in skills.items() if name == metric or name.endswith(f".{metric}")]
+        if found:
+            return None if None in found else min(value for value in found if value is not None)
+    close = difflib.get_close_matches(key, scores, n=1)
+    advice = f"did you mean {close[0]!r}?" if close else "`cde evaluate RUN --json` shows the keys."
+    raise UsageError(f"--gate: expected a score; got {key!r}; {advice}")
+
+
+def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """Yield every number by its dotted key; `crps` is short for `crps.value`."""
+    for key, leaf in flatten(metrics):
+        if isinstance(leaf, Mapping):
+            yield key, leaf.get("value")
+            for part, value in leaf.items():
+                if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+                    yield f"{key}.{part}", value
+                elif isinstance(value, Mapping):
+                    yield from ((f"{key}.{part}.{name}", inner) for name, inner in _scores(value))
+        elif leaf is None or (isinstance(leaf, int | float) and not isinstance(leaf, bool)):
+            yield key, leaf

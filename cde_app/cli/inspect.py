@@ -1,0 +1,76 @@
+"""`cde plot`, `cde report`, `cde info` and `cde compare`: looking at runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cde_app.cli import options
+from cde_app.cli.output import emit, emit_json, emit_values
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: cde plot runs/m --format svg --out pictures")(plot)
+    app.command(epilog="Example: cde report runs/m")(report)
+    app.command(epilog="Example: cde info runs/m --json")(info)
+    app.command(epilog="Example: cde compare runs/a runs/b")(compare)
+
+
+def plot(
+    run: options.RunPath,
+    data: options.OptionalDataPath = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Default: the run's plots folder.")] = None,
+    image_format: Annotated[
+        options.ImageFormat, typer.Option("--format", help="How the pictures are written.")
+    ] = options.ImageFormat.PNG,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = None,
+) -> None:
+    """Draw a run's pictures."""
+    from cde_app import workflow
+
+    files = workflow.plot(run, data, out or run / "plots", image_format=image_format.value)
+    if as_json:
+        emit_json({"files": files})
+    else:
+        emit("\n".join(str(file) for file in files))
+
+
+def report(run: options.RunPath, as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
+    """Write one HTML file that says everything about a run."""
+    from cde_app import workflow
+
+    path = workflow.report(run)
+    if as_json:
+        emit_json({"report": path})
+    else:
+        emit(str(path))
+
+
+def info(run: options.RunPath, as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
+    """Say what a run is: data, model, training, scores, versions."""
+    from cde_app import workflow
+
+    result = workflow.info(run)
+    if as_json:
+        emit_json(result)
+    else:
+        emit_values(result)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = None,
+) -> None:
+    """Put several runs' settings and scores side by side."""
+    from cde_app import workflow
+
+    result = workflow.compare(runs)
+    if as_json:
+        emit_json(result)
+    else:
+        emit_values(result)

@@ -1,0 +1,71 @@
+"""Arguments and options that several commands share: one alias each, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cde_app.errors import UsageError
+
+
+class TableFormat(StrEnum):
+    """How a table is written."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class ImageFormat(StrEnum):
+    """How a picture is written."""
+
+    PNG = "png"
+    SVG = "svg"
+
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML configuration; - reads standard input.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, made by `cde train`.")]
+DataPath = Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet table; - reads standard input.")]
+OptionalDataPath = Annotated[
+    Path | None, typer.Argument(metavar="DATA", help="Table with the targets; default: the run's held-out rows.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. seed=1. May be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[
+    bool | None,
+    typer.Option("--quiet/--verbose", help="No progress at all, or every step of it (and the traceback of a bug)."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command has left there.")]
+
+
+def config_argument(path: Path) -> Path | Literal["-"]:
+    """Return the configuration's path in the form that `load_config` takes; "-" is standard input."""
+    return "-" if str(path) == "-" else path
+
+
+def parse_quantiles(text: str | None) -> tuple[float, ...] | None:
+    """Read `0.05,0.5,0.95`.
+
+    Raises:
+        UsageError: a part is no number between 0 and 1.
+    """
+    if text is None:
+        return None
+    levels, faults = [], []
+    for part in text.split(","):
+        try:
+            level = float(part)
+        except ValueError:
+            level = -1.0
+        if 0 < level < 1:
+            levels.append(level)
+        else:
+            faults.append(f"--quantiles: expected numbers between 0 and 1, parted by commas; got {part.strip()!r}.")
+    if faults:
+        raise UsageError(*faults)
+    return tuple(levels)

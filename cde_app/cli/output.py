@@ -1,0 +1,82 @@
+"""What a command prints on standard output: JSON, or plain aligned text."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+SCORES = ("nlpd", "crps", "energy_score", "rmse", "pit_ks")
+
+
+def emit(text: str) -> None:
+    """Write lines to standard output; a reader that has gone away, as `head` does, is no error."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def emit_json(value: Any) -> None:
+    """Write a value as JSON; numbers that are not finite become null."""
+    from cde_app.storage import to_jsonable
+
+    emit(json.dumps(to_jsonable(value), indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def emit_values(values: Mapping[str, Any]) -> None:
+    """Write a nested mapping as one `dotted.key  value` line per leaf."""
+    emit(align([[key, format_value(value)] for key, value in flatten(values)]))
+
+
+def emit_scores(metrics: Mapping[str, Any]) -> None:
+    """Write the scores of the model beside those of the baselines, each with its standard error over rows."""
+    baselines: Mapping[str, Any] = metrics.get("baselines") or {}
+    columns = [metrics, *baselines.values()]
+    table = [["score", "model", *baselines]]
+    shown = [name for name in SCORES if name in metrics]
+    table += [[name, *(format_value(column.get(name)) for column in columns)] for name in shown]
+    for level in metrics.get("coverage") or {}:
+        cells = [format_value((column.get("coverage") or {}).get(level)) for column in columns]
+        table.append([f"coverage {level}", *cells])
+    emit(f"rows: {metrics.get('num_rows')}")
+    emit(align(table))
+    if metrics.get("skill"):
+        emit("skill (above 0: better than the baseline)")
+        emit(align([["  " + key, format_value(value)] for key, value in flatten(metrics["skill"])]))
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, leaf); a `{"value": ..., "se": ...}` is a leaf."""
+    if isinstance(value, Mapping) and "value" not in value:
+        for key, item in value.items():
+            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def format_value(value: Any) -> str:
+    """Write a number with four digits, a score with its standard error, and anything else as it is."""
+    if isinstance(value, Mapping):
+        if value.get("num_infinite"):
+            return f"infinite in {value['num_infinite']} rows"
+        error = value.get("se")
+        return format_value(value.get("value")) + (f" ± {error:.2g}" if isinstance(error, float) else "")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(format_value(item) for item in value)
+    return "-" if value is None else str(value)
+
+
+def align(table: Sequence[Sequence[str]]) -> str:
+    """Write rows of cells as columns, two spaces apart."""
+    if not table:
+        return ""
+    num_columns = max(len(row) for row in table)
+    widths = [max((len(row[i]) for row in table if i < len(row)), default=0) for i in range(num_columns)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)

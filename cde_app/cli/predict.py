@@ -1,0 +1,68 @@
+"""`cde predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cde_app.cli import options
+from cde_app.cli.console import say
+from cde_app.cli.output import emit, emit_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: cde predict runs/m data/motorcycle.csv --out out/m --samples 200 --plots")(predict)
+
+
+def predict(
+    run: options.RunPath,
+    data: options.DataPath,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the predictions.")],
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=0, metavar="S", help="Draws per row; 0: none. Default: the run's."),
+    ] = None,
+    quantiles: Annotated[
+        str | None, typer.Option("--quantiles", metavar="Q,Q,...", help="E.g. 0.05,0.5,0.95. Default: the run's.")
+    ] = None,
+    file_format: Annotated[
+        options.TableFormat, typer.Option("--format", help="How the tables are written.")
+    ] = options.TableFormat.CSV,
+    plots: Annotated[bool, typer.Option("--plots", help="Draw the predictions too.")] = False,
+    components: Annotated[bool, typer.Option("--components", help="Write the mixtures to mixture.npz.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = None,
+) -> None:
+    """Predict the distribution of the targets for every row."""
+    levels = options.parse_quantiles(quantiles)
+
+    from cde_app import workflow
+
+    result = workflow.predict(
+        run,
+        data,
+        out,
+        num_samples=samples,
+        quantiles=levels,
+        file_format=file_format.value,
+        plots=plots,
+        components=components,
+        overwrite=overwrite,
+        seed=seed,
+    )
+    if as_json:
+        emit_json(result)
+        return
+    emit("\n".join(str(file) for file in result["files"]))
+    if not quiet:
+        say(f"{result['rows']} rows in {result['seconds']:.1f} s")
+    if result["out_of_range"]:
+        say(
+            f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data; "
+            "their column out_of_range says so."
+        )

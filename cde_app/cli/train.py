@@ -1,0 +1,63 @@
+"""`cde train`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cde_app.cli import options
+from cde_app.cli.console import ProgressDisplay, say
+from cde_app.cli.failures import guarded_training
+from cde_app.cli.output import emit, emit_json, emit_scores
+from cde_app.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: cde train configs/motorcycle.yaml --set training.max_steps=300 --out runs/m")(train)
+
+
+def train(
+    config: options.ConfigPath,
+    overrides: options.Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="RUN", help="Run directory; default: runs/<name of CONFIG>.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = None,
+) -> None:
+    """Train a model and score it on the held-out rows.
+
+    With --overwrite, a finished run stays usable in its place until its successor is done.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite: expected one of them; got both. Resume keeps, overwrite replaces.")
+    if out is None and str(config) == "-":
+        raise UsageError("--out: expected a run directory when CONFIG is standard input; got nothing.")
+    run = out if out is not None else Path("runs") / config.stem
+
+    from cde_app.config_file import load_config
+
+    file = load_config(options.config_argument(config), overrides or ())
+    with guarded_training(run, _resume_command(config, overrides or [], run)), ProgressDisplay(quiet) as display:
+        from cde_app import workflow
+
+        metrics = workflow.train(file, run, resume=resume, overwrite=overwrite, on_event=display)
+    if as_json:
+        emit_json(metrics)
+        return
+    emit_scores(metrics)
+    emit(f"run: {run}\npictures: {run / 'plots'}")
+    if not quiet:
+        say(f"next: cde predict {shlex.quote(str(run))} DATA --out DIR")
+
+
+def _resume_command(config: Path, overrides: list[str], run: Path) -> str:
+    """Write the command that goes on with this training."""
+    settings = [part for override in overrides for part in ("--set", override)]
+    return shlex.join(["cde", "train", str(config), *settings, "--out", str(run), "--resume"])

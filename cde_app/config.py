@@ -1,0 +1,466 @@
+"""The configuration tree: every setting, its default and its meaning, and nothing that reads a file.
+
+Each field's docstring becomes its comment in the file that `cde init` writes. Defaults live here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+ColumnName = Annotated[str, StringConstraints(min_length=1)]
+FilePath = Annotated[str, StringConstraints(min_length=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen block of the configuration that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+# --- data ---------------------------------------------------------------------------------------------------------
+
+
+class NumericColumn(Section):
+    """A column of numbers, standardised by its mean and standard deviation over the training rows."""
+
+    column: ColumnName
+    """Name of the column."""
+    kind: Literal["numeric"] = "numeric"
+
+
+class CategoricalColumn(Section):
+    """A column of labels: one feature per label seen in the training rows, and one for every other label."""
+
+    column: ColumnName
+    """Name of the column."""
+    kind: Literal["categorical"] = "categorical"
+
+
+class CyclicColumn(Section):
+    """A column of numbers that wraps around, such as the hour of the day: a sine and a cosine."""
+
+    column: ColumnName
+    """Name of the column."""
+    kind: Literal["cyclic"] = "cyclic"
+    period: PositiveFloat
+    """The length of one turn [units of the column]."""
+
+
+class DatetimeColumn(Section):
+    """A column of dates: the time itself and the turns of the day, the week and the year."""
+
+    column: ColumnName
+    """Name of the column."""
+    kind: Literal["datetime"] = "datetime"
+
+
+InputColumn = Annotated[NumericColumn | CategoricalColumn | CyclicColumn | DatetimeColumn, Field(discriminator="kind")]
+
+
+class AutoTransform(Section):
+    """Choose among identity, log and Yeo-Johnson by the held-out density of the warm start, Jacobian included."""
+
+    kind: Literal["auto"] = "auto"
+
+
+class IdentityTransform(Section):
+    """Standardise only."""
+
+    kind: Literal["identity"] = "identity"
+
+
+class LogTransform(Section):
+    """log(y + shift), for positive targets with a long right tail."""
+
+    kind: Literal["log"] = "log"
+    shift: float = 0.0
+    """Added before the logarithm [units of the target]."""
+
+
+class YeoJohnsonTransform(Section):
+    """The Yeo-Johnson power transform, its exponent fitted on the training rows; any real target."""
+
+    kind: Literal["yeo_johnson"] = "yeo_johnson"
+
+
+Transform = Annotated[
+    AutoTransform | IdentityTransform | LogTransform | YeoJohnsonTransform, Field(discriminator="kind")
+]
+
+
+class TargetColumn(Section):
+    """A column whose distribution is learned."""
+
+    column: ColumnName
+    """Name of the column."""
+    transform: Transform = AutoTransform()
+    """The model sees the transformed target; every density is reported in the user's units."""
+    unit: str = ""
+    """Shown on the plots' axes."""
+
+
+class RandomSplit(Section):
+    """Rows are dealt at random."""
+
+    kind: Literal["random"] = "random"
+    validation: Fraction | Literal["auto"] = "auto"
+    """Share of the rows that choose the best training step; auto = 0.1 from 2000 rows on, else 0 [fraction]."""
+    test: Fraction = 0.1
+    """Share of the rows held out for the scores [fraction]."""
+
+
+class ColumnSplit(Section):
+    """A column of the table says which rows are which: train, validation or test."""
+
+    kind: Literal["column"] = "column"
+    column: ColumnName
+    """Name of the column; its labels are train, validation and test."""
+
+
+class GroupSplit(Section):
+    """Rows that share a label stay together, as the storms of one year do."""
+
+    kind: Literal["group"] = "group"
+    column: ColumnName
+    """Name of the column."""
+    validation: Fraction | Literal["auto"] = "auto"
+    """As in the random split, of the groups [fraction]."""
+    test: Fraction = 0.1
+    """Share of the groups held out for the scores [fraction]."""
+
+
+class TimeSplit(Section):
+    """The last rows in time are held out."""
+
+    kind: Literal["time"] = "time"
+    column: ColumnName
+    """Name of the column, of numbers or dates."""
+    validation: Fraction | Literal["auto"] = "auto"
+    """As in the random split; these rows come just before the test rows [fraction]."""
+    test: Fraction = 0.1
+    """Share of the rows, the latest, held out for the scores [fraction]."""
+
+
+Split = Annotated[RandomSplit | ColumnSplit | GroupSplit | TimeSplit, Field(discriminator="kind")]
+
+
+class MissingPolicy(Section):
+    """What to do with a row that has an empty cell in an input column."""
+
+    kind: Literal["error", "drop", "impute_with_indicator"] = "error"
+
+
+class Data(Section):
+    """Which table, which columns, which rows."""
+
+    path: FilePath
+    """CSV or Parquet file, relative to this file."""
+    inputs: tuple[InputColumn, ...] = Field(min_length=1)
+    """The columns x; a bare name is a numeric column."""
+    targets: tuple[TargetColumn, ...] = Field(min_length=1)
+    """The columns y; a bare name takes every default."""
+    split: Split = RandomSplit()
+    """Which rows train, which choose the best step, which are held out for the scores."""
+    missing: MissingPolicy = MissingPolicy()
+    """What to do with gaps."""
+    predict: tuple[FilePath, ...] = ()
+    """Tables for which `make predictions` predicts with this run, relative to this file."""
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _bare_inputs(cls, value: Any) -> Any:
+        return _expand_bare_names(value, kind="numeric")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _bare_targets(cls, value: Any) -> Any:
+        return _expand_bare_names(value)
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Data:
+        names = [column.column for column in (*self.inputs, *self.targets)]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"a column may be used once among inputs and targets; got {repeated} more than once. Leave one out."
+            )
+        return self
+
+
+def _expand_bare_names(value: Any, **defaults: str) -> Any:
+    """Turn `a` into `{column: a}`, and give mappings the default kind."""
+    if not isinstance(value, list | tuple):
+        return value
+    expanded = [{"column": item} if isinstance(item, str) else item for item in value]
+    return [{**defaults, **item} if isinstance(item, dict) else item for item in expanded]
+
+
+# --- model --------------------------------------------------------------------------------------------------------
+
+
+class SquaredExponential(Section):
+    """Infinitely smooth functions, one lengthscale per input."""
+
+    kind: Literal["squared_exponential"] = "squared_exponential"
+
+
+class Matern(Section):
+    """Rougher functions, one lengthscale per input."""
+
+    kind: Literal["matern12", "matern32", "matern52"]
+
+
+class SumKernel(Section):
+    """The sum of several kernels."""
+
+    kind: Literal["sum"] = "sum"
+    kernels: tuple[Annotated[SquaredExponential | Matern, Field(discriminator="kind")], ...] = Field(min_length=2)
+    """The summands."""
+
+
+Kernel = Annotated[SquaredExponential | Matern | SumKernel, Field(discriminator="kind")]
+
+
+class NormalPrior(Section):
+    """w ~ N(0, I)."""
+
+    kind: Literal["normal"] = "normal"
+
+
+class MLPEncoder(Section):
+    """q(w | x, y) from a small neural network."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden_units: tuple[PositiveInt, ...] = (20, 20)
+    """Units of each hidden layer."""
+    activation: Literal["tanh", "relu", "elu", "softplus"] = "tanh"
+    """Of the hidden layers."""
+    residual: bool = True
+    """Show the network the warm start's standardised residual in place of y, and start q(w) from it."""
+
+
+class ConcatenateCompositor(Section):
+    """The GP layers see [x, w]."""
+
+    kind: Literal["concatenate"] = "concatenate"
+
+
+class Latent(Section):
+    """GPflux's LatentVariableLayer, the first layer."""
+
+    dim: Annotated[int, Field(ge=0)] = 1
+    """Latent variables per row; 0 leaves the layer out: a plain (deep) GP."""
+    prior: NormalPrior = NormalPrior()
+    """p(w)."""
+    encoder: MLPEncoder = MLPEncoder()
+    """q(w | x, y)."""
+    compositor: ConcatenateCompositor = ConcatenateCompositor()
+    """How x and w are joined."""
+    name: str = "latent"
+    """Name of the layer and of its KL metric."""
+
+
+class ZeroMean(Section):
+    """m(x) = 0."""
+
+    kind: Literal["zero"] = "zero"
+
+
+class IdentityMean(Section):
+    """m(x) = x."""
+
+    kind: Literal["identity"] = "identity"
+
+
+class PCAMean(Section):
+    """m(x) = x A, A the leading principal directions of the training inputs."""
+
+    kind: Literal["pca"] = "pca"
+
+
+class InnerLayer(Section):
+    """An inner GP layer: x <- m(x) + P f(x), f made of independent GPs."""
+
+    num_gps: PositiveInt = 5
+    """Independent GPs (at most as many as there are features)."""
+    num_inducing: PositiveInt = 64
+    """Inducing inputs."""
+    kernel: Kernel = SquaredExponential()
+    """Kernel of f."""
+    mean: ZeroMean | IdentityMean | PCAMean = Field(default=IdentityMean(), discriminator="kind")
+    """identity keeps the width and adds the GPs along the leading principal directions; pca narrows to num_gps."""
+    sees_latent: bool = False
+    """False: f sees x and its draw is shared by all latent draws of a row. True: f sees [x, w]."""
+
+
+class AdditiveOutput(Section):
+    """y = g(x) + h(x, w): two sparse GPs, each with inducing inputs of its own."""
+
+    structure: Literal["additive"] = "additive"
+    num_inducing: PositiveInt = 128
+    """Inducing inputs of g."""
+    num_inducing_latent: PositiveInt = 64
+    """Inducing inputs of h."""
+    kernel: Kernel = SumKernel(kernels=(SquaredExponential(), Matern(kind="matern32")))
+    """Kernel of g."""
+    kernel_latent: Kernel = SquaredExponential()
+    """Kernel of h."""
+
+
+class JointOutput(Section):
+    """y = f(x, w): one sparse GP on [x, w], as in the papers."""
+
+    structure: Literal["joint"] = "joint"
+    num_inducing: PositiveInt = 128
+    """Inducing inputs."""
+    kernel: Kernel = SquaredExponential()
+    """Kernel of f."""
+
+
+class GaussianLikelihood(Section):
+    """y = f + e, e normal, one variance per target."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    variance_floor: PositiveFloat = 1e-5
+    """Smallest noise variance [variance of the standardised target]."""
+
+
+class Model(Section):
+    """The latent-variable deep GP."""
+
+    latent: Latent = Latent()
+    layers: tuple[InnerLayer, ...] = (InnerLayer(),)
+    """Inner GP layers; [] is the single-layer GP-CDE."""
+    output: AdditiveOutput | JointOutput = Field(default=AdditiveOutput(), discriminator="structure")
+    """The last GP layer."""
+    likelihood: GaussianLikelihood = GaussianLikelihood()
+    """The noise around it."""
+    defensive_weight: Fraction = 0.02
+    """Weight of two wide copies of the warm start in every density, so that no row is lost to a tail [fraction]."""
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+class PredictiveObjective(Section):
+    """The log predictive density under q, GP variance inside the density. Not a bound on log p(y | x)."""
+
+    kind: Literal["predictive"] = "predictive"
+    num_samples: PositiveInt = 5
+    """Latent draws K per row."""
+    kl_weight: PositiveFloat | Literal["auto"] = "auto"
+    """Weight of KL[q(u) || p(u)]; auto = 0.3, or 1 below 500 rows with warm noise above 0.15."""
+
+
+class ImportanceWeightedObjective(Section):
+    """The importance-weighted bound (Salimbeni et al. 2019)."""
+
+    kind: Literal["importance_weighted"] = "importance_weighted"
+    num_samples: PositiveInt = 5
+    """Importance samples K per row."""
+    kl_weight: PositiveFloat = 1.0
+    """Weight of KL[q(u) || p(u)]; 1 is the bound."""
+    encoder_gradient: Literal["plain", "doubly_reparameterised"] = "plain"
+    """Gradient of the encoder (Rudner et al. 2021)."""
+
+
+class ELBOObjective(Section):
+    """The evidence lower bound (Dutordoir et al. 2018)."""
+
+    kind: Literal["elbo"] = "elbo"
+    num_samples: PositiveInt = 1
+    """Latent draws per row."""
+    kl_weight: PositiveFloat = 1.0
+    """Weight of KL[q(u) || p(u)]; 1 is the bound."""
+
+
+Objective = PredictiveObjective | ImportanceWeightedObjective | ELBOObjective
+
+
+class WarmStart(Section):
+    """A sparse GP regression, fitted first, from which every layer starts."""
+
+    enabled: bool = True
+    """False starts from k-means inducing inputs and unit hyperparameters."""
+    max_steps: PositiveInt = 100
+    """L-BFGS iterations."""
+    max_rows: PositiveInt = 2000
+    """Rows that fit the hyperparameters; q(u) sees them all."""
+    latent_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of the warm start's noise variance that is handed to w [fraction]."""
+
+
+class NaturalGradient(Section):
+    """Natural gradient steps for the output layer's q(u)."""
+
+    enabled: bool = True
+    """False: Adam for q(u) too."""
+    step_size: PositiveFloat = 0.1
+    """Step size gamma after 20 steps of warm-up."""
+    trust_radius: PositiveFloat = 3.0
+    """Largest relative change of the precision in one step."""
+
+
+class EarlyStopping(Section):
+    """Keep the state with the best validation log density of the exact mixture."""
+
+    enabled: bool = True
+    """Needs validation rows; without them the last state is kept."""
+    every: PositiveInt = 100
+    """Steps between two validation scores."""
+    patience: PositiveInt = 1000
+    """Stop after so many steps without a better score."""
+
+
+class Training(Section):
+    """How the model is fitted."""
+
+    objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
+    """What training maximises."""
+    max_steps: PositiveInt | Literal["auto"] = "auto"
+    """Steps; auto = 300 below 1500 rows, 800 below 5000, else 2000."""
+    batch_size: PositiveInt | Literal["auto", "full"] = "auto"
+    """Rows per step; auto = 256 below 2000 rows, else 512."""
+    learning_rate: PositiveFloat = 0.02
+    """Adam's step size after 50 steps of warm-up; falls to zero along a cosine."""
+    clip_norm: PositiveFloat = 10.0
+    """Largest global norm of Adam's gradient."""
+    warm_start: WarmStart = WarmStart()
+    natural_gradient: NaturalGradient = NaturalGradient()
+    early_stopping: EarlyStopping = EarlyStopping()
+    checkpoint_every: PositiveInt = 200
+    """Steps between two checkpoints."""
+
+
+# --- predict ------------------------------------------------------------------------------------------------------
+
+
+class Predict(Section):
+    """What prediction computes unless the command line says otherwise."""
+
+    num_components: PositiveInt = 256
+    """Mixture components per row: nodes of a randomised Sobol sequence over w and the inner layers' noise."""
+    samples: PositiveInt = 100
+    """Draws per row in samples.csv."""
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
+    """Quantile columns in summary.csv [fraction]."""
+    chunk_rows: PositiveInt = 1024
+    """Rows held in memory at once."""
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    schema_version: Literal[1]
+    """Version of this file's format."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of every random draw."""
+    data: Data
+    model: Model = Model()
+    training: Training = Training()
+    predict: Predict = Predict()

@@ -1,0 +1,247 @@
+"""A `Document` checked against the configuration tree: every fault at once, each where it was written.
+
+The tree is walked along the classes of `config`, so that the valid keys and kinds at each place are known. Single
+values are judged by pydantic in its strict mode (a quoted number is text), sections by their own validators.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Union, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticUndefined
+
+from cde_app.config import Config, Section
+from cde_app.config_document import UNREADABLE, Document, Fault, KeyPath, dotted, looks_like_a_number, short_repr
+from cde_app.config_tree import (
+    a_section,
+    all_keys,
+    expectation,
+    in_words,
+    item_of,
+    listed,
+    members,
+    metadata,
+    nearest,
+    tag_of,
+    variants_of,
+)
+from cde_app.errors import ConfigError
+
+READ_VERSIONS: tuple[int, ...] = get_args(Config.model_fields["schema_version"].annotation)
+_INVALID = object()
+
+
+def check_document(document: Document) -> Config:
+    """Turn a document into a configuration.
+
+    Raises:
+        ConfigError: one line for each fault of the document, in the order of the file, overrides last.
+    """
+    checker = _Checker(document)
+    version = document.value.get("schema_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version not in READ_VERSIONS:
+        checker.report_version(version)
+    else:
+        config = checker.section(Config, None, document.value, ())
+    faults = document.faults + checker.faults
+    if faults:
+        ordered = sorted(faults, key=lambda fault: (fault.place.line, fault.place.column))
+        raise ConfigError(*dict.fromkeys(map(str, ordered)))
+    if not isinstance(config, Config):
+        raise TypeError("a configuration without faults must be valid")
+    return config
+
+
+class _Checker:
+    """Collects the faults of one document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.faults: list[Fault] = []
+
+    def report_version(self, version: int) -> None:
+        versions = " and ".join(map(str, READ_VERSIONS))
+        advice = "Use the version of cde that wrote the file, or write it anew with `cde init`."
+        self._value_fault(("schema_version",), f"this program reads schema_version {versions}; got {version}. {advice}")
+
+    def value(self, annotation: Any, default: Any, value: Any, path: KeyPath) -> Any:
+        """Return the checked value of a field, or `_INVALID` after reporting why."""
+        if value is UNREADABLE:
+            return _INVALID
+        if item_of(annotation) is not None:
+            return self.items(annotation, value, path)
+        scalars = [other for other in members(annotation) if not variants_of(other)]
+        if len(scalars) < len(members(annotation)) and (isinstance(value, dict) or not scalars):
+            return self.section(annotation, default, value, path)
+        single = Union[tuple(scalars)] if variants_of(annotation) else annotation  # noqa: UP007 (made at run time)
+        return self.scalar(single, default, value, path)
+
+    def items(self, annotation: Any, value: Any, path: KeyPath) -> Any:
+        if not isinstance(value, list):
+            written = self._written(value, path)
+            advice = "Write '[]' for none." if value is None else f"Write [{written}] for a list of one."
+            return self._value_fault(path, f"expected a list; got {short_repr(value)}. {advice}")
+        shortest = max((getattr(m, "min_length", 0) for m in metadata(annotation)), default=0)
+        if len(value) < shortest:
+            return self._value_fault(path, f"expected a list of at least {shortest}; got {len(value)}. Add entries.")
+        item = item_of(annotation)
+        checked = [self.value(item, None, entry, (*path, index)) for index, entry in enumerate(value)]
+        return _INVALID if _INVALID in checked else tuple(checked)
+
+    def scalar(self, annotation: Any, default: Any, value: Any, path: KeyPath) -> Any:
+        adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+        for candidate in self._readings(value, path):
+            try:
+                checked = adapter.validate_python(candidate)
+            except ValidationError:
+                continue
+            if not _is_mere_likeness(candidate, checked):
+                return checked
+        schema = TypeAdapter(annotation).json_schema()
+        advice = self._scalar_advice(schema, default, value, path)
+        return self._value_fault(path, f"expected {in_words(schema)}; got {short_repr(value)}. {advice}")
+
+    def section(self, annotation: Any, default: Any, value: Any, path: KeyPath) -> Any:
+        variants = variants_of(annotation)
+        models = list(dict.fromkeys(variants.values()))
+        named = "column" in models[0].model_fields
+        if isinstance(value, str) and value and named and _is_entry(path):
+            value = {"column": value}
+        if not isinstance(value, dict):
+            return self._nota_section(variants, value, path)
+        tag = tag_of(models[0])
+        if tag is None:
+            return self.fields(models[0], value, path, variants)
+        if tag not in value:
+            if isinstance(default, Section):
+                value = {tag: getattr(default, tag), **value}
+            elif named or len(variants) == 1:
+                value = {tag: next(iter(variants)), **value}
+            else:
+                return self._key_fault(path, (*path, tag), f"missing key; expected one of {listed(variants)}. Add it.")
+        chosen = value[tag]
+        if not isinstance(chosen, str) or chosen not in variants:
+            return self._unknown_kind(variants, chosen, (*path, tag))
+        return self.fields(variants[chosen], value, path, variants)
+
+    def fields(self, model: type[Section], value: dict[str, Any], path: KeyPath, variants: dict[str, Any]) -> Any:
+        """Check every key of a section, then the section's own rules."""
+        fields = model.model_fields
+        unknown = [key for key in value if key not in fields]
+        missing = [name for name, field in fields.items() if field.is_required() and name not in value]
+        for key in unknown:
+            message = f"unknown key; {self._about_key(key, model, value, variants)}"
+            self._key_fault((*path, key), (*path, key), message)
+        for name in missing:
+            field = fields[name]
+            message = f"missing key; expected {expectation(field.rebuild_annotation())}. Add `{name}: ...`"
+            tag = tag_of(model)  # an override that chose the kind is to blame for what the kind needs
+            at = (*path, tag) if tag and self.document.key_place((*path, tag)).where.startswith("--set ") else path
+            self._key_fault(at, (*path, name), message)
+        parts = {
+            key: self.value(fields[key].rebuild_annotation(), fields[key].default, entry, (*path, key))
+            for key, entry in value.items()
+            if key in fields
+        }
+        if missing or _INVALID in parts.values():
+            return _INVALID
+        try:
+            section = model.model_validate(parts)
+        except ValidationError as error:
+            for fault in error.errors(include_url=False):
+                text = fault["msg"].removeprefix("Value error, ")
+                self._key_fault((*path, *fault["loc"][:1]), (*path, *fault["loc"][:1]), text)
+            return _INVALID
+        return _INVALID if unknown else section
+
+    def _about_key(self, key: str, model: type[Section], value: dict[str, Any], variants: dict[str, Any]) -> str:
+        owners = [kind for kind, other in variants.items() if key in other.model_fields]
+        tag = tag_of(model)
+        if owners and tag:
+            return f"{tag} {value[tag]!r} has no such key, {listed(owners)} has. Remove it or change {tag}."
+        near = nearest(key, model.model_fields)
+        if near:
+            return f"did you mean {near!r}?"
+        elsewhere = [name for name in all_keys() if name.rpartition(".")[2] == key.lower().replace("-", "_")]
+        if elsewhere:
+            return f"did you mean {elsewhere[0]!r}?"
+        return f"the keys here are {listed(model.model_fields)}. Remove it."
+
+    def _nota_section(self, variants: dict[str, type[Section]], value: Any, path: KeyPath) -> Any:
+        model = next(iter(variants.values()))
+        tag = tag_of(model)
+        is_name = "column" in model.model_fields and _is_entry(path)
+        expected = "a column name or a mapping" if is_name else a_section(variants)
+        advice = "Write its keys indented below, one a line."
+        if isinstance(value, str) and value in variants:
+            advice = f"Write `{{{tag}: {value}}}`."
+        elif is_name:
+            advice = self._quoting_advice(value, path) or "Write the name of a column."
+        elif value is None:
+            advice = "Remove it to take the defaults, or write its keys."
+        return self._value_fault(path, f"expected {expected}; got {short_repr(value)}. {advice}")
+
+    def _unknown_kind(self, variants: dict[str, type[Section]], chosen: Any, path: KeyPath) -> Any:
+        kinds = f"one of {listed(variants)}" if len(variants) > 1 else listed(variants)
+        near = nearest(chosen, variants) if isinstance(chosen, str) else None
+        advice = f"Did you mean {near!r}?" if near else "Choose one of these."
+        return self._value_fault(path, f"expected {kinds}; got {short_repr(chosen)}. {advice}")
+
+    def _readings(self, value: Any, path: KeyPath) -> list[Any]:
+        """Return the values that the source may stand for: YAML 1.1 takes an unquoted 1e-3 for text."""
+        if not isinstance(value, str) or self._source(path) is None or not looks_like_a_number(value):
+            return [value]
+        number = float(value)
+        return [value, number, int(number)] if number.is_integer() else [value, number]
+
+    def _scalar_advice(self, schema: dict[str, Any], default: Any, value: Any, path: KeyPath) -> str:
+        options = schema.get("anyOf", [schema])
+        types = {option.get("type") for option in options}
+        words = [w for option in options for w in [option.get("const"), *option.get("enum", [])] if isinstance(w, str)]
+        if isinstance(value, str):
+            if types & {"number", "integer"} and looks_like_a_number(value) and self._source(path) is None:
+                return "Remove the quotes."
+            if (near := nearest(value, words)) is not None:
+                return f"Did you mean {near!r}?"
+        elif words or "string" in types:
+            advice = self._quoting_advice(value, path)
+            if advice:
+                return advice
+        if default not in (None, PydanticUndefined):
+            written = str(default).lower() if isinstance(default, bool) else repr(default)
+            return f"Leave the key out for the default, {written}."
+        return "Correct the value." if value is not None else "Write a value after the colon."
+
+    def _quoting_advice(self, value: Any, path: KeyPath) -> str:
+        """Say how to write what YAML 1.1 reads as a truth value, a number or a date."""
+        text = self._source(path)
+        if text is None or value is None or isinstance(value, str):
+            return ""
+        nouns = {bool: "a truth value", int: "a number", float: "a number"}
+        noun = nouns.get(type(value), "a date")
+        return f"YAML reads {text} as {noun}: write '{text}' in quotes."
+
+    def _source(self, path: KeyPath) -> str | None:
+        return self.document.values[path].text if path in self.document.values else None
+
+    def _written(self, value: Any, path: KeyPath) -> str:
+        return self._source(path) or (repr(value) if isinstance(value, str | int | float) else "...")
+
+    def _value_fault(self, path: KeyPath, message: str) -> Any:
+        self.faults.append(Fault(self.document.value_place(path), f"{dotted(path)}: {message}"))
+        return _INVALID
+
+    def _key_fault(self, at: KeyPath, path: KeyPath, message: str) -> Any:
+        text = f"{dotted(path)}: {message}" if path else message
+        self.faults.append(Fault(self.document.key_place(at), text))
+        return _INVALID
+
+
+def _is_mere_likeness(value: Any, checked: Any) -> bool:
+    """Say whether a literal was met by Python's `True == 1.0 == 1` alone."""
+    return isinstance(value, bool) != isinstance(checked, bool) or (isinstance(value, float) and type(checked) is int)
+
+
+def _is_entry(path: KeyPath) -> bool:
+    return bool(path) and isinstance(path[-1], int)

@@ -1,0 +1,258 @@
+"""YAML text as plain values that know where they were written.
+
+Only YAML's plain data are read (no Python objects), aliases are expanded up to a bound, and a key written twice is a
+fault instead of a silent replacement. What the values mean is `config_check`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from cde_app.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+MAX_BYTES = 2**20
+MAX_ENTRIES = 20_000
+MAX_DEPTH = 50
+UNREADABLE = object()
+"""Stands for a value that has a fault already."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a key or a value was written.
+
+    Args:
+        where: `<file>:<line>:<column>` or `--set key=value`.
+        line: counted from 1; overrides come after every line of the file.
+        column: counted from 1.
+        text: the source of an unquoted scalar, else None.
+    """
+
+    where: str
+    line: int
+    column: int
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing to put right."""
+
+    place: Place
+    message: str
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.place.where}: {self.message}".splitlines())
+
+
+@dataclass
+class Document:
+    """A configuration before its meaning is checked: dicts, lists and scalars, with the place of each."""
+
+    value: Any = None
+    keys: dict[KeyPath, Place] = field(default_factory=dict)
+    values: dict[KeyPath, Place] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def key_place(self, path: KeyPath) -> Place:
+        """Return where the key at `path` is written, or what is nearest to it."""
+        return next(places[p] for p in _upwards(path) for places in (self.keys, self.values) if p in places)
+
+    def value_place(self, path: KeyPath) -> Place:
+        """Return where the value at `path` is written, or what is nearest to it."""
+        return next(self.values[p] for p in _upwards(path) if p in self.values)
+
+
+def dotted(path: KeyPath) -> str:
+    """Join a path as messages and `--set` write it."""
+    return ".".join(map(str, path))
+
+
+def short_repr(value: Any) -> str:
+    """Return `repr(value)` without its middle if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number of many digits"
+    return text if len(text) <= 80 else f"{text[:50]} ... {text[-20:]}"
+
+
+def read_document(text: str | bytes, source_name: str) -> Document:
+    """Read a whole configuration file.
+
+    Args:
+        text: its content; bytes must be UTF-8.
+        source_name: the file's name in messages.
+
+    Returns:
+        The document; keys written twice are among its `faults`.
+
+    Raises:
+        ConfigError: not UTF-8, too large, not YAML, empty, or not a mapping.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(
+            f"{source_name}: expected a configuration of at most {MAX_BYTES} bytes; got {len(text)}. Is this the table?"
+        )
+    if isinstance(text, bytes):
+        text = _decode(text, source_name)
+    document = Reader(source_name, None).read(text.removeprefix("\ufeff"))
+    if document.value is None:
+        raise ConfigError(
+            f"{source_name}: expected a configuration that starts with 'schema_version: 1'; got an empty file. "
+            "Write one with `cde init`."
+        )
+    if document.value is UNREADABLE:
+        raise ConfigError(*map(str, document.faults))
+    if not isinstance(document.value, dict):
+        raise ConfigError(
+            f"{document.values[()].where}: expected a mapping (`key: value` lines); got {short_repr(document.value)}. "
+            "Start with 'schema_version: 1'."
+        )
+    return document
+
+
+def _upwards(path: KeyPath) -> Iterator[KeyPath]:
+    """Yield `path`, its parent, ..., the root."""
+    return (path[:length] for length in range(len(path), -1, -1))
+
+
+def _decode(content: bytes, source_name: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        got = f"byte 0x{content[error.start]:02x}"
+        raise ConfigError(f"{source_name}:{line}: expected UTF-8 text; got {got}. Save the file as UTF-8.") from None
+
+
+class Reader:
+    """Turns YAML text into a `Document`; of an override, `place` is the place of all and `root` the key it sets."""
+
+    def __init__(self, source_name: str, place: Place | None, root: KeyPath = ()) -> None:
+        self.source_name = source_name
+        self.place = place
+        self.root = root
+        self.document = Document()
+        self.num_entries = 0
+
+    def read(self, text: str) -> Document:
+        """Read one YAML document; ConfigError if it cannot be read at all."""
+        try:
+            self.loader = yaml.SafeLoader(text)
+            node = self.loader.get_single_node()
+            self.document.values[()] = self._place(node.start_mark) if node else self._at(0, 0)
+            self.document.value = self._value(node, ()) if node else None
+        except RecursionError:
+            raise self._deep() from None
+        except yaml.reader.ReaderError as error:
+            before = text[: error.position]
+            where = self._where(before.count("\n"), len(before) - before.rfind("\n") - 1)
+            got = f"the character {text[error.position]!r}"
+            raise ConfigError(f"{where}: expected text; got {got}. Remove it.") from None
+        except yaml.MarkedYAMLError as error:
+            raise self._syntax_fault(error) from None
+        return self.document
+
+    def _where(self, line: int, column: int) -> str:
+        return self.place.where if self.place else f"{self.source_name}:{line + 1}:{column + 1}"
+
+    def _at(self, line: int, column: int, text: str | None = None) -> Place:
+        if self.place:
+            return Place(self.place.where, self.place.line, self.place.column, text)
+        return Place(self._where(line, column), line + 1, column + 1, text)
+
+    def _place(self, mark: yaml.Mark, text: str | None = None) -> Place:
+        return self._at(mark.line, mark.column, text)
+
+    def _fault(self, place: Place, path: KeyPath, message: str) -> None:
+        name = dotted((*self.root, *path))
+        self.document.faults.append(Fault(place, f"{name}: {message}" if name else message))
+
+    def _syntax_fault(self, error: yaml.MarkedYAMLError) -> ConfigError:
+        mark = error.problem_mark or error.context_mark
+        where = self._where(mark.line, mark.column) if mark else self._where(0, 0)
+        problem = (error.problem or "something else").removeprefix("but found ")
+        if "'\\t'" in problem:
+            return ConfigError(f"{where}: expected spaces; got a tab. Indent with spaces only.")
+        return ConfigError(f"{where}: expected YAML; got: {problem}. Check colons, brackets, quotes and indentation.")
+
+    def _deep(self) -> ConfigError:
+        where = self._where(0, 0)
+        return ConfigError(f"{where}: expected at most {MAX_DEPTH} levels of nesting; got more. Write it flatter.")
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.num_entries += 1
+        if self.num_entries > MAX_ENTRIES:
+            where = self._place(node.start_mark).where
+            message = f"expected at most {MAX_ENTRIES} entries with every alias expanded; got more. Use fewer aliases."
+            raise ConfigError(f"{where}: {message}")
+        if len(path) > MAX_DEPTH:
+            raise self._deep()
+        self.document.values[path] = self._place(node.start_mark)
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        text = node.value if isinstance(node, yaml.ScalarNode) and node.style is None else None
+        self.document.values[path] = self._place(node.start_mark, text)
+        try:
+            if isinstance(node, yaml.ScalarNode):
+                return self.loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML on `!!int ""` and its like
+            pass
+        got = f"the tag {node.tag!r}" if text is None or node.tag.startswith("!") else repr(text)
+        got = got.replace("tag:yaml.org,2002:", "!!")
+        message = f"expected a plain value, list or mapping; got {got}. Write text in quotes, without a tag."
+        self._fault(self.document.values[path], path, message)
+        return UNREADABLE
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        entries: list[tuple[yaml.ScalarNode, yaml.Node]] = []
+        for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                result = {**self._merged(value_node, path), **result}
+            elif isinstance(key_node, yaml.ScalarNode):
+                entries.append((key_node, value_node))
+            else:
+                place = self._place(key_node.start_mark)
+                self._fault(place, path, "expected a key; got a list or mapping. Write `key: value`.")
+        self.document.values[path] = self._place(node.start_mark)
+        first: dict[str, Place] = {}
+        for key_node, value_node in entries:
+            key = str(key_node.value)
+            place = self._place(key_node.start_mark)
+            if key in first:
+                before = "" if self.place else f"; first on line {first[key].line}"
+                self._fault(place, (*path, key), f"duplicate key{before}. Keep one of them.")
+                continue
+            first[key] = self.document.keys[(*path, key)] = place
+            result[key] = self._value(value_node, (*path, key))
+        return result
+
+    def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
+        """Return what `<<: *anchor` brings in; of several anchors the first wins."""
+        result: dict[str, Any] = {}
+        for other in reversed(node.value) if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(other, yaml.MappingNode):
+                result.update(self._value(other, path))
+            else:
+                place = self._place(other.start_mark)
+                self._fault(place, path, "expected a mapping after `<<:`. Name an anchored mapping.")
+        return result
+
+
+def looks_like_a_number(text: str) -> bool:
+    """Say whether `text` reads as a number to a person, `1e-3` included."""
+    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) is not None

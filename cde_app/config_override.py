@@ -1,0 +1,103 @@
+"""`--set key.path=value`: settings written over those of the file, before anything is checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cde_app.config import Config, Section
+from cde_app.config_document import Document, Fault, KeyPath, Place, Reader, dotted
+from cde_app.errors import ConfigError
+
+_AFTER_THE_FILE = 10**9
+_BARE_NAME_PARENTS = (("data", "inputs"), ("data", "targets"))
+
+
+def apply_override(document: Document, override: str) -> None:
+    """Write one `key.path=value` into a document, in place; a fault goes to `document.faults`.
+
+    A missing section is created, a missing list starts as the default one, and a bare column name becomes the mapping
+    it stands for.
+
+    Args:
+        document: what `read_document` returned.
+        override: a dotted path, list indexes included, `=`, and a YAML value.
+    """
+    place = Place(f"--set {' '.join(override.splitlines())}", _AFTER_THE_FILE, 0)
+    name, equals, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts):
+        message = f"expected KEY=VALUE; got {override!r}. Write for example --set training.max_steps=300"
+        document.faults.append(Fault(place, message))
+        return
+    try:
+        new = Reader("", place, tuple(parts)).read(text)
+    except ConfigError as error:
+        document.faults.append(Fault(place, f"{name}: {error.faults[0].removeprefix(f'{place.where}: ')}"))
+        return
+    document.faults.extend(new.faults)
+    path: KeyPath = ()
+    container = document.value
+    for depth, part in enumerate(parts):
+        try:
+            step = _step(container, part)
+        except LookupError as error:
+            message = f"{dotted((*path, part))}: {error.args[0]}. Set {dotted(path)} as a whole, or correct the path"
+            document.faults.append(Fault(place, message))
+            return
+        path = (*path, step)
+        if depth < len(parts) - 1:
+            container = _descend(document, container, path, place)
+    _forget(document, path)
+    container[path[-1]] = new.value
+    document.keys[path] = place
+    document.values.update({path + below: inner for below, inner in new.values.items()})
+    document.keys.update({path + below: inner for below, inner in new.keys.items()})
+
+
+def _step(container: Any, part: str) -> str | int:
+    """Return `part` as a key of a mapping or an index of a list; LookupError says what was expected."""
+    if isinstance(container, dict):
+        return part
+    if not isinstance(container, list):
+        raise LookupError(f"expected a key of a mapping or an index of a list; got {part!r} below a single value")
+    if not (part.isascii() and part.isdigit()) or int(part) >= len(container):
+        raise LookupError(f"expected an index below {len(container)} (0 is the first); got {part!r}")
+    return int(part)
+
+
+def _descend(document: Document, container: Any, path: KeyPath, place: Place) -> Any:
+    """Return the mapping or list at `path`, made if need be."""
+    step: Any = path[-1]
+    child = container.get(step) if isinstance(container, dict) else container[step]
+    if child is None:
+        child = _default_list(path) or {}
+        _forget(document, path)
+        document.keys[path] = document.values[path] = place
+    elif isinstance(child, str) and path[:2] in _BARE_NAME_PARENTS and len(path) == 3:
+        child = {"column": child}
+        document.values[(*path, "column")] = document.values[path]
+    container[step] = child
+    return child
+
+
+def _default_list(path: KeyPath) -> list[Any] | None:
+    """Return the default list at `path` as plain data, None if there is none."""
+    value: Any = None
+    for depth, part in enumerate(path):
+        if depth == 0:
+            known = Config.model_fields.get(str(part))
+            value = known.default if known else None
+        elif isinstance(part, str):
+            value = getattr(value, part, None)
+        else:
+            value = value[part] if isinstance(value, tuple) and part < len(value) else None
+    if not isinstance(value, tuple):
+        return None
+    return [item.model_dump(mode="json") if isinstance(item, Section) else item for item in value]
+
+
+def _forget(document: Document, path: KeyPath) -> None:
+    """Drop the places of everything at and below `path`."""
+    for places in (document.keys, document.values):
+        for other in [p for p in places if p[: len(path)] == path]:
+            del places[other]

@@ -1,0 +1,72 @@
+"""A rough estimate of what a training costs, from sizes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cde_app import config
+
+_START_SECONDS = 15.0  # imports, warm start, tracing
+_STEP_SECONDS = 0.004  # overhead of one step
+_WORK_SECONDS = 0.006  # linear algebra of one step with the default sizes
+_DEFAULT_WORK = (64**2 + 128**2 + 64**2) * 384 * 5  # M^2 over the GPs, rows, latent draws
+_START_BYTES = 700e6  # TensorFlow and the libraries
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Steps and rows per step, `auto` resolved; seconds on one core and bytes, right within a factor of about three."""
+
+    max_steps: int
+    batch_size: int
+    seconds: float
+    memory_bytes: float
+
+
+def estimate_cost(settings: config.Config, *, num_rows: int, num_features: int, num_targets: int) -> Cost:
+    """Estimate the cost of one training.
+
+    A step takes 4 ms + 6 ms x W, W = sum(M^2) B K (1 + (P - 1) / 2) (1 + D / 50) relative to W of the default sizes
+    (M = 64, 128, 64; B = 384 rows; K = 5 draws; one target); 15 s are added for the start. Memory is 700 MB and
+    8 bytes x (4 N (D + P) + 12 B K P sum(M) + 10 P sum(M^2)).
+
+    Args:
+        settings: the configuration.
+        num_rows: N, training rows.
+        num_features: D.
+        num_targets: P.
+    """
+    training = settings.training
+    max_steps = training.max_steps
+    if max_steps == "auto":
+        max_steps = 300 if num_rows < 1500 else 800 if num_rows < 5000 else 2000
+    if training.batch_size == "auto":
+        batch_size = 256 if num_rows < 2000 else 512
+    else:
+        batch_size = num_rows if training.batch_size == "full" else training.batch_size
+    batch_size = min(batch_size, num_rows)
+    draws = training.objective.num_samples if settings.model.latent.dim else 1
+    sizes = [min(size, num_rows) for size in inducing_sizes(settings.model)]
+    squares = sum(size**2 for size in sizes)
+    work = squares * batch_size * draws * (1 + (num_targets - 1) / 2) * (1 + num_features / 50) / _DEFAULT_WORK
+    numbers = (
+        4 * num_rows * (num_features + num_targets)
+        + 12 * batch_size * draws * num_targets * sum(sizes)
+        + 10 * num_targets * squares
+    )
+    return Cost(
+        max_steps=max_steps,
+        batch_size=batch_size,
+        seconds=_START_SECONDS + max_steps * (_STEP_SECONDS + _WORK_SECONDS * work),
+        memory_bytes=_START_BYTES + 8.0 * numbers,
+    )
+
+
+def inducing_sizes(model: config.Model) -> list[int]:
+    """List the number of inducing inputs of every sparse GP."""
+    sizes = [layer.num_inducing for layer in model.layers]
+    output = model.output
+    sizes.append(output.num_inducing)
+    if isinstance(output, config.AdditiveOutput) and model.latent.dim:
+        sizes.append(output.num_inducing_latent)
+    return sizes

@@ -1,0 +1,175 @@
+"""Find the files of a table and check their structure, before anything is read as numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import glob
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cde_app.data.columns import missing_column_fault
+from cde_app.errors import DataError
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One checked file: where it is, how errors name it, its columns, and a CSV's delimiter (None: Parquet)."""
+
+    path: Path
+    source: str
+    columns: tuple[str, ...]
+    delimiter: str | None
+
+
+def source_name(path: str | Path) -> str:
+    """Name a table as errors do: relative to the working directory if it lies below it."""
+    if str(path) == "-":
+        return "<stdin>"
+    absolute = Path(os.path.abspath(path))
+    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextlib.contextmanager
+def open_partitions(path: str | Path, columns: Sequence[str] | None) -> Iterator[list[Partition]]:
+    """Find and check every file of a table, all faults at once; standard input is kept in a file meanwhile."""
+    if str(path) != "-":
+        yield _check_all([(file, source_name(file)) for file in _find_files(path)], columns)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stdin"
+        with open(file, "wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield _check_all([(file, source_name("-"))], columns)
+
+
+def _find_files(path: str | Path) -> list[Path]:
+    """List the file, or the files of a glob sorted by name."""
+    source = source_name(path)
+    if os.path.isdir(path):
+        advice = f"Name a file in it, or a glob such as '{source}/*.csv'."
+        raise DataError(f"{source}: must be a file; got a directory. {advice}")
+    if os.path.exists(path):
+        return [Path(path)]
+    if not glob.has_magic(str(path)):
+        raise DataError(f"{source}: must be a CSV or Parquet file; got no such file. Correct the path.")
+    files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
+    if not files:
+        raise DataError(f"{source}: must match a file; got none. Correct the glob.")
+    return files
+
+
+def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None) -> list[Partition]:
+    """Check every file, and that each has the columns wanted."""
+    partitions: list[Partition] = []
+    faults: list[str] = []
+    for path, source in files:
+        try:
+            partitions.append(_check_file(path, source))
+        except DataError as error:
+            faults += error.faults
+        except OSError as error:
+            faults.append(f"{source}: must be readable; got {error.strerror!r}. Check the file and its permissions.")
+    for partition in partitions:
+        wanted = partitions[0].columns if columns is None else columns
+        faults += [
+            missing_column_fault(name, partition.columns, source=partition.source)
+            for name in dict.fromkeys(wanted)
+            if name not in partition.columns
+        ]
+        extra = set(partition.columns) - set(partitions[0].columns) if columns is None else set()
+        if extra:
+            faults.append(
+                f"{partition.source}: must have the columns of {partitions[0].source}; got {sorted(extra)} besides. "
+                "Make the partitions alike."
+            )
+    if faults:
+        raise DataError(*faults)
+    return partitions
+
+
+def _check_file(path: Path, source: str) -> Partition:
+    """Tell the format from the first bytes and check the file's structure."""
+    with open(path, "rb") as file:
+        magic = file.read(4)
+    if not magic:
+        raise DataError(f"{source}: must have a header line and rows; got an empty file. Check what wrote it.")
+    if magic == b"PAR1":
+        partition, num_rows = _check_parquet(path, source)
+    elif magic == b"PK\x03\x04":
+        raise DataError(f"{source}: must be a CSV or Parquet file; got a zip or Excel file. Export it as CSV.")
+    else:
+        try:
+            partition, num_rows = _check_csv(path, source)
+        except UnicodeDecodeError:
+            raise DataError(_not_utf8(path, source)) from None
+    repeated = sorted({name for name in partition.columns if partition.columns.count(name) > 1})
+    if repeated:
+        raise DataError(f"{source}: column names must differ; got {repeated} more than once. Rename the columns.")
+    if num_rows == 0:
+        raise DataError(f"{source}: must have rows; got the header only. Check what wrote it.")
+    return partition
+
+
+def _check_parquet(path: Path, source: str) -> tuple[Partition, int]:
+    """Read a Parquet file's column names and number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            return Partition(path, source, tuple(file.schema_arrow.names), None), file.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{source}: must be a whole Parquet file; got {reason!r}. Check what wrote it.") from None
+
+
+def _check_csv(path: Path, source: str) -> tuple[Partition, int]:
+    """Read a CSV's column names and count its rows, each of which must have one cell per column."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        delimiter = _find_delimiter(file)
+        reader = csv.reader(file, delimiter=delimiter)
+        columns: tuple[str, ...] = ()
+        num_rows, line = 0, 1
+        try:
+            for cells in reader:
+                if len(cells) > 1 or (cells and cells[0].strip()):
+                    if not columns:
+                        columns = tuple(cells)
+                    elif len(cells) != len(columns):
+                        raise DataError(
+                            f"{source}:{line}: must have {len(columns)} cells, as the header has; got {len(cells)}. "
+                            "Correct the line, or quote a cell that holds a delimiter."
+                        )
+                    else:
+                        num_rows += 1
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(f"{source}:{line}: must be a CSV line; got {str(error)!r}. Check its quotes.") from None
+    if not columns:
+        raise DataError(f"{source}: must have a header line and rows; got blank lines only. Check what wrote it.")
+    return Partition(path, source, columns, delimiter), num_rows
+
+
+def _find_delimiter(file: IO[str]) -> str:
+    """Choose the semicolon or the tab if the header has it and no comma; the file is left at its start."""
+    header = next((line for line in file if line.strip()), "")
+    file.seek(0)
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
+def _not_utf8(path: Path, source: str) -> str:
+    """Name the line and the byte that are not UTF-8."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"{source}:{number}: must be UTF-8 text; got byte 0x{line[error.start]:02x}. Save it as UTF-8."
+    return f"{source}: must be UTF-8 text. Save it as UTF-8."

@@ -1,0 +1,150 @@
+"""Which rows train, which choose the training step, which are held out for the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cde_app import config
+from cde_app.data.columns import BoolArray, list_names, missing_column_fault, read_gaps, read_labels, read_order, row_of
+from cde_app.errors import DataError
+
+IntArray = NDArray[np.intp]
+LABELS = ("train", "validation", "test")
+
+_ROWS_FOR_VALIDATION = 2000
+_AUTO_VALIDATION = 0.1
+_STREAM = 1  # keeps these draws apart from other draws with the same seed
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of the rows, sorted; each row is in exactly one part.
+
+    Args:
+        train: [num_train], at least two.
+        validation: [num_validation], may be empty.
+        test: [num_test], may be empty.
+    """
+
+    train: IntArray
+    validation: IntArray
+    test: IntArray
+
+
+def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: str) -> Split:
+    """Split a table's rows.
+
+    A fraction above 0 holds out at least one row (group split: one group). `validation: auto` is 0.1 if that leaves at
+    least 2000 rows besides the test rows, else 0.
+
+    Args:
+        split: the configuration's `data.split` block.
+        frame: N rows; positions count from its first row, whatever its index.
+        seed: seed of the deal; the same seed and rows give the same split.
+        source: the table, as errors name it.
+
+    Raises:
+        DataError: the split's column is missing, has a gap or an unknown label, or fewer than two rows
+            are left to train.
+    """
+    if isinstance(split, config.ColumnSplit):
+        parts = _split_by_label(split.column, frame, source)
+    else:
+        validation = _validation_fraction(split.validation, test=split.test, num_rows=len(frame))
+        if isinstance(split, config.GroupSplit):
+            parts = _split_by_group(split.column, frame, validation, split.test, seed, source)
+        elif isinstance(split, config.TimeSplit):
+            order = _order_in_time(split.column, frame, source)
+            parts = _deal(order, validation, split.test)
+        else:
+            parts = _deal(_generator(seed).permutation(len(frame)), validation, split.test)
+    if len(parts.train) < 2:
+        raise DataError(
+            f"{source}: the split must leave at least 2 training rows; got {len(parts.train)} of {len(frame)}. "
+            "Lower data.split.test and data.split.validation, or add rows."
+        )
+    return parts
+
+
+def _validation_fraction(fraction: float | Literal["auto"], *, test: float, num_rows: int) -> float:
+    """Resolve `auto`."""
+    if fraction != "auto":
+        return fraction
+    return _AUTO_VALIDATION if num_rows * (1 - test) >= _ROWS_FOR_VALIDATION else 0.0
+
+
+def _generator(seed: int) -> np.random.Generator:
+    """Start the stream of random numbers that belongs to splits."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM,)))
+
+
+def _deal(order: IntArray, validation: float, test: float) -> Split:
+    """Hold out the last of the ordered rows (or groups) for the test, those before them for validation."""
+    num_test, num_validation = _count(test, len(order)), _count(validation, len(order))
+    num_train = max(len(order) - num_test - num_validation, 0)
+    train, held_out, test_rows = np.split(order, [num_train, max(len(order) - num_test, 0)])
+    return Split(np.sort(train), np.sort(held_out), np.sort(test_rows))
+
+
+def _count(fraction: float, total: int) -> int:
+    """Turn a fraction into a number of rows, at least one if the fraction is above 0."""
+    return max(1, round(fraction * total)) if fraction > 0 else 0
+
+
+def _split_by_group(name: str, frame: pd.DataFrame, validation: float, test: float, seed: int, source: str) -> Split:
+    """Deal whole groups; their order does not depend on the order of the rows."""
+    cells = _split_column(name, frame, source)
+    codes, labels = read_labels(cells)
+    groups = _deal(_generator(seed).permutation(len(labels)), validation, test)
+    if not len(groups.train):
+        raise DataError(
+            f"{source}: column {name!r} must have enough groups to train, validate and test; got {len(labels)}. "
+            "Lower data.split.test and data.split.validation, or choose another column."
+        )
+    return Split(*(np.flatnonzero(np.isin(codes, part)) for part in (groups.train, groups.validation, groups.test)))
+
+
+def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IntArray:
+    """Order rows by time; rows of the same time stay in the table's order."""
+    cells = _split_column(name, frame, source)
+    times, is_other = read_order(cells)
+    if is_other.any():
+        raise DataError(
+            f"{source}: column {name!r} must be numbers or ISO 8601 dates to split by time; got "
+            f"{str(cells[is_other].iloc[0])!r} in {row_of(is_other, cells)}. Rewrite the column, or split otherwise."
+        )
+    return np.argsort(times, kind="stable")
+
+
+def _split_by_label(name: str, frame: pd.DataFrame, source: str) -> Split:
+    """Read the parts from a column that says train, validation or test."""
+    cells = _split_column(name, frame, source)
+    codes, labels = read_labels(cells)
+    unknown = [label for label in labels if label not in LABELS]
+    if unknown:
+        first: BoolArray = codes == labels.index(unknown[0])
+        raise DataError(
+            f"{source}: column {name!r} must say 'train', 'validation' or 'test' in every row; got "
+            f"{list_names(unknown)}, first in {row_of(first, cells)}. Correct the labels, or choose another data.split."
+        )
+    rows = {label: np.flatnonzero(codes == code) for code, label in enumerate(labels)}
+    none = np.array([], dtype=np.intp)
+    return Split(*(rows.get(label, none) for label in LABELS))
+
+
+def _split_column(name: str, frame: pd.DataFrame, source: str) -> pd.Series:
+    """Get the column a split goes by; it has no gaps."""
+    if name not in frame.columns:
+        raise DataError(missing_column_fault(name, list(frame.columns), source=source, role="data.split"))
+    gaps = read_gaps(frame[name])
+    if gaps.any():
+        raise DataError(
+            f"{source}: column {name!r} must have a value in every row, as data.split goes by it; got {gaps.sum()} "
+            f"empty, first in {row_of(gaps, frame)}. Fill the column, or choose another data.split."
+        )
+    return frame[name]

@@ -1,0 +1,214 @@
+"""Read and write tables: CSV or Parquet, one file or a glob of partitions, at once or in chunks of bounded memory.
+
+pyarrow is imported only where a Parquet file is read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from cde_app.data.files import Partition, open_partitions, source_name
+from cde_app.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+FileFormat = Literal["csv", "parquet"]
+
+# Cells that count as empty, in text columns of Parquet files too.
+GAPS = ("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
+
+
+def read_table(path: str | Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a whole table.
+
+    The format is told from the content. A CSV is UTF-8 with one header line; commas separate its cells, or semicolons
+    or tabs if its header has them and no comma. Partitions of a glob are read in the order of their names.
+
+    Args:
+        path: a file, a glob of partitions, or `-` for standard input.
+        columns: the columns to read, in this order; None reads all.
+
+    Returns:
+        [N] rows with index 0..N-1, N >= 1.
+
+    Raises:
+        DataError: a file is missing, a directory, empty, not UTF-8 or ragged, repeats a column name or lacks a column.
+    """
+    with open_partitions(path, columns) as partitions:
+        wanted = list(partitions[0].columns if columns is None else columns)
+        frames = [chunk for partition in partitions for chunk in _read_chunks(partition, wanted, None)]
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
+def iter_table(path: str | Path, *, columns: Sequence[str] | None = None, chunk_rows: int) -> Iterator[pd.DataFrame]:
+    """Read a table in chunks, in memory that does not grow with its rows; every file is checked before the first chunk.
+
+    Args:
+        path: a file, a glob of partitions, or `-` for standard input.
+        columns: the columns to read, in this order; None reads all.
+        chunk_rows: the most rows of a chunk.
+
+    Yields:
+        At most `chunk_rows` rows; the index continues across chunks.
+
+    Raises:
+        DataError: as `read_table`.
+    """
+    with open_partitions(path, columns) as partitions:
+        wanted = list(partitions[0].columns if columns is None else columns)
+        first_row = 0
+        for partition in partitions:
+            for chunk in _read_chunks(partition, wanted, chunk_rows):
+                chunk.index = pd.RangeIndex(first_row, first_row + len(chunk))
+                first_row += len(chunk)
+                yield chunk
+
+
+class TableWriter:
+    """Write a table piece by piece; the file appears, complete, when the block ends, or not at all when it fails.
+
+    Args:
+        path: the file; its folder is created.
+        file_format: `csv` or `parquet`.
+
+    Raises:
+        DataError: a column changes its type between pieces of a Parquet file.
+    """
+
+    def __init__(self, path: Path, *, file_format: FileFormat) -> None:
+        self._path = Path(path)
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        self._format = file_format
+        self._parquet: pq.ParquetWriter | None = None
+        self._num_pieces = 0
+
+    def __enter__(self) -> TableWriter:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = open(self._temporary, "wb")
+        return self
+
+    def append(self, columns: Mapping[str, np.ndarray[Any, Any] | Sequence[Any]]) -> None:
+        """Write more rows.
+
+        Args:
+            columns: name -> [N] values; the same names in the same order each time.
+        """
+        frame = pd.DataFrame(dict(columns))
+        if self._format == "csv":
+            text = frame.to_csv(index=False, header=self._num_pieces == 0, lineterminator="\n")
+            self._file.write(text.encode("utf-8"))
+        else:
+            self._append_parquet(frame)
+        self._num_pieces += 1
+
+    def _append_parquet(self, frame: pd.DataFrame) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        piece = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        if self._parquet is None:
+            text = (pa.null(), pa.large_string())
+            fields = [field.with_type(pa.string()) if field.type in text else field for field in piece.schema]
+            self._parquet = pq.ParquetWriter(self._file, pa.schema(fields))
+        schema = self._parquet.schema
+        for field in piece.schema:
+            expected = schema.field(field.name).type
+            alike = (pa.null(), expected, *((pa.large_string(),) if expected == pa.string() else ()))
+            if field.type not in alike:
+                raise DataError(
+                    f"{source_name(self._path)}: column {field.name!r} must keep one type for Parquet; got {expected}, "
+                    f"then {field.type}. Write CSV, or fill the column's gaps."
+                )
+        self._parquet.write_table(piece.cast(schema))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                if self._parquet is not None:
+                    self._parquet.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                os.replace(self._temporary, self._path)
+        finally:
+            if self._parquet is not None:  # after a failure; else its destructor would write to the closed file
+                with contextlib.suppress(Exception):
+                    self._parquet.close()
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+
+def write_table(
+    path: Path, columns: Mapping[str, np.ndarray[Any, Any] | Sequence[Any]], *, file_format: FileFormat
+) -> None:
+    """Write a table at once and atomically.
+
+    Args:
+        path: the file; its folder is created.
+        columns: name -> [N] values.
+        file_format: `csv` or `parquet`.
+    """
+    with TableWriter(path, file_format=file_format) as writer:
+        writer.append(columns)
+
+
+def _read_chunks(partition: Partition, columns: list[str], chunk_rows: int | None) -> Iterator[pd.DataFrame]:
+    """Read the columns of one checked file, whole (None) or in chunks."""
+    read = _read_parquet if partition.delimiter is None else _read_csv
+    try:
+        for frame in read(partition, columns, chunk_rows):
+            yield frame[columns]
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's errors of reading among them
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{partition.source}: must be readable to its end; got {reason!r}. Check the file.") from None
+
+
+def _read_csv(partition: Partition, columns: list[str], chunk_rows: int | None) -> Iterator[pd.DataFrame]:
+    """Read columns of a CSV."""
+    read = pd.read_csv(
+        partition.path,
+        sep=partition.delimiter,
+        header=0,
+        names=list(partition.columns),
+        usecols=columns,
+        index_col=False,
+        keep_default_na=False,
+        na_values=list(GAPS),
+        float_precision="round_trip",
+        low_memory=False,
+        encoding="utf-8-sig",
+        chunksize=chunk_rows,
+    )
+    yield from [read] if isinstance(read, pd.DataFrame) else read
+
+
+def _read_parquet(partition: Partition, columns: list[str], chunk_rows: int | None) -> Iterator[pd.DataFrame]:
+    """Read columns of a Parquet file; pandas' own metadata (an index, say) is left aside."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if chunk_rows is None:
+        yield _clean_text(pq.read_table(partition.path, columns=columns).to_pandas(ignore_metadata=True))
+        return
+    with pq.ParquetFile(partition.path) as file:
+        for batch in file.iter_batches(batch_size=chunk_rows, columns=columns):
+            yield _clean_text(pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True))
+
+
+def _clean_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Empty the cells of text columns that count as gaps."""
+    for name in frame.columns:
+        if pd.api.types.is_string_dtype(frame[name]) or pd.api.types.is_object_dtype(frame[name]):
+            frame = frame.assign(**{name: frame[name].mask(frame[name].isin(GAPS))})
+    return frame

@@ -1,0 +1,235 @@
+"""The monotone map from a target to the standardised scale the model sees, with its log-Jacobian.
+
+z = (T(y) - location) / scale, T one of identity, log(y + shift), Yeo-Johnson of (y - centre) / spread.
+NumPy and SciPy only: prediction reads this module without pandas.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+
+from cde_app.errors import DataError
+
+FloatArray = NDArray[np.float64]
+TransformKind = Literal["identity", "log", "yeo_johnson"]
+
+# Within these exponents both branches of Yeo-Johnson reach infinity. Outside, its range is bounded and a normal z
+# would put mass where no y is: the density would not integrate to one.
+EXPONENT_BOUNDS = (0.0, 2.0)
+_TINY_POWER = 1e-12
+_LARGEST_LOG = 690.0  # exp(690) = 1e299 is still a float
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetTransform:
+    """One target's map y -> z = (T(y) - location) / scale, strictly increasing.
+
+    Args:
+        kind: `identity`, `log` or `yeo_johnson`.
+        location: mean of T(y) over the training rows [units of T].
+        scale: standard deviation of T(y) over the training rows, > 0 [units of T].
+        shift: added before the logarithm [units of the target]; `log` only.
+        exponent: the power lambda; `yeo_johnson` only.
+        centre: median of the training targets [units of the target]; `yeo_johnson` only.
+        spread: interquartile range of the training targets, > 0 [units of the target]; `yeo_johnson` only.
+
+    Source: Yeo and Johnson (2000), "A new family of power transformations to improve normality or symmetry", eq. 2.1.
+    """
+
+    kind: TransformKind
+    location: float
+    scale: float
+    shift: float = 0.0
+    exponent: float = 1.0
+    centre: float = 0.0
+    spread: float = 1.0
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether y = location + scale z, so that moments and quantiles need no integration."""
+        return self.kind == "identity"
+
+    def forward(self, y: ArrayLike) -> FloatArray:
+        """Map targets to the standardised scale.
+
+        Args:
+            y: targets, any shape [units of the target].
+
+        Returns:
+            z, same shape. `log` gives -inf where y + shift <= 0, so that the density there is zero.
+        """
+        return (self._untransformed_scale(np.asarray(y, dtype=np.float64)) - self.location) / self.scale
+
+    def inverse(self, z: ArrayLike) -> FloatArray:
+        """Map standardised values back to targets.
+
+        Saturates near 1e299 instead of overflowing, and at the edge of T's range if an exponent outside [0, 2] bounds
+        it; strictly increasing elsewhere (up to rounding).
+
+        Args:
+            z: standardised values, any shape.
+
+        Returns:
+            y, same shape [units of the target]; NaN only where z is NaN.
+        """
+        u = self.location + self.scale * np.asarray(z, dtype=np.float64)
+        if self.kind == "identity":
+            return u
+        if self.kind == "log":
+            return np.asarray(np.exp(np.minimum(u, _LARGEST_LOG)) - self.shift)
+        return self.centre + self.spread * _inverse_yeo_johnson(u, self.exponent)
+
+    def log_jacobian(self, y: ArrayLike) -> FloatArray:
+        """Compute log dz/dy, which turns the log density of z into that of y.
+
+        Args:
+            y: targets, any shape [units of the target].
+
+        Returns:
+            log dz/dy, same shape [nats per unit of the target]; -inf where y has no image, so that the log density of
+            y is -inf there and never NaN.
+        """
+        y = np.asarray(y, dtype=np.float64)
+        if self.kind == "identity":
+            slope = 0 * np.where(np.isinf(y), 0, y)
+        elif self.kind == "log":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = np.where(y + self.shift <= 0, -np.inf, -np.log(y + self.shift))
+        else:
+            t = (y - self.centre) / self.spread
+            with np.errstate(invalid="ignore"):
+                slope = (self.exponent - 1) * np.sign(t) * np.log1p(np.abs(t)) - math.log(self.spread)
+        return np.where(np.isinf(y), -np.inf, slope - math.log(self.scale))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> TargetTransform:
+        """Rebuild what `to_json` returned."""
+        return cls(**fields)
+
+    def _untransformed_scale(self, y: FloatArray) -> FloatArray:
+        """Compute T(y)."""
+        if self.kind == "identity":
+            return y
+        if self.kind == "log":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.where(y + self.shift <= 0, -np.inf, np.log(y + self.shift))
+        return _yeo_johnson((y - self.centre) / self.spread, self.exponent)
+
+
+def fit_transform(
+    kind: TransformKind, y: ArrayLike, *, shift: float = 0.0, label: str = "the target"
+) -> TargetTransform:
+    """Fit a transform to the training targets.
+
+    The Yeo-Johnson exponent maximises the likelihood of a normal T(y) within [0, 2], where both tails are unbounded.
+    y is centred by its median and divided by its interquartile range first, so that the exponent does not depend on
+    the units.
+
+    Args:
+        kind: `identity`, `log` or `yeo_johnson`.
+        y: [N], training targets [units of the target].
+        shift: added before the logarithm [units of the target].
+        label: how an error names the target, such as `wine.csv: column 'quality'`.
+
+    Raises:
+        DataError: y has a gap or an infinity, is constant, or is not positive after the shift under `log`.
+
+    Source: Yeo and Johnson (2000), eq. 3.1 (profile log likelihood of the exponent).
+    """
+    y = np.asarray(y, dtype=np.float64)
+    if not y.size or not np.all(np.isfinite(y)):
+        raise DataError(f"{label}: must be finite numbers in every training row; got {_first_bad(y)}. Clean the table.")
+    if np.ptp(y) <= 1e-9 * (1e-30 + float(np.max(np.abs(y)))):
+        raise DataError(f"{label}: must vary over the training rows; got {y[0]:g} in each. Choose another target.")
+    if kind == "identity":
+        return TargetTransform(kind, location=float(np.mean(y)), scale=float(np.std(y)))
+    if kind == "log":
+        if np.min(y) + shift <= 0:
+            raise DataError(
+                f"{label}: must be above {0.0 - shift:g} for a log transform with shift {shift:g}; got {np.min(y):g}. "
+                "Raise the shift, or choose yeo_johnson or identity."
+            )
+        logs = np.log(y + shift)
+        return TargetTransform(kind, location=float(np.mean(logs)), scale=float(np.std(logs)), shift=float(shift))
+    lower, centre, upper = (float(value) for value in np.quantile(y, [0.25, 0.5, 0.75]))
+    deviation = float(np.std(y))
+    spread = upper - lower if upper - lower > 1e-3 * deviation else deviation
+    t = (y - centre) / spread
+    exponent = _fit_exponent(t)
+    u = _yeo_johnson(t, exponent)
+    return TargetTransform(
+        kind, location=float(np.mean(u)), scale=float(np.std(u)), exponent=exponent, centre=centre, spread=spread
+    )
+
+
+def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[TargetTransform]:
+    """Fit every transform that `auto` chooses from: identity, log if all y > 0, Yeo-Johnson.
+
+    Args:
+        y: [N], training targets [units of the target].
+        label: how an error names the target.
+
+    Raises:
+        DataError: y has a gap or an infinity, or is constant.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    kinds: list[TransformKind] = ["identity", "yeo_johnson"]
+    if y.size and np.min(y) > 0:
+        kinds.insert(1, "log")
+    return [fit_transform(kind, y, label=label) for kind in kinds]
+
+
+def _fit_exponent(t: FloatArray) -> float:
+    """Maximise the profile log likelihood of the Yeo-Johnson exponent, sum log dT/dt - N/2 log var T."""
+    signed_logs = float(np.mean(np.sign(t) * np.log1p(np.abs(t))))
+
+    def loss(exponent: float) -> float:
+        return 0.5 * math.log(float(np.var(_yeo_johnson(t, exponent)))) - (exponent - 1) * signed_logs
+
+    found = float(minimize_scalar(loss, bounds=EXPONENT_BOUNDS, method="bounded", options={"xatol": 1e-6}).x)
+    return min((found, *EXPONENT_BOUNDS), key=loss)
+
+
+def _yeo_johnson(t: FloatArray, exponent: float) -> FloatArray:
+    """Compute T(t): ((1 + t)^lambda - 1) / lambda for t >= 0, its mirror image with 2 - lambda for t < 0."""
+    return np.where(t < 0, -_power(np.maximum(-t, 0), 2 - exponent), _power(np.maximum(t, 0), exponent))
+
+
+def _inverse_yeo_johnson(u: FloatArray, exponent: float) -> FloatArray:
+    """Invert `_yeo_johnson`."""
+    return np.where(u < 0, -_inverse_power(np.maximum(-u, 0), 2 - exponent), _inverse_power(np.maximum(u, 0), exponent))
+
+
+def _power(a: FloatArray, power: float) -> FloatArray:
+    """Compute ((1 + a)^power - 1) / power for a >= 0, accurate near power 0, where it is log(1 + a)."""
+    logs: FloatArray = np.log1p(a)
+    if abs(power) < _TINY_POWER:
+        return logs
+    with np.errstate(over="ignore"):
+        return np.asarray(np.expm1(power * logs) / power)
+
+
+def _inverse_power(u: FloatArray, power: float) -> FloatArray:
+    """Invert `_power` for u >= 0; beyond its range (power < 0) give the value at the range's edge."""
+    if abs(power) < _TINY_POWER:
+        logs = u
+    else:
+        with np.errstate(over="ignore"):
+            logs = np.log1p(np.maximum(power * u, -1 + 1e-15)) / power
+    return np.asarray(np.expm1(np.minimum(logs, _LARGEST_LOG)))
+
+
+def _first_bad(y: FloatArray) -> str:
+    """Name the first value that is not finite."""
+    return f"{y[~np.isfinite(y)][0]}" if y.size else "no rows"

@@ -1,0 +1,52 @@
+"""What the user can put right: one class per exit code, every fault of one kind reported at once."""
+
+
+class CdeError(Exception):
+    """An error whose message tells the user what to do; `cli` prints it and exits with `exit_code`.
+
+    Args:
+        *faults: one line per fault, each of the form
+            `<file>[:line:col][: <key or column>]: <what was expected>; got <value>. <what to do>`.
+    """
+
+    exit_code = 1
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class UsageError(CdeError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(CdeError):
+    """The configuration file is wrong."""
+
+    exit_code = 2
+
+
+class DataError(CdeError):
+    """The table breaks the column contract."""
+
+    exit_code = 3
+
+
+class NumericalError(CdeError):
+    """Training or prediction failed numerically after every retry."""
+
+    exit_code = 4
+
+
+class GateError(CdeError):
+    """A score did not pass a `--gate`."""
+
+    exit_code = 5
+
+
+class RunError(CdeError):
+    """A run directory is missing, incomplete, corrupt, from a newer format, or would be overwritten."""
+
+    exit_code = 6

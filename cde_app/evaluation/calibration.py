@@ -1,0 +1,283 @@
+"""Calibration: does what the densities say happen as often as they say?
+
+Everything rests on the probability integral transform u = F(y | x). If the forecasts are right, u is uniform (Dawid,
+1984, "Statistical theory: the prequential approach", JRSS A 147; Gneiting, Balabdaoui and Raftery, 2007,
+"Probabilistic forecasts, calibration and sharpness", JRSS B 69).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom, kstwo
+
+FloatArray = NDArray[np.float64]
+
+BAND_LEVEL = 0.95
+# Beyond the band's limit a forecast is not trusted; one calibrated forecast in twenty lies there too, so a plain no
+# needs this level.
+DECISIVE_LEVEL = 0.999
+# Below this many rows no test has the power to say more than "too few".
+MIN_ROWS_FOR_A_VERDICT = 20
+# With very many rows a test finds errors too small to matter. Both are differences of probabilities.
+HARMLESS_KS = 0.02
+HARMLESS_COVERAGE_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class PitHistogram:
+    """How many PIT values fall into each of B equal bins, and how many should.
+
+    Args:
+        edges: [B + 1], bin edges from 0 to 1.
+        counts: [B], rows in each bin.
+        expected: rows expected in each bin.
+        lower: [B], lower end of the pointwise 95% band of the counts of a calibrated forecast.
+        upper: [B], upper end.
+    """
+
+    edges: FloatArray
+    counts: NDArray[np.int64]
+    expected: float
+    lower: FloatArray
+    upper: FloatArray
+
+
+@dataclass(frozen=True)
+class CoverageCurve:
+    """How often central intervals hold the truth.
+
+    Args:
+        nominal: [L], probability that each interval promises.
+        actual: [L], share of the rows that fall into it.
+        lower: [L], lower end of the pointwise 95% band of the share under a calibrated forecast.
+        upper: [L], upper end.
+    """
+
+    nominal: FloatArray
+    actual: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the densities can be trusted, in words: the first sentence is the answer, the others are the reasons."""
+
+    trusted: bool
+    sentences: list[str]
+
+
+def pit_histogram(pit: ArrayLike, *, num_bins: int | None = None) -> PitHistogram:
+    """Count PIT values in equal bins, with the exact binomial band of a calibrated forecast.
+
+    Args:
+        pit: [N], PIT values of one target, in [0, 1].
+        num_bins: B; None takes one bin per 25 rows, at least 5 and at most 20.
+    """
+    pit = np.asarray(pit, dtype=np.float64).ravel()
+    bins = int(np.clip(pit.size // 25, 5, 20)) if num_bins is None else num_bins
+    counts, edges = np.histogram(pit, bins=bins, range=(0.0, 1.0))
+    lower, upper = binom.interval(BAND_LEVEL, pit.size, 1.0 / bins)
+    return PitHistogram(
+        edges=edges,
+        counts=counts.astype(np.int64),
+        expected=pit.size / bins,
+        lower=np.full(bins, float(lower)),
+        upper=np.full(bins, float(upper)),
+    )
+
+
+def inside_central_interval(pit: ArrayLike, level: float) -> NDArray[np.bool_]:
+    """Tell whether each row lies in its central interval of probability `level`, exactly, by |u - 1/2| <= level / 2.
+
+    Args:
+        pit: PIT values, any shape.
+        level: probability of the interval [fraction].
+    """
+    # The tolerance keeps the row that lies on the edge inside in spite of rounding.
+    inside: NDArray[np.bool_] = np.abs(np.asarray(pit, dtype=np.float64) - 0.5) <= 0.5 * level + 1e-12
+    return inside
+
+
+def coverage_curve(pit: ArrayLike, *, levels: ArrayLike | None = None) -> CoverageCurve:
+    """Compare the nominal with the actual coverage of central intervals, with its exact binomial band.
+
+    Args:
+        pit: [N], PIT values of one target.
+        levels: [L], nominal levels; None takes 0.01, 0.02, ... 0.99.
+    """
+    pit = np.asarray(pit, dtype=np.float64).ravel()
+    nominal = np.arange(1, 100) / 100 if levels is None else np.asarray(levels, dtype=np.float64)
+    distance = np.sort(np.abs(pit - 0.5))
+    actual = np.searchsorted(distance, 0.5 * nominal + 1e-12, side="right") / max(pit.size, 1)
+    lower, upper = binom.interval(BAND_LEVEL, pit.size, nominal)
+    return CoverageCurve(nominal, actual, lower / max(pit.size, 1), upper / max(pit.size, 1))
+
+
+def ks_distance(pit: ArrayLike) -> float:
+    """Compute the Kolmogorov distance max |F_N(u) - u| between the PIT values and the uniform law.
+
+    It is the largest error of any probability P(y <= t) that the forecasts state, on average over rows.
+
+    Args:
+        pit: [N], PIT values of one target, N >= 1.
+    """
+    u = np.sort(np.asarray(pit, dtype=np.float64).ravel())
+    steps = np.arange(u.size + 1) / u.size
+    return float(max(np.max(steps[1:] - u), np.max(u - steps[:-1])))
+
+
+def ks_critical_value(num_rows: int, *, level: float = BAND_LEVEL) -> float:
+    """Return the distance that a calibrated forecast stays below with probability `level` (exact law, any N).
+
+    Source: Simard and L'Ecuyer (2011), "Computing the two-sided Kolmogorov-Smirnov distribution" (scipy.stats.kstwo).
+    """
+    return float(kstwo.ppf(level, num_rows))
+
+
+def verdict(metrics: Mapping[str, Any]) -> Verdict:
+    """Judge from the held-out scores whether the densities can be trusted.
+
+    Trusted means: the PIT's distance from uniform is below its 95% critical value (split over targets) or harmless;
+    the 90% interval covers 90% within three standard errors sqrt(0.9 x 0.1 / N) or harmlessly; and the score is
+    better than every baseline's.
+
+    Args:
+        metrics: what `cde evaluate --json` prints; `{}` if no rows were held out.
+    """
+    num_rows = int(metrics.get("num_rows") or 0)
+    if num_rows == 0:
+        return Verdict(
+            trusted=False,
+            sentences=[
+                "Nobody knows yet whether these densities can be trusted: no rows were held out to check them.",
+                "Set data.split.test above 0, or evaluate the run on a table that it has not seen.",
+            ],
+        )
+    if num_rows < MIN_ROWS_FOR_A_VERDICT:
+        return Verdict(
+            trusted=False,
+            sentences=[
+                f"Too few held-out rows to tell: {num_rows} rows cannot show whether the densities can be trusted.",
+                f"Evaluate the run on at least {MIN_ROWS_FOR_A_VERDICT} unseen rows, better some hundreds.",
+            ],
+        )
+    calibrated, decisive, calibration_sentences = _judge_calibration(metrics, num_rows)
+    useful, skill_sentences = _judge_skill(metrics)
+    if calibrated and useful:
+        headline = "Yes: on the rows held out, these densities can be trusted."
+    elif calibrated:
+        headline = "With reservations: the densities are calibrated, but no better than a simpler forecast."
+    elif not decisive:
+        headline = "With reservations: the densities may be slightly off, or this is one bad draw in twenty."
+    else:
+        headline = "No: do not take these densities at face value."
+    sentences = [headline, *calibration_sentences, *skill_sentences]
+    if calibrated and num_rows < 100:
+        sentences.append(f"Only {num_rows} rows were held out, so only large errors would have shown.")
+    return Verdict(trusted=calibrated and useful, sentences=sentences)
+
+
+def _judge_calibration(metrics: Mapping[str, Any], num_rows: int) -> tuple[bool, bool, list[str]]:
+    """Judge PIT, coverage and impossible rows, each target by itself: calibrated? decisively not? why?"""
+    sentences = []
+    distances = _per_target(metrics, "pit_ks")
+    limit = _ks_limit(num_rows, BAND_LEVEL, len(distances))
+    far_limit = _ks_limit(num_rows, DECISIVE_LEVEL, len(distances))
+    bad_pit = {name: value for name, value in distances.items() if value is None or value >= limit}
+    for name, value in bad_pit.items():
+        amount = "an unknown amount" if value is None else f"{_points(value)} on average over the rows"
+        sentences.append(
+            f"The probabilities stated{_of(name)} are off by up to {amount}; chance alone explains {_points(limit)}."
+        )
+    bad_coverage = False
+    allowed = max(3 * math.sqrt(0.9 * 0.1 / num_rows), HARMLESS_COVERAGE_ERROR)
+    covered = _per_target(metrics.get("coverage", {}), "0.9")
+    for name, share in covered.items():
+        if share is not None and abs(share - 0.9) <= allowed + 1e-12:
+            continue
+        bad_coverage = True
+        actual = "an unknown share" if share is None else f"{share:.0%}"
+        which = "too narrow: risks are understated" if (share or 0.0) < 0.9 else "too wide: they promise too little"
+        sentences.append(f"The 90% interval{_of(name)} held {actual} of the rows. The densities are {which}.")
+    impossible = int(metrics.get("nlpd", {}).get("num_infinite") or 0)
+    if impossible:
+        sentences.append(f"{impossible} of {num_rows} rows had values that the density calls impossible.")
+    calibrated = not bad_pit and not bad_coverage and not impossible and bool(distances) and bool(covered)
+    if not distances or not covered:
+        sentences.append("The calibration scores are missing, so calibration is unknown.")
+    if calibrated:
+        shares = [value for value in covered.values() if value is not None]
+        span = f"{min(shares):.0%}" if len(shares) == 1 else f"{min(shares):.0%} to {max(shares):.0%}"
+        worst = max(value for value in distances.values() if value is not None)
+        why = "no more than chance" if limit > HARMLESS_KS else "too little to matter"
+        sentences.append(
+            f"What they call a 90% interval held {span} of {num_rows} held-out rows; the probabilities stated are off "
+            f"by up to {_points(worst)} on average, {why}."
+        )
+    far = any(value is None or value >= far_limit for value in distances.values())
+    decisive = far or bad_coverage or bool(impossible) or not distances or not covered
+    return calibrated, decisive, sentences
+
+
+def _ks_limit(num_rows: int, level: float, num_targets: int) -> float:
+    """Return the distance that the worst of several calibrated targets stays below with probability `level`."""
+    return max(ks_critical_value(num_rows, level=1 - (1 - level) / max(num_targets, 1)), HARMLESS_KS)
+
+
+_BASELINE_WORDS = {
+    "climatology": "a forecast that ignores the inputs",
+    "linear_gaussian": "a straight line with constant normal noise",
+}
+
+
+def _judge_skill(metrics: Mapping[str, Any]) -> tuple[bool, list[str]]:
+    """Judge the relative improvement over each baseline: the CRPS, or the energy score of several targets."""
+    score = "energy_score" if len(_per_target(metrics, "crps")) > 1 else "crps"
+    useful = True
+    sentences = []
+    for name, skills in metrics.get("skill", {}).items():
+        entry = skills.get(score) or {}
+        value, se = entry.get("value"), entry.get("se")
+        other = _BASELINE_WORDS.get(name, f"the baseline '{name}'")
+        if value is None:
+            useful = False
+            sentences.append(f"Whether they are better than {other} is unknown: the score is not finite.")
+        elif value <= 0:
+            useful = False
+            advice = (
+                "The inputs say little about the target, or training failed."
+                if name == "climatology"
+                else "The simpler forecast does as well."
+            )
+            sentences.append(f"They are not better than {other} (score {abs(value):.1%} worse). {advice}")
+        elif se is None or value < 2 * se:
+            sentences.append(f"They look {value:.1%} better than {other}, but that may be chance.")
+        else:
+            sentences.append(f"They are {value:.1%} better than {other}.")
+    return useful, sentences
+
+
+def _per_target(metrics: Mapping[str, Any], key: str) -> dict[str, float | None]:
+    """Return the score of every target by name; a single target without a name is ''."""
+    entry = metrics.get(key)
+    if not entry:
+        return {}
+    targets = entry.get("per_target") or {"": entry}
+    return {("" if len(targets) == 1 else name): scores.get("value") for name, scores in targets.items()}
+
+
+def _of(name: str) -> str:
+    """Name the target if there are several."""
+    return f" for '{name}'" if name else ""
+
+
+def _points(probability: float) -> str:
+    """Write a difference of probabilities in words."""
+    return f"{100 * probability:.1f} percentage points"

@@ -1,0 +1,1 @@
+"""The latent-variable deep GP: the layers, their assembly, and the objectives that train them."""

@@ -1,0 +1,54 @@
+"""Assemble the model: a GPflux `DeepGP` of a latent layer, inner GP layers, an output layer and a likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gpflow
+from gpflux.layers import LatentVariableLayer
+from gpflux.models import DeepGP
+
+from cde_app import config
+from cde_app.model.latent import build_latent_layer
+from cde_app.model.layers import InnerGPLayer, OutputGPLayer
+from cde_app.model.likelihood import build_likelihood
+from cde_app.model.start import ModelStart
+
+
+@dataclass(frozen=True)
+class Model:
+    """The layers by their roles; `deep_gp` is the same objects as one GPflux model."""
+
+    deep_gp: DeepGP
+    latent: LatentVariableLayer | None
+    inner_layers: tuple[InnerGPLayer, ...]
+    output: OutputGPLayer
+    likelihood: gpflow.likelihoods.Gaussian
+    num_data: int
+
+
+def build_model(settings: config.Model, start: ModelStart, *, num_features: int, seed: int) -> Model:
+    """Return the model at its starting point.
+
+    Args:
+        settings: the configuration's `model` block.
+        start: hyperparameters, inducing inputs and q of every layer.
+        num_features: D, standardised features.
+        seed: of the encoder's initial weights.
+    """
+    num_targets = len(start.noise)
+    latent_dim = settings.latent.dim
+    latent = None
+    if latent_dim and start.encoder is not None:
+        latent = build_latent_layer(
+            settings.latent, start.encoder, num_features=num_features, num_targets=num_targets, seed=seed
+        )
+    inner_layers = tuple(
+        InnerGPLayer(inner, latent_dim=latent_dim, num_data=start.num_data, name=f"inner_{index}")
+        for index, inner in enumerate(start.inner_layers)
+    )
+    output = OutputGPLayer(start.output_terms, latent_dim=latent_dim, num_data=start.num_data, name="output")
+    likelihood = build_likelihood(settings.likelihood, start.noise)
+    layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]
+    deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)
+    return Model(deep_gp, latent, inner_layers, output, likelihood, start.num_data)

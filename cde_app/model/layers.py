@@ -1,0 +1,186 @@
+"""GP layers: kernels, GPflux `GPLayer`s, the inner and the output layer, and the moments that training uses.
+
+Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, P targets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gpflow
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from check_shapes import check_shapes
+from gpflow.keras import tf_keras
+from gpflow.utilities import positive
+from gpflux.layers import GPLayer
+
+from cde_app.model.start import GPStart, InnerStart
+from cde_app.predictive.sparse_gp import Kernel
+
+KERNELS = {
+    "squared_exponential": gpflow.kernels.SquaredExponential,
+    "matern12": gpflow.kernels.Matern12,
+    "matern32": gpflow.kernels.Matern32,
+    "matern52": gpflow.kernels.Matern52,
+}
+
+
+def positive_parameter(value: Any, *, lower: float | None = None) -> gpflow.Parameter:
+    """Return a positive parameter that is optimised on the log scale."""
+    return gpflow.Parameter(value, transform=positive(lower, base="exp"), dtype=gpflow.default_float())
+
+
+def build_kernel(start: Kernel) -> gpflow.kernels.Kernel:
+    """Return the GPflow kernel with the same hyperparameters."""
+    if start.kind == "sum":
+        return gpflow.kernels.Sum([build_kernel(part) for part in start.parts])
+    kernel = KERNELS[start.kind](lengthscales=start.lengthscales)
+    kernel.variance = positive_parameter(start.variance)
+    kernel.lengthscales = positive_parameter(start.lengthscales)
+    return kernel
+
+
+def read_kernel(kernel: gpflow.kernels.Kernel) -> Kernel:
+    """Undo `build_kernel`: return the kernel as plain arrays."""
+    if isinstance(kernel, gpflow.kernels.Sum):
+        parts = tuple(read_kernel(part) for part in kernel.kernels)
+        return Kernel("sum", sum(part.variance for part in parts), np.empty(0), parts)
+    kind = next(kind for kind, kernel_class in KERNELS.items() if type(kernel) is kernel_class)
+    return Kernel(kind, float(kernel.variance.numpy()), kernel.lengthscales.numpy())
+
+
+def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
+    """Return a GPflux `GPLayer` of independent GPs that share the kernel and the inducing inputs."""
+    layer = GPLayer(
+        gpflow.kernels.SharedIndependent(build_kernel(start.kernel), output_dim=start.num_gps),
+        gpflow.inducing_variables.SharedIndependentInducingVariables(
+            gpflow.inducing_variables.InducingPoints(start.inducing_inputs)
+        ),
+        num_data=num_data,
+        mean_function=gpflow.mean_functions.Zero(output_dim=start.num_gps),
+        name=name,
+        verbose=False,
+    )
+    layer.q_mu.assign(start.q_mu)
+    if start.q_sqrt.ndim == 2:
+        layer.q_sqrt = positive_parameter(start.q_sqrt)
+    else:
+        layer.q_sqrt.assign(start.q_sqrt)
+    return layer
+
+
+class InnerGPLayer(tf_keras.layers.Layer):  # type: ignore[misc]
+    """An inner layer [x, w] -> [m(x) + f(.) P, w], f a GPflux `GPLayer` on x or on [x, w].
+
+    Called as a Keras layer it returns one draw of f at every point, independent between points, as GPflux does.
+    """
+
+    def __init__(self, start: InnerStart, *, latent_dim: int, num_data: int, name: str) -> None:
+        super().__init__(name=name, dtype=gpflow.default_float())
+        self.gp = build_gp(start.gp, num_data=num_data, name=f"{name}_gp")
+        self.sees_latent = start.gp.sees_latent
+        self.latent_dim = latent_dim
+        self.mean = None if start.mean is None else tf.constant(start.mean)
+        self.projection = tf.constant(start.projection)
+
+    def carry(self, X: tf.Tensor) -> tf.Tensor:
+        """Return m(x)."""
+        return X if self.mean is None else X @ self.mean
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Draw the outputs; the GP adds its KL to the losses when training."""
+        X, W = split_latent(inputs, self.latent_dim)
+        draws = tf.convert_to_tensor(self.gp(inputs if self.sees_latent else X, training=training))
+        return tf.concat([self.carry(X) + draws @ self.projection, W], axis=-1)
+
+
+class OutputGPLayer(tfp.layers.DistributionLambda):  # type: ignore[misc]
+    """The output layer f = sum of GPflux `GPLayer`s, each on x or on [x, w], independent under q.
+
+    One term on [x, w] is the papers' output layer; g(x) + h(x, w) is the additive one.
+    """
+
+    def __init__(self, starts: tuple[GPStart, ...], *, latent_dim: int, num_data: int, name: str) -> None:
+        super().__init__(make_distribution_fn=self._distribution, name=name, dtype=gpflow.default_float())
+        self.terms = [build_gp(start, num_data=num_data, name=f"{name}_{i}") for i, start in enumerate(starts)]
+        self.sees_latent = [start.sees_latent for start in starts]
+        self.latent_dim = latent_dim
+        self.num_data = num_data
+
+    def predict(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the marginal means and variances of f; [n, D + Dw] to two [n, P]."""
+        X, _ = split_latent(inputs, self.latent_dim)
+        moments = [
+            term.predict(inputs if sees_latent else X)
+            for term, sees_latent in zip(self.terms, self.sees_latent, strict=True)
+        ]
+        return tf.add_n([mean for mean, _ in moments]), tf.add_n([variance for _, variance in moments])
+
+    def prior_kl(self) -> tf.Tensor:
+        """Return KL[q(u) || p(u)], the sum over the terms."""
+        return tf.add_n([term.prior_kl() for term in self.terms])
+
+    def call(self, inputs: tf.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return q(f) as a distribution; the KL per row joins the losses when training."""
+        outputs = super().call(inputs, *args, **kwargs)
+        kl = self.prior_kl() / self.num_data if kwargs.get("training") else tf.zeros([], gpflow.default_float())
+        self.add_loss(kl)
+        self.add_metric(kl, name=f"{self.name}_prior_kl", aggregation="mean")
+        return outputs
+
+    def _distribution(self, inputs: tf.Tensor) -> tfp.distributions.Distribution:
+        mean, variance = self.predict(inputs)
+        return tfp.distributions.MultivariateNormalDiag(loc=mean, scale_diag=tf.sqrt(variance))
+
+
+def split_latent(inputs: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Split [x, w] into x and w along the last axis."""
+    num_features = inputs.shape[-1] - latent_dim
+    return inputs[..., :num_features], inputs[..., num_features:]
+
+
+def q_covariance(q_sqrt: tf.Tensor) -> tf.Tensor:
+    """Return S of q(v) = N(., S); [Q, M, M] factors, or [M, Q] standard deviations, to [Q, M, M]."""
+    if q_sqrt.shape.rank == 2:
+        return tf.linalg.diag(tf.transpose(q_sqrt) ** 2)
+    return tf.matmul(q_sqrt, q_sqrt, transpose_b=True)
+
+
+@check_shapes("X: [n, D]", "q_mu: [M, Q]", "S: [Q, M, M]", "return[0]: [n, Q]", "return[1]: [n, Q]")
+def moments(gp: GPLayer, X: tf.Tensor, q_mu: tf.Tensor, S: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the marginal means and variances of q(f(X)), as `GPLayer.predict` does, in fewer products.
+
+    var = k(x, x) - k(x)' L^-T (I - S) L^-1 k(x): one product with a symmetric matrix forward, one backward.
+    """
+    kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
+    whitening = whitening_matrix(gp)
+    covariance = kernel(Z, X)
+    weights = tf.matmul(whitening, q_mu, transpose_a=True)
+    identity = tf.eye(tf.shape(S)[-1], dtype=S.dtype)
+    reduction = tf.matmul(whitening, tf.matmul(identity - S, whitening), transpose_a=True)
+    explained = [quadratic_form(reduction[q], covariance) for q in range(S.shape[0])]
+    variances = kernel(X, full_cov=False)[:, None] - tf.stack(explained, axis=-1)
+    return tf.matmul(covariance, weights, transpose_a=True), tf.maximum(variances, 1e-12)
+
+
+def whitening_matrix(gp: GPLayer) -> tf.Tensor:
+    """Return L^-1, L the Cholesky factor of k(Z, Z) + jitter, [M, M]."""
+    Kuu = gpflow.covariances.Kuu(
+        gp.inducing_variable.inducing_variable, gp.kernel.kernel, jitter=gpflow.default_jitter()
+    )
+    factor = tf.linalg.cholesky(Kuu)
+    return tf.linalg.triangular_solve(factor, tf.eye(tf.shape(Kuu)[0], dtype=Kuu.dtype))
+
+
+@tf.custom_gradient
+def quadratic_form(A: tf.Tensor, K: tf.Tensor) -> Any:
+    """Return k_n' A k_n for the columns k_n of K; A [M, M] symmetric, K [M, n] to [n]."""
+    product = A @ K
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        weighted = K * upstream
+        return tf.matmul(weighted, K, transpose_b=True), 2.0 * product * upstream
+
+    return tf.reduce_sum(K * product, axis=0), gradient

@@ -1,0 +1,236 @@
+"""What training maximises: the ELBO, the importance-weighted bound, or the log predictive density.
+
+Letters: B rows of a batch, K latent draws per row, D features, Dw latent variables, P targets, M inducing inputs.
+With w_k ~ q(w | x, y), m_k and v_k the moments of the output layer at [x, w_k] and s2 the noise, per row
+
+    elbo                  1/K sum_k E_q(f) log p(y | f_k) - KL[q(w) || p(w)]                (Dutordoir et al. 2018, eq. 7)
+    importance_weighted   log 1/K sum_k exp E_q(f) log p(y | f_k) p(w_k) / q(w_k)           (Salimbeni et al. 2019, eq. 12)
+    predictive            log 1/K sum_k N(y; m_k, v_k + s2) p(w_k) / q(w_k)                 (ours; no bound on log p)
+
+minus kl_weight KL[q(u) || p(u)] / N in each. The K draws of a row share the functions of the inner layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gpflow
+import tensorflow as tf
+from gpflow.kullback_leiblers import gauss_kl
+from gpflux.layers import LatentVariableLayer
+
+from cde_app import config
+from cde_app.model.build import Model
+from cde_app.model.latent import stratified_normal
+from cde_app.model.layers import InnerGPLayer, moments, q_covariance, whitening_matrix
+from cde_app.model.likelihood import expected_log_likelihood, log_predictive
+
+
+class LatentDraws(NamedTuple):
+    """Draws from q(w | x, y) and their densities."""
+
+    W: tf.Tensor
+    """[K, B, Dw]."""
+    log_ratio: tf.Tensor
+    """log p(w) - log q(w), [K, B]."""
+    kl: tf.Tensor
+    """KL[q(w) || p(w)], [B]."""
+
+
+class OutputState(NamedTuple):
+    """q(v) of one term of the output layer, as the natural gradient sees it."""
+
+    q_mu: tf.Tensor
+    """[M, P]."""
+    S: tf.Tensor
+    """[P, M, M]."""
+
+
+def output_states(model: Model) -> list[OutputState]:
+    """Return q(v) of every term of the output layer."""
+    return [OutputState(tf.convert_to_tensor(term.q_mu), q_covariance(term.q_sqrt)) for term in model.output.terms]
+
+
+def draw_latents(
+    latent: LatentVariableLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor
+) -> LatentDraws:
+    """Draw w from the encoder's q(w | x, y), stratified over the K draws of a row."""
+    posterior = latent._inference_posteriors([X, Y], training=True)
+    noise = stratified_normal((X.shape[0], posterior.event_shape[0]), num_samples, seed)
+    W = posterior.loc + posterior.scale.diag * noise
+    log_ratio = latent.prior.log_prob(W) - posterior.log_prob(W)
+    return LatentDraws(W, log_ratio, posterior.kl_divergence(latent.prior))
+
+
+def draw_latents_doubly_reparameterised(
+    latent: LatentVariableLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor
+) -> tuple[LatentDraws, list[tf.Tensor]]:
+    """Draw w so that the encoder's gradient is sum_k stop(r_k^2) d log r_k / dw_k, r the normalised weights.
+
+    The encoder is reached through w alone, and the gradient of w_k, which the bound has multiplied by r_k, is
+    multiplied by r_k once more. The caller puts r [K, B] into the returned list before it asks for gradients.
+
+    Source: Tucker et al. (2019), for this model Rudner et al. (2021).
+    """
+    normalised_weights: list[tf.Tensor] = []
+
+    @tf.custom_gradient
+    def weigh_gradient(W: tf.Tensor) -> Any:
+        return tf.identity(W), lambda upstream: upstream * normalised_weights[0][..., None]
+
+    posterior = latent._inference_posteriors([X, Y], training=True)
+    noise = stratified_normal((X.shape[0], posterior.event_shape[0]), num_samples, seed)
+    W = weigh_gradient(posterior.loc + posterior.scale.diag * noise)
+    fixed = type(posterior)(tf.stop_gradient(posterior.loc), tf.stop_gradient(posterior.scale.diag))
+    log_ratio = latent.prior.log_prob(W) - fixed.log_prob(W)
+    return LatentDraws(W, log_ratio, posterior.kl_divergence(latent.prior)), normalised_weights
+
+
+def log_likelihoods(
+    model: Model,
+    settings: config.Objective,
+    states: list[OutputState],
+    X: tf.Tensor,
+    Y: tf.Tensor,
+    W: tf.Tensor,
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """Return log p(y | x, w_k) as the objective has it; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
+    features = X[None]
+    for index, layer in enumerate(model.inner_layers):
+        features = draw_inner(layer, features, W, tf.random.experimental.stateless_fold_in(seed, index))
+    means, variances = [], []
+    for term, sees_latent, state in zip(model.output.terms, model.output.sees_latent, states, strict=True):
+        inputs = join(features, W) if sees_latent else features
+        mean, variance = moments(term, flatten(inputs), *state)
+        shape = [*inputs.shape[:2], Y.shape[-1]]
+        means.append(tf.reshape(mean, shape))
+        variances.append(tf.reshape(variance, shape))
+    mean, variance = sum_broadcast(means), sum_broadcast(variances)
+    log_likelihood = log_predictive if settings.kind == "predictive" else expected_log_likelihood
+    per_draw = log_likelihood(Y, mean, variance, tf.convert_to_tensor(model.likelihood.variance))
+    return tf.broadcast_to(per_draw, [W.shape[0], X.shape[0]])
+
+
+def log_weights(log_likelihood: tf.Tensor, latents: LatentDraws | None) -> tf.Tensor:
+    """Return log p(y | x, w_k) + log p(w_k) - log q(w_k), [K, B]."""
+    return log_likelihood if latents is None else log_likelihood + latents.log_ratio
+
+
+def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
+    """Return log 1/K sum_k exp(values_k); [K, B] to [B]."""
+    return tf.reduce_logsumexp(values, axis=0) - tf.math.log(tf.cast(tf.shape(values)[0], values.dtype))
+
+
+def inner_kl(model: Model) -> tf.Tensor:
+    """Return KL[q(u) || p(u)] of the inner layers."""
+    kls = [gauss_kl(layer.gp.q_mu, tf.convert_to_tensor(layer.gp.q_sqrt)) for layer in model.inner_layers]
+    return tf.add_n(kls) if kls else tf.zeros([], gpflow.default_float())
+
+
+def output_kl(model: Model) -> tf.Tensor:
+    """Return KL[q(u) || p(u)] of the output layer."""
+    return tf.add_n([gauss_kl(term.q_mu, tf.convert_to_tensor(term.q_sqrt)) for term in model.output.terms])
+
+
+def data_term(
+    model: Model, settings: config.Objective, states: list[OutputState], X: tf.Tensor, Y: tf.Tensor, *, seed: tf.Tensor
+) -> tf.Tensor:
+    """Return the objective of a batch per row, before KL[q(u) || p(u)] is taken off; a scalar, nats per row."""
+    if model.latent is None:
+        W = tf.zeros([1, X.shape[0], 0], X.dtype)
+        log_likelihood = log_likelihoods(model, settings, states, X, Y, W, seed)
+        return tf.reduce_mean(log_mean_exp(log_likelihood))
+    draws = {"num_samples": settings.num_samples, "seed": seed}
+    if settings.kind == "importance_weighted" and settings.encoder_gradient == "doubly_reparameterised":
+        latents, normalised_weights = draw_latents_doubly_reparameterised(model.latent, X, Y, **draws)
+    else:
+        latents, normalised_weights = draw_latents(model.latent, X, Y, **draws), []
+    log_likelihood = log_likelihoods(model, settings, states, X, Y, latents.W, seed)
+    if settings.kind == "elbo":
+        return tf.reduce_mean(tf.reduce_mean(log_likelihood, axis=0) - latents.kl)
+    weights = log_weights(log_likelihood, latents)
+    normalised_weights.append(tf.stop_gradient(tf.nn.softmax(weights, axis=0)))
+    return tf.reduce_mean(log_mean_exp(weights))
+
+
+def bound(
+    model: Model, settings: config.Objective, X: tf.Tensor, Y: tf.Tensor, *, kl_weight: float, seed: tf.Tensor
+) -> tf.Tensor:
+    """Return the objective per row, an estimate from one batch.
+
+    Args:
+        model: the model.
+        settings: the objective.
+        X: [B, D], standardised features.
+        Y: [B, P], standardised targets.
+        kl_weight: weight of KL[q(u) || p(u)].
+        seed: [2], integers.
+
+    Returns:
+        A scalar, nats per row of standardised targets.
+    """
+    kl = inner_kl(model) + output_kl(model)
+    return data_term(model, settings, output_states(model), X, Y, seed=seed) - kl_weight * kl / model.num_data
+
+
+def draw_inner(layer: InnerGPLayer, features: tf.Tensor, W: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draw an inner layer's outputs, the K draws of a row jointly: they share the function.
+
+    A layer on x alone has one value per row as long as x has. Otherwise f at the K points of a row is drawn from its
+    K x K covariance (Salimbeni et al. 2019, section 3.2).
+
+    Args:
+        layer: the layer.
+        features: x, [1 or K, B, D].
+        W: [K, B, Dw].
+        seed: [2], integers.
+
+    Returns:
+        The layer's outputs without w, [1 or K, B, D'].
+    """
+    inputs = join(features, W) if layer.sees_latent else features
+    num_draws, num_rows = inputs.shape[0], inputs.shape[1]
+    q_mu, S = tf.convert_to_tensor(layer.gp.q_mu), q_covariance(layer.gp.q_sqrt)
+    noise = tf.random.stateless_normal([num_draws, num_rows, q_mu.shape[1]], seed, dtype=inputs.dtype)
+    if num_draws == 1:
+        mean, variance = moments(layer.gp, flatten(inputs), q_mu, S)
+        draws = mean[None] + tf.sqrt(variance)[None] * noise
+    else:
+        mean, covariance = joint_moments(layer, inputs, q_mu, S)
+        draws = mean + tf.einsum("bqkl,lbq->kbq", tf.linalg.cholesky(covariance), noise)
+    return layer.carry(features) + draws @ layer.projection
+
+
+def joint_moments(layer: InnerGPLayer, inputs: tf.Tensor, q_mu: tf.Tensor, S: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the mean [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
+    gp = layer.gp
+    kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
+    num_draws, num_rows = inputs.shape[0], inputs.shape[1]
+    whitened = whitening_matrix(gp) @ kernel(Z, flatten(inputs))
+    mean = tf.reshape(tf.matmul(whitened, q_mu, transpose_a=True), [num_draws, num_rows, -1])
+    reduction = tf.eye(tf.shape(S)[-1], dtype=S.dtype) - S
+    per_row = tf.reshape(whitened, [-1, num_draws, num_rows])
+    explained = tf.einsum("mkb,qmp,plb->bqkl", per_row, reduction, per_row, optimize="optimal")
+    prior = kernel(tf.transpose(inputs, [1, 0, 2]))[:, None]
+    jitter = gpflow.default_jitter() * tf.eye(num_draws, dtype=inputs.dtype)
+    return mean, prior - explained + jitter
+
+
+def join(features: tf.Tensor, W: tf.Tensor) -> tf.Tensor:
+    """Return [x, w] for x [1 or K, B, D] and w [K, B, Dw]."""
+    features = tf.broadcast_to(features, [W.shape[0], *features.shape[1:]])
+    return tf.concat([features, W], axis=-1)
+
+
+def flatten(inputs: tf.Tensor) -> tf.Tensor:
+    """Return [K, B, D] as [K B, D]."""
+    return tf.reshape(inputs, [-1, inputs.shape[-1]])
+
+
+def sum_broadcast(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Return the sum of tensors that broadcast."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total

@@ -1,0 +1,100 @@
+"""Where a model starts: plain arrays from which `build_model` makes every layer.
+
+Letters: D features, Dw latent variables, P targets, Q GPs of a layer, M inducing inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cde_app.predictive.sparse_gp import Kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cde_app import config
+
+    Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GPStart:
+    """One sparse GP: hyperparameters, inducing inputs, whitened q(v)."""
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """[M, D or D + Dw]."""
+    q_mu: Array
+    """[M, Q]."""
+    q_sqrt: Array
+    """[Q, M, M] lower triangular, or [M, Q] standard deviations of a diagonal q(v)."""
+    sees_latent: bool
+
+    @property
+    def num_gps(self) -> int:
+        """Q."""
+        return self.q_mu.shape[1]
+
+
+@dataclass(frozen=True)
+class InnerStart:
+    """One inner layer: x <- m(x) + f(.) P."""
+
+    gp: GPStart
+    mean: Array | None
+    """[D, D'] for m(x) = x A; None for m(x) = x."""
+    projection: Array
+    """P, [Q, D']."""
+
+
+@dataclass(frozen=True)
+class TrendStart:
+    """The warm start's mean m(x) = k(x, Z) alpha + c, which the encoder subtracts from y."""
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """[M, D]."""
+    alpha: Array
+    """[M, P]."""
+    constant: Array
+    """[P]."""
+    noise_sd: Array
+    """[P], standard deviation of y - m(x)."""
+
+
+@dataclass(frozen=True)
+class EncoderStart:
+    """q(w | x, y) before training: mean = clip(r) B, sd = s, where r is the standardised residual."""
+
+    trend: TrendStart | None
+    """None: the encoder sees [x, y] and r = y."""
+    slope: Array
+    """B, [P, Dw]."""
+    sd: Array
+    """s, [Dw]."""
+
+
+@dataclass(frozen=True)
+class ModelStart:
+    """The whole model before its first training step."""
+
+    inner_layers: tuple[InnerStart, ...]
+    output_terms: tuple[GPStart, ...]
+    encoder: EncoderStart | None
+    """None without latent variables."""
+    noise: Array
+    """[P], noise variances."""
+    num_data: int
+    """Training rows."""
+
+
+def start_kernel(settings: config.Kernel, *, variance: float, lengthscales: Array) -> Kernel:
+    """Return the kernel that the settings name, its variance shared equally by the summands of a sum."""
+    if settings.kind == "sum":
+        share = variance / len(settings.kernels)
+        parts = tuple(start_kernel(part, variance=share, lengthscales=lengthscales) for part in settings.kernels)
+        return Kernel("sum", variance, np.empty(0), parts)
+    return Kernel(settings.kind, variance, np.array(lengthscales, float))

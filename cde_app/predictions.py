@@ -1,0 +1,131 @@
+"""The tables that `cde predict` writes: one row per forecast, and the draws in long form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from cde_app.data.table import FileFormat, TableWriter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cde_app.predictive.mixture import Mixture
+
+    Array = NDArray[np.float64]
+    Columns = dict[str, NDArray[Any]]
+
+
+class PredictionWriter:
+    """Write forecasts chunk by chunk; both files appear, complete, when the block ends.
+
+    Args:
+        folder: where the files go.
+        target_names: [P].
+        quantiles: levels of the quantile columns.
+        num_samples: draws per row; 0 writes no samples file.
+        seed: of the draws.
+        file_format: of both files.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        target_names: Sequence[str],
+        quantiles: Sequence[float],
+        num_samples: int,
+        seed: int,
+        file_format: FileFormat,
+    ) -> None:
+        self.target_names, self.quantiles, self.num_samples, self.seed = target_names, quantiles, num_samples, seed
+        self.num_rows = 0
+        names = ["summary", "samples"] if num_samples else ["summary"]
+        self.files = [folder / f"{name}.{file_format}" for name in names]
+        self._stack = ExitStack()
+        self._writers = [TableWriter(file, file_format=file_format) for file in self.files]
+
+    def __enter__(self) -> Self:
+        """Open the temporary files."""
+        for writer in self._writers:
+            self._stack.enter_context(writer)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Publish the files, or remove them after a failure."""
+        self._stack.__exit__(kind, error, trace)
+
+    def append(
+        self, mixture: Mixture, *, row_numbers: NDArray[np.int64], targets: Array | None, outside: NDArray[np.bool_]
+    ) -> None:
+        """Write the forecasts of consecutive rows.
+
+        Args:
+            mixture: N forecasts.
+            row_numbers: [N], the rows' places in the table, counted from 1.
+            targets: [N, P], observations, if the table has them.
+            outside: [N], whether the inputs lie outside the training range.
+        """
+        self._writers[0].append(
+            summary_columns(mixture, self.target_names, self.quantiles, row_numbers, targets, outside)
+        )
+        if self.num_samples:
+            draws = mixture.sample(self.num_samples, seed=self.seed, first_row=self.num_rows)
+            self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
+        self.num_rows += mixture.num_rows
+
+
+def summary_columns(
+    mixture: Mixture,
+    target_names: Sequence[str],
+    quantiles: Sequence[float],
+    row_numbers: NDArray[np.int64],
+    targets: Array | None,
+    outside: NDArray[np.bool_],
+) -> Columns:
+    """Return the columns of `summary`: row, per target mean, sd and quantiles, log_density, out_of_range."""
+    mean, sd, levels = mixture.mean(), mixture.sd(), mixture.quantile(quantiles) if quantiles else np.empty(0)
+    columns: Columns = {"row": row_numbers}
+    for p, name in enumerate(target_names):
+        columns |= {f"{name}_mean": mean[:, p], f"{name}_sd": sd[:, p]}
+        columns |= {f"{name}_{quantile_name(level)}": levels[i, :, p] for i, level in enumerate(quantiles)}
+    if targets is not None:
+        columns["log_density"] = mixture.log_density(targets)
+    columns["out_of_range"] = outside
+    return columns
+
+
+def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: NDArray[np.int64]) -> Columns:
+    """Return draws [S, N, P] in long form: row, draw (counted from 1), targets."""
+    num_samples, num_rows, _ = draws.shape
+    columns: Columns = {
+        "row": np.repeat(row_numbers, num_samples),
+        "draw": np.tile(np.arange(1, num_samples + 1), num_rows),
+    }
+    return columns | {name: draws[:, :, p].T.ravel() for p, name in enumerate(target_names)}
+
+
+def quantile_name(level: float) -> str:
+    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975."""
+    percent = f"{100 * level:.6f}".rstrip("0").rstrip(".")
+    return f"q{percent.zfill(2) if '.' not in percent else percent}"
+
+
+def component_arrays(mixtures: Sequence[Mixture]) -> Columns:
+    """Return the mixtures of consecutive rows as arrays: weights [C], means and variances [N, C, P], transforms."""
+    first = mixtures[0]
+    arrays: Columns = {
+        "weights": first.weights,
+        "means": np.concatenate([mixture.means for mixture in mixtures]),
+        "variances": np.concatenate([mixture.variances for mixture in mixtures]),
+    }
+    for p, transform in enumerate(first.transforms):
+        arrays |= {f"transform.{p}.{key}": np.array(value) for key, value in transform.to_json().items()}
+    return arrays

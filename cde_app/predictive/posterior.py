@@ -1,0 +1,205 @@
+"""The trained model as arrays: load it, and turn standardised inputs into a `Mixture` per row.
+
+Letters: N rows, D features, P targets, Dw latent variables, C nodes, Q inner GPs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from cde_app.data.transform import TargetTransform
+from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.sparse_gp import SparseGP
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+FLOATS_IN_MEMORY = 32_000_000
+"""Largest number of kernel values held at once; rows are taken in chunks below it."""
+
+
+@dataclass(frozen=True)
+class InnerLayer:
+    """x <- m(x) + f(.) P, f made of Q independent GPs drawn once per node."""
+
+    gp: SparseGP
+    mean: Array | None
+    """[D, D'] for m(x) = x A; None for m(x) = x."""
+    projection: Array
+    """P, [Q, D']."""
+
+    def propagate(self, X: Array, W: Array, noise: Array) -> Array:
+        """Draw the layer's outputs at every node; X [N, 1 or C, D], W [C, Dw], noise [C, Q] to [N, C, D']."""
+        mean, variance = _moments(self.gp, X, W)
+        draws = mean + np.sqrt(variance) * noise
+        carried = X if self.mean is None else X @ self.mean
+        return carried + draws @ self.projection
+
+
+@dataclass(frozen=True)
+class Defence:
+    """Wide copies of the warm start: components that keep every row's density above a floor."""
+
+    gp: SparseGP
+    mean: Array
+    """[P], added to the GP's mean."""
+    noise: Array
+    """[P], noise variances."""
+    inflation: Array
+    """[E], factors on the predictive variance."""
+    weight: float
+    """Total weight of these components in the mixture."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """All that prediction needs: the GP layers' q(u), the noise, the nodes, and the way back to the user's units."""
+
+    inner_layers: tuple[InnerLayer, ...]
+    output_terms: tuple[SparseGP, ...]
+    """The output layer is the sum of these GPs."""
+    noise: Array
+    """[P], noise variances of the standardised targets."""
+    latent_nodes: Array
+    """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence."""
+    inner_noise: Array
+    """[C, sum of Q]: standard normal nodes for the inner layers."""
+    defence: Defence | None
+    transforms: tuple[TargetTransform, ...]
+
+    def predict(self, X: Array) -> Mixture:
+        """Return the predictive mixture of each row.
+
+        p(y | x) = 1/C sum_c N(y; m(x, node_c), v(x, node_c) + noise): the average of the exact Gaussian output layer
+        over the nodes (Dutordoir et al. 2018, section 3.3, with a low-discrepancy sequence in place of random draws).
+
+        Args:
+            X: [N, D], standardised features.
+
+        Returns:
+            The mixture, [N] rows by [C] components (and the defensive ones).
+        """
+        widest = max(len(gp.inducing_inputs) for gp in (*self.output_terms, *(layer.gp for layer in self.inner_layers)))
+        step = max(1, FLOATS_IN_MEMORY // (widest * len(self.latent_nodes)))
+        chunks = [self._components(X[start : start + step]) for start in range(0, max(len(X), 1), step)]
+        means = np.concatenate([mean for mean, _ in chunks])
+        variances = np.concatenate([variance for _, variance in chunks])
+        return Mixture(self._weights(), means, variances, self.transforms)
+
+    def _weights(self) -> Array:
+        num_nodes = len(self.latent_nodes)
+        if self.defence is None:
+            return np.full(num_nodes, 1.0 / num_nodes)
+        num_wide = len(self.defence.inflation)
+        share = self.defence.weight
+        return np.concatenate([np.full(num_nodes, (1 - share) / num_nodes), np.full(num_wide, share / num_wide)])
+
+    def _components(self, X: Array) -> tuple[Array, Array]:
+        """Return the components' means and variances, two [N, C, P]."""
+        W, features, start = self.latent_nodes, X[:, None, :], 0
+        for layer in self.inner_layers:
+            noise = self.inner_noise[:, start : start + layer.gp.num_gps]
+            features = layer.propagate(features, W, noise)
+            start += layer.gp.num_gps
+        moments = [_moments(term, features, W) for term in self.output_terms]
+        shape = (len(X), len(W), len(self.noise))
+        means = np.broadcast_to(sum(mean for mean, _ in moments), shape)
+        variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise, shape)
+        if self.defence is None:
+            return means, variances
+        mean, variance = self.defence.gp.moments(X)
+        wide = self.defence.inflation[:, None] * (variance + self.defence.noise)[:, None, :]
+        wide_means = np.broadcast_to((mean + self.defence.mean)[:, None, :], wide.shape)
+        return np.concatenate([means, wide_means], axis=1), np.concatenate([variances, wide], axis=1)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain values and arrays; `from_tree` reads them."""
+        return {
+            "inner_layers": [
+                {"gp": layer.gp.to_tree(), "mean": layer.mean, "projection": layer.projection}
+                for layer in self.inner_layers
+            ],
+            "output_terms": [term.to_tree() for term in self.output_terms],
+            "noise": self.noise,
+            "latent_nodes": self.latent_nodes,
+            "inner_noise": self.inner_noise,
+            "defence": None
+            if self.defence is None
+            else {f.name: getattr(self.defence, f.name) for f in fields(Defence)} | {"gp": self.defence.gp.to_tree()},
+            "transforms": [transform.to_json() for transform in self.transforms],
+        }
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Posterior:
+        """Rebuild what `to_tree` returned."""
+        defence = tree["defence"]
+        return cls(
+            inner_layers=tuple(
+                InnerLayer(SparseGP.from_tree(layer["gp"]), layer["mean"], layer["projection"])
+                for layer in tree["inner_layers"]
+            ),
+            output_terms=tuple(map(SparseGP.from_tree, tree["output_terms"])),
+            noise=tree["noise"],
+            latent_nodes=tree["latent_nodes"],
+            inner_noise=tree["inner_noise"],
+            defence=None if defence is None else Defence(**{**defence, "gp": SparseGP.from_tree(defence["gp"])}),
+            transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
+        )
+
+
+def gaussian_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
+    """Return the standard normal quantiles of a scrambled Sobol sequence, [num_nodes, dim].
+
+    Source: Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points".
+    """
+    if dim == 0:
+        return np.zeros((num_nodes, 0))
+    sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
+    uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
+    return ndtri(np.clip(uniforms, 1e-12, 1 - 1e-12))
+
+
+def pack(tree: Any) -> tuple[Any, dict[str, Array]]:
+    """Split a tree into JSON, where an array is `{"array": path}`, and the arrays by path."""
+    arrays: dict[str, Array] = {}
+
+    def walk(node: Any, path: str) -> Any:
+        if isinstance(node, np.ndarray):
+            arrays[path] = node
+            return {"array": path}
+        if isinstance(node, dict):
+            return {key: walk(value, f"{path}.{key}" if path else key) for key, value in node.items()}
+        if isinstance(node, list):
+            return [walk(value, f"{path}.{index}") for index, value in enumerate(node)]
+        return node
+
+    return walk(tree, ""), arrays
+
+
+def unpack(spec: Any, arrays: dict[str, Array]) -> Any:
+    """Undo `pack`."""
+    if isinstance(spec, dict):
+        if spec.keys() == {"array"}:
+            return arrays[spec["array"]]
+        return {key: unpack(value, arrays) for key, value in spec.items()}
+    if isinstance(spec, list):
+        return [unpack(value, arrays) for value in spec]
+    return spec
+
+
+def _moments(gp: SparseGP, X: Array, W: Array) -> tuple[Array, Array]:
+    """Return the moments of a GP at every node, two [N, 1 or C, Q]; X [N, 1 or C, D], W [C, Dw]."""
+    if gp.sees_latent:
+        shape = (len(X), len(W))
+        X = np.concatenate(
+            [np.broadcast_to(X, (*shape, X.shape[-1])), np.broadcast_to(W, (*shape, W.shape[-1]))], axis=-1
+        )
+    mean, variance = gp.moments(X.reshape(-1, X.shape[-1]))
+    return mean.reshape(*X.shape[:2], -1), variance.reshape(*X.shape[:2], -1)

@@ -1,0 +1,239 @@
+"""Pictures of densities: along one input, row by row, and jointly for two targets.
+
+Letters: N rows, P targets, G grid points. Everything is in the user's units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from cde_app.predictive.mixture import Mixture
+from cde_app.report.canvas import BLUE, STYLE, VERMILLION, new_figure, short_label, thin, tint, with_unit
+
+FloatArray = NDArray[np.float64]
+
+MAX_DOTS = 3000
+MAX_JOINT_ROWS = 6
+HPD_LEVELS = (0.9, 0.5)
+BRIGHT_RED = "#FF5533"  # stands out from every colour of viridis
+
+
+def spread_rows(values: ArrayLike, count: int) -> NDArray[np.intp]:
+    """Choose rows that span the range of `values` [N] evenly in rank, from low to high: at most `count` indices."""
+    order = np.argsort(np.asarray(values, dtype=np.float64), kind="stable")
+    ranks = np.floor((np.arange(min(count, len(order))) + 0.5) / max(min(count, len(order)), 1) * len(order))
+    chosen: NDArray[np.intp] = order[ranks.astype(np.intp)]
+    return chosen
+
+
+@matplotlib.rc_context(STYLE)
+def plot_density_heatmap(
+    mixture: Mixture,
+    input_grid: ArrayLike,
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    input_name: str,
+    target_name: str,
+    target_unit: str = "",
+    target: int = 0,
+    note: str = "",
+) -> Figure:
+    """Draw p(y | x) along one input as colour, with its 5, 50 and 95% quantiles and the data.
+
+    Args:
+        mixture: forecasts at the G grid points.
+        input_grid: [G], increasing [units of the input].
+        inputs: [N], the data's input; empty if there is none to show.
+        targets: [N], the data's target `target`.
+        input_name: label of the x axis.
+        target_name: label of the y axis.
+        target_unit: shown in brackets, if any.
+        target: which of the mixture's targets.
+        note: added to the subtitle, for example where the other inputs are held.
+    """
+    input_grid, inputs, targets = (np.asarray(a, dtype=np.float64).ravel() for a in (input_grid, inputs, targets))
+    least, low, median, high, most = mixture.quantile([0.005, 0.05, 0.5, 0.95, 0.995])[:, :, target]
+    y_grid = _padded_grid(np.concatenate([targets, np.quantile(least, [0.05]), np.quantile(most, [0.95])]), 400)
+    blocks = [
+        mixture[start : start + 16].marginal_log_density_at(y_grid, target) for start in range(0, mixture.num_rows, 16)
+    ]
+    density = np.exp(np.concatenate(blocks)).T
+    hint = "Nine of ten dots should lie between the dashed lines." if inputs.size else ""
+    subtitle = " ".join(part for part in ("Brighter: likelier.", hint, note) if part)
+    figure, axes = new_figure(f"How {target_name} is distributed along {input_name}", subtitle, size=(8.2, 5.4))
+    ax = axes[0, 0]
+    ax.grid(visible=False)
+    # The brightest colour is the peak of a typical column, or a single spike would leave all else dark.
+    norm = PowerNorm(0.5, vmin=0, vmax=float(np.quantile(density.max(axis=0), 0.95)) or 1.0)
+    image = ax.pcolormesh(input_grid, y_grid, density, norm=norm, cmap="viridis", shading="gouraud", rasterized=True)
+    if inputs.size:
+        shown = thin(len(inputs), MAX_DOTS)
+        alpha = float(np.clip(12 / math.sqrt(len(shown)), 0.25, 0.9))
+        ax.scatter(inputs[shown], targets[shown], s=9, c="white", alpha=alpha, lw=0.3, edgecolors="black", label="data")
+    ax.plot(input_grid, median, color=BRIGHT_RED, lw=1.8, label="median")
+    ax.plot(input_grid, low, color=BRIGHT_RED, lw=1.2, ls="--", label="5% and 95% quantile")
+    ax.plot(input_grid, high, color=BRIGHT_RED, lw=1.2, ls="--")
+    ax.set(xlim=(input_grid[0], input_grid[-1]), ylim=(y_grid[0], y_grid[-1]))
+    ax.set(xlabel=input_name, ylabel=with_unit(target_name, target_unit))
+    figure.colorbar(
+        image, ax=ax, extend="max", pad=0.01, label=with_unit("density", f"1/{target_unit}" if target_unit else "")
+    )
+    legend = figure.legend(loc="outside lower left", ncols=3)
+    if inputs.size and legend.legend_handles[0] is not None:
+        legend.legend_handles[0].set(facecolor="lightgrey", alpha=1.0)  # white dots would not show on the page
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def plot_ridges(
+    mixture: Mixture,
+    targets: ArrayLike | None,
+    *,
+    labels: Sequence[str],
+    target_name: str,
+    target_unit: str = "",
+    target: int = 0,
+) -> Figure:
+    """Draw the densities of a few rows one above the other, with what was observed.
+
+    Args:
+        mixture: forecasts of N rows, about a dozen.
+        targets: [N], observations of target `target`, or None.
+        labels: [N], names of the rows.
+        target_name: label of the x axis.
+        target_unit: shown in brackets, if any.
+        target: which of the mixture's targets.
+    """
+    observed = None if targets is None else np.asarray(targets, dtype=np.float64).ravel()
+    edges = mixture.quantile([0.005, 0.995])[:, :, target]
+    grid = _padded_grid(np.concatenate([edges.ravel(), [] if observed is None else observed]), 600)
+    density = np.exp(mixture.marginal_log_density_at(grid, target))
+    num_rows = mixture.num_rows
+    subtitle = "Each density is drawn to its own height."
+    if observed is not None:
+        subtitle = f"The tick is what happened: expect it under the hill, rarely in a tail. {subtitle}"
+    title = f"The forecast of {target_name} for {num_rows} rows"
+    figure, axes = new_figure(title, subtitle, size=(7.5, 1.6 + 0.42 * num_rows))
+    ax = axes[0, 0]
+    for row in range(num_rows):
+        base = num_rows - 1 - row
+        curve = base + 1.25 * density[row] / max(float(density[row].max()), 1e-300)
+        ax.fill_between(grid, base, curve, color=tint(BLUE, 0.45), lw=0, zorder=2 * row + 2, clip_on=False)
+        ax.plot(grid, curve, color=BLUE, lw=1.2, zorder=2 * row + 3, clip_on=False)
+        if observed is not None:
+            ax.plot(
+                [observed[row]] * 2, [base, base + 0.55], color=VERMILLION, lw=2.4, zorder=99, solid_capstyle="butt"
+            )
+    ax.set_yticks(np.arange(num_rows)[::-1], [short_label(label, 24) for label in labels])
+    ax.set(xlim=(grid[0], grid[-1]), ylim=(-0.05, num_rows + 0.3), xlabel=with_unit(target_name, target_unit))
+    ax.grid(visible=False, axis="y")
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def plot_joint_rows(
+    mixture: Mixture,
+    targets: ArrayLike | None,
+    *,
+    labels: Sequence[str],
+    target_names: Sequence[str],
+    target_units: Sequence[str] | None = None,
+    pair: tuple[int, int] = (0, 1),
+) -> Figure:
+    """Draw the joint density of two targets for a few rows: highest-density regions of 50 and 90%, and the truth.
+
+    Args:
+        mixture: forecasts of N rows; the first six are drawn.
+        targets: [N, P], observations, or None.
+        labels: [N], names of the rows.
+        target_names: [P].
+        target_units: [P], or None.
+        pair: which two targets, x axis first.
+
+    Source: Hyndman (1996), "Computing and graphing highest density regions", The American Statistician 50.
+    """
+    num_panels = min(mixture.num_rows, MAX_JOINT_ROWS)
+    joint = _marginalise(mixture[:num_panels], pair)
+    observed = None if targets is None else np.asarray(targets, dtype=np.float64)[:num_panels, list(pair)]
+    units = [""] * mixture.num_targets if target_units is None else target_units
+    names = [with_unit(target_names[p], units[p]) for p in pair]
+    columns = min(num_panels, 3)
+    figure, axes = new_figure(
+        f"How {target_names[pair[0]]} and {target_names[pair[1]]} move together",
+        "Dark: the smallest region that holds 50%; light: 90%."
+        + ("" if observed is None else " Cross: what happened."),
+        rows=-(-num_panels // columns),
+        columns=columns,
+        size=(2.9 * columns + 0.4, 2.7 * -(-num_panels // columns) + 0.9),
+        share="all",
+    )
+    edges = joint.quantile([0.005, 0.995])
+    for row in range(num_panels):
+        ax = axes.flat[row]
+        sides = [_padded_grid(edges[:, row, p], 120) for p in range(2)]
+        density = _joint_density(joint[row : row + 1], *sides)
+        thresholds = hpd_thresholds(density, HPD_LEVELS)
+        colours = [tint(BLUE, 0.3), tint(BLUE, 0.8)]
+        ax.contourf(*sides, density, levels=[*thresholds, np.inf], colors=colours, antialiased=True)
+        ax.contour(*sides, density, levels=thresholds, colors=[BLUE], linewidths=0.9)
+        if observed is not None:
+            ax.plot(*observed[row], "x", color="white", ms=9, mew=4)
+            ax.plot(*observed[row], "x", color=VERMILLION, ms=8, mew=2.2)
+        ax.set_title(short_label(labels[row], 30), loc="left", fontsize=9.5)
+    for p, bounds in enumerate(("set_xlim", "set_ylim")):
+        values = (
+            edges[:, :, p].ravel() if observed is None else np.concatenate([edges[:, :, p].ravel(), observed[:, p]])
+        )
+        getattr(axes.flat[0], bounds)(*_padded_grid(values, 2))
+    for ax in axes.flat[num_panels:]:
+        ax.set_visible(False)
+    figure.supxlabel(names[0], fontsize=10)
+    figure.supylabel(names[1], fontsize=10)
+    return figure
+
+
+def hpd_thresholds(density: FloatArray, levels: Sequence[float]) -> list[float]:
+    """Return, for each level, the density above which that share of the mass on an even grid lies."""
+    ordered = np.sort(density, axis=None)[::-1]
+    mass = np.cumsum(ordered) / np.sum(ordered)
+    return [float(ordered[min(int(np.searchsorted(mass, level)), ordered.size - 1)]) for level in levels]
+
+
+def _padded_grid(values: ArrayLike, size: int) -> FloatArray:
+    """Return an even grid over the values and 4% more on each side."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    low, high = float(finite.min()), float(finite.max())
+    margin = 0.04 * (high - low) or 0.5 * max(abs(low), 1.0)
+    return np.linspace(low - margin, high + margin, size)
+
+
+def _marginalise(mixture: Mixture, pair: tuple[int, int]) -> Mixture:
+    """Return the joint mixture of two of the targets."""
+    keep = list(pair)
+    covariances = None if mixture.covariances is None else mixture.covariances[:, :, keep][:, :, :, keep]
+    return replace(
+        mixture,
+        means=mixture.means[:, :, keep],
+        variances=mixture.variances[:, :, keep],
+        covariances=covariances,
+        transforms=tuple(mixture.transforms[p] for p in keep),
+    )
+
+
+def _joint_density(row: Mixture, x_grid: FloatArray, y_grid: FloatArray) -> FloatArray:
+    """Compute one row's density on a grid, [len(y_grid), len(x_grid)], a grid line at a time."""
+    shape = (len(x_grid), *row.means.shape[1:])
+    line = replace(row, means=np.broadcast_to(row.means[0], shape), variances=np.broadcast_to(row.variances[0], shape))
+    return np.stack([np.exp(line.log_density(np.column_stack([x_grid, np.full_like(x_grid, y)]))) for y in y_grid])

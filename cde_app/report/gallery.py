@@ -1,0 +1,126 @@
+"""Which pictures a run or a table of predictions gets, by the shape of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cde_app.predictive.mixture import Mixture
+from cde_app.report.canvas import figure_bytes
+from cde_app.report.densities import plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
+from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+Pictures = dict[str, bytes]
+RIDGE_ROWS, JOINT_ROWS, GRID_SIZE = 12, 6, 300
+
+
+@dataclass(frozen=True)
+class InputAxis:
+    """The one numeric input of a model, when it has no other: the axis of the heat map."""
+
+    name: str
+    centre: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Rows to be pictured, and how to forecast them."""
+
+    predict: Callable[[Array], Mixture]
+    X: Array
+    """[N, D], standardised."""
+    targets: Array | None
+    """[N, P], user's units."""
+    row_numbers: NDArray[np.int64]
+    """[N], counted from 1."""
+    target_names: Sequence[str]
+    units: Sequence[str]
+    axis: InputAxis | None
+
+
+def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictures:
+    """Return the heat map (one numeric input), the ridges of each target, and the joint density (several targets)."""
+    figures: dict[str, Figure] = {}
+    several = len(scene.target_names) > 1
+    for p, (name, unit) in enumerate(zip(scene.target_names, scene.units, strict=True)):
+        suffix = f"_{name}" if several else ""
+        labels = {"target_name": name, "target_unit": unit, "target": p}
+        if scene.axis is not None:
+            inputs = scene.axis.centre + scene.axis.scale * scene.X[:, 0]
+            grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
+            mixture = scene.predict((grid - scene.axis.centre)[:, None] / scene.axis.scale)
+            observed = np.empty((0, len(scene.units))) if scene.targets is None else scene.targets
+            shown = inputs if scene.targets is not None else np.empty(0)
+            figures[f"heatmap{suffix}"] = plot_density_heatmap(
+                mixture, grid, shown, observed[:, p], input_name=scene.axis.name, **labels
+            )
+        chosen = _spread(scene, p, RIDGE_ROWS)
+        figures[f"ridges{suffix}"] = plot_ridges(
+            scene.predict(scene.X[chosen]),
+            None if scene.targets is None else scene.targets[chosen, p],
+            labels=_row_labels(scene, chosen),
+            **labels,
+        )
+    if several:
+        chosen = _spread(scene, 0, JOINT_ROWS)
+        figures["joint"] = plot_joint_rows(
+            scene.predict(scene.X[chosen]),
+            None if scene.targets is None else scene.targets[chosen],
+            labels=_row_labels(scene, chosen),
+            target_names=scene.target_names,
+            target_units=scene.units,
+        )
+    return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
+
+
+def training_pictures(
+    history: Sequence[Mapping[str, Any]],
+    latent: tuple[Array, Array, Array, str] | None,
+    image_format: Literal["png", "svg"],
+) -> Pictures:
+    """Return the training history and the latent variables.
+
+    Args:
+        history: entries of `history.jsonl`.
+        latent: input [R], mean and sd of q(w | x, y) [R, Dw], the input's name; None without latent variables.
+        image_format: png or svg.
+    """
+    figures: dict[str, Figure] = {"history": plot_history(history)}
+    if latent is not None:
+        inputs, mean, sd, input_name = latent
+        for j in range(mean.shape[1]):
+            name = "latent variable w" + (f" {j + 1}" if mean.shape[1] > 1 else "")
+            key = "latent" + (f"_{j + 1}" if mean.shape[1] > 1 else "")
+            figures[key] = plot_latent(inputs, mean[:, j], sd[:, j], input_name=input_name, latent_name=name)
+    return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
+
+
+def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: Literal["png", "svg"]) -> Pictures:
+    """Return the PIT histogram and the coverage curve; pit [N, P]."""
+    figures = {
+        "pit": plot_pit(pit, target_names=target_names),
+        "coverage": plot_coverage(pit, target_names=target_names),
+    }
+    return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
+
+
+def _spread(scene: Scene, target: int, count: int) -> NDArray[np.intp]:
+    """Choose rows that span the forecasts' range."""
+    return spread_rows(scene.predict(scene.X).mean()[:, target], count)
+
+
+def _row_labels(scene: Scene, chosen: NDArray[np.intp]) -> list[str]:
+    if scene.axis is None:
+        return [f"row {number}" for number in scene.row_numbers[chosen]]
+    values = scene.axis.centre + scene.axis.scale * scene.X[chosen, 0]
+    return [f"{scene.axis.name} {value:.4g}" for value in values]

@@ -1,0 +1,82 @@
+"""What a finished run must be before it is read: done, of a format that is known, and unchanged since its training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cde_app import run_folder
+from cde_app.errors import RunError
+from cde_app.provenance import file_hash
+
+FORMAT_VERSION = 1
+VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})
+
+
+def check_finished(path: Path) -> None:
+    """Check that a run is done.
+
+    Raises:
+        RunError: it is not; says whether to wait or how to go on.
+    """
+    if run_folder.is_finished(path):
+        return
+    if run_folder.is_locked(path):
+        raise RunError(f"{path}: expected a finished run; got one that is being written. Wait until it is done.")
+    match run_folder.status(path):
+        case "running":
+            state = "killed"
+        case "done":
+            state = "done but has no manifest"
+        case status:
+            state = str(status)
+    raise RunError(
+        f"{path}: expected a finished run; got one that is {state}. "
+        f"Go on with: cde train {path}/config.yaml --out {path} --resume"
+    )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read the manifest of a finished run.
+
+    Raises:
+        RunError: it is damaged, or from a newer format.
+    """
+    file = path / "manifest.json"
+    try:
+        manifest = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: expected JSON; got {error}. Train the run again.") from None
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise RunError(f"{file}: format_version: expected a number; got {version!r}. Train the run again.")
+    if version > FORMAT_VERSION:
+        raise RunError(
+            f"{file}: format_version: expected at most {FORMAT_VERSION}; got {version}. "
+            "The run was written by a newer cde; update cde."
+        )
+    return dict(manifest)
+
+
+def check_hashes(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Check that the files that predictions depend on are those that the training wrote.
+
+    Raises:
+        RunError: files are missing or changed; names every one.
+    """
+    faults = []
+    for name, expected in manifest.get("outputs", {}).items():
+        if Path(name).parts[0] not in VERIFIED_ENTRIES:
+            continue
+        file = path / name
+        if not file.is_file():
+            faults.append(f"{file}: expected a file of the run; got nothing. Train the run again.")
+        elif (found := file_hash(file)) != expected:
+            faults.append(
+                f"{file}: expected SHA-256 {expected[:12]}...; got {found[:12]}.... "
+                "The file has changed since the training; train the run again."
+            )
+    if faults:
+        raise RunError(*faults)

@@ -1,0 +1,105 @@
+"""Files that are whole or absent, and values that JSON can hold."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cde_app.errors import RunError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Write a file by a temporary neighbour and a rename: a reader, or a crash, sees the old content or the new one.
+
+    Returns:
+        The path.
+
+    Raises:
+        RunError: the file cannot be written (no space, no permission, a folder of that name).
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise RunError(f"{path}: expected a file that can be written; got {error.strerror!r}.") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a JSON file atomically; see `to_jsonable` for what becomes of numbers that are not finite."""
+    return write_atomically(path, (json.dumps(to_jsonable(value), indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
+    """Write arrays as an `.npz` file, atomically; the same arrays give the same bytes, and no pickle is written.
+
+    Raises:
+        ValueError: an array holds Python objects.
+    """
+    import numpy as np  # here, because commands that write no arrays use this module too
+
+    plain = {key: np.asarray(array) for key, array in arrays.items()}
+    for key, array in plain.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"{path}: array {key!r} holds Python objects, which only a pickle could store")
+    buffer = io.BytesIO()
+    np.savez(buffer, **plain)
+    return write_atomically(path, buffer.getvalue())
+
+
+def _umask() -> int:
+    """Read the process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def delete(path: Path) -> None:
+    """Delete a file, a link or a folder with all it holds; nothing happens if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def to_jsonable(value: Any) -> Any:
+    """Turn NumPy scalars and arrays, tuples and paths into what JSON has.
+
+    JSON has neither NaN nor infinity: a number that is not finite becomes null.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_jsonable(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return to_jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

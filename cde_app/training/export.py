@@ -1,0 +1,85 @@
+"""From the trained TensorFlow model to the `Posterior` that prediction uses."""
+
+from __future__ import annotations
+
+import numpy as np
+from gpflux.layers import GPLayer
+
+from cde_app import config
+from cde_app.data.transform import TargetTransform
+from cde_app.model.build import Model
+from cde_app.model.layers import q_covariance, read_kernel, whitening_matrix
+from cde_app.predictive.posterior import Defence, InnerLayer, Posterior, gaussian_nodes
+from cde_app.predictive.sparse_gp import SparseGP
+from cde_app.training.warm_start import SparseRegression
+
+DEFENSIVE_INFLATION = (4.0, 16.0)
+
+
+def export_posterior(
+    model: Model,
+    settings: config.Model,
+    transforms: tuple[TargetTransform, ...],
+    defence: SparseRegression,
+    *,
+    num_components: int,
+    seed: int,
+) -> Posterior:
+    """Return the model as arrays.
+
+    Args:
+        model: the trained model.
+        settings: the `model` block.
+        transforms: one per target.
+        defence: the warm start, whose wide copies are the defensive components.
+        num_components: C, nodes of the Sobol sequence; one where the model has no draws.
+        seed: of the sequence's scrambling.
+    """
+    inner_layers = tuple(
+        InnerLayer(
+            export_gp(layer.gp, sees_latent=layer.sees_latent),
+            None if layer.mean is None else layer.mean.numpy(),
+            layer.projection.numpy(),
+        )
+        for layer in model.inner_layers
+    )
+    latent_dim = settings.latent.dim
+    num_draws = latent_dim + sum(layer.gp.num_gps for layer in inner_layers)
+    nodes = gaussian_nodes(num_components if num_draws else 1, num_draws, seed=seed)
+    return Posterior(
+        inner_layers=inner_layers,
+        output_terms=tuple(
+            export_gp(term, sees_latent=sees_latent)
+            for term, sees_latent in zip(model.output.terms, model.output.sees_latent, strict=True)
+        ),
+        noise=model.likelihood.variance.numpy(),
+        latent_nodes=nodes[:, :latent_dim],
+        inner_noise=nodes[:, latent_dim:],
+        defence=_defence(defence, settings.defensive_weight) if settings.defensive_weight else None,
+        transforms=transforms,
+    )
+
+
+def export_gp(gp: GPLayer, *, sees_latent: bool) -> SparseGP:
+    """Return a GPflux `GPLayer` as arrays."""
+    whitening = whitening_matrix(gp).numpy()
+    S = q_covariance(gp.q_sqrt).numpy() if gp.q_sqrt.shape.rank == 2 else None
+    factor = gp.q_sqrt.numpy() if S is None else np.sqrt(S)
+    return SparseGP(
+        kernel=read_kernel(gp.kernel.kernel),
+        inducing_inputs=gp.inducing_variable.inducing_variable.Z.numpy(),
+        whitening=whitening,
+        q_mu=gp.q_mu.numpy(),
+        q_projection=np.swapaxes(factor, -1, -2) @ whitening,
+        sees_latent=sees_latent,
+    )
+
+
+def _defence(regression: SparseRegression, weight: float) -> Defence:
+    return Defence(
+        gp=regression.as_sparse_gp(),
+        mean=np.zeros(len(regression.noise)),
+        noise=regression.noise,
+        inflation=np.array(DEFENSIVE_INFLATION),
+        weight=weight,
+    )

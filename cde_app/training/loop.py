@@ -1,0 +1,225 @@
+"""The training loop: a generator of steps over one compiled function.
+
+Saving, logging, validation and stopping live with the caller, who may stop the generator at any step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gpflow
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cde_app import config
+from cde_app.errors import NumericalError
+from cde_app.model.build import Model
+from cde_app.model.objective import OutputState, data_term, inner_kl, output_kl, output_states
+from cde_app.training.optimizers import Adam, natural_gradient_step
+
+Array = NDArray[np.float64]
+
+STEPS_PER_CALL = 25
+ADAM_WARM_UP = 50
+NATURAL_GRADIENT_WARM_UP = 20
+INDUCING_RATE = 0.5
+MAX_RETRIES = 5
+SMALL_DATA, NOISY = 500, 0.15
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The settings that depend on the data, resolved."""
+
+    max_steps: int
+    batch_size: int
+    kl_weight: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A place in training."""
+
+    step: int
+    """Steps done."""
+    bound: float
+    """The objective, mean over the last steps [nats per row of standardised targets]."""
+    steps_per_second: float | None
+    """Since the first steps, which include the compilation; None until then."""
+
+
+def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) -> Schedule:
+    """Resolve every `auto`; `noise` is the warm start's noise variance, the mean over standardised targets."""
+    max_steps = settings.max_steps
+    if max_steps == "auto":
+        max_steps = 300 if num_rows < 1500 else 800 if num_rows < 5000 else 2000
+    batch_size = settings.batch_size
+    if batch_size == "auto":
+        batch_size = 256 if num_rows < 2000 else 512
+    if batch_size == "full":
+        batch_size = num_rows
+    kl_weight = settings.objective.kl_weight
+    if kl_weight == "auto":
+        kl_weight = 1.0 if num_rows < SMALL_DATA and noise > NOISY else 0.3
+    return Schedule(max_steps, min(batch_size, num_rows), kl_weight)
+
+
+class Trainer:
+    """A model in training: its data, its optimisers, and the number of steps done."""
+
+    def __init__(
+        self, model: Model, settings: config.Training, schedule: Schedule, X: Array, Y: Array, *, seed: int
+    ) -> None:
+        """Prepare to train from step zero.
+
+        Args:
+            model: the model at its starting point.
+            settings: the `training` block.
+            schedule: its resolved sizes.
+            X: [N, D], standardised features of the training rows.
+            Y: [N, P], standardised targets.
+            seed: of the batches and of every draw.
+        """
+        self.model, self.settings, self.schedule, self.seed = model, settings, schedule, seed
+        self.X, self.Y = tf.constant(X), tf.constant(Y)
+        self.step = 0
+        self.retries = 0
+        q_variables = {
+            id(variable)
+            for term in model.output.terms
+            for variable in (term.q_mu.unconstrained_variable, term.q_sqrt.unconstrained_variable)
+        }
+        uses_natural_gradient = settings.natural_gradient.enabled
+        self.variables = [
+            variable
+            for variable in unique(model.deep_gp.trainable_variables)
+            if not (uses_natural_gradient and id(variable) in q_variables)
+        ]
+        self.all_variables = unique(model.deep_gp.trainable_variables)
+        inducing = {id(Z) for Z in inducing_variables(model)}
+        rates = [INDUCING_RATE if id(variable) in inducing else 1.0 for variable in self.variables]
+        self.adam = Adam(self.variables, rates=rates, clip_norm=settings.clip_norm)
+        signature = [tf.TensorSpec([None, schedule.batch_size], tf.int64), tf.TensorSpec([], tf.int64)]
+        self._compiled = tf.function(self._run, input_signature=[*signature, tf.TensorSpec([], gpflow.default_float())])
+
+    def advance(self, num_steps: int) -> Array:
+        """Take steps and return the bound of each; halve the rates and repeat from where it was after a failure.
+
+        Raises:
+            NumericalError: the bound is not finite after `MAX_RETRIES` repetitions.
+        """
+        before = self.state()
+        while True:
+            rate = tf.constant(0.5**self.retries, gpflow.default_float())
+            indices = tf.constant(self._batches(self.step, num_steps))
+            try:
+                bounds = self._compiled(indices, tf.constant(self.step, tf.int64), rate).numpy()
+            except tf.errors.InvalidArgumentError:
+                bounds = np.array([np.nan])
+            if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
+                self.step += num_steps
+                return bounds
+            self.restore(before)
+            if self.retries == MAX_RETRIES:
+                raise NumericalError(
+                    f"training: the bound must be finite; got nan after step {self.step}, {MAX_RETRIES} times with ever "
+                    "smaller steps. Look for extreme values with 'cde check', or lower training.learning_rate."
+                )
+            self.retries += 1
+
+    def state(self) -> dict[str, Array]:
+        """Return everything that a resumed training needs, as arrays."""
+        arrays = {f"variable.{index}": variable.numpy() for index, variable in enumerate(self.all_variables)}
+        moments = {"first_moment": self.adam.first_moment.numpy(), "second_moment": self.adam.second_moment.numpy()}
+        return {**arrays, **moments, "step": np.array(self.step), "retries": np.array(self.retries)}
+
+    def restore(self, state: dict[str, Array]) -> None:
+        """Continue from a state; `retries` counts on."""
+        for index, variable in enumerate(self.all_variables):
+            variable.assign(state[f"variable.{index}"])
+        self.adam.first_moment.assign(state["first_moment"])
+        self.adam.second_moment.assign(state["second_moment"])
+        self.step = int(state["step"])
+        self.retries = max(self.retries, int(state["retries"]))
+
+    def _batches(self, first_step: int, num_steps: int) -> NDArray[np.int64]:
+        """Return the rows of each batch, [num_steps, B]: every epoch deals all rows once, in an order of its own."""
+        num_rows, batch_size = int(self.X.shape[0]), self.schedule.batch_size
+        start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
+        epochs = [
+            np.random.default_rng([self.seed, 6, epoch]).permutation(num_rows)
+            for epoch in range(start // num_rows, -(-stop // num_rows))
+        ]
+        offset = start - (start // num_rows) * num_rows
+        return np.concatenate(epochs)[offset : offset + stop - start].reshape(num_steps, batch_size)
+
+    def _run(self, indices: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        bounds = tf.TensorArray(gpflow.default_float(), size=tf.shape(indices)[0])
+        for index in tf.range(tf.shape(indices)[0]):
+            rows = tf.ensure_shape(indices[index], [self.schedule.batch_size])
+            step = first_step + tf.cast(index, tf.int64)
+            bound = self._one_step(tf.gather(self.X, rows), tf.gather(self.Y, rows), step, rate)
+            bounds = bounds.write(index, bound)
+        return bounds.stack()
+
+    def _one_step(self, X: tf.Tensor, Y: tf.Tensor, step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        model, objective, kl_weight = self.model, self.settings.objective, self.schedule.kl_weight
+        natural = self.settings.natural_gradient
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        fixed_states = output_states(model)
+        with tf.GradientTape() as tape:
+            if natural.enabled:
+                tape.watch(fixed_states)
+                states, kl = fixed_states, inner_kl(model)
+            else:
+                states, kl = output_states(model), inner_kl(model) + output_kl(model)
+            data = data_term(model, objective, states, X, Y, seed=seed)
+            loss = kl_weight * kl / model.num_data - data
+        sources = [self.variables, [list(state) for state in fixed_states] if natural.enabled else []]
+        gradients, state_gradients = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        bound = -loss
+        if natural.enabled:
+            bound -= kl_weight * output_kl(model) / model.num_data
+        progress = tf.cast(step, X.dtype)
+        decay = rate * 0.5 * (1.0 + tf.cos(np.pi * progress / self.schedule.max_steps))
+        self.adam.apply(
+            gradients,
+            step=step,
+            learning_rate=self.settings.learning_rate * decay * tf.minimum((progress + 1.0) / ADAM_WARM_UP, 1.0),
+        )
+        for term, state, gradient in zip(model.output.terms, fixed_states, state_gradients, strict=False):
+            natural_gradient_step(
+                term,
+                state,
+                OutputState(*(model.num_data * part for part in gradient)),
+                step_size=natural.step_size * decay * tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0),
+                kl_weight=kl_weight,
+                trust_radius=natural.trust_radius,
+            )
+        return bound
+
+
+def fit(trainer: Trainer) -> Iterator[Step]:
+    """Train to the last step of the schedule, yielding every few steps."""
+    compiled = None
+    while trainer.step < trainer.schedule.max_steps:
+        num_steps = min(STEPS_PER_CALL - trainer.step % STEPS_PER_CALL, trainer.schedule.max_steps - trainer.step)
+        bounds = trainer.advance(num_steps)
+        now = time.monotonic()
+        speed = (trainer.step - compiled[0]) / (now - compiled[1]) if compiled else None
+        compiled = compiled or (trainer.step, now)
+        yield Step(trainer.step, float(bounds.mean()), speed)
+
+
+def inducing_variables(model: Model) -> list[tf.Variable]:
+    """Return the variables of all inducing inputs."""
+    gps = [layer.gp for layer in model.inner_layers] + model.output.terms
+    return [gp.inducing_variable.inducing_variable.Z.unconstrained_variable for gp in gps]
+
+
+def unique(variables: tuple[tf.Variable, ...]) -> list[tf.Variable]:
+    """Return the variables once each, in their order."""
+    return list({id(variable): variable for variable in variables}.values())

@@ -1,0 +1,238 @@
+"""From the warm start to a `ModelStart`: at step zero the model predicts what the sparse GP predicts.
+
+The warm start's noise is split between the latent variables and the likelihood. With r the standardised residual,
+r = A w + e, A the leading principal directions of its correlation scaled so that w explains `latent_share` of them;
+h(x, w) starts as the plane A w, and the encoder as the exact posterior of w in this linear model.
+
+Letters: N rows, D features, Dw latent variables, P targets, M inducing inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from cde_app import config
+from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart, TrendStart, start_kernel
+from cde_app.training.warm_start import (
+    SparseRegression,
+    cholesky,
+    cluster_centres,
+    posterior_of_whitened,
+)
+
+Array = NDArray[np.float64]
+
+NOISE_SHARE_FLOOR = 0.05
+PLANE_NOISE = 0.01
+"""Relative noise of the regression that turns h into a plane."""
+INNER_VARIANCE = 0.01
+INNER_SD = 0.1
+
+
+@dataclass(frozen=True)
+class LinearFactor:
+    """r = A w + e, e ~ N(0, diag(noise)), w ~ N(0, I): factor analysis of the standardised residual."""
+
+    loadings: Array
+    """A, [P, Dw]."""
+    noise: Array
+    """[P]."""
+
+    def posterior(self) -> tuple[Array, Array]:
+        """Return B [P, Dw] and s [Dw] of q(w | r) = N(r B, diag(s^2)), the mean exact, the variances its diagonal."""
+        scaled = self.loadings / self.noise[:, None]
+        covariance = np.linalg.inv(np.eye(self.loadings.shape[1]) + self.loadings.T @ scaled)
+        return scaled @ covariance, np.sqrt(np.diag(covariance))
+
+
+def split_noise(residual: Array, *, latent_dim: int, latent_share: float) -> LinearFactor:
+    """Hand `latent_share` of the residual's leading principal directions to the latent variables.
+
+    Args:
+        residual: [N, P], standard deviation about one per target.
+        latent_dim: Dw.
+        latent_share: share of those directions' variance that w explains, in (0, 1).
+    """
+    num_targets = residual.shape[1]
+    correlation = residual.T @ residual / len(residual)
+    scale = np.sqrt(np.diag(correlation))
+    correlation = correlation / scale[:, None] / scale
+    values, vectors = np.linalg.eigh(correlation)
+    loadings = np.zeros((num_targets, latent_dim))
+    leading = min(latent_dim, num_targets)
+    order = np.argsort(values)[::-1][:leading]
+    signs = np.sign(vectors[np.abs(vectors[:, order]).argmax(0), order])
+    loadings[:, :leading] = vectors[:, order] * signs * np.sqrt(latent_share * values[order])
+    explained = (loadings**2).sum(1)
+    loadings *= np.sqrt(np.minimum(1.0, (1 - NOISE_SHARE_FLOOR) / np.maximum(explained, 1e-12)))[:, None]
+    return LinearFactor(loadings, 1.0 - (loadings**2).sum(1))
+
+
+def starting_point(
+    settings: config.Model,
+    warm_start: config.WarmStart,
+    regression: SparseRegression,
+    X: Array,
+    Y: Array,
+    *,
+    seed: int,
+) -> ModelStart:
+    """Return where the model starts.
+
+    Args:
+        settings: the `model` block.
+        warm_start: the `warm_start` block.
+        regression: the fitted sparse GP.
+        X: [N, D], standardised features.
+        Y: [N, P], standardised targets.
+        seed: of k-means and of the draws of w.
+    """
+    latent_dim = settings.latent.dim
+    inner_layers = inner_starts(settings, X, seed=seed)
+    features = X
+    for inner in inner_layers:
+        features = features if inner.mean is None else features @ inner.mean
+    moved = features is not X
+    noise_sd = np.sqrt(regression.noise)
+    if latent_dim == 0:
+        terms = (regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed),)
+        return ModelStart(inner_layers, terms, None, regression.noise, len(X))
+    residual = (Y - regression.mean(X)) / noise_sd
+    factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share)
+    slope, sd = factor.posterior()
+    normals = np.random.default_rng([seed, 3]).standard_normal((len(X), latent_dim))
+    W = np.clip(residual, -4, 4) @ slope + sd * normals
+    plane = factor.loadings * noise_sd[:, None]
+    if settings.output.structure == "additive":
+        trend = regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed)
+        terms = (trend, plane_term(settings.output, regression, features, W, plane, seed=seed))
+    else:
+        terms = (joint_term(settings.output, regression, features, W, regression.mean(X) + W @ plane.T, seed=seed),)
+    frozen = TrendStart(
+        regression.kernel,
+        regression.inducing_inputs,
+        solve_triangular(regression.factor.T, regression.q_mu, lower=False),
+        np.zeros(len(noise_sd)),
+        noise_sd,
+    )
+    sees_residual = settings.latent.encoder.residual
+    encoder = EncoderStart(frozen if sees_residual else None, slope if sees_residual else 0 * slope, sd)
+    return ModelStart(inner_layers, terms, encoder, regression.noise * factor.noise, len(X))
+
+
+def inner_starts(settings: config.Model, X: Array, *, seed: int) -> tuple[InnerStart, ...]:
+    """Return inner layers that start close to their mean functions."""
+    starts = []
+    features = X
+    for layer in settings.layers:
+        num_features = features.shape[1]
+        num_gps = min(layer.num_gps, num_features)
+        directions = principal_directions(features, num_gps)
+        mean, projection = None, directions.T
+        match layer.mean.kind:
+            case "pca":
+                mean, projection = directions, np.eye(num_gps)
+            case "zero":
+                mean, projection = np.zeros((num_features, num_gps)), np.eye(num_gps)
+        inputs = features
+        if layer.sees_latent:
+            latents = np.random.default_rng([seed, 4]).standard_normal((len(X), settings.latent.dim))
+            inputs = np.concatenate([features, latents], axis=1)
+        Z = cluster_centres(inputs[:20_000], layer.num_inducing, seed=seed)
+        lengthscales = np.full(inputs.shape[1], np.sqrt(inputs.shape[1]))
+        # With m(x) = 0 nothing but f carries x on: its GPs then start as the principal components themselves.
+        carries = layer.mean.kind == "zero"
+        kernel = start_kernel(layer.kernel, variance=1.0 if carries else INNER_VARIANCE, lengthscales=lengthscales)
+        q_mu = np.zeros((len(Z), num_gps))
+        if carries:
+            components = Z[:, :num_features] @ directions
+            q_mu = solve_triangular(cholesky(kernel.covariance(Z, Z)), components, lower=True)
+        gp = GPStart(kernel, Z, q_mu, np.full((len(Z), num_gps), INNER_SD), layer.sees_latent)
+        starts.append(InnerStart(gp, mean, projection))
+        features = features @ directions if layer.mean.kind != "identity" else features
+    return tuple(starts)
+
+
+def principal_directions(X: Array, num_directions: int) -> Array:
+    """Return the leading eigenvectors of the covariance of X, signs fixed, [D, num_directions]."""
+    _, vectors = np.linalg.eigh(np.cov(X.T).reshape(X.shape[1], X.shape[1]))
+    vectors = vectors[:, ::-1][:, :num_directions]
+    return vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(num_directions)])
+
+
+def regression_term(
+    output: config.AdditiveOutput | config.JointOutput,
+    regression: SparseRegression,
+    features: Array,
+    Y: Array,
+    *,
+    moved: bool,
+    sees_latent: bool,
+    seed: int,
+) -> GPStart:
+    """Return g(x) as the warm start has it; refitted where the inner layers change the features' width."""
+    if not moved:
+        return GPStart(regression.kernel, regression.inducing_inputs, regression.q_mu, regression.q_sqrt, sees_latent)
+    kernel = start_kernel(
+        output.kernel,
+        variance=regression.kernel.variance,
+        lengthscales=np.full(features.shape[1], np.sqrt(features.shape[1])),
+    )
+    return fitted_term(kernel, features, Y, regression.noise, output.num_inducing, sees_latent=sees_latent, seed=seed)
+
+
+def plane_term(
+    output: config.AdditiveOutput, regression: SparseRegression, features: Array, W: Array, plane: Array, *, seed: int
+) -> GPStart:
+    """Return h(x, w) that starts as the plane A w; W [N, Dw], A [P, Dw] in standardised units of y."""
+    rows = np.random.default_rng([seed, 5]).permutation(len(features))[:4096]
+    inputs = np.concatenate([features[rows], W[rows]], axis=1)
+    amplitude = float((plane**2).sum(1).mean())
+    kernel = start_kernel(
+        output.kernel_latent, variance=4.0 * amplitude, lengthscales=latent_lengthscales(regression, features, W)
+    )
+    noise = np.full(len(plane), PLANE_NOISE * amplitude)
+    return fitted_term(
+        kernel, inputs, W[rows] @ plane.T, noise, output.num_inducing_latent, sees_latent=True, seed=seed
+    )
+
+
+def joint_term(
+    output: config.JointOutput, regression: SparseRegression, features: Array, W: Array, values: Array, *, seed: int
+) -> GPStart:
+    """Return f(x, w) that starts as the warm start's mean plus the plane; values [N, P]."""
+    inputs = np.concatenate([features, W], axis=1)
+    kernel = start_kernel(output.kernel, variance=1.0, lengthscales=latent_lengthscales(regression, features, W))
+    noise = np.maximum(PLANE_NOISE * regression.noise, 1e-4)
+    return fitted_term(kernel, inputs, values, noise, output.num_inducing, sees_latent=True, seed=seed)
+
+
+def latent_lengthscales(regression: SparseRegression, features: Array, W: Array) -> Array:
+    """Return lengthscales for [x, w]: the warm start's for x, within reason, and 2 for w."""
+    num_features = features.shape[1]
+    warm = (regression.kernel.parts[0] if regression.kernel.parts else regression.kernel).lengthscales
+    if len(warm) != num_features:
+        warm = np.full(num_features, np.sqrt(num_features))
+    return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(W.shape[1], 2.0)])
+
+
+def fitted_term(
+    kernel: config.Kernel,
+    inputs: Array,
+    values: Array,
+    noise: Array,
+    num_inducing: int,
+    *,
+    sees_latent: bool,
+    seed: int,
+) -> GPStart:
+    """Return a GP whose q(u) is the regression of `values` [N, P] on `inputs` [N, D]."""
+    Z = cluster_centres(inputs[:20_000], num_inducing, seed=seed)
+    factor = cholesky(kernel.covariance(Z, Z))
+    A = solve_triangular(factor, kernel.covariance(Z, inputs), lower=True)
+    q_mu, q_sqrt = posterior_of_whitened(A @ A.T, A @ values, noise)
+    return GPStart(kernel, Z, q_mu, q_sqrt, sees_latent)

@@ -1,0 +1,159 @@
+"""A sparse GP regression, fitted first: the point from which the whole model starts.
+
+Letters: N rows, D features, P targets, M inducing inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gpflow
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from cde_app import config
+from cde_app.model.layers import build_kernel, positive_parameter, read_kernel
+from cde_app.model.start import start_kernel
+from cde_app.predictive.sparse_gp import Kernel, SparseGP
+
+Array = NDArray[np.float64]
+
+INITIAL_NOISE = 0.1
+CHUNK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class SparseRegression:
+    """y = g(x) + e with the optimal q(u) given every row; one kernel, one noise variance per target."""
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """Z, [M, D]."""
+    factor: Array
+    """L, [M, M], the Cholesky factor of k(Z, Z) + jitter."""
+    q_mu: Array
+    """[M, P], whitened."""
+    q_sqrt: Array
+    """[P, M, M], whitened."""
+    noise: Array
+    """[P], noise variances."""
+
+    def as_sparse_gp(self) -> SparseGP:
+        """Return g as prediction has it."""
+        whitening = solve_triangular(self.factor, np.eye(len(self.factor)), lower=True)
+        return SparseGP(
+            self.kernel, self.inducing_inputs, whitening, self.q_mu, _transpose(self.q_sqrt) @ whitening, False
+        )
+
+    def mean(self, X: Array) -> Array:
+        """Return the posterior mean; [N, D] to [N, P]."""
+        gp = self.as_sparse_gp()
+        return np.concatenate([gp.moments(chunk)[0] for chunk in _chunks(X)])
+
+    def log_density(self, X: Array, Y: Array) -> Array:
+        """Return log p(y | x) of each row and target; [N, P]."""
+        mean, variance = self.as_sparse_gp().moments(X)
+        variance = variance + self.noise
+        return -0.5 * ((Y - mean) ** 2 / variance + np.log(2 * np.pi * variance))
+
+
+def fit_sparse_regression(
+    X: Array, Y: Array, settings: config.WarmStart, kernel: config.Kernel, *, num_inducing: int, seed: int
+) -> SparseRegression:
+    """Fit the hyperparameters by L-BFGS on at most `max_rows` rows, then q(u) in closed form on all of them.
+
+    Args:
+        X: [N, D], standardised features.
+        Y: [N, P], standardised targets.
+        settings: the `warm_start` block; where it is not enabled the prior is returned as it is.
+        kernel: kernel of g.
+        num_inducing: M; fewer where there are fewer different rows.
+        seed: of the choice of rows and of k-means.
+
+    Source: Titsias (2009) for the bound and the optimal q(u).
+    """
+    rows = np.random.default_rng([seed, 1]).permutation(len(X))[: settings.max_rows]
+    num_features, num_targets = X.shape[1], Y.shape[1]
+    start = start_kernel(kernel, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features)))
+    Z = cluster_centres(X[rows], num_inducing, seed=seed)
+    if not settings.enabled:
+        prior_mean, prior_factor = np.zeros((len(Z), num_targets)), np.stack([np.eye(len(Z))] * num_targets)
+        noise = np.full(num_targets, INITIAL_NOISE)
+        return SparseRegression(start, Z, cholesky(start.covariance(Z, Z)), prior_mean, prior_factor, noise)
+    model = gpflow.models.SGPR(
+        (tf.constant(X[rows]), tf.constant(Y[rows])),
+        build_kernel(start),
+        inducing_variable=Z,
+    )
+    model.likelihood.variance = positive_parameter(INITIAL_NOISE, lower=1e-6)
+    try:
+        gpflow.optimizers.Scipy().minimize(
+            model.training_loss, model.trainable_variables, options={"maxiter": settings.max_steps}
+        )
+    except tf.errors.InvalidArgumentError:
+        # A Cholesky factorisation failed on the way; the last hyperparameters before it are still a start.
+        pass
+    noise = np.full(num_targets, float(model.likelihood.variance.numpy()))
+    Z = model.inducing_variable.Z.numpy()
+    regression = solve_sparse_regression(X, Y, read_kernel(model.kernel), Z, noise)
+    if num_targets == 1:
+        return regression
+    residual = Y - regression.mean(X)
+    noise = np.maximum((residual**2).mean(0), 1e-6)
+    return solve_sparse_regression(X, Y, regression.kernel, Z, noise)
+
+
+def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:
+    """Return the optimal q(u) for given hyperparameters, from every row, in chunks of bounded memory.
+
+    S = (I + A A' / noise)^-1, mu = S A y / noise, with A = L^-1 k(Z, X): the whitened form of Titsias (2009).
+    """
+    num_inducing = len(Z)
+    factor = cholesky(kernel.covariance(Z, Z))
+    gram, moment = np.zeros((num_inducing, num_inducing)), np.zeros((num_inducing, Y.shape[1]))
+    for X_chunk, Y_chunk in zip(_chunks(X), _chunks(Y), strict=True):
+        A = solve_triangular(factor, kernel.covariance(Z, X_chunk), lower=True)
+        gram += A @ A.T
+        moment += A @ Y_chunk
+    q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
+    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise)
+
+
+def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Array, Array]:
+    """Return q(v) of v ~ N(0, I) given y = A' v + e; gram = A A' [M, M], moment = A y [M, P], noise [P]."""
+    identity = np.eye(len(gram))
+    means, factors = [], []
+    for target, variance in enumerate(noise):
+        precision = cho_factor(identity + gram / variance, lower=True)
+        means.append(cho_solve(precision, moment[:, target] / variance))
+        factors.append(np.linalg.cholesky(_symmetric(cho_solve(precision, identity))))
+    return np.stack(means, axis=1), np.stack(factors)
+
+
+def cluster_centres(X: Array, num_inducing: int, *, seed: int) -> Array:
+    """Return at most `num_inducing` k-means centres of the different rows of X."""
+    different = np.unique(X, axis=0)
+    if len(different) <= num_inducing:
+        return different
+    centres, labels = kmeans2(different, num_inducing, minit="++", rng=np.random.default_rng([seed, 2]))
+    return centres[np.unique(labels)]
+
+
+def cholesky(K: Array) -> Array:
+    """Return the factor that GPflow computes: of K plus its default jitter."""
+    return np.linalg.cholesky(K + gpflow.default_jitter() * np.eye(len(K)))
+
+
+def _chunks(rows: Array) -> list[Array]:
+    return [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]
+
+
+def _symmetric(A: Array) -> Array:
+    return 0.5 * (A + A.T)
+
+
+def _transpose(A: Array) -> Array:
+    return np.swapaxes(A, -1, -2)

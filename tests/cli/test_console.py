@@ -1,0 +1,83 @@
+"""Progress on standard error."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cde_app.cli import console
+
+
+def event(stage: str = "train", **values: Any) -> Any:
+    """An event of the workflow; what is not given is not known."""
+    unknown = dict.fromkeys(["step", "max_steps", "bound", "validation_score", "steps_per_second", "seconds_left"])
+    return SimpleNamespace(**{"stage": stage, **unknown, "message": "", **values})
+
+
+FULL = event(step=3, max_steps=10, bound=-1.5, validation_score=0.25, steps_per_second=41.26, seconds_left=65.2)
+
+
+def test_an_event_is_described_by_what_is_known_of_it() -> None:
+    assert console.describe(FULL) == "step 3/10  bound -1.5000  validation 0.2500  41.3 steps/s  1:05 left"
+    assert console.describe(event(message="reading the table")) == "reading the table"
+
+
+def test_without_a_terminal_there_is_a_line_per_stage_per_few_seconds_and_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with console.ProgressDisplay(None) as display:
+        display(event("data"))
+        for step in range(1, 14):
+            now += 1.0
+            display(event("train", step=step, max_steps=13))
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "[data]",
+        *(f"[train] step {step}/13" for step in (1, 6, 11, 13)),
+    ]
+    assert captured.out == ""
+
+
+def test_quiet_prints_nothing_and_verbose_prints_every_event(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet, lines in ((True, 0), (False, 5)):
+        with console.ProgressDisplay(quiet) as display:
+            for step in range(5):
+                display(event(step=step))
+        assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_on_a_terminal_there_is_a_bar_without_colour_if_asked(no_colour: bool) -> None:
+    code = (
+        "from types import SimpleNamespace as N; from cde_app.cli.console import ProgressDisplay\n"
+        "with ProgressDisplay(None) as display:\n"
+        "    for step in (1, 10):\n"
+        "        display(N(stage='[train]', step=step, max_steps=10, bound=-1.5, validation_score=None,\n"
+        "                  steps_per_second=None, seconds_left=None, message='[a]'))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "120"} | ({"NO_COLOR": "1"} if no_colour else {})
+    master, slave = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=slave, stdout=subprocess.PIPE, env=environment)
+    os.close(slave)
+    screen = b""
+    try:
+        while chunk := os.read(master, 4096):
+            screen += chunk
+    except OSError:  # the other end of a terminal that is closed
+        pass
+    os.close(master)
+    assert process.communicate()[0] == b""
+    assert process.returncode == 0
+    text = screen.decode()
+    assert "[train]" in text
+    assert "step 10/10  bound -1.5000  [a]" in text
+    assert ("\x1b[38;5;" in text) is not no_colour

@@ -1,0 +1,283 @@
+"""What `cde check` reports and what `cde init` infers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cde_app import config
+from cde_app.data.check import Inference, TableReport, describe_table, infer_data
+from cde_app.errors import DataError
+
+
+def table(num_rows: int = 1000, **columns: Any) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"a": rng.normal(size=num_rows), "y": rng.normal(size=num_rows), **columns})
+
+
+def settings_of(**blocks: Any) -> config.Config:
+    data = {"path": "a.csv", "inputs": ["a"], "targets": ["y"], **blocks.pop("data", {})}
+    return config.Config.model_validate({"schema_version": 1, "data": data, **blocks})
+
+
+def describe(frame: pd.DataFrame, **blocks: Any) -> TableReport:
+    return describe_table(settings_of(**blocks), frame, source="a.csv")
+
+
+def warning_of(report: TableReport) -> str:
+    (warning,) = report.warnings
+    return warning
+
+
+# --- describe_table -----------------------------------------------------------------------------------------------
+
+
+def test_a_good_table_has_counts_and_no_warnings() -> None:
+    report = describe(table())
+    assert report.warnings == ()
+    assert (report.num_rows, report.num_train, report.num_validation, report.num_test) == (1000, 900, 0, 100)
+    assert (report.num_features, report.num_duplicates) == (1, 0)
+    assert [(column.name, column.role, column.kind) for column in report.columns] == [
+        ("a", "input", "numeric"),
+        ("y", "target", "numeric"),
+    ]
+
+
+def test_the_report_is_plain_json_and_readable_lines() -> None:
+    frame = table(d=pd.date_range("2024-01-01", periods=1000).strftime("%Y-%m-%d"), c=["x", "y"] * 500)
+    inputs = ["a", {"column": "d", "kind": "datetime"}, {"column": "c", "kind": "categorical"}]
+    report = describe(frame, data={"inputs": inputs})
+    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["columns"][1]["minimum"] == "2024-01-01T00:00:00"
+    lines = report.lines()
+    assert lines[0] == "a.csv: 1000 rows; 900 train, 0 validation, 100 test; 9 features"
+    assert lines[2] == "  input  d  datetime, 1000 distinct, 2024-01-01T00:00:00 to 2026-09-26T00:00:00"
+    assert lines[3] == "  input  c  categorical, 2 distinct"
+    assert lines[-1].startswith("training: 300 steps of 256 rows, about ")
+
+
+def test_faults_of_the_table_are_raised() -> None:
+    with pytest.raises(DataError, match="no column 'b'"):
+        describe(table(), data={"inputs": ["b"]})
+
+
+def test_a_target_that_is_constant_over_the_training_rows_is_refused() -> None:
+    frame = table(y=[1.0] * 999 + [2.0], t=range(1000))
+    with pytest.raises(DataError, match=r"a\.csv: column 'y': must vary over the training rows; got 1 in each"):
+        describe(frame, data={"split": {"kind": "time", "column": "t"}})
+
+
+def test_rows_with_gaps_that_are_dropped_are_counted() -> None:
+    frame = table()
+    frame.loc[[3, 5], "a"] = np.nan
+    report = describe(frame, data={"missing": {"kind": "drop"}})
+    assert report.num_kept == 998
+    assert report.columns[0].num_gaps == 2
+    assert warning_of(report) == "2 of 1000 rows have gaps and are left out (data.missing: drop)."
+
+
+def test_repeated_rows_are_counted() -> None:
+    frame = pd.concat([table(), table().head(20)], ignore_index=True)
+    assert warning_of(describe(frame)) == (
+        "20 rows repeat an earlier row in every input and target; if they are copies, the scores of the held-out rows "
+        "are too good."
+    )
+
+
+def test_a_target_with_atoms_is_to_be_judged_by_crps() -> None:
+    report = describe(table(y=np.random.default_rng(1).integers(3, 9, 1000) / 2))
+    atom = report.atoms[0]
+    assert (atom.num_distinct, atom.rounding_step, atom.suspicious) == (6, 0.5, True)
+    assert warning_of(report) == (
+        f"target 'y' takes 6 distinct values (multiples of 0.5), {atom.value:g} in {100 * atom.share:.1f} % of the "
+        "rows; the density is unbounded there; judge by CRPS, not by log density."
+    )
+
+
+def test_one_frequent_value_in_a_continuous_target_is_an_atom() -> None:
+    y = np.random.default_rng(1).normal(size=1000)
+    y[:40] = 0
+    atom = describe(table(y=y)).atoms[0]
+    assert (atom.value, atom.share, atom.rounding_step, atom.suspicious) == (0, 0.04, None, True)
+
+
+@pytest.mark.parametrize(("unit", "step"), [(0.25, 0.25), (100.0, 100.0), (0.01, 0.01), (3.0, 1.0), (np.pi, None)])
+def test_the_rounding_step_is_found(unit: float, step: float | None) -> None:
+    y = np.random.default_rng(1).integers(-999, 1000, 1000) * unit
+    assert describe(table(y=y)).atoms[0].rounding_step == step
+
+
+def test_few_training_rows_and_fewer_than_inducing_inputs_are_reported() -> None:
+    report = describe(table(30), data={"split": {"kind": "random", "test": 0}})
+    assert report.warnings == (
+        "there are only 30 training rows; expect rough densities.",
+        "there are no test rows; the densities will not be scored. Set data.split.test.",
+        (
+            "there are fewer training rows (30) than inducing inputs (128); that is fine: the model will use one "
+            "inducing input per row."
+        ),
+    )
+
+
+def test_few_test_rows_are_reported() -> None:
+    assert warning_of(describe(table(400))) == (
+        "there are only 40 test rows; expect scores with large standard errors."
+    )
+
+
+def test_a_constant_input_is_reported() -> None:
+    report = describe(table(b=[1] * 1000), data={"inputs": ["a", "b"]})
+    assert warning_of(report) == "constant over the training rows and left out: 'b'."
+
+
+def test_an_input_that_counts_the_rows_is_reported() -> None:
+    report = describe(table(id=range(1000)), data={"inputs": ["a", "id"]})
+    assert warning_of(report) == "input 'id' counts the rows; leave it out of data.inputs unless it means something."
+
+
+def test_an_input_that_copies_a_target_is_reported() -> None:
+    report = describe(table(b=3 * table()["y"] + 1), data={"inputs": ["a", "b"]})
+    assert warning_of(report) == "input 'b' is almost a copy of target 'y'; is it known before the target?"
+
+
+def test_many_labels_are_reported() -> None:
+    frame = table(c=np.arange(1000) % 60)
+    report = describe(frame, data={"inputs": ["a", {"column": "c", "kind": "categorical"}]})
+    assert warning_of(report) == "input 'c' has 60 labels, a feature each; consider grouping them."
+
+
+def test_held_out_rows_outside_the_training_range_are_reported() -> None:
+    frame = table(t=np.linspace(0.1, 1, 1000))
+    report = describe(frame, data={"inputs": ["a", "t"], "split": {"kind": "time", "column": "t"}})
+    assert warning_of(report) == (
+        "100 % of the held-out rows lie outside the range of the training rows or have labels unseen there; their "
+        "densities are extrapolations."
+    )
+
+
+def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
+    base = describe(table()).cost
+    assert (base.max_steps, base.batch_size) == (300, 256)
+    assert 15 < base.seconds < 30
+    assert describe(table(), training={"max_steps": 3000}).cost.seconds > 1.5 * base.seconds
+    assert describe(table(), training={"batch_size": "full"}).cost.batch_size == 900
+    big = describe(table(), model={"output": {"structure": "joint", "num_inducing": 512}}).cost
+    assert big.seconds > 1.5 * base.seconds
+    assert big.memory_bytes > base.memory_bytes
+
+
+# --- infer_data ---------------------------------------------------------------------------------------------------
+
+
+def infer(targets: tuple[str, ...] = ("y",), **columns: Any) -> Inference:
+    return infer_data(table(200, **columns), targets, path="a.csv")
+
+
+def kinds_of(inference: Inference) -> dict[str, str]:
+    return {column.column: column.kind for column in inference.data.inputs}
+
+
+def test_kinds_are_inferred_from_the_cells() -> None:
+    inference = infer(
+        flag=[True, False] * 100,
+        colour=["red", "blue"] * 100,
+        day=pd.date_range("2024-01-01", periods=200).strftime("%Y-%m-%d"),
+        stamp=pd.date_range("2024-01-01", periods=200),
+        text_numbers=[str(i / 7) for i in range(200)],
+    )
+    assert kinds_of(inference) == {
+        "a": "numeric",
+        "flag": "numeric",
+        "colour": "categorical",
+        "day": "datetime",
+        "stamp": "datetime",
+        "text_numbers": "numeric",
+    }
+    assert [target.column for target in inference.data.targets] == ["y"]
+    assert inference.remarks == ("the rows have dates; if you predict the future, set data.split to kind: time.",)
+
+
+def test_what_is_inferred_is_a_valid_configuration() -> None:
+    inference = infer(colour=["red", None] * 100)
+    settings = config.Config(schema_version=1, data=inference.data)
+    describe_table(settings, table(200, colour=["red", None] * 100).assign(colour="red"), source="a.csv")
+    assert config.Data.model_validate(inference.data.model_dump()) == inference.data
+
+
+@pytest.mark.parametrize(
+    ("cells", "remark"),
+    [
+        (range(200), "column 'z' counts the rows and is left out."),
+        (range(1, 201), "column 'z' counts the rows and is left out."),
+        ([7] * 200, "column 'z' is constant and left out."),
+        ([None] * 200, "column 'z' is empty and left out."),
+        ([f"name {i}" for i in range(200)], "column 'z' has 200 labels in 200 rows and is left out."),
+    ],
+)
+def test_columns_that_tell_nothing_are_left_out_with_a_remark(cells: Any, remark: str) -> None:
+    inference = infer(z=cells)
+    assert kinds_of(inference) == {"a": "numeric"}
+    assert inference.remarks == (remark,)
+
+
+def test_a_column_without_a_name_is_left_out() -> None:
+    frame = table(200).assign(**{"": np.random.default_rng(2).normal(size=200)})
+    inference = infer_data(frame, ("y",), path="a.csv")
+    assert kinds_of(inference) == {"a": "numeric"}
+    assert inference.remarks == ("a column without a name is left out.",)
+
+
+def test_a_word_among_numbers_is_pointed_out() -> None:
+    inference = infer(ph=[str(i % 40) for i in range(199)] + ["high"])
+    assert kinds_of(inference)["ph"] == "categorical"
+    assert inference.remarks == (
+        (
+            "column 'ph' is categorical because of 'high' in row 200 of the table, yet it is mostly numbers; "
+            "clean it to make it numeric."
+        ),
+    )
+
+
+def test_many_labels_that_repeat_are_kept_with_a_remark() -> None:
+    inference = infer(c=[f"label {i % 60}" for i in range(200)])
+    assert kinds_of(inference)["c"] == "categorical"
+    assert inference.remarks == ("column 'c' has 60 labels, a feature each; consider grouping them.",)
+
+
+def test_a_column_that_says_train_and_test_becomes_the_split() -> None:
+    inference = infer(part=["train", "train", "train", "test"] * 50)
+    assert inference.data.split == config.ColumnSplit(column="part")
+    assert kinds_of(inference) == {"a": "numeric"}
+
+
+def test_gaps_in_inputs_are_imputed() -> None:
+    inference = infer(b=[None, 1.0, 2.0, 3.0] * 50)
+    assert inference.data.missing.kind == "impute_with_indicator"
+    assert inference.remarks == ("gaps are imputed and marked by a feature of their own: 'b'.",)
+
+
+def test_gaps_in_targets_are_dropped() -> None:
+    inference = infer(y=[None, 1.0, 2.0, 3.0] * 50)
+    assert inference.data.missing.kind == "drop"
+    assert inference.remarks == ("50 rows with gaps are dropped, since targets have gaps: 'y'.",)
+
+
+def test_faults_of_all_targets_are_reported_at_once() -> None:
+    with pytest.raises(DataError) as caught:
+        infer(("z", "word", "y", "y"), word=["low"] * 200)
+    assert caught.value.faults == (
+        "a.csv: no column 'z' (--target); columns are 'a', 'y', 'word'. Correct the name or the table.",
+        (
+            "a.csv: column 'word' must be numbers; got 'low' in row 1 of the table. "
+            "Clean the column, or choose another target."
+        ),
+        "a.csv: column 'y' must be a target once; got it more than once. Name it once.",
+    )
+
+
+def test_a_table_of_targets_alone_is_refused() -> None:
+    with pytest.raises(DataError, match=r"a\.csv: no column is left as an input; got 'a', 'y'. Add a column."):
+        infer(("a", "y"))

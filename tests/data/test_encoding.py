@@ -1,0 +1,423 @@
+"""The column contract: features per kind, policies for gaps, and one clear line for every fault of a cell."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cde_app import config
+from cde_app.data.columns import FloatArray
+from cde_app.data.encoding import (
+    ColumnContract,
+    check_table,
+    complete_rows,
+    encode_inputs,
+    encode_targets,
+    fit_contract,
+    has_targets,
+    out_of_range,
+)
+from cde_app.errors import DataError
+
+
+def data_of(*inputs: Any, missing: str = "error", targets: Any = ("y",), **more: Any) -> config.Data:
+    return config.Data.model_validate(
+        {"path": "a.csv", "inputs": inputs, "targets": targets, "missing": {"kind": missing}, **more}
+    )
+
+
+def frame_of(**columns: Any) -> pd.DataFrame:
+    num_rows = len(next(iter(columns.values())))
+    return pd.DataFrame({"y": np.arange(float(num_rows)), **columns})
+
+
+def fit(*inputs: Any, missing: str = "error", **columns: Any) -> tuple[ColumnContract, dict[str, FloatArray]]:
+    """Fit a contract; also return the training features by name."""
+    contract = fit_contract(data_of(*inputs, missing=missing), frame_of(**columns), source="a.csv")
+    return contract, encode(contract, **columns)
+
+
+def encode(contract: ColumnContract, **columns: Any) -> dict[str, FloatArray]:
+    X = encode_inputs(contract, pd.DataFrame(columns), source="a.csv")
+    assert X.dtype == np.float64
+    assert X.shape == (len(next(iter(columns.values()))), len(contract.feature_names))
+    return dict(zip(contract.feature_names, X.T, strict=True))
+
+
+def categorical(name: str) -> dict[str, str]:
+    return {"column": name, "kind": "categorical"}
+
+
+def datetime_(name: str) -> dict[str, str]:
+    return {"column": name, "kind": "datetime"}
+
+
+def cyclic(name: str, period: float) -> dict[str, Any]:
+    return {"column": name, "kind": "cyclic", "period": period}
+
+
+# --- features -----------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_standardised_by_the_training_rows() -> None:
+    contract, X = fit("a", a=[1.0, 2.0, 6.0])
+    np.testing.assert_allclose([np.mean(X["a"]), np.std(X["a"])], [0, 1], atol=1e-12)
+    np.testing.assert_allclose(encode(contract, a=[3.0])["a"], 0)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [False, True, True],
+        np.array([0, 1, 1], dtype=np.uint8),
+        pd.array([0, 1, 1], dtype="Int64"),
+        pd.array([False, True, True], dtype="boolean"),
+        ["0", "1", "1.0"],
+        pd.Categorical([0, 1, 1]),
+        np.array([False, 1, 1.0], dtype=object),
+        [Decimal(0), Decimal(1), Decimal(1)],
+        pd.array([0, 1, 1], dtype="Float32"),
+    ],
+    ids=["bool", "uint8", "Int64", "boolean", "text", "category", "object", "decimal", "Float32"],
+)
+def test_numbers_are_read_from_every_column_type_that_holds_them(cells: Any) -> None:
+    _, X = fit("a", a=cells)
+    np.testing.assert_allclose(X["a"], (np.array([0, 1, 1]) - 2 / 3) / np.std([0, 1, 1]))
+
+
+def test_labels_are_one_hot_with_a_feature_for_unseen_labels_that_is_zero_in_training() -> None:
+    contract, X = fit(categorical("c"), c=["b", "a", "b"])
+    assert contract.feature_names == ("c=a", "c=b", "c=<other>")
+    np.testing.assert_array_equal(np.stack(list(X.values()), axis=1), [[0, 1, 0], [1, 0, 0], [0, 1, 0]])
+    unseen = encode(contract, c=["z"])
+    assert [values[0] for values in unseen.values()] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [[1, 2], [1.0, 2.0], ["1", "2"], ["01", "2.0"], pd.Categorical([1, 2]), [Decimal("1.0"), 2]],
+)
+def test_a_label_is_the_same_however_its_file_stored_it(cells: Any) -> None:
+    contract, _ = fit(categorical("c"), c=[1, 2, 3])
+    assert [encode(contract, c=cells)[name][row] for row, name in enumerate(("c=1", "c=2"))] == [1, 1]
+
+
+def test_booleans_are_the_same_labels_as_text_and_as_booleans() -> None:
+    contract, _ = fit(categorical("c"), c=[True, False])
+    np.testing.assert_array_equal(encode(contract, c=["TRUE", "false", "True"])["c=True"], [1, 0, 1])
+
+
+def test_a_cycle_is_a_sine_and_a_cosine_that_agree_after_a_turn() -> None:
+    contract, X = fit(cyclic("h", 24), h=np.arange(24.0))
+    assert contract.feature_names == ("h_sin", "h_cos")
+    assert np.std(X["h_sin"]) == pytest.approx(1)
+    np.testing.assert_allclose(X["h_sin"] ** 2 + X["h_cos"] ** 2, 2)
+    turned = encode(contract, h=np.arange(24.0) - 48)
+    np.testing.assert_allclose(turned["h_cos"], X["h_cos"], atol=1e-12)
+
+
+def test_a_date_gives_its_time_and_the_turns_that_vary() -> None:
+    days = pd.date_range("2024-01-01", periods=10).strftime("%Y-%m-%d")
+    contract, X = fit(datetime_("d"), d=days)
+    assert contract.feature_names == ("d", "d_week_sin", "d_week_cos", "d_year_sin", "d_year_cos")
+    assert contract.dropped == ()
+    np.testing.assert_allclose(np.diff(X["d"]), X["d"][1] - X["d"][0])
+    assert X["d_week_sin"][0] == pytest.approx(X["d_week_sin"][7])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["2024-01-01", "2024-01-02T12:00"],
+        pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"]),
+        pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"]).tz_localize("UTC").tz_convert("America/New_York"),
+        ["2024-01-01T02:00+02:00", "2024-01-02T07:00-05:00"],
+        np.array([dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2, 12)], dtype=object),
+        pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"]).astype("datetime64[s]"),
+    ],
+    ids=["text", "naive", "aware", "mixed offsets", "objects", "seconds"],
+)
+def test_dates_are_the_same_however_they_are_stored_and_naive_ones_are_utc(cells: Any) -> None:
+    contract, X = fit(datetime_("d"), d=["2024-01-01", "2024-01-02T12:00"])
+    np.testing.assert_allclose(encode(contract, d=cells)["d"], X["d"])
+    assert contract.inputs[0].minimum == 19723.0
+    assert contract.inputs[0].maximum == 19724.5
+
+
+def test_years_and_compact_dates_stored_as_numbers_are_dates() -> None:
+    contract, _ = fit(datetime_("d"), d=[2023, 2024, 2026])
+    assert contract.inputs[0].minimum == (dt.date(2023, 1, 1) - dt.date(1970, 1, 1)).days
+    np.testing.assert_allclose(encode(contract, d=[20230101])["d"], encode(contract, d=["2023"])["d"])
+
+
+def test_objects_that_are_dates_only_are_dates() -> None:
+    contract, _ = fit(datetime_("d"), d=[dt.date(2024, 1, 1), dt.date(2024, 3, 1)])
+    assert contract.inputs[0].minimum == 19723.0
+
+
+def test_columns_are_found_by_name_and_others_are_ignored() -> None:
+    contract, X = fit("a", "b", a=[1.0, 2.0], b=[5.0, 1.0])
+    shuffled = encode(contract, z=["x", "y"], b=[5.0, 1.0], a=[1.0, 2.0])
+    np.testing.assert_array_equal(np.stack(list(shuffled.values())), np.stack(list(X.values())))
+
+
+def test_a_constant_input_is_dropped_and_listed_and_never_divided_by_zero() -> None:
+    contract, X = fit("a", "b", categorical("c"), a=[1e9 + 1e-7, 1e9], b=[1.0, 2.0], c=["x", "x"])
+    assert contract.dropped == ("a", "c=x")
+    assert contract.feature_names == ("b", "c=<other>")
+    assert np.isfinite(list(X.values())).all()
+
+
+def test_inputs_that_are_all_constant_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        fit("a", categorical("c"), a=[1, 1], c=["x", "x"])
+    assert str(caught.value) == (
+        "a.csv: an input must vary over the training rows; got constant columns only. Add to data.inputs."
+    )
+
+
+def test_the_contract_survives_json() -> None:
+    contract, X = fit(
+        "a", categorical("c"), cyclic("h", 24), datetime_("d"), missing="impute_with_indicator",
+        a=[1.0, np.nan, 3.0], c=["x", "y", None], h=[1.0, 2.0, 7.0], d=["2024-01-01T01", "2024-01-02T05", "2024-02-01"],
+    )  # fmt: skip
+    again = ColumnContract.from_json(json.loads(json.dumps(contract.to_json(), allow_nan=False)))
+    assert again == contract
+    assert len(X) == len(again.feature_names)
+
+
+# --- gaps ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_imputed_gap_is_the_training_mean_with_an_indicator() -> None:
+    contract, X = fit("a", missing="impute_with_indicator", a=[1.0, np.nan, 3.0])
+    assert contract.feature_names == ("a", "a_missing")
+    np.testing.assert_allclose(X["a"], [-1, 0, 1])
+    np.testing.assert_array_equal(X["a_missing"], [0, 1, 0])
+
+
+def test_an_imputed_turn_is_the_training_mean_of_its_sine_and_cosine() -> None:
+    contract, X = fit(cyclic("h", 4), missing="impute_with_indicator", h=[0.0, 1.0, np.nan])
+    assert contract.feature_names == ("h_sin", "h_cos", "h_missing")
+    np.testing.assert_allclose(X["h_sin"][2], np.mean(X["h_sin"][:2]))
+
+
+def test_an_imputed_label_goes_to_the_feature_of_other_labels() -> None:
+    contract, X = fit(categorical("c"), missing="impute_with_indicator", c=["x", None, "x"])
+    assert contract.feature_names == ("c=x", "c=<other>")
+    np.testing.assert_array_equal(X["c=x"], [1, 0, 1])
+    np.testing.assert_array_equal(X["c=<other>"], [0, 1, 0])
+
+
+def test_a_column_without_gaps_in_training_has_no_indicator_but_still_imputes() -> None:
+    contract, _ = fit("a", missing="impute_with_indicator", a=[1.0, 3.0])
+    assert contract.feature_names == ("a",)
+    assert encode(contract, a=[np.nan])["a"].tolist() == [0]
+
+
+def test_complete_rows_drops_rows_with_gaps_under_the_drop_policy_only() -> None:
+    frame = pd.DataFrame({"a": [1.0, np.nan, 3.0], "y": [1.0, 2.0, np.nan], "other": [np.nan] * 3})
+    for with_targets, kept in ((False, [True, False, True]), (True, [True, False, False])):
+        rows = complete_rows(data_of("a", missing="drop"), frame, source="a.csv", with_targets=with_targets)
+        assert rows.tolist() == kept
+    assert complete_rows(data_of("a"), frame, source="a.csv", with_targets=True).all()
+
+
+def test_complete_rows_reads_the_contract_of_a_run_and_names_missing_columns() -> None:
+    contract, _ = fit("a", missing="drop", a=[1.0, 2.0])
+    assert complete_rows(contract, pd.DataFrame({"a": [np.nan]}), source="a.csv", with_targets=False).tolist() == [
+        False
+    ]
+    with pytest.raises(DataError, match="no column 'y'"):
+        complete_rows(contract, pd.DataFrame({"a": [np.nan]}), source="a.csv", with_targets=True)
+
+
+def test_a_gap_is_named_by_its_count_and_first_row() -> None:
+    contract, _ = fit("ph", ph=[1.0, 2.0])
+    with pytest.raises(DataError) as caught:
+        encode(contract, ph=[1.0, None, 3.0, None])
+    assert str(caught.value) == (
+        "a.csv: column 'ph' must be numbers without gaps; got 2 empty cells, first in row 2 of the table. "
+        "Set data.missing or clean the file."
+    )
+
+
+def test_a_gap_among_labels_is_named() -> None:
+    with pytest.raises(DataError, match="column 'c' must be labels without gaps; got 1 empty cell, first in row 2"):
+        fit(categorical("c"), c=["x", None])
+
+
+# --- faults -------------------------------------------------------------------------------------------------------
+
+
+def test_text_in_a_numeric_column_is_named_with_its_row_in_the_table() -> None:
+    contract, _ = fit("ph", ph=[1.0, 2.0])
+    chunk = pd.DataFrame({"ph": ["1", "abc"]}, index=[39, 40])
+    with pytest.raises(DataError) as caught:
+        encode_inputs(contract, chunk, source="data.csv")
+    assert str(caught.value) == (
+        "data.csv: column 'ph' must be numbers; got 'abc' in row 41 of the table. "
+        "Clean the column, or give it kind: categorical."
+    )
+
+
+@pytest.mark.parametrize("cells", [pd.to_datetime(["2024-01-01", "2024-01-02"]), [dt.date(2024, 1, 1), 2]])
+def test_dates_are_no_numbers(cells: Any) -> None:
+    with pytest.raises(DataError, match=r"column 'a' must be numbers; got .*2024.* in row 1 of the table"):
+        fit("a", a=cells)
+
+
+def test_text_that_is_no_date_is_named() -> None:
+    with pytest.raises(DataError) as caught:
+        fit(datetime_("d"), d=["2024-01-01", "5.1.2024"])
+    assert str(caught.value) == (
+        "a.csv: column 'd' must be ISO 8601 dates such as 2024-01-31T12:00; got '5.1.2024' in row 2 of the table. "
+        "Clean the column, or give it kind: categorical."
+    )
+
+
+@pytest.mark.parametrize(("cell", "shown"), [(np.inf, "inf"), ("-inf", "-inf"), (1e200, r"1e\+200")])
+def test_an_infinite_number_is_named(cell: Any, shown: str) -> None:
+    with pytest.raises(DataError, match=f"column 'a' must be finite numbers; got {shown} in row 2 of the table"):
+        fit("a", a=[1.0, cell])
+
+
+def test_a_missing_column_names_the_column_and_offers_the_nearest() -> None:
+    contract, _ = fit("acidity", acidity=[1.0, 2.0])
+    with pytest.raises(DataError) as caught:
+        encode(contract, Acidity=[1.0], y=[1.0])
+    assert str(caught.value) == (
+        "a.csv: no column 'acidity' (data.inputs); columns are 'Acidity', 'y'. Did you mean 'Acidity'?"
+    )
+
+
+def test_all_faults_of_a_prediction_table_are_reported_at_once() -> None:
+    contract, _ = fit("a", "b", "c", a=[1.0, 2.0], b=[1.0, 2.0], c=[1.0, 2.0])
+    with pytest.raises(DataError) as caught:
+        encode(contract, a=["x", None], c=[np.inf, 1])
+    assert len(caught.value.faults) == 4
+
+
+# --- targets and ranges -------------------------------------------------------------------------------------------
+
+
+def test_targets_keep_their_units_and_their_order() -> None:
+    contract = fit_contract(data_of("a", targets=["z", "y"]), frame_of(a=[1, 2], z=[10, 20]), source="a.csv")
+    targets = encode_targets(contract, frame_of(z=[10, 20]), source="a.csv")
+    np.testing.assert_array_equal(targets, [[10, 0], [20, 1]])
+
+
+def test_a_gap_in_a_target_is_named() -> None:
+    contract, _ = fit("a", a=[1.0, 2.0])
+    with pytest.raises(DataError, match="column 'y' must be numbers without gaps; got 1 empty cell"):
+        encode_targets(contract, pd.DataFrame({"y": [1.0, None]}), source="a.csv")
+
+
+def test_a_missing_target_is_named() -> None:
+    contract, _ = fit("a", a=[1.0, 2.0])
+    with pytest.raises(DataError, match=r"no column 'y' \(data.targets\)"):
+        encode_targets(contract, pd.DataFrame({"a": [1.0]}), source="a.csv")
+
+
+def test_a_table_has_targets_if_every_target_column_is_there_and_not_empty() -> None:
+    contract, _ = fit("a", a=[1.0, 2.0])
+    assert has_targets(contract, pd.DataFrame({"y": [1.0, None]}))
+    assert not has_targets(contract, pd.DataFrame({"y": [None, None]}))
+    assert not has_targets(contract, pd.DataFrame({"a": [1.0]}))
+
+
+def test_rows_outside_the_training_range_and_unseen_labels_are_out_of_range() -> None:
+    contract, _ = fit(
+        "a", categorical("c"), datetime_("d"), cyclic("h", 24),
+        a=[1.0, 2.0], c=["x", "y"], d=["2024-01-01", "2024-01-02"], h=[1, 2],
+    )  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            (1.0, "x", "2024-01-01", 1),
+            (1.5, "y", "2024-01-01T12:00", 23),
+            (0.9, "x", "2024-01-01", 1),
+            (2.1, "x", "2024-01-01", 1),
+            (1.0, "z", "2024-01-01", 1),
+            (1.0, "x", "2024-01-03", 1),
+        ],
+        columns=["a", "c", "d", "h"],
+    )
+    assert out_of_range(contract, rows).tolist() == [False, False, True, True, True, True]
+
+
+def test_a_gap_is_out_of_range_unless_training_had_gaps_in_that_column() -> None:
+    contract, _ = fit(
+        "a", "b", categorical("c"), missing="impute_with_indicator",
+        a=[1.0, 2.0, None], b=[1.0, 2.0, 3.0], c=["x", None, "y"],
+    )  # fmt: skip
+    rows = pd.DataFrame({"a": [None, 1.0, 1.0], "b": [1.0, None, 1.0], "c": [None, "x", "z"]})
+    assert out_of_range(contract, rows).tolist() == [False, True, True]
+
+
+# --- check_table --------------------------------------------------------------------------------------------------
+
+
+def faults_of(data: config.Data, frame: pd.DataFrame) -> tuple[str, ...]:
+    with pytest.raises(DataError) as caught:
+        check_table(data, frame, source="a.csv")
+    return caught.value.faults
+
+
+def test_a_good_table_passes_the_check() -> None:
+    check_table(data_of("a", categorical("c")), frame_of(a=[1, 2], c=["x", "y"]), source="a.csv")
+    check_table(data_of("a", missing="drop"), frame_of(a=[1, None, 3]), source="a.csv")
+    check_table(data_of("a", missing="impute_with_indicator"), frame_of(a=[1, None, 3]), source="a.csv")
+
+
+def test_the_check_reports_all_faults_at_once() -> None:
+    data = data_of("a", "b", datetime_("d"), targets=["y", "z"], split={"kind": "group", "column": "grp"})
+    faults = faults_of(data, frame_of(a=["x", 1], d=["2024", None], z=[1, 1], group=[1, 2]))
+    assert len(faults) == 5
+    assert faults[-1].startswith("a.csv: no column 'grp' (data.split); columns are ")
+    assert faults[-1].endswith("Did you mean 'group'?")
+
+
+def test_a_constant_target_is_refused() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "y": [3.0, 3.0]})
+    assert faults_of(data_of("a"), frame) == (
+        "a.csv: column 'y' must vary; got 3 in every row. Choose another target.",
+    )
+
+
+def test_a_target_of_text_is_not_offered_to_be_categorical() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "y": ["low", "high"]})
+    assert faults_of(data_of("a"), frame) == (
+        (
+            "a.csv: column 'y' must be numbers; got 'low' in row 1 of the table. "
+            "Clean the column, or choose another target."
+        ),
+    )
+
+
+def test_an_empty_target_is_refused_under_the_drop_policy_too() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "y": [None, None]})
+    assert faults_of(data_of("a", missing="drop"), frame)[0].startswith("a.csv: column 'y' must be numbers; got empty")
+
+
+def test_a_log_target_must_be_above_minus_its_shift() -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3], "y": [3.0, 0.0, -1.0]})
+    data = data_of("a", targets=[{"column": "y", "transform": {"kind": "log"}}])
+    assert faults_of(data, frame) == (
+        (
+            "a.csv: column 'y' must be above 0 for its log transform; got 0 in row 2 of the table. "
+            "Raise the shift, or choose yeo_johnson or identity."
+        ),
+    )
+
+
+def test_two_complete_rows_are_the_least() -> None:
+    frame = pd.DataFrame({"a": [1, None, None], "y": [1.0, 2.0, 3.0]})
+    assert faults_of(data_of("a", missing="drop"), frame) == (
+        "a.csv: must have at least 2 rows without gaps; got 1. Add rows.",
+    )

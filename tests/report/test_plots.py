@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy.stats import norm
+
+from cde_app.data.transform import TargetTransform
+from cde_app.predictive.mixture import Mixture
+from cde_app.report.densities import hpd_thresholds
+from cde_app.report.plots import (
+    figure_bytes,
+    plot_coverage,
+    plot_density_heatmap,
+    plot_history,
+    plot_joint_rows,
+    plot_latent,
+    plot_pit,
+    plot_ridges,
+    save_figure,
+    spread_rows,
+)
+
+
+def make_mixture(num_rows: int, num_targets: int, *, dependent: bool = False) -> Mixture:
+    random = np.random.default_rng(0)
+    means = random.normal(size=(num_rows, 4, num_targets))
+    variances = np.full(means.shape, 0.2)
+    transforms = tuple(TargetTransform("identity", 10.0, 2.0) for _ in range(num_targets))
+    covariances = None
+    if dependent:
+        covariances = np.broadcast_to(
+            0.1 * np.ones((num_targets, num_targets)) + 0.1 * np.eye(num_targets), (1, 4, num_targets, num_targets)
+        )
+    return Mixture(np.full(4, 0.25), means, variances, transforms, covariances)
+
+
+def make_history(*, validated: bool, steps: int = 100) -> list[dict[str, float | None]]:
+    return [
+        {"step": n, "bound": -1 / (n + 1), "validation_score": -abs(n - 60.0) if validated and n % 20 == 0 else None}
+        for n in range(steps)
+    ]
+
+
+def make_heatmap(*, name: str = "x") -> Figure:
+    random = np.random.default_rng(1)
+    return plot_density_heatmap(
+        make_mixture(20, 1),
+        np.linspace(0, 1, 20),
+        random.random(50),
+        10 + random.normal(size=50),
+        input_name=name,
+        target_name="y",
+        target_unit="m",
+    )
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def test_every_picture_renders_as_png():
+    pit = np.random.default_rng(2).random((60, 2))
+    for figure in (
+        make_heatmap(),
+        plot_history(make_history(validated=True)),
+        plot_ridges(make_mixture(3, 1), np.full(3, 10.0), labels=["a", "b", "c"], target_name="y"),
+        plot_latent(pit[:, 0], pit[:, 1], pit[:, 0], input_name="x"),
+        plot_pit(pit, target_names=["y", "z"]),
+        plot_coverage(pit, target_names=["y", "z"]),
+    ):
+        assert figure_bytes(figure, "png").startswith(b"\x89PNG")
+
+
+def test_a_picture_has_the_same_bytes_every_time_whatever_was_rendered_before():
+    pit = np.random.default_rng(2).random((60, 1))
+    first, second = plot_coverage(pit, target_names=["y"]), plot_coverage(pit, target_names=["y"])
+    png = figure_bytes(first, "png")
+    svg = figure_bytes(first, "svg")
+    assert b"<svg" in svg
+    assert figure_bytes(second, "svg") == svg
+    assert figure_bytes(second, "png") == png
+
+
+def test_a_png_has_150_dots_per_inch():
+    png = figure_bytes(plot_history(make_history(validated=False)), "png")
+    dots_per_metre = int.from_bytes(png[png.index(b"pHYs") + 4 :][:4], "big")
+    assert dots_per_metre == round(150 / 0.0254)
+
+
+def test_saving_leaves_one_whole_file_and_refuses_other_formats(tmp_path: Path):
+    figure = plot_history(make_history(validated=False))
+    save_figure(figure, tmp_path / "history.png")
+    save_figure(figure, tmp_path / "history.svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.png", "history.svg"]
+    assert (tmp_path / "history.png").read_bytes() == figure_bytes(figure, "png")
+    with pytest.raises(ValueError, match=r"ending in .png or .svg; got 'history.gif'"):
+        save_figure(figure, tmp_path / "history.gif")
+
+
+def test_the_history_names_and_marks_the_best_validated_step():
+    figure = plot_history(make_history(validated=True))
+    assert "Training kept the state of step 60" in texts(figure)
+    assert len(figure.axes) == 2
+
+
+def test_a_history_without_validation_or_with_gaps_is_drawn():
+    assert len(plot_history(make_history(validated=False)).axes) == 1
+    gaps = [{"step": 0, "bound": float("nan"), "validation_score": None}, {"step": 1, "bound": -1.0}]
+    figure_bytes(plot_history(gaps), "png")
+    plot_history([])
+
+
+def test_the_heat_map_draws_the_density_and_its_quantiles():
+    figure = make_heatmap()
+    ax = figure.axes[0]
+    mixture = make_mixture(20, 1)
+    drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in ax.lines}
+    np.testing.assert_allclose(drawn["median"], mixture.quantile([0.5])[0, :, 0])
+    np.testing.assert_allclose(drawn["5% and 95% quantile"], mixture.quantile([0.05])[0, :, 0])
+    mesh = ax.collections[0]
+    coordinates = mesh.get_coordinates()  # type: ignore[attr-defined]
+    density = np.asarray(mesh.get_array()).reshape(coordinates.shape[:2])
+    # Each column is a density: over the drawn range, nearly all of its mass.
+    step = coordinates[1, 0, 1] - coordinates[0, 0, 1]
+    assert np.all(density.sum(axis=0) * step > 0.95)
+    assert np.all(density.sum(axis=0) * step < 1.001)
+    assert ax.get_xlabel() == "x"
+    assert ax.get_ylabel() == "y [m]"
+
+
+def test_the_heat_map_of_rows_without_targets_promises_no_dots():
+    grid = np.linspace(0, 1, 20)
+    figure = plot_density_heatmap(make_mixture(20, 1), grid, [], [], input_name="x", target_name="y")
+    assert not any("dots" in text for text in texts(figure))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["median", "5% and 95% quantile"]
+
+
+def test_dollar_signs_and_underscores_in_names_are_drawn_as_they_are():
+    figure_bytes(make_heatmap(name="price_in_$ and $\\undefined$"), "png")
+    figure = plot_ridges(make_mixture(1, 1), None, labels=["$\\broken"], target_name="$x_{")
+    figure_bytes(figure, "png")
+
+
+def test_ridges_have_one_labelled_line_for_each_row_and_a_tick_for_each_truth():
+    mixture = make_mixture(3, 1)
+    figure = plot_ridges(mixture, np.array([9.0, 10.0, 11.0]), labels=["first", "second", "third"], target_name="y")
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second", "third"]
+    ticks = [line for line in ax.lines if len(np.asarray(line.get_xdata())) == 2]
+    assert [float(np.asarray(line.get_xdata())[0]) for line in ticks] == [9.0, 10.0, 11.0]
+    without = plot_ridges(mixture, None, labels=["first", "second", "third"], target_name="y")
+    assert len(without.axes[0].lines) == 3
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_the_joint_picture_has_common_axes_and_a_panel_for_each_of_at_most_six_rows(dependent: bool):
+    mixture = make_mixture(8, 3, dependent=dependent)
+    targets = np.full((8, 3), 10.0)
+    figure = plot_joint_rows(
+        mixture, targets, labels=[f"row {n}" for n in range(8)], target_names=["a", "b", "c"], pair=(2, 0)
+    )
+    assert len(figure.axes) == 6
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1
+    assert "How c and a move together" in texts(figure)
+    figure_bytes(figure, "png")
+
+
+def test_highest_density_thresholds_of_a_normal_are_those_of_its_radius():
+    axis = np.linspace(-6, 6, 601)
+    density = norm.pdf(axis)[:, None] * norm.pdf(axis)[None, :]
+    thresholds = hpd_thresholds(density, [0.9, 0.5])
+    # The region of mass p is the disc where exp(-r^2 / 2) >= 1 - p.
+    np.testing.assert_allclose(thresholds, np.array([0.1, 0.5]) / (2 * np.pi), rtol=0.01)
+
+
+def test_the_pit_picture_marks_the_bars_outside_the_band():
+    figure = plot_pit(np.concatenate([np.full(100, 0.01), np.linspace(0, 1, 900)])[:, None], target_names=["y"])
+    colours = [bar.get_facecolor() for bar in figure.axes[0].patches if hasattr(bar, "get_height")]
+    outlying = [colour for colour in colours if colour != colours[-1]]
+    assert colours[-20] in outlying
+    assert len(outlying) < 5
+
+
+def test_pictures_of_many_targets_stop_at_six_panels():
+    pit = np.random.default_rng(3).random((40, 9))
+    names = [f"y{p}" for p in range(9)]
+    assert len(plot_pit(pit, target_names=names).axes) == 6
+    assert len(plot_coverage(pit, target_names=names).axes) == 6
+
+
+def test_spread_rows_go_from_the_lowest_to_the_highest_value():
+    values = np.array([5.0, 1.0, 3.0, 2.0, 4.0])
+    assert spread_rows(values, 5).tolist() == [1, 3, 2, 4, 0]
+    assert spread_rows(values, 9).tolist() == [1, 3, 2, 4, 0]
+    assert spread_rows(np.arange(100.0), 2).tolist() == [25, 75]
+    assert spread_rows([], 3).tolist() == []
+
+
+def test_drawing_leaves_no_trace_in_matplotlibs_global_state():
+    program = (
+        "import sys, matplotlib; before = matplotlib.rcParams.copy(); from cde_app.report.plots import *; "
+        "figure_bytes(plot_history([{'step': 0, 'bound': 1.0}]), 'png'); "
+        "print(matplotlib.rcParams.copy() == before, 'matplotlib.pyplot' in sys.modules, 'tensorflow' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
+    assert result.stdout.split() == ["True", "False", "False"]

@@ -1,0 +1,382 @@
+"""The run directory: one writer, whole files, and no way to lose a finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cde_app import run_folder
+from cde_app.errors import RunError
+from cde_app.provenance import file_hash
+from cde_app.runs import FORMAT_VERSION, Run
+
+
+def finished_run(path: Path, content: str = "first", *, overwrite: bool = False) -> Run:
+    """Make a run that holds one posterior file."""
+    run = Run.create(path, overwrite=overwrite)
+    run.write_json("posterior/spec.json", {"content": content})
+    run.finish("done", {"seed": 1})
+    return run
+
+
+def content_of(path: Path) -> str:
+    return Run.open(path).read_json("posterior/spec.json")["content"]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def write_in_another_process(path: Path, *, overwrite: bool) -> subprocess.Popen[str]:
+    """Begin a run with a checkpoint in a process that waits to be killed."""
+    code = (
+        "import sys, time; from pathlib import Path; from cde_app.runs import Run\n"
+        f"run = Run.create(Path(sys.argv[1]), overwrite={overwrite})\n"
+        "run.write_bytes('checkpoints/step.npz', b'')\n"
+        "print('ready', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+# --- writing and reading ------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "a", overwrite=False) as run:
+        run.write_text("config.yaml", "seed: 0\n")
+        run.write_json(
+            "metrics.json", {"nlpd": np.float64(1.5), "bad": float("nan"), "n": np.int64(3), "v": np.ones(2)}
+        )
+        run.write_arrays("posterior/arrays.npz", {"Z": np.eye(2)})
+        run.append_history({"step": 1, "bound": float("-inf")})
+        run.finish("done")
+    run = Run.open(tmp_path / "a")
+    assert run.read_bytes("config.yaml") == b"seed: 0\n"
+    assert run.read_json("metrics.json") == {"nlpd": 1.5, "bad": None, "n": 3, "v": [1.0, 1.0]}
+    assert np.array_equal(run.read_arrays("posterior/arrays.npz")["Z"], np.eye(2))
+    assert run.history() == [{"step": 1, "bound": None}]
+
+
+def test_the_same_arrays_give_the_same_bytes(tmp_path: Path) -> None:
+    files = []
+    for name in "ab":
+        run = Run.create(tmp_path / name, overwrite=False)
+        files.append(run.write_arrays("posterior/arrays.npz", {"x": np.arange(5.0), "y": np.zeros((2, 2))}))
+        time.sleep(0.01)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_arrays_of_objects_are_refused_because_only_a_pickle_could_hold_them(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    with pytest.raises(ValueError, match="array 'x' holds Python objects"):
+        run.write_arrays("posterior/arrays.npz", {"x": np.array([{}])})
+
+
+def test_a_pickle_in_an_array_file_is_refused(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    run.write_bytes("posterior/arrays.npz", b"")
+    np.savez(run.file("posterior/arrays.npz"), x=np.array([{}], dtype=object))
+    with pytest.raises(RunError, match=r"arrays\.npz: expected arrays; got .*pickle"):
+        run.read_arrays("posterior/arrays.npz")
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    run.write_text("config.yaml", "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        RunError, match="config.yaml: expected a file that can be written; got 'No space left on device'"
+    ):
+        run.write_text("config.yaml", "new")
+    assert run.read_bytes("config.yaml") == b"old"
+    assert names_in(tmp_path / "a") == {"STATUS", ".lock", "config.yaml"}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "../a", "", "/etc/passwd", "plots/../../x"])
+def test_only_names_that_belong_to_a_run_can_be_written(tmp_path: Path, name: str) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    with pytest.raises(ValueError, match="is no part of a run"):
+        run.write_text(name, "x")
+
+
+def test_a_history_line_cut_off_by_a_crash_is_skipped(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    run.append_history({"step": 1})
+    with run.file("history.jsonl").open("a") as file:
+        file.write('{"step": ')
+    assert run.history() == [{"step": 1}]
+
+
+def test_a_resumed_run_writes_its_history_again_from_the_checkpoint_on(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    for step in range(1, 6):
+        run.append_history({"step": step})
+    run.rewind_history(3)
+    run.append_history({"step": 4})
+    assert [entry["step"] for entry in run.history()] == [1, 2, 3, 4]
+
+
+def test_an_opened_run_takes_plots_and_a_report_and_nothing_else(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    run = Run.open(tmp_path / "a")
+    run.write_bytes("plots/pit.png", b"png")
+    run.write_text("report.html", "<html>")
+    with pytest.raises(ValueError, match="opened for reading"):
+        run.write_text("config.yaml", "seed: 1")
+    with pytest.raises(ValueError, match="opened for reading"):
+        run.append_history({"step": 1})
+    assert content_of(tmp_path / "a") == "first"
+
+
+def test_the_manifest_says_where_the_run_comes_from(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text("x,y\n1,2\n")
+    run = Run.create(tmp_path / "a", overwrite=False)
+    run.write_text("posterior/spec.json", "{}")
+    run.write_text("log.txt", "x")
+    run.finish("done", {"seed": 7, "seconds": 1.5}, inputs=[table, Path("-")])
+    manifest = json.loads((tmp_path / "a/manifest.json").read_text())
+    assert manifest["format_version"] == FORMAT_VERSION
+    assert (manifest["seed"], manifest["seconds"], manifest["argv"]) == (7, 1.5, sys.argv)
+    assert manifest["inputs"] == {str(table): file_hash(table)}
+    assert manifest["outputs"] == {"posterior/spec.json": file_hash(tmp_path / "a/posterior/spec.json")}
+    assert manifest["packages"]["numpy"] == np.__version__
+    assert manifest["machine"]["cpus"] == os.cpu_count()
+
+
+# --- creating -----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_contents_is_refused_with_the_ways_out(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    message = "a exists and is not empty; choose another --out, or pass --overwrite or --resume."
+    with pytest.raises(RunError, match=re.escape(message)) as caught:
+        Run.create(tmp_path / "a", overwrite=False)
+    assert caught.value.exit_code == 6
+    assert content_of(tmp_path / "a") == "first"
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    finished_run(tmp_path / "a")
+    assert content_of(tmp_path / "a") == "first"
+
+
+def test_overwrite_spares_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="a exists and is not a run, so that --overwrite spares it"):
+        Run.create(tmp_path / "a", overwrite=True)
+    assert (tmp_path / "a/thesis.tex").read_text() == "years of work"
+
+
+def test_overwrite_spares_a_run_that_holds_a_foreign_file(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    (tmp_path / "a/notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=re.escape("expected only a run's files; got 'notes.txt'. Move it")):
+        Run.create(tmp_path / "a", overwrite=True)
+    assert (tmp_path / "a/notes.txt").read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(RunError, match="a exists and is not a folder"):
+        Run.create(tmp_path / "a", overwrite=True)
+    with pytest.raises(RunError, match="got a file. Check the path"):
+        Run.open(tmp_path / "a")
+
+
+def test_the_old_run_serves_until_its_successor_is_done(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    run = Run.create(tmp_path / "a", overwrite=True)
+    run.write_json("posterior/spec.json", {"content": "second"})
+    assert content_of(tmp_path / "a") == "first"
+    run.finish("done")
+    assert content_of(tmp_path / "a") == "second"
+    assert names_in(tmp_path) == {"a"}
+    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_training_that_fails_before_a_checkpoint_leaves_everything_as_it_was(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    finished_run(tmp_path / "a")
+    for name in ("a", "b"):
+        with pytest.raises(error), Run.create(tmp_path / name, overwrite=True) as run:
+            run.write_text("config.yaml", "")
+            raise error
+    assert content_of(tmp_path / "a") == "first"
+    assert names_in(tmp_path) == {"a"}
+
+
+def test_a_training_interrupted_after_a_checkpoint_can_be_resumed_to_the_end(tmp_path: Path) -> None:
+    for name, first in (("new", False), ("old", True)):
+        path = tmp_path / name
+        if first:
+            finished_run(path)
+        with pytest.raises(KeyboardInterrupt), Run.create(path, overwrite=True) as run:
+            run.write_bytes("checkpoints/10.npz", b"state")
+            raise KeyboardInterrupt
+        assert run_folder.has_checkpoint(path)
+        with Run.resume(path) as run:
+            assert run.status == "running"
+            assert [file.name for file in run.files("checkpoints")] == ["10.npz"]
+            run.write_json("posterior/spec.json", {"content": "resumed"})
+            run.finish("done")
+        assert content_of(path) == "resumed"
+    assert names_in(tmp_path) == {"new", "old"}
+
+
+def test_an_unfinished_successor_is_not_thrown_away_unasked(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    with pytest.raises(RuntimeError), Run.create(tmp_path / "a", overwrite=True) as run:
+        run.write_bytes("checkpoints/10.npz", b"state")
+        raise RuntimeError
+    (tmp_path / "a").rename(tmp_path / "moved")
+    with pytest.raises(RunError, match=r"a\.partial holds an unfinished training of .*a; pass --resume or --overwrite"):
+        Run.create(tmp_path / "a", overwrite=False)
+    finished_run(tmp_path / "a", "again", overwrite=True)
+    assert names_in(tmp_path) == {"a", "moved"}
+
+
+# --- one writer, and crashes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_second_writer_is_refused_and_a_killed_one_leaves_a_run_to_resume(tmp_path: Path, *, replaces: bool) -> None:
+    path = tmp_path / "a"
+    if replaces:
+        finished_run(path)
+    process = write_in_another_process(path, overwrite=replaces)
+    try:
+        for attempt in (lambda: Run.create(path, overwrite=True), lambda: Run.resume(path)):
+            with pytest.raises(RunError, match=f"is being written by process {process.pid}"):
+                attempt()
+        if replaces:
+            assert content_of(path) == "first"
+        else:
+            with pytest.raises(RunError, match="got one that is being written. Wait until it is done"):
+                Run.open(path)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    if not replaces:
+        with pytest.raises(RunError, match=r"got one that is killed. Go on with: cde train .*a/config.yaml .*--resume"):
+            Run.open(path)
+    with Run.resume(path) as run:
+        run.write_json("posterior/spec.json", {"content": "second"})
+        run.finish("done")
+    assert content_of(path) == "second"
+
+
+@pytest.mark.parametrize("moved", ["nothing", "old run aside", "both"])
+def test_a_crash_while_two_runs_change_places_is_completed_by_the_next_command(tmp_path: Path, moved: str) -> None:
+    path, successor, previous = tmp_path / "a", tmp_path / "a.partial", tmp_path / "a.previous"
+    finished_run(path)
+    finished_run(tmp_path / "b", "second")
+    (tmp_path / "b").rename(successor)
+    if moved != "nothing":
+        path.rename(previous)
+    if moved == "both":
+        successor.rename(path)
+    assert content_of(path) == "second"
+    assert names_in(tmp_path) == {"a"}
+
+
+def test_a_crash_between_status_and_manifest_is_no_finished_run(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    (tmp_path / "a/manifest.json").unlink()
+    with pytest.raises(RunError, match="expected a finished run; got one that is done but has no manifest"):
+        Run.open(tmp_path / "a")
+    Run.resume(tmp_path / "a").finish("done")
+    assert content_of(tmp_path / "a") == "first"
+
+
+# --- opening ------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_run_says_how_to_make_one(tmp_path: Path) -> None:
+    for attempt in (Run.open, Run.resume):
+        with pytest.raises(RunError, match="expected a run directory; got nothing. Train one with: cde train CONFIG"):
+            attempt(tmp_path / "a")
+
+
+def test_a_folder_that_is_no_run_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="expected a run directory; got a folder without a valid STATUS"):
+        Run.open(tmp_path)
+
+
+def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    with pytest.raises(RunError, match="a is done; there is nothing to resume. Pass --overwrite to train it again"):
+        Run.resume(tmp_path / "a")
+
+
+def test_a_run_from_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    manifest = tmp_path / "a/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": FORMAT_VERSION + 1}))
+    with pytest.raises(RunError, match=r"format_version: expected at most 1; got 2\. .*update cde"):
+        Run.open(tmp_path / "a")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": "one"}'])
+def test_a_manifest_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
+    finished_run(tmp_path / "a")
+    (tmp_path / "a/manifest.json").write_text(text)
+    with pytest.raises(RunError, match=r"manifest\.json: "):
+        Run.open(tmp_path / "a")
+
+
+def test_a_changed_or_missing_posterior_file_is_found_and_every_one_is_named(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    for name in ("changed", "missing", "whole"):
+        run.write_text(f"posterior/{name}", name)
+    run.finish("done")
+    (tmp_path / "a/posterior/changed").write_text("x")
+    (tmp_path / "a/posterior/missing").unlink()
+    with pytest.raises(RunError) as caught:
+        Run.open(tmp_path / "a")
+    changed, missing = caught.value.faults
+    assert "posterior/changed: expected SHA-256" in changed
+    assert "posterior/missing: expected a file of the run; got nothing" in missing
+
+
+# --- predictions --------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_predictions_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_folder.claim_predictions(out, overwrite=False)
+    (out / "summary.csv").write_text("")
+    (out / "manifest.json").write_text("{}")
+    with pytest.raises(RunError, match="out exists and is not empty; choose another --out, or pass --overwrite"):
+        run_folder.claim_predictions(out, overwrite=False)
+    run_folder.claim_predictions(out, overwrite=True)
+    assert names_in(out) == set()
+
+
+def test_predictions_never_replace_other_files(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"expected only predictions; got 'thesis\.tex'"):
+        run_folder.claim_predictions(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
