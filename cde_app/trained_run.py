@@ -16,7 +16,7 @@ from cde_app.data.encoding import ColumnContract
 from cde_app.data.split import Split
 from cde_app.evaluation.baselines import Climatology, LinearGaussian
 from cde_app.predictive.posterior import Posterior, pack, unpack
-from cde_app.runs import Run
+from cde_app.runs.run import Run
 
 Array = NDArray[np.float64]
 

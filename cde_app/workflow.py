@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cde_app import run_folder
 from cde_app.config import Config
 from cde_app.config_file import ConfigFile
-from cde_app.config_text import commented_config, dump_config
+from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
 from cde_app.data.encoding import (
     ColumnContract,
@@ -38,8 +37,9 @@ from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.mixture import Mixture
-from cde_app.provenance import file_hash, provenance
-from cde_app.runs import Run
+from cde_app.runs.folder import claim_predictions
+from cde_app.runs.provenance import file_hash, provenance
+from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
 from cde_app.storage import write_arrays, write_atomically, write_json
 from cde_app.trained_run import LatentSummary, TrainedRun, manifest_of, read_run_config
@@ -370,7 +370,7 @@ def predict(
     chunks = (_complete(contract, frame, source) for frame in iter_table(data_path, chunk_rows=settings.chunk_rows))
     first = next(chunks)
     encode_inputs(contract, first, source=source)  # a fault in the columns shows before any file is touched
-    run_folder.claim_predictions(out_path, overwrite=overwrite)
+    claim_predictions(out_path, overwrite=overwrite)
     mixtures: list[Mixture] = []
     pictured: pd.DataFrame | None = None
     num_outside = 0

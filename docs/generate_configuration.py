@@ -10,7 +10,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from cde_app.config import Config, Section
-from cde_app.config_tree import expectation, item_of, tag_of, variants_of
+from cde_app.config_file.schema import expectation, item_of, tag_of, variants_of
 
 INTRODUCTION = """\
 # Configuration

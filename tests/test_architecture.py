@@ -13,28 +13,23 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Which parts of cde a part may import. A module of its own, such as data.transform, may be named too.
 FOUNDATION = {"errors", "config", "storage"}
-RUNS = {"provenance", "run_folder", "run_checks", "runs"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "provenance": {"__version__"},
     "storage": {"errors"},
-    "run_folder": {"errors", "storage"},
-    "run_checks": {"errors", "provenance", "run_folder"},
-    "runs": {"errors", "storage", "provenance", "run_folder", "run_checks"},
+    "silence": set(),
     "config": {"errors"},
+    "runs": {"errors", "storage", "__version__"},
     "data": FOUNDATION,
     "predictive": FOUNDATION | {"data.transform"},
     "evaluation": FOUNDATION | {"data.transform", "predictive"},
     "report": FOUNDATION | {"data.transform", "predictive", "evaluation"},
     "model": FOUNDATION | {"data.transform", "predictive"},
-    "training": FOUNDATION | {"data.transform", "predictive", "model"} | RUNS,
-    "silence": set(),
+    "training": FOUNDATION | {"data.transform", "predictive", "model"},
     "predictions": FOUNDATION | {"data", "predictive"},
-    "trained_run": FOUNDATION | RUNS | {"data", "predictive", "evaluation"},
+    "trained_run": FOUNDATION | {"runs", "data", "predictive", "evaluation"},
     "workflow": FOUNDATION
-    | RUNS
-    | {"data", "predictive", "evaluation", "report", "training", "silence", "predictions", "trained_run"},
-    "cli": FOUNDATION | RUNS | {"workflow", "__version__"},
+    | {"runs", "data", "predictive", "evaluation", "report", "training", "silence", "predictions", "trained_run"},
+    "cli": FOUNDATION | {"runs", "workflow", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -59,9 +54,9 @@ TENSORFLOW = {name for name, owners in OWNERS.items() if "model" in owners} | {"
 
 
 def part_of(module: str) -> str:
-    """Return the part of cde to which `cde_app.<module>` belongs; config_file and its like belong to config."""
+    """Return the part of cde to which `cde_app.<module>` belongs; reading and writing it belongs to config."""
     first = module.split(".")[0]
-    return "config" if first.startswith("config_") else first
+    return "config" if first == "config_file" else first
 
 
 def imports_of(tree: ast.Module) -> Iterator[tuple[str, bool]]:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from cde_app.config import Config, Data, Section
-from cde_app.config_tree import expectation, item_of, nearest, tag_of, variants_of
+from cde_app.config_file.schema import expectation, item_of, nearest, tag_of, variants_of
 
 MINIMAL: dict[str, Any] = {
     "schema_version": 1,

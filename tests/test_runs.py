@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cde_app import run_folder
 from cde_app.errors import RunError
-from cde_app.provenance import file_hash
-from cde_app.runs import FORMAT_VERSION, Run
+from cde_app.runs import folder as run_folder
+from cde_app.runs.provenance import file_hash
+from cde_app.runs.run import FORMAT_VERSION, Run
 
 
 def finished_run(path: Path, content: str = "first", *, overwrite: bool = False) -> Run:
@@ -39,7 +39,7 @@ def names_in(folder: Path) -> set[str]:
 def write_in_another_process(path: Path, *, overwrite: bool) -> subprocess.Popen[str]:
     """Begin a run with a checkpoint in a process that waits to be killed."""
     code = (
-        "import sys, time; from pathlib import Path; from cde_app.runs import Run\n"
+        "import sys, time; from pathlib import Path; from cde_app.runs.run import Run\n"
         f"run = Run.create(Path(sys.argv[1]), overwrite={overwrite})\n"
         "run.write_bytes('checkpoints/step.npz', b'')\n"
         "print('ready', flush=True); time.sleep(60)\n"

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def doctor(as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
     """Print what cde finds on this machine, and what is missing."""
     from cde_app import __version__
-    from cde_app.provenance import package_versions
+    from cde_app.runs.provenance import package_versions
 
     packages = package_versions()
     result = {

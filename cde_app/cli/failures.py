@@ -35,7 +35,7 @@ class TrainingBugError(Exception):
 @contextmanager
 def guarded_training(run: Path, resume_command: str) -> Iterator[None]:
     """Tell the boundary how an interrupted training can go on, and which log takes a traceback."""
-    from cde_app import run_folder
+    from cde_app.runs import folder as run_folder
 
     try:
         yield

@@ -11,7 +11,7 @@ import pytest
 
 from cde_app.cli import failures
 from cde_app.errors import CdeError, ConfigError, DataError, GateError, NumericalError, RunError, UsageError
-from cde_app.runs import Run
+from cde_app.runs.run import Run
 
 
 def raiser(error: BaseException) -> Callable[[], NoReturn]:

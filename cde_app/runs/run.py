@@ -6,7 +6,7 @@ never costs a finished run, and nothing has to be restored.
 
 `manifest.json` is written last, so that whoever waits for that file never takes a half-made run for a done one. A
 training that ends before its first checkpoint leaves nothing behind. The lock dies with its process, so that a killed
-run is free for `resume`. Only entries named in `run_folder.RUN_ENTRIES` are ever written or
+run is free for `resume`. Only entries named in `folder.RUN_ENTRIES` are ever written or
 deleted.
 """
 
@@ -25,11 +25,13 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cde_app import run_checks, run_folder, storage
+from cde_app import storage
 from cde_app.errors import RunError
-from cde_app.provenance import file_hash, provenance
-from cde_app.run_checks import FORMAT_VERSION
-from cde_app.run_folder import RUN_ENTRIES, Status
+from cde_app.runs import checks as run_checks
+from cde_app.runs import folder as run_folder
+from cde_app.runs.checks import FORMAT_VERSION
+from cde_app.runs.folder import RUN_ENTRIES, Status
+from cde_app.runs.provenance import file_hash, provenance
 from cde_app.storage import TEMPORARY_PREFIX, delete, to_jsonable
 
 REWRITABLE_ENTRIES = frozenset({"plots", "report.html"})
@@ -102,11 +104,11 @@ class Run:
         """Return the path of one of the run's files, which need not exist yet.
 
         Raises:
-            ValueError: the name is no part of a run (see `run_folder.RUN_ENTRIES`).
+            ValueError: the name is no part of a run (see `folder.RUN_ENTRIES`).
         """
         parts = Path(name).parts
         if not parts or parts[0] not in RUN_ENTRIES or ".." in parts:
-            raise ValueError(f"{name!r} is no part of a run; its first part must be in run_folder.RUN_ENTRIES")
+            raise ValueError(f"{name!r} is no part of a run; its first part must be in folder.RUN_ENTRIES")
         return self.folder / name
 
     def write_bytes(self, name: str, content: bytes) -> Path:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from cde_app.config import Config
-from cde_app.config_check import check_document
-from cde_app.config_document import read_document
-from cde_app.config_override import apply_override
-from cde_app.config_text import commented_config, config_schema, dump_config
+from cde_app.config_file.check import check_document
+from cde_app.config_file.document import read_document
+from cde_app.config_file.override import apply_override
+from cde_app.config_file.text import commented_config, config_schema, dump_config
 from cde_app.errors import ConfigError
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cde_app.config import Config, Section
-from cde_app.config_document import Document, Fault, KeyPath, Place, Reader, dotted
+from cde_app.config_file.document import Document, Fault, KeyPath, Place, Reader, dotted
 from cde_app.errors import ConfigError
 
 _AFTER_THE_FILE = 10**9

@@ -10,7 +10,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from cde_app.config import Config, Section
-from cde_app.config_tree import item_of, tag_of, variants_of
+from cde_app.config_file.schema import item_of, tag_of, variants_of
 
 _WIDTH = 118
 _COMMENT_COLUMN = 40

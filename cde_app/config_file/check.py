@@ -12,8 +12,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from cde_app.config import Config, Section
-from cde_app.config_document import UNREADABLE, Document, Fault, KeyPath, dotted, looks_like_a_number, short_repr
-from cde_app.config_tree import (
+from cde_app.config_file.document import UNREADABLE, Document, Fault, KeyPath, dotted, looks_like_a_number, short_repr
+from cde_app.config_file.schema import (
     a_section,
     all_keys,
     expectation,

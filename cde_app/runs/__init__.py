@@ -1,0 +1,1 @@
+"""The run directory: made, locked, filled, checked and opened."""
