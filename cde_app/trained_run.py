@@ -22,18 +22,6 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LatentSummary:
-    """q(w | x, y) of some training rows, for the picture of the latent variables."""
-
-    rows: NDArray[np.int64]
-    """[R], positions in the table."""
-    mean: Array
-    """[R, Dw]."""
-    sd: Array
-    """[R, Dw]."""
-
-
-@dataclass(frozen=True)
 class TrainedRun:
     """A model ready to predict."""
 
@@ -45,7 +33,6 @@ class TrainedRun:
     """[P], standard deviations of the training targets [units of the targets]."""
     split: Split
     """Positions in the training table."""
-    latent: LatentSummary
 
     def store(self, run: Run) -> None:
         """Write all of it into the run directory."""
@@ -53,8 +40,6 @@ class TrainedRun:
         spec, arrays = pack(self.posterior.to_tree())
         run.write_json("posterior/spec.json", spec)
         run.write_arrays("posterior/arrays.npz", arrays)
-        latent = {"rows": self.latent.rows, "mean": self.latent.mean, "sd": self.latent.sd}
-        run.write_arrays("posterior/latent.npz", latent)
         baselines = {"climatology": self.climatology.arrays(), "linear_gaussian": self.linear_gaussian.arrays()}
         named = {f"{name}.{key}": array for name, group in baselines.items() for key, array in group.items()}
         run.write_arrays("baselines.npz", named | {"scales": self.scales})
@@ -81,7 +66,6 @@ class TrainedRun:
             linear_gaussian=LinearGaussian.from_arrays(group("linear_gaussian")),
             scales=baselines["scales"],
             split=Split(**run.read_arrays("split.npz")),
-            latent=LatentSummary(**run.read_arrays("posterior/latent.npz")),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +29,7 @@ from cde_app.data.encoding import (
     has_targets,
     out_of_range,
 )
-from cde_app.data.files import source_name
+from cde_app.data.files import find_files, source_name
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import FileFormat, iter_table, read_table
 from cde_app.errors import DataError, RunError
@@ -42,7 +42,7 @@ from cde_app.runs.provenance import file_hash, provenance
 from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
 from cde_app.storage import write_arrays, write_atomically, write_json
-from cde_app.trained_run import LatentSummary, TrainedRun, manifest_of, read_run_config
+from cde_app.trained_run import TrainedRun, manifest_of, read_run_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 ImageFormat = Literal["png", "svg"]
-PICTURED_ROWS = 2000
+PICTURED_ROWS, LATENT_ROWS = 2000, 500
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,13 @@ def train(
     on_event(Progress("data", message=config.data.path))
     table = load_table(config)
     with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run:
-        run.write_text("config.yaml", dump_config(config))
+        resolved = dump_config(config)
+        if resume and run.read_bytes("config.yaml").decode() != resolved:
+            raise RunError(
+                f"{run.file('config.yaml')}: a run is resumed with the settings it began with; got others. "
+                "Name the same CONFIG and --set, or train anew with --overwrite."
+            )
+        run.write_text("config.yaml", resolved)
         run.write_bytes("config.source.yaml", file.source)
         on_event(Progress("start", message="loading TensorFlow"))
         trained = _train_posterior(config, table, run, on_event)
@@ -161,8 +167,8 @@ def train(
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
         }
+        run.finish("done", facts, inputs=find_files(config.data.path))
         run.remove("checkpoints")
-        run.finish("done", facts, inputs=[Path(config.data.path)])
     return metrics
 
 
@@ -239,7 +245,6 @@ def _assemble(table: Table, trained: Trained) -> TrainedRun:
         linear_gaussian=fit_linear_gaussian(table.inputs[rows], table.targets[rows]),
         scales=table.targets[rows].std(0, ddof=1),
         split=table.split,
-        latent=LatentSummary(rows[trained.latent_rows], trained.latent_mean, trained.latent_sd),
     )
 
 
@@ -265,11 +270,11 @@ def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path |
     path = config.data.path if data_path is None else data_path
     source = source_name(path)
     if data_path is None:
-        expected = manifest_of(run)["inputs"].get(str(path))
-        if not Path(path).is_file() or file_hash(Path(path)) != expected:
+        found = {str(file): file_hash(file) for file in find_files(path)}
+        if found != manifest_of(run)["inputs"]:
             raise RunError(
-                f"{source}: expected the table that {run.path} was trained on; got "
-                f"{'another content' if Path(path).is_file() else 'nothing'}. Name a table: cde evaluate {run.path} DATA"
+                f"{source}: expected the table that {run.path} was trained on; got another content. "
+                f"Name a table: cde evaluate {run.path} DATA"
             )
     frame = read_table(path)
     contract = model.contract
@@ -443,22 +448,21 @@ def _pictures(
     history: Sequence[dict[str, Any]], model: TrainedRun, table: Table, rows: Rows | None, image_format: ImageFormat
 ) -> dict[str, bytes]:
     """Draw everything there is to see about a run and the table it is judged by."""
-    from cde_app.report.gallery import calibration_pictures, density_pictures, training_pictures
+    from cde_app.report.gallery import calibration_pictures, density_pictures, latent_pictures, training_pictures
 
     shown = table.split.test if len(table.split.test) else table.split.train
-    frame = table.frame.iloc[shown[:PICTURED_ROWS]]
-    pictures = density_pictures(_scene(model, frame, "the run's table"), image_format)
+    scene = _scene(model, table.frame.iloc[shown[:PICTURED_ROWS]], "the run's table")
+    feature = model.contract.inputs[0].features[0]
+    first_input = feature.centre + feature.scale * table.inputs[:, 0]
+    scene = replace(scene, cloud=(first_input[:PICTURED_ROWS], table.targets[:PICTURED_ROWS]))
+    pictures = density_pictures(scene, image_format)
     if rows is not None:
         pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
-    latent = None
-    if model.latent.mean.shape[1] and table.split is model.split:
-        latent = (
-            table.inputs[model.latent.rows, 0],
-            model.latent.mean,
-            model.latent.sd,
-            model.contract.feature_names[0],
-        )
-    return pictures | training_pictures(history, latent, image_format)
+    if model.posterior.latent_dim:
+        some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
+        mean, sd = model.posterior.latent_moments(table.inputs[some], table.targets[some])
+        pictures |= latent_pictures(first_input[some], mean, sd, input_name=feature.name, image_format=image_format)
+    return pictures | training_pictures(history, image_format)
 
 
 def _scene(model: TrainedRun, frame: pd.DataFrame, source: str) -> Scene:

@@ -602,7 +602,7 @@ def test_the_commented_configuration_tells_meanings_choices_and_defaults() -> No
     assert "max_steps: auto                         # Steps; auto = " in text
     assert "    kind: predictive                      # predictive | importance_weighted | elbo\n" in text
     assert "hidden_units: [20, 20] " in text
-    assert "tanh | relu | elu | softplus\n" in text
+    assert "tanh | relu | elu | softplus" in text
     assert "    - {column: x, kind: numeric}\n" in text
     assert max(map(len, text.splitlines())) <= 120
 

@@ -40,7 +40,7 @@ def source_name(path: str | Path) -> str:
 def open_partitions(path: str | Path, columns: Sequence[str] | None) -> Iterator[list[Partition]]:
     """Find and check every file of a table, all faults at once; standard input is kept in a file meanwhile."""
     if str(path) != "-":
-        yield _check_all([(file, source_name(file)) for file in _find_files(path)], columns)
+        yield _check_all([(file, source_name(file)) for file in find_files(path)], columns)
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stdin"
@@ -49,7 +49,7 @@ def open_partitions(path: str | Path, columns: Sequence[str] | None) -> Iterator
         yield _check_all([(file, source_name("-"))], columns)
 
 
-def _find_files(path: str | Path) -> list[Path]:
+def find_files(path: str | Path) -> list[Path]:
     """List the file, or the files of a glob sorted by name."""
     source = source_name(path)
     if os.path.isdir(path):

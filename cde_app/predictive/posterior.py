@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
@@ -74,6 +74,11 @@ class Posterior:
     defence: Defence | None
     transforms: tuple[TargetTransform, ...]
 
+    @property
+    def latent_dim(self) -> int:
+        """Dw."""
+        return self.latent_nodes.shape[1]
+
     def predict(self, X: Array) -> Mixture:
         """Return the predictive mixture of each row.
 
@@ -92,6 +97,31 @@ class Posterior:
         means = np.concatenate([mean for mean, _ in chunks])
         variances = np.concatenate([variance for _, variance in chunks])
         return Mixture(self._weights(), means, variances, self.transforms)
+
+    def latent_moments(self, X: Array, targets: Array) -> tuple[Array, Array]:
+        """Return the mean and the standard deviation of p(w | x, y), by weighting the nodes with their likelihoods.
+
+        Args:
+            X: [N, D], standardised features.
+            targets: [N, P], the user's units.
+
+        Returns:
+            Two [N, Dw].
+
+        Raises:
+            ValueError: a target lies outside the range of its transform, so that no w explains it.
+        """
+        Y = np.stack([transform.forward(targets[:, p]) for p, transform in enumerate(self.transforms)], axis=-1)
+        if not np.isfinite(Y).all():
+            raise ValueError("targets must lie in the range of their transforms")
+        num_nodes = len(self.latent_nodes)
+        mixture = self.predict(X)
+        means, variances = mixture.means[:, :num_nodes], mixture.variances[:, :num_nodes]
+        log_likelihood = -0.5 * ((Y[:, None] - means) ** 2 / variances + np.log(variances)).sum(-1)
+        responsibility = np.exp(log_likelihood - logsumexp(log_likelihood, axis=1, keepdims=True))
+        mean = responsibility @ self.latent_nodes
+        second = responsibility @ self.latent_nodes**2
+        return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
 
     def _weights(self) -> Array:
         num_nodes = len(self.latent_nodes)

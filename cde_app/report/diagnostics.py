@@ -82,8 +82,8 @@ def plot_latent(
 
     Args:
         inputs: [N], the data's input.
-        w_mean: [N], means of q(w | x, y).
-        w_sd: [N], standard deviations of q(w | x, y).
+        w_mean: [N], means of p(w | x, y).
+        w_sd: [N], standard deviations of p(w | x, y).
         input_name: label of the x axis.
         latent_name: label of the y axis.
     """
@@ -91,7 +91,7 @@ def plot_latent(
     shown = thin(len(inputs), MAX_ERROR_BARS)
     figure, axes = new_figure(
         "What the latent variable stands for",
-        "Each dot is a row's q(w | x, y), its bar one sd. Groups or bands are hidden causes; bars as long as the\n"
+        "Each dot is a row's p(w | x, y), its bar one sd. Groups or bands are hidden causes; bars as long as the\n"
         "shaded prior mean that w is not used there.",
         size=(7.5, 4.6),
     )

@@ -46,6 +46,8 @@ class Scene:
     target_names: Sequence[str]
     units: Sequence[str]
     axis: InputAxis | None
+    cloud: tuple[Array, Array] | None = None
+    """Inputs [n] and targets [n, P] that the heat map shows as dots; None: the rows themselves."""
 
 
 def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictures:
@@ -54,15 +56,14 @@ def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictu
     several = len(scene.target_names) > 1
     for p, (name, unit) in enumerate(zip(scene.target_names, scene.units, strict=True)):
         suffix = f"_{name}" if several else ""
-        labels = {"target_name": name, "target_unit": unit, "target": p}
+        labels: dict[str, Any] = {"target_name": name, "target_unit": unit, "target": p}
         if scene.axis is not None:
-            inputs = scene.axis.centre + scene.axis.scale * scene.X[:, 0]
+            inputs, observed = _cloud(scene, scene.axis)
             grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
             mixture = scene.predict((grid - scene.axis.centre)[:, None] / scene.axis.scale)
-            observed = np.empty((0, len(scene.units))) if scene.targets is None else scene.targets
-            shown = inputs if scene.targets is not None else np.empty(0)
+            dots = (inputs[: len(observed)], observed[:, p])
             figures[f"heatmap{suffix}"] = plot_density_heatmap(
-                mixture, grid, shown, observed[:, p], input_name=scene.axis.name, **labels
+                mixture, grid, *dots, input_name=scene.axis.name, **labels
             )
         chosen = _spread(scene, p, RIDGE_ROWS)
         figures[f"ridges{suffix}"] = plot_ridges(
@@ -83,26 +84,31 @@ def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictu
     return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
 
 
-def training_pictures(
-    history: Sequence[Mapping[str, Any]],
-    latent: tuple[Array, Array, Array, str] | None,
-    image_format: Literal["png", "svg"],
+def latent_pictures(
+    inputs: Array, mean: Array, sd: Array, *, input_name: str, image_format: Literal["png", "svg"]
 ) -> Pictures:
-    """Return the training history and the latent variables.
+    """Return a picture of each latent variable against an input.
 
     Args:
-        history: entries of `history.jsonl`.
-        latent: input [R], mean and sd of q(w | x, y) [R, Dw], the input's name; None without latent variables.
+        inputs: [R].
+        mean: [R, Dw], mean of p(w | x, y).
+        sd: [R, Dw], its standard deviation.
+        input_name: label of the axis.
         image_format: png or svg.
     """
-    figures: dict[str, Figure] = {"history": plot_history(history)}
-    if latent is not None:
-        inputs, mean, sd, input_name = latent
-        for j in range(mean.shape[1]):
-            name = "latent variable w" + (f" {j + 1}" if mean.shape[1] > 1 else "")
-            key = "latent" + (f"_{j + 1}" if mean.shape[1] > 1 else "")
-            figures[key] = plot_latent(inputs, mean[:, j], sd[:, j], input_name=input_name, latent_name=name)
-    return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
+    pictures = {}
+    for j in range(mean.shape[1]):
+        number = f" {j + 1}" if mean.shape[1] > 1 else ""
+        figure = plot_latent(
+            inputs, mean[:, j], sd[:, j], input_name=input_name, latent_name=f"latent variable w{number}"
+        )
+        pictures[f"latent{number.replace(' ', '_')}"] = figure_bytes(figure, image_format)
+    return pictures
+
+
+def training_pictures(history: Sequence[Mapping[str, Any]], image_format: Literal["png", "svg"]) -> Pictures:
+    """Return the training history."""
+    return {"history": figure_bytes(plot_history(history), image_format)}
 
 
 def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: Literal["png", "svg"]) -> Pictures:
@@ -112,6 +118,14 @@ def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: 
         "coverage": plot_coverage(pit, target_names=target_names),
     }
     return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
+
+
+def _cloud(scene: Scene, axis: InputAxis) -> tuple[Array, Array]:
+    """Return the inputs that span the heat map and the targets, possibly none, that go with the first of them."""
+    if scene.cloud is not None:
+        return scene.cloud
+    inputs = axis.centre + axis.scale * scene.X[:, 0]
+    return inputs, np.empty((0, len(scene.units))) if scene.targets is None else scene.targets
 
 
 def _spread(scene: Scene, target: int, count: int) -> NDArray[np.intp]:

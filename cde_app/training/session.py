@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from cde_app.config import Config
@@ -25,7 +24,6 @@ Array = NDArray[np.float64]
 
 VALIDATION_COMPONENTS = 64
 VALIDATION_ROWS = 1000
-LATENT_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,6 @@ class Trained:
     """Steps done."""
     best_step: int
     """The step whose state was kept."""
-    latent_rows: NDArray[np.int64]
-    """[R], the training rows of the next two."""
-    latent_mean: Array
-    """[R, Dw], mean of q(w | x, y)."""
-    latent_sd: Array
-    """[R, Dw]."""
 
 
 def train_posterior(
@@ -135,8 +127,7 @@ def train_posterior(
     steps = trainer.step
     if best.state is not None:
         trainer.restore(best.state)
-    rows, mean, sd = latent_posterior(model, trainer, seed=config.seed)
-    return Trained(export(config.predict.num_components), trainer.schedule, steps, trainer.step, rows, mean, sd)
+    return Trained(export(config.predict.num_components), trainer.schedule, steps, trainer.step)
 
 
 def warm_start(config: Config, data: TrainingData, report: Callable[[Report], None]) -> Checkpoint:
@@ -180,13 +171,3 @@ def validation_score(posterior: Posterior, data: TrainingData, *, seed: int) -> 
     """Return the exact mixture's mean log density over (at most 1000 of) the validation rows [nats per row]."""
     rows = np.sort(np.random.default_rng([seed, 8]).permutation(len(data.X_validation))[:VALIDATION_ROWS])
     return float(posterior.predict(data.X_validation[rows]).log_density(data.targets_validation[rows]).mean())
-
-
-def latent_posterior(model: Model, trainer: Trainer, *, seed: int) -> tuple[NDArray[np.int64], Array, Array]:
-    """Return q(w | x, y) of (at most 1000 of) the training rows, for the picture of the latent variables."""
-    num_rows = int(trainer.X.shape[0])
-    rows = np.sort(np.random.default_rng([seed, 9]).permutation(num_rows)[:LATENT_ROWS])
-    if model.latent is None:
-        return rows, np.zeros((len(rows), 0)), np.zeros((len(rows), 0))
-    posterior = model.latent._inference_posteriors([tf.gather(trainer.X, rows), tf.gather(trainer.Y, rows)])
-    return rows, posterior.mean().numpy(), posterior.stddev().numpy()
