@@ -400,8 +400,8 @@ class NaturalGradient(Section):
 
     enabled: bool = True
     """False: Adam for q(u) too."""
-    step_size: PositiveFloat = 0.1
-    """Step size gamma after 20 steps of warm-up."""
+    step_size: PositiveFloat | Literal["auto"] = "auto"
+    """Step size after 20 steps of warm-up; auto = 0.05 times the share of the rows in a batch."""
     trust_radius: PositiveFloat = 3.0
     """Largest relative change of the precision in one step."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from cde_app.data.table import FileFormat, TableWriter
+from cde_app.errors import RunError
+from cde_app.storage import TEMPORARY_PREFIX, delete
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PredictionWriter:
-    """Write forecasts chunk by chunk; both files appear, complete, when the block ends.
+    """Write forecasts chunk by chunk; both files appear, complete, when the block ends, or nothing when it fails.
 
     Args:
         folder: where the files go.
@@ -45,22 +47,39 @@ class PredictionWriter:
     ) -> None:
         self.target_names, self.quantiles, self.num_samples, self.seed = target_names, quantiles, num_samples, seed
         self.num_rows = 0
+        self._folder = folder
+        self._made = [part for part in (folder, *folder.parents) if not part.exists()]
         names = ["summary", "samples"] if num_samples else ["summary"]
         self.files = [folder / f"{name}.{file_format}" for name in names]
         self._stack = ExitStack()
         self._writers = [TableWriter(file, file_format=file_format) for file in self.files]
 
     def __enter__(self) -> Self:
-        """Open the temporary files."""
-        for writer in self._writers:
-            self._stack.enter_context(writer)
+        """Make the folder, delete what a killed process has left unfinished there, and open the temporary files.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
+                delete(leftover)
+            for writer in self._writers:
+                self._stack.enter_context(writer)
+        except OSError as error:
+            self.__exit__(type(error), error, None)
+            raise RunError(f"{self._folder}: expected a folder that can be written; got {error.strerror!r}.") from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Publish the files, or remove them after a failure."""
+        """Publish the files, or remove them, and the folders that were made for them, after a failure."""
         self._stack.__exit__(kind, error, trace)
+        if kind is not None:
+            with suppress(OSError):
+                for folder in self._made:
+                    folder.rmdir()
 
     def append(
         self, mixture: Mixture, *, row_numbers: NDArray[np.int64], targets: Array | None, outside: NDArray[np.bool_]

@@ -6,9 +6,10 @@ posterior, X -> Mixture per row -> predictions, scores, pictures, report        
 
 from __future__ import annotations
 
-import itertools
+import json
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,7 +38,7 @@ from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.mixture import Mixture
-from cde_app.runs.folder import claim_predictions
+from cde_app.runs.folder import check_predictions, discard_predictions
 from cde_app.runs.provenance import file_hash, provenance
 from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
@@ -78,7 +79,10 @@ class Progress:
 class Table:
     """The rows of a table that the model can use."""
 
+    hashes: dict[str, str]
+    """SHA-256 of each file when it was read."""
     frame: pd.DataFrame
+    """Those rows; the index counts all rows of the table."""
     inputs: Array
     """X, [N, D], standardised."""
     targets: Array
@@ -149,6 +153,7 @@ def train(
             )
         run.write_text("config.yaml", resolved)
         run.write_bytes("config.source.yaml", file.source)
+        on_event = _logged(run, on_event)
         on_event(Progress("start", message="loading TensorFlow"))
         trained = _train_posterior(config, table, run, on_event)
         model = _assemble(table, trained)
@@ -158,7 +163,7 @@ def train(
         run.write_json("metrics.json", metrics)
         on_event(Progress("pictures"))
         for name, content in _pictures(run.history(), model, table, rows, "png").items():
-            run.write_bytes(f"plots/{name}.png", content)
+            run.write_bytes(f"plots/{name}", content)
         facts = {
             "seed": config.seed,
             "seconds": time.monotonic() - started,
@@ -166,8 +171,9 @@ def train(
             "kept_step": trained.best_step,
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
+            "inputs": table.hashes,
         }
-        run.finish("done", facts, inputs=find_files(config.data.path))
+        run.finish("done", facts)
         run.remove("checkpoints")
     return metrics
 
@@ -179,13 +185,19 @@ def load_table(config: Config) -> Table:
         DataError: the table breaks the column contract; all faults at once.
     """
     data, source = config.data, source_name(config.data.path)
+    hashes = _file_hashes(data.path)
     frame = read_table(data.path)
     check_table(data, frame, source=source)
-    frame = frame[complete_rows(data, frame, source=source, with_targets=True)].reset_index(drop=True)
+    frame = frame[complete_rows(data, frame, source=source, with_targets=True)]
     split = split_rows(data.split, frame, seed=config.seed, source=source)
     contract = fit_contract(data, frame.iloc[split.train], source=source)
     inputs = encode_inputs(contract, frame, source=source)
-    return Table(frame, inputs, encode_targets(contract, frame, source=source), contract, split)
+    return Table(hashes, frame, inputs, encode_targets(contract, frame, source=source), contract, split)
+
+
+def _file_hashes(path: str | Path) -> dict[str, str]:
+    """Return path -> SHA-256 of a table's files; none for standard input."""
+    return {str(file): file_hash(file) for file in find_files(path)}
 
 
 def _train_posterior(config: Config, table: Table, run: Run, on_event: Callable[[Progress], None]) -> Trained:
@@ -196,13 +208,20 @@ def _train_posterior(config: Config, table: Table, run: Run, on_event: Callable[
 
     checkpoint = None
     if run.has("checkpoints/training.npz"):
-        checkpoint = Checkpoint.from_arrays(run.read_arrays("checkpoints/training.npz"))
+        arrays = run.read_arrays("checkpoints/training.npz")
+        if json.loads(str(arrays["table"])) != table.hashes:
+            raise RunError(
+                f"{source_name(config.data.path)}: a run is resumed with the table it began with; got another content. "
+                "Train anew with --overwrite."
+            )
+        checkpoint = Checkpoint.from_arrays(arrays)
         run.rewind_history(checkpoint.step)
     fitted, held_out = table.split.train, table.split.validation
     data = TrainingData(table.inputs[fitted], table.targets[fitted], table.inputs[held_out], table.targets[held_out])
 
     def save(checkpoint: Checkpoint) -> None:
-        run.write_arrays("checkpoints/training.npz", checkpoint.to_arrays())
+        arrays = checkpoint.to_arrays() | {"table": np.array(json.dumps(table.hashes))}
+        run.write_arrays("checkpoints/training.npz", arrays)
 
     def report(said: Report) -> None:
         if said.stage == "training":
@@ -217,6 +236,17 @@ def _train_posterior(config: Config, table: Table, run: Run, on_event: Callable[
         on_event(_progress(said))
 
     return train_posterior(config, data, checkpoint=checkpoint, save=save, report=report)
+
+
+def _logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Write every stage to the run's log too; the steps of the training are in its history."""
+
+    def tell(event: Progress) -> None:
+        if event.step is None:
+            run.log(f"[{event.stage}] {event.message}".rstrip())
+        on_event(event)
+
+    return tell
 
 
 def _progress(said: Report) -> Progress:
@@ -270,24 +300,34 @@ def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path |
     path = config.data.path if data_path is None else data_path
     source = source_name(path)
     if data_path is None:
-        found = {str(file): file_hash(file) for file in find_files(path)}
-        if found != manifest_of(run)["inputs"]:
-            raise RunError(
-                f"{source}: expected the table that {run.path} was trained on; got another content. "
-                f"Name a table: cde evaluate {run.path} DATA"
-            )
+        _check_same_table(run, path)
     frame = read_table(path)
     contract = model.contract
-    frame = frame[complete_rows(contract, frame, source=source, with_targets=True)].reset_index(drop=True)
+    frame = frame[complete_rows(contract, frame, source=source, with_targets=True)]
     everything, nothing = np.arange(len(frame)), np.arange(0)
     split = model.split if data_path is None else Split(nothing, nothing, everything)
     return Table(
+        {},
         frame,
         encode_inputs(contract, frame, source=source),
         encode_targets(contract, frame, source=source),
         contract,
         split,
     )
+
+
+def _check_same_table(run: Run, path: str | Path) -> None:
+    """Check that a run's table is still the one it was trained on."""
+    try:
+        found, got = _file_hashes(path), "another content"
+    except DataError:
+        found, got = {}, "no such file"
+    if not found or found != manifest_of(run)["inputs"]:
+        got = "standard input, which is gone" if str(path) == "-" else got
+        raise RunError(
+            f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
+            "Name a table after the run."
+        )
 
 
 def _score_table(model: TrainedRun, table: Table, config: Config) -> tuple[dict[str, Any], Rows | None]:
@@ -360,7 +400,7 @@ def predict(
         seed: of the draws; None takes the run's.
 
     Returns:
-        {"rows", "files", "seconds", "out_of_range"}.
+        {"rows", "files", "seconds", "out_of_range", "left_out"}; the last counts rows that `missing: drop` drops.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -372,13 +412,10 @@ def predict(
     contract, settings, source = model.contract, config.predict, source_name(data_path)
     seed = config.seed if seed is None else seed
     num_samples = settings.samples if num_samples is None else num_samples
-    chunks = (_complete(contract, frame, source) for frame in iter_table(data_path, chunk_rows=settings.chunk_rows))
-    first = next(chunks)
-    encode_inputs(contract, first, source=source)  # a fault in the columns shows before any file is touched
-    claim_predictions(out_path, overwrite=overwrite)
+    check_predictions(out_path, overwrite=overwrite)
     mixtures: list[Mixture] = []
     pictured: pd.DataFrame | None = None
-    num_outside = 0
+    num_outside = num_read = 0
     writer = PredictionWriter(
         out_path,
         target_names=contract.targets,
@@ -388,11 +425,13 @@ def predict(
         file_format=file_format,
     )
     with writer:
-        for frame in itertools.chain([first], chunks):
+        for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows):
+            frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
+            num_read += len(chunk)
             if frame.empty:
                 continue
             mixture = model.posterior.predict(encode_inputs(contract, frame, source=source))
-            targets = encode_targets(contract, frame, source=source) if has_targets(contract, frame) else None
+            targets = _known_targets(contract, frame, source)
             outside = out_of_range(contract, frame)
             writer.append(mixture, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
             num_outside += int(outside.sum())
@@ -400,30 +439,34 @@ def predict(
                 mixtures.append(mixture)
             if plots and pictured is None:
                 pictured = frame
-    if not writer.num_rows:
-        raise DataError(f"{source}: expected at least one complete row; got none. Fill the gaps.")
+        if not writer.num_rows:
+            raise DataError(f"{source}: expected at least one complete row; got none. Fill the gaps.")
+        discard_predictions(out_path)
     files = writer.files
     if components:
         files.append(write_arrays(out_path / "mixture.npz", component_arrays(mixtures)))
     if pictured is not None:
         from cde_app.report.gallery import density_pictures
 
-        for name, content in density_pictures(_scene(model, pictured, source), "png").items():
-            files.append(write_atomically(out_path / "plots" / f"{name}.png", content))
+        pictures = _picture_files(density_pictures(_scene(model, pictured, source), "png"), "png")
+        files += [write_atomically(out_path / "plots" / name, content) for name, content in pictures.items()]
     result = {
         "rows": writer.num_rows,
         "files": files,
         "seconds": time.monotonic() - started,
         "out_of_range": num_outside,
+        "left_out": num_read - writer.num_rows,
     }
     facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
-    write_json(out_path / "manifest.json", {**result, **facts, **provenance([Path(data_path)])})
+    write_json(out_path / "manifest.json", {**result, **facts, **provenance(find_files(data_path))})
     return result
 
 
-def _complete(contract: ColumnContract, frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Leave out the rows that `missing: drop` drops."""
-    return frame[complete_rows(contract, frame, source=source, with_targets=False)]
+def _known_targets(contract: ColumnContract, frame: pd.DataFrame, source: str) -> Array | None:
+    """Return the targets, NaN where a cell is empty; None if the table lacks a target column."""
+    if not has_targets(contract, frame):
+        return None
+    return encode_targets(contract, frame, source=source, allows_gaps=True)
 
 
 # --- looking at runs ----------------------------------------------------------------------------------------------
@@ -441,13 +484,13 @@ def plot(run_path: Path, data_path: Path | None, out_path: Path, *, image_format
     table = _table_of_run(run, model, config, data_path)
     _, rows = _score_table(model, table, config)
     pictures = _pictures(run.history(), model, table, rows, image_format)
-    return [write_atomically(out_path / f"{name}.{image_format}", content) for name, content in pictures.items()]
+    return [write_atomically(out_path / name, content) for name, content in pictures.items()]
 
 
 def _pictures(
     history: Sequence[dict[str, Any]], model: TrainedRun, table: Table, rows: Rows | None, image_format: ImageFormat
 ) -> dict[str, bytes]:
-    """Draw everything there is to see about a run and the table it is judged by."""
+    """Draw everything there is to see about a run and the table it is judged by; file name -> content."""
     from cde_app.report.gallery import calibration_pictures, density_pictures, latent_pictures, training_pictures
 
     shown = table.split.test if len(table.split.test) else table.split.train
@@ -462,7 +505,12 @@ def _pictures(
         some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
         mean, sd = model.posterior.latent_moments(table.inputs[some], table.targets[some])
         pictures |= latent_pictures(first_input[some], mean, sd, input_name=feature.name, image_format=image_format)
-    return pictures | training_pictures(history, image_format)
+    return _picture_files(pictures | training_pictures(history, image_format), image_format)
+
+
+def _picture_files(pictures: dict[str, bytes], image_format: ImageFormat) -> dict[str, bytes]:
+    """Turn the pictures' names, of which the targets' are a part, into file names."""
+    return {re.sub(r"[^\w.-]", "_", name) + f".{image_format}": content for name, content in pictures.items()}
 
 
 def _scene(model: TrainedRun, frame: pd.DataFrame, source: str) -> Scene:
@@ -470,13 +518,14 @@ def _scene(model: TrainedRun, frame: pd.DataFrame, source: str) -> Scene:
     from cde_app.report.gallery import InputAxis, Scene
 
     contract, axis = model.contract, None
+    targets = _known_targets(contract, frame, source)
     features = [feature for column in contract.inputs for feature in column.features]
     if len(features) == 1 and contract.inputs[0].kind == "numeric":
         axis = InputAxis(contract.inputs[0].name, features[0].centre, features[0].scale)
     return Scene(
         predict=model.posterior.predict,
         X=encode_inputs(contract, frame, source=source),
-        targets=encode_targets(contract, frame, source=source) if has_targets(contract, frame) else None,
+        targets=None if targets is None or np.isnan(targets).all() else targets,
         row_numbers=frame.index.to_numpy() + 1,
         target_names=contract.targets,
         units=contract.units,
@@ -549,12 +598,9 @@ def compare(run_paths: Sequence[Path]) -> dict[str, Any]:
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Return the leaves of nested mappings and lists by dotted key."""
-    if isinstance(tree, dict):
-        items = tree.items()
-    elif isinstance(tree, list):
-        items = enumerate(tree)
-    else:
+    if not isinstance(tree, dict | list):
         return {prefix: tree}
+    items: Iterable[tuple[Any, Any]] = tree.items() if isinstance(tree, dict) else enumerate(tree)
     return {
         key: leaf
         for name, value in items

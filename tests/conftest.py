@@ -16,6 +16,32 @@ from cde_app.cli import main
 
 PROJECT = Path(__file__).parent.parent
 
+TINY_CONFIG = """\
+schema_version: 1
+data:
+  path: table.csv
+  inputs: [x, {column: region, kind: categorical}]
+  targets: [{column: a, unit: m, transform: {kind: identity}}, {column: b, transform: {kind: log}}]
+model:
+  layers: [{num_inducing: 8}]
+  output: {num_inducing: 12, num_inducing_latent: 8}
+training: {max_steps: 400, checkpoint_every: 25, warm_start: {max_steps: 10}}
+predict: {num_components: 16, samples: 5}
+"""
+LINE_CONFIG = """\
+schema_version: 1
+data:
+  path: table.csv
+  inputs: [t]
+  targets: [{column: y, unit: kg}]
+  split: {kind: random, validation: 0.2, test: 0.2}
+model:
+  layers: []
+  output: {num_inducing: 10, num_inducing_latent: 6}
+training: {max_steps: 100, early_stopping: {every: 25}, warm_start: {max_steps: 10}}
+predict: {num_components: 16}
+"""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -24,6 +50,15 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class TrainedTiny:
+    """A finished run and what it was made of; tests that change it copy it first."""
+
+    run: Path
+    config: Path
+    table: Path
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +121,32 @@ def modules_after() -> Callable[..., set[str]]:
         return set(modules.split())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedTiny:
+    """A run with a numeric and a categorical input and two targets, of 120 rows."""
+    rng = np.random.default_rng(1)
+    x, region = rng.uniform(-2, 2, 120), rng.choice(["north", "south"], 120)
+    a = np.sin(x) + 0.5 * (region == "south") + rng.choice([-0.6, 0.6], 120) + 0.1 * rng.normal(size=120)
+    b = np.exp(0.3 * x + 0.2 * rng.normal(size=120))
+    rows = [f"{x[n]!r},{region[n]},{a[n]!r},{b[n]!r}" for n in range(120)]
+    return train_tiny(tmp_path_factory.mktemp("tiny"), TINY_CONFIG, ["x,region,a,b", *rows])
+
+
+@pytest.fixture(scope="session")
+def line_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedTiny:
+    """A run with one numeric input, one target and validation rows, of 80 rows."""
+    rng = np.random.default_rng(2)
+    t = np.sort(rng.uniform(0, 10, 80))
+    y = 50 + 10 * np.sin(t) + (1 + t) * rng.normal(size=80)
+    return train_tiny(tmp_path_factory.mktemp("line"), LINE_CONFIG, ["t,y", *(f"{t[n]!r},{y[n]!r}" for n in range(80))])
+
+
+def train_tiny(folder: Path, config: str, lines: list[str]) -> TrainedTiny:
+    """Train a configuration on a table of its own, in this process."""
+    tiny = TrainedTiny(folder / "run", folder / "config.yaml", folder / "table.csv")
+    tiny.table.write_text("\n".join(lines) + "\n")
+    tiny.config.write_text(config)
+    assert main(["train", str(tiny.config), "--out", str(tiny.run), "--quiet"]) == 0
+    return tiny

@@ -366,17 +366,20 @@ def test_a_changed_or_missing_posterior_file_is_found_and_every_one_is_named(tmp
 
 def test_a_folder_of_predictions_is_replaced_only_when_asked(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_folder.claim_predictions(out, overwrite=False)
+    run_folder.check_predictions(out, overwrite=False)
+    out.mkdir()
     (out / "summary.csv").write_text("")
     (out / "manifest.json").write_text("{}")
     with pytest.raises(RunError, match="out exists and is not empty; choose another --out, or pass --overwrite"):
-        run_folder.claim_predictions(out, overwrite=False)
-    run_folder.claim_predictions(out, overwrite=True)
+        run_folder.check_predictions(out, overwrite=False)
+    run_folder.check_predictions(out, overwrite=True)
+    assert names_in(out) == {"summary.csv", "manifest.json"}
+    run_folder.discard_predictions(out)
     assert names_in(out) == set()
 
 
 def test_predictions_never_replace_other_files(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match=r"expected only predictions; got 'thesis\.tex'"):
-        run_folder.claim_predictions(tmp_path, overwrite=True)
+        run_folder.check_predictions(tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cde_app.cli import options
-from cde_app.cli.output import emit, emit_json, emit_values
+from cde_app.cli.output import emit, emit_json, emit_side_by_side, emit_values
 
 
 def register(app: typer.Typer) -> None:
@@ -73,4 +73,4 @@ def compare(
     if as_json:
         emit_json(result)
     else:
-        emit_values(result)
+        emit_side_by_side(result)

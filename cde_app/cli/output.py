@@ -49,6 +49,14 @@ def emit_scores(metrics: Mapping[str, Any]) -> None:
         emit(align([["  " + key, format_value(value)] for key, value in flatten(metrics["skill"])]))
 
 
+def emit_side_by_side(values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write nested mappings as columns, one line per dotted key."""
+    columns = [dict(flatten(value)) for value in values.values()]
+    keys = dict.fromkeys(key for column in columns for key in column)
+    table = [["", *values]] + [[key, *(format_value(column.get(key)) for column in columns)] for key in keys]
+    emit(align(table))
+
+
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, leaf); a `{"value": ..., "se": ...}` is a leaf."""
     if isinstance(value, Mapping) and "value" not in value:

@@ -61,6 +61,11 @@ def predict(
     emit("\n".join(str(file) for file in result["files"]))
     if not quiet:
         say(f"{result['rows']} rows in {result['seconds']:.1f} s")
+    if result["left_out"]:
+        say(
+            f"warning: {result['left_out']} of {result['rows'] + result['left_out']} rows have gaps and were left out, "
+            "as the run's data.missing says; the column row tells which."
+        )
     if result["out_of_range"]:
         say(
             f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data; "

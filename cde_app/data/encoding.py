@@ -143,22 +143,27 @@ def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str)
     return np.stack(features, axis=1)
 
 
-def encode_targets(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> FloatArray:
+def encode_targets(
+    contract: ColumnContract, frame: pd.DataFrame, *, source: str, allows_gaps: bool = False
+) -> FloatArray:
     """Read the targets.
 
     Args:
         contract: the column contract of the run.
         frame: N rows.
         source: the table, as errors name it.
+        allows_gaps: read a gap as NaN.
 
     Returns:
         targets, [N, P], user's units.
 
     Raises:
-        DataError: a target is missing, no number, infinite or has a gap. All faults at once.
+        DataError: a target is missing, no number, infinite or has a gap that is not allowed. All faults at once.
     """
     faults = [
-        fault for name in contract.targets for fault in target_faults(name, frame, allows_gaps=False, source=source)
+        fault
+        for name in contract.targets
+        for fault in target_faults(name, frame, allows_gaps=allows_gaps, source=source)
     ]
     if faults:
         raise DataError(*faults)
@@ -166,8 +171,8 @@ def encode_targets(contract: ColumnContract, frame: pd.DataFrame, *, source: str
 
 
 def has_targets(contract: ColumnContract, frame: pd.DataFrame) -> bool:
-    """Say whether the table has every target column, none of them empty from top to bottom."""
-    return all(name in frame.columns and not read_gaps(frame[name]).all() for name in contract.targets)
+    """Say whether the table has every target column, which is so for all of its chunks or for none."""
+    return set(contract.targets) <= set(frame.columns)
 
 
 def complete_rows(

@@ -48,7 +48,7 @@ def check_table(data: config.Data, frame: pd.DataFrame, *, source: str) -> None:
         faults += input_faults(column.column, column.kind, frame, allows_gaps=policy != "error", source=source)
     for target in data.targets:
         found = target_faults(target.column, frame, allows_gaps=policy == "drop", source=source)
-        faults += found or _distribution_faults(target, frame, source)
+        faults += found or (_distribution_faults(target, frame, source) if len(frame) > 1 else [])
     if not isinstance(data.split, config.RandomSplit) and data.split.column not in frame.columns:
         faults.append(missing_column_fault(data.split.column, list(frame.columns), source=source, role="data.split"))
     if faults:

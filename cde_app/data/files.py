@@ -50,7 +50,9 @@ def open_partitions(path: str | Path, columns: Sequence[str] | None) -> Iterator
 
 
 def find_files(path: str | Path) -> list[Path]:
-    """List the file, or the files of a glob sorted by name."""
+    """List the file, or the files of a glob sorted by name; standard input is none."""
+    if str(path) == "-":
+        return []
     source = source_name(path)
     if os.path.isdir(path):
         advice = f"Name a file in it, or a glob such as '{source}/*.csv'."

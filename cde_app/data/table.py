@@ -17,6 +17,7 @@ import pandas as pd
 
 from cde_app.data.files import Partition, open_partitions, source_name
 from cde_app.errors import DataError
+from cde_app.storage import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -86,7 +87,7 @@ class TableWriter:
 
     def __init__(self, path: Path, *, file_format: FileFormat) -> None:
         self._path = Path(path)
-        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        self._temporary = self._path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{self._path.name}")
         self._format = file_format
         self._parquet: pq.ParquetWriter | None = None
         self._num_pieces = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import gpflow
@@ -36,19 +39,28 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         num_features: D, standardised features.
         seed: of the encoder's initial weights.
     """
-    num_targets = len(start.noise)
-    latent_dim = settings.latent.dim
-    latent = None
-    if latent_dim and start.encoder is not None:
-        latent = build_latent_layer(
-            settings.latent, start.encoder, num_features=num_features, num_targets=num_targets, seed=seed
+    with _without_deprecations_of_gpflux():
+        num_targets = len(start.noise)
+        latent_dim = settings.latent.dim
+        latent = None
+        if latent_dim and start.encoder is not None:
+            latent = build_latent_layer(
+                settings.latent, start.encoder, num_features=num_features, num_targets=num_targets, seed=seed
+            )
+        inner_layers = tuple(
+            InnerGPLayer(inner, latent_dim=latent_dim, num_data=start.num_data, name=f"inner_{index}")
+            for index, inner in enumerate(start.inner_layers)
         )
-    inner_layers = tuple(
-        InnerGPLayer(inner, latent_dim=latent_dim, num_data=start.num_data, name=f"inner_{index}")
-        for index, inner in enumerate(start.inner_layers)
-    )
-    output = OutputGPLayer(start.output_terms, latent_dim=latent_dim, num_data=start.num_data, name="output")
-    likelihood = build_likelihood(settings.likelihood, start.noise)
-    layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]
-    deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)
-    return Model(deep_gp, latent, inner_layers, output, likelihood, start.num_data)
+        output = OutputGPLayer(start.output_terms, latent_dim=latent_dim, num_data=start.num_data, name="output")
+        likelihood = build_likelihood(settings.likelihood, start.noise)
+        layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]
+        deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)
+        return Model(deep_gp, latent, inner_layers, output, likelihood, start.num_data)
+
+
+@contextmanager
+def _without_deprecations_of_gpflux() -> Iterator[None]:
+    """GPflux builds its own layers on a class that it deprecates; nobody here can do anything about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Call to deprecated class TrackableLayer")
+        yield

@@ -65,6 +65,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     )
     layer.q_mu.assign(start.q_mu)
     if start.q_sqrt.ndim == 2:
+        gpflow.set_trainable(layer.q_sqrt, False)  # Keras goes on tracking a parameter that is overwritten
         layer.q_sqrt = positive_parameter(start.q_sqrt)
     else:
         layer.q_sqrt.assign(start.q_sqrt)

@@ -68,7 +68,8 @@ def draw_latents_doubly_reparameterised(
     """Draw w so that the encoder's gradient is sum_k stop(r_k^2) d log r_k / dw_k, r the normalised weights.
 
     The encoder is reached through w alone, and the gradient of w_k, which the bound has multiplied by r_k, is
-    multiplied by r_k once more. The caller puts r [K, B] into the returned list before it asks for gradients.
+    multiplied by r_k once more. The caller puts r [K, B] into the returned list before it asks for gradients. The
+    draws are independent, not stratified: the estimator is unbiased only then.
 
     Source: Tucker et al. (2019), for this model Rudner et al. (2021).
     """
@@ -79,7 +80,8 @@ def draw_latents_doubly_reparameterised(
         return tf.identity(W), lambda upstream: upstream * normalised_weights[0][..., None]
 
     posterior = latent._inference_posteriors([X, Y], training=True)
-    noise = stratified_normal((X.shape[0], posterior.event_shape[0]), num_samples, seed)
+    shape = [num_samples, X.shape[0], posterior.event_shape[0]]
+    noise = tf.random.stateless_normal(shape, seed, dtype=X.dtype)
     W = weigh_gradient(posterior.loc + posterior.scale.diag * noise)
     fixed = type(posterior)(tf.stop_gradient(posterior.loc), tf.stop_gradient(posterior.scale.diag))
     log_ratio = latent.prior.log_prob(W) - fixed.log_prob(W)

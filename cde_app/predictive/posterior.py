@@ -227,9 +227,10 @@ def unpack(spec: Any, arrays: dict[str, Array]) -> Any:
 def _moments(gp: SparseGP, X: Array, W: Array) -> tuple[Array, Array]:
     """Return the moments of a GP at every node, two [N, 1 or C, Q]; X [N, 1 or C, D], W [C, Dw]."""
     if gp.sees_latent:
-        shape = (len(X), len(W))
+        nodes = (len(X), len(W))
         X = np.concatenate(
-            [np.broadcast_to(X, (*shape, X.shape[-1])), np.broadcast_to(W, (*shape, W.shape[-1]))], axis=-1
+            [np.broadcast_to(X, (*nodes, X.shape[-1])), np.broadcast_to(W, (*nodes, W.shape[-1]))], axis=-1
         )
     mean, variance = gp.moments(X.reshape(-1, X.shape[-1]))
-    return mean.reshape(*X.shape[:2], -1), variance.reshape(*X.shape[:2], -1)
+    shape = (*X.shape[:2], gp.num_gps)
+    return mean.reshape(shape), variance.reshape(shape)

@@ -118,8 +118,8 @@ def claim(path: Path, *, overwrite: bool) -> tuple[Path, int]:
     return folder, lock
 
 
-def claim_predictions(path: Path, *, overwrite: bool) -> None:
-    """Make an empty folder for predictions; with `overwrite`, delete the predictions that it holds, manifest first.
+def check_predictions(path: Path, *, overwrite: bool) -> None:
+    """Check that predictions may be written to a folder; touch nothing.
 
     Raises:
         RunError: the folder has contents and `overwrite` is not given, or some of them are no predictions.
@@ -131,12 +131,12 @@ def claim_predictions(path: Path, *, overwrite: bool) -> None:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass --overwrite.")
     if foreign := sorted(names - PREDICTION_ENTRIES):
         raise RunError(f"{path}: expected only predictions; got {foreign[0]!r}. Move it, or choose another --out.")
-    for name in sorted(names, key=lambda name: name != "manifest.json"):
+
+
+def discard_predictions(path: Path) -> None:
+    """Delete the predictions that a folder holds, manifest first."""
+    for name in sorted(_entries(path) & PREDICTION_ENTRIES, key=lambda name: name != "manifest.json"):
         delete(path / name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path}: expected a folder that can be made; got {error.strerror!r}.") from error
 
 
 def take_lock(folder: Path) -> int:

@@ -224,8 +224,8 @@ class Run:
 
         Args:
             status: how it ended.
-            manifest: seeds, seconds and whatever else the workflow knows; the format version, `provenance` and the
-                hashes of the outputs are added.
+            manifest: seeds, seconds and whatever else the workflow knows, which may be `inputs` that were hashed when
+                they were read; the format version, `provenance` and the hashes of the outputs are added.
             inputs: files that were read, to be hashed.
         """
         if self._lock is None:
@@ -233,7 +233,7 @@ class Run:
         if status == "done":
             self._set_status("done")
             outputs = {str(path.relative_to(self.folder)): file_hash(path) for path in self._hashed_files()}
-            facts = {"format_version": FORMAT_VERSION, **(manifest or {}), **provenance(inputs), "outputs": outputs}
+            facts = {"format_version": FORMAT_VERSION, **provenance(inputs), **(manifest or {}), "outputs": outputs}
             self.write_json("manifest.json", facts)
             run_folder.publish(self.folder, self.path)
             self.folder = self.path

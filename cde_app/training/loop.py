@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 STEPS_PER_CALL = 25
 ADAM_WARM_UP = 50
 NATURAL_GRADIENT_WARM_UP = 20
+NATURAL_STEP = 0.05
 INDUCING_RATE = 0.5
 MAX_RETRIES = 5
 SMALL_DATA, NOISY = 500, 0.15
@@ -37,6 +38,7 @@ class Schedule:
     max_steps: int
     batch_size: int
     kl_weight: float
+    natural_step: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) 
     kl_weight = settings.objective.kl_weight
     if kl_weight == "auto":
         kl_weight = 1.0 if num_rows < SMALL_DATA and noise > NOISY else 0.3
-    return Schedule(max_steps, min(batch_size, num_rows), kl_weight)
+    batch_size = min(batch_size, num_rows)
+    natural_step = settings.natural_gradient.step_size
+    if natural_step == "auto":
+        # The gradient's noise grows with num_rows / batch_size, so the step shrinks with it.
+        natural_step = NATURAL_STEP * batch_size / num_rows
+    return Schedule(max_steps, batch_size, kl_weight, natural_step)
 
 
 class Trainer:
@@ -195,7 +202,7 @@ class Trainer:
                 term,
                 state,
                 OutputState(*(model.num_data * part for part in gradient)),
-                step_size=natural.step_size * decay * tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0),
+                step_size=self.schedule.natural_step * decay * tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0),
                 kl_weight=kl_weight,
                 trust_radius=natural.trust_radius,
             )

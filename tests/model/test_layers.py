@@ -1,0 +1,107 @@
+"""Our moments and our NumPy posterior against GPflux's `GPLayer.predict`, at every layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cde_app.model.layers import build_gp, build_kernel, moments, q_covariance, quadratic_form, read_kernel
+from cde_app.model.objective import joint_moments
+from cde_app.model.start import GPStart
+from cde_app.predictive.sparse_gp import Kernel
+from cde_app.training.export import export_gp
+from tests.small_models import perturb, small_model
+
+KERNELS = {
+    kind: Kernel(kind, 1.3, np.array([0.7, 1.5, 2.0]))
+    for kind in ("squared_exponential", "matern12", "matern32", "matern52")
+}
+KERNELS["sum"] = Kernel("sum", 2.6, np.empty(0), (KERNELS["squared_exponential"], KERNELS["matern32"]))
+
+
+def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
+    random = np.random.default_rng(0)
+    q_sqrt = np.tril(random.standard_normal((num_gps, 6, 6))) * 0.3 + np.eye(6) * 0.5
+    if diagonal:
+        q_sqrt = random.uniform(0.1, 1.0, (6, num_gps))
+    return GPStart(kernel, random.standard_normal((6, 3)), random.standard_normal((6, num_gps)), q_sqrt, False)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize("num_gps", [1, 3])
+@pytest.mark.parametrize("kind", KERNELS)
+def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(kind: str, num_gps: int, diagonal: bool) -> None:
+    gp = build_gp(random_start(KERNELS[kind], num_gps=num_gps, diagonal=diagonal), num_data=10, name="gp")
+    X = np.random.default_rng(2).standard_normal((20, 3))
+    expected = [part.numpy() for part in gp.predict(tf.constant(X))]
+    ours = moments(gp, tf.constant(X), tf.convert_to_tensor(gp.q_mu), q_covariance(gp.q_sqrt))
+    exported = export_gp(gp, sees_latent=False).moments(X)
+    for truth, tensorflow, numpy in zip(expected, ours, exported, strict=True):
+        np.testing.assert_allclose(tensorflow, truth, atol=1e-8)
+        np.testing.assert_allclose(numpy, truth, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_a_kernel_survives_the_way_to_gpflow_and_back(kind: str) -> None:
+    built = build_kernel(KERNELS[kind])
+    X = np.random.default_rng(3).standard_normal((5, 3))
+    np.testing.assert_allclose(built(X), KERNELS[kind].covariance(X, X), atol=1e-7)
+    np.testing.assert_allclose(read_kernel(built).covariance(X, X), KERNELS[kind].covariance(X, X), atol=1e-12)
+
+
+def test_the_gradient_of_the_quadratic_form_equals_that_of_the_plain_products() -> None:
+    random = np.random.default_rng(4)
+    A, K = tf.Variable(random.standard_normal((5, 5))), tf.Variable(random.standard_normal((5, 7)))
+    weights = tf.constant(random.standard_normal(7))
+
+    def gradients(function: Any) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            symmetric = A + tf.transpose(A)
+            loss = tf.reduce_sum(weights * function(symmetric, K))
+        return tape.gradient(loss, [A, K])
+
+    plain = gradients(lambda S, L: tf.reduce_sum(L * (S @ L), axis=0))
+    for ours, truth in zip(gradients(quadratic_form), plain, strict=True):
+        np.testing.assert_allclose(ours, truth, atol=1e-12)
+
+
+def test_joint_moments_over_the_draws_of_a_row_equal_the_full_covariance_of_gpflux() -> None:
+    layer = perturb(small_model(latent={"dim": 1}, layers=[{"sees_latent": True}])).model.inner_layers[0]
+    inputs = tf.constant(np.random.default_rng(5).standard_normal((4, 7, 4)))  # K = 4 draws of 7 rows
+    mean, covariance = joint_moments(layer, inputs, tf.convert_to_tensor(layer.gp.q_mu), q_covariance(layer.gp.q_sqrt))
+    for row in range(7):
+        expected_mean, expected = layer.gp.predict(inputs[:, row], full_cov=True)
+        np.testing.assert_allclose(mean[:, row], expected_mean, atol=1e-8)
+        np.testing.assert_allclose(covariance[row], expected + 1e-6 * tf.eye(4, dtype=tf.float64), atol=1e-8)
+
+
+@pytest.mark.parametrize("mean", ["identity", "pca", "zero"])
+@pytest.mark.parametrize("sees_latent", [False, True])
+def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(mean: str, sees_latent: bool) -> None:
+    layers = [{"mean": {"kind": mean}, "sees_latent": sees_latent}, {"mean": {"kind": "identity"}}]
+    built = perturb(small_model(num_targets=2, latent={"dim": 2}, layers=layers))
+    posterior = built.posterior(num_components=4)
+    features, W = built.X[:, None, :], posterior.latent_nodes
+    start = 0
+    for layer, exported in zip(built.model.inner_layers, posterior.inner_layers, strict=True):
+        noise = posterior.inner_noise[:, start : start + exported.gp.num_gps]
+        start += exported.gp.num_gps
+        stacked = np.broadcast_to(features, (len(built.X), 4, features.shape[-1]))
+        joined = np.concatenate([stacked, np.broadcast_to(W, (len(built.X), *W.shape))], axis=-1)
+        inputs = joined if layer.sees_latent else stacked
+        f_mean, f_variance = (part.numpy() for part in layer.gp.predict(inputs.reshape(-1, inputs.shape[-1])))
+        draws = (f_mean + np.sqrt(f_variance) * np.tile(noise, (len(built.X), 1))) @ layer.projection.numpy()
+        expected = layer.carry(tf.constant(stacked)).numpy() + draws.reshape(len(built.X), 4, -1)
+        features = exported.propagate(features, W, noise)
+        np.testing.assert_allclose(np.broadcast_to(features, expected.shape), expected, atol=1e-8)
+    inputs = np.concatenate(
+        [np.broadcast_to(features, expected.shape), np.broadcast_to(W, (len(built.X), *W.shape))], axis=-1
+    )
+    f_mean, f_variance = built.model.output.predict(tf.constant(inputs.reshape(-1, inputs.shape[-1])))
+    mixture = posterior.predict(built.X)
+    np.testing.assert_allclose(mixture.means[:, :4], f_mean.numpy().reshape(-1, 4, 2), atol=1e-8)
+    expected_variance = (f_variance + built.model.likelihood.variance).numpy().reshape(-1, 4, 2)
+    np.testing.assert_allclose(mixture.variances[:, :4], expected_variance, atol=1e-8)

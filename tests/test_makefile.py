@@ -1,0 +1,107 @@
+"""The batch jobs: make rebuilds what has changed and nothing else. A script that only notes its work stands for cde."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+CONFIG = "schema_version: 1\ndata: {{path: ../data/{table}.csv, inputs: [x], targets: [y], predict: [{predict}]}}\n"
+STAND_IN = f"""#!/bin/sh
+case $1 in
+    config) exec "{sys.executable}" -m cde_app "$@" ;;
+    train) out=$4 ;;
+    predict) out=$5 ;;
+esac
+echo "$1 $2" >>jobs.txt
+case $2 in *broken*) exit 2 ;; esac
+mkdir -p "$out" && echo done >"$out/manifest.json"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, project: Path) -> Path:
+    """A project with two recipes, the real Makefile, and a stand-in for cde."""
+    shutil.copy(project / "Makefile", tmp_path)
+    for name in ("configs", "data", "cde_app", "venv/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a", "b c"):
+        (tmp_path / f"data/{name}.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "configs/a.yaml").write_text(CONFIG.format(table="a", predict="../data/a.csv, ../data/b c.csv"))
+    (tmp_path / "configs/b.yaml").write_text(CONFIG.format(table="b c", predict=""))
+    (tmp_path / "cde_app/code.py").write_text("")
+    for name in ("requirements.lock", "pyproject.toml", "venv/.installed"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "venv/bin/cde").write_text(STAND_IN)
+    (tmp_path / "venv/bin/cde").chmod(0o755)
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (time.time() - 100, time.time() - 100))
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Run make; return its exit code and the jobs that cde was given."""
+    (folder / "jobs.txt").unlink(missing_ok=True)
+    command = ["make", "VENV=venv", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
+    jobs = folder / "jobs.txt"
+    return done.returncode, sorted(jobs.read_text().splitlines()) if jobs.exists() else []
+
+
+def change(path: Path) -> None:
+    """Touch a file, a second later than whatever make has just written."""
+    os.utime(path, (time.time() + 1, time.time() + 1))
+
+
+def test_make_alone_prints_the_targets(folder: Path) -> None:
+    done = subprocess.run(["make", "VENV=venv"], cwd=folder, capture_output=True, text=True, timeout=60)
+    named = {line.split()[0] for line in done.stdout.splitlines()}
+    assert named >= {"demo", "test", "test-slow", "lint", "types", "runs", "predictions", "train", "predict", "clean"}
+
+
+def test_only_what_has_changed_is_made_again(folder: Path) -> None:
+    training, predicting = ["train configs/a.yaml", "train configs/b.yaml"], ["predict runs/a"] * 2
+    assert make(folder, "-j2", "predictions") == (0, sorted(training + predicting))
+    assert {path.name for path in (folder / "predictions/a").iterdir()} == {"a", "b_c"}
+    assert make(folder, "-j2", "predictions") == (0, [])
+    change(folder / "data/b c.csv")
+    assert make(folder, "-j2", "predictions") == (0, ["predict runs/a", "train configs/b.yaml"])
+
+
+def test_new_code_and_a_new_configuration_train_again(folder: Path) -> None:
+    training = ["train configs/a.yaml", "train configs/b.yaml"]
+    assert make(folder, "runs") == (0, training)
+    change(folder / "configs/b.yaml")
+    assert make(folder, "runs") == (0, training[1:])
+    change(folder / "cde_app/code.py")
+    for run in "ab":
+        assert (folder / f"runs/{run}/manifest.json").exists()
+    assert training[0] in make(folder, "runs")[1]
+
+
+def test_a_training_that_fails_is_tried_again_and_spares_the_others(folder: Path) -> None:
+    (folder / "configs/broken.yaml").write_text(CONFIG.format(table="a", predict="../data/a.csv"))
+    code, jobs = make(folder, "-k", "predictions")
+    assert code == 2
+    assert jobs == sorted(
+        ["train configs/a.yaml", "train configs/b.yaml", "train configs/broken.yaml"] + ["predict runs/a"] * 2
+    )
+    assert make(folder, "-k", "runs") == (2, ["train configs/broken.yaml"])
+    (folder / "configs/broken.yaml").write_text("schema_version: [")
+    assert make(folder, "-k", "runs") == (2, ["train configs/broken.yaml"])
+
+
+def test_a_single_job_says_what_it_needs(folder: Path) -> None:
+    assert make(folder, "train") == (2, [])
+    assert make(folder, "predict", "RUN=runs/a") == (2, [])
+    assert make(folder, "train", "CONFIG=configs/a.yaml") == (0, ["train configs/a.yaml"])
+    assert make(folder, "predict", "RUN=runs/a", "DATA=data/b c.csv") == (0, ["predict runs/a"])
+    assert (folder / "predictions/a/b c/manifest.json").exists()

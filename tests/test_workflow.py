@@ -1,0 +1,578 @@
+"""The whole chain on tiny runs: what every command leaves behind, and that the same question has the same answer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cde_app.data.transform import TargetTransform
+from cde_app.workflow import flatten
+
+TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
+SUMMARY_COLUMNS = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
+PNG, SVG = b"\x89PNG\r\n", b"<?xml"
+
+Cde = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where nothing else is."""
+    monkeypatch.chdir(tmp_path)
+
+
+def names_in(folder: Path) -> set[str]:
+    """Name every file below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def posterior_bytes(run: Path) -> bytes:
+    return (run / "posterior/arrays.npz").read_bytes()
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def assert_same_predictions(found: Path, expected: Path) -> None:
+    """Compare summaries and samples to rounding: a product of matrices of another shape adds in another order."""
+    for name in ("summary.csv", "samples.csv"):
+        pd.testing.assert_frame_equal(
+            pd.read_csv(found / name), pd.read_csv(expected / name), rtol=1e-9, atol=1e-12, check_exact=False
+        )
+
+
+def with_setting(run: Path, copy: Path, before: str, after: str) -> Path:
+    """Copy a run and change a setting in it, the manifest's hash too."""
+    shutil.copytree(run, copy)
+    text = (copy / "config.yaml").read_text()
+    assert text.count(before) == 1, text
+    (copy / "config.yaml").write_text(text.replace(before, after))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["outputs"]["config.yaml"] = sha256(copy / "config.yaml")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def predicted(tiny_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The predictions of the tiny run for its own table, with all that `cde predict` can write."""
+    from cde_app.cli import main
+
+    out = tmp_path_factory.mktemp("predicted") / "out"
+    command = ["predict", str(tiny_run.run), str(tiny_run.table), "--out", str(out), "--components", "--plots"]
+    assert main([*command, "--quiet"]) == 0
+    return out
+
+
+# --- cde train ----------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_holds_what_the_run_directory_promises_and_nothing_else(tiny_run: Any) -> None:
+    plots = {f"plots/{name}.png" for name in ("ridges_a", "ridges_b", "joint", "pit", "coverage", "latent", "history")}
+    files = {"STATUS", "manifest.json", "config.yaml", "config.source.yaml", "columns.json", "baselines.npz"}
+    files |= {"split.npz", "history.jsonl", "metrics.json", "log.txt", "posterior/spec.json", "posterior/arrays.npz"}
+    assert names_in(tiny_run.run) - {"report.html"} == files | plots
+    assert (tiny_run.run / "STATUS").read_text() == "done\n"
+    assert (tiny_run.run / "config.source.yaml").read_bytes() == tiny_run.config.read_bytes()
+    assert all((tiny_run.run / name).read_bytes().startswith(PNG) for name in plots)
+
+
+def test_no_file_of_a_run_holds_a_pickle(tiny_run: Any) -> None:
+    for path in tiny_run.run.rglob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            assert not any(arrays[name].dtype.hasobject for name in arrays.files)
+    assert {path.suffix for path in tiny_run.run.rglob("*") if path.is_file()} <= {
+        "", ".json", ".jsonl", ".yaml", ".npz", ".png", ".txt", ".html"
+    }  # fmt: skip
+
+
+def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_written(tiny_run: Any) -> None:
+    manifest = json.loads((tiny_run.run / "manifest.json").read_text())
+    assert manifest["inputs"] == {str(tiny_run.table): sha256(tiny_run.table)}
+    assert {"posterior/arrays.npz", "config.yaml", "metrics.json"} <= set(manifest["outputs"])
+    assert all(sha256(tiny_run.run / name) == digest for name, digest in manifest["outputs"].items())
+    assert manifest["rows"] == {"train": 108, "validation": 0, "test": 12}
+    assert (manifest["format_version"], manifest["seed"], manifest["steps"]) == (1, 0, 400)
+    assert manifest["seconds"] > 0
+    assert {"gpflow", "gpflux", "tensorflow"} <= set(manifest["packages"])
+
+
+def test_the_history_goes_up_to_the_last_step_and_the_log_names_the_stages(tiny_run: Any, line_run: Any) -> None:
+    history = [json.loads(line) for line in (tiny_run.run / "history.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in history] == list(range(25, 401, 25))
+    assert all(np.isfinite(entry["bound"]) for entry in history)
+    assert [entry["elapsed_seconds"] for entry in history] == sorted(entry["elapsed_seconds"] for entry in history)
+    validated = [json.loads(line) for line in (line_run.run / "history.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(entry["validation_score"]) for entry in validated)
+    log = (tiny_run.run / "log.txt").read_text()
+    assert re.findall(r"\[(.*?)\]", log) == [
+        "start",
+        "warm start",
+        "warm start",
+        "warm start",
+        "evaluation",
+        "pictures",
+    ]
+
+
+def test_the_state_with_the_best_validation_score_is_kept(line_run: Any) -> None:
+    history = [json.loads(line) for line in (line_run.run / "history.jsonl").read_text().splitlines()]
+    best = max(history, key=lambda entry: entry["validation_score"])
+    assert json.loads((line_run.run / "manifest.json").read_text())["kept_step"] == best["step"]
+
+
+def test_the_configuration_stored_in_a_run_trains_again_to_the_same_bytes(tiny_run: Any, cde: Cde) -> None:
+    outcome = cde("train", tiny_run.run / "config.yaml", "--out", "again", "--json")
+    assert outcome.code == 0
+    assert posterior_bytes(Path("again")) == posterior_bytes(tiny_run.run)
+    assert Path("again/config.yaml").read_bytes() == (tiny_run.run / "config.yaml").read_bytes()
+    assert json.loads(outcome.out) == json.loads((tiny_run.run / "metrics.json").read_text())
+    stages = re.findall(r"^\[(.*?)\]", outcome.err, flags=re.MULTILINE)
+    assert list(dict.fromkeys(stages)) == ["data", "start", "warm start", "training", "evaluation", "pictures"]
+
+
+def test_another_seed_trains_to_other_bytes_and_overwrite_replaces_the_run(tiny_run: Any, cde: Cde) -> None:
+    shutil.copytree(tiny_run.run, "run")
+    command = ("train", tiny_run.config, "--set", "seed=1", "--set", "training.max_steps=25", "--out", "run")
+    assert cde(*command, "--overwrite", "--quiet").code == 0
+    assert posterior_bytes(Path("run")) != posterior_bytes(tiny_run.run)
+    assert json.loads(Path("run/manifest.json").read_text())["seed"] == 1
+    assert names_in(Path.cwd()) == {f"run/{name}" for name in names_in(tiny_run.run) - {"report.html"}}
+
+
+def start_training(tiny_run: Any, *, until_step: int) -> subprocess.Popen[str]:
+    """Begin the tiny run's training in another process and wait until it has passed a step."""
+    command = [sys.executable, "-m", "cde_app", "train", str(tiny_run.config), "--out", "run"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    history, deadline = Path("run/history.jsonl"), time.monotonic() + 200
+    while not (history.exists() and history.read_text().count("\n") > until_step // 25):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return process
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_bytes(tiny_run: Any, cde: Cde) -> None:
+    process = start_training(tiny_run, until_step=50)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == f"interrupted; go on with: cde train {tiny_run.config} --out run --resume"
+    assert Path("run/STATUS").read_text() == "interrupted\n"
+    predicted = cde("predict", "run", tiny_run.table, "--out", "out")
+    assert (predicted.code, Path("out").exists()) == (6, False)
+    assert "expected a finished run; got one that is interrupted. Go on with: cde train" in predicted.err
+
+    lines_before = Path("run/history.jsonl").read_text().count("\n")
+    assert lines_before < 16
+    resume = shlex.split(err.splitlines()[-1].partition("cde ")[2])
+    assert cde(*resume).code == 0
+    assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
+    assert names_in(Path("run")) == names_in(tiny_run.run) - {"report.html"}
+    assert Path("run/history.jsonl").read_text().count("\n") == 16
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(tiny_run: Any, cde: Cde) -> None:
+    process = start_training(tiny_run, until_step=50)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert Path("run/STATUS").read_text() == "running\n"
+    assert not Path("run/manifest.json").exists()
+
+    table = tiny_run.table.read_bytes()
+    try:
+        tiny_run.table.write_bytes(table.replace(b"north", b"south", 1))
+        changed = cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet")
+    finally:
+        tiny_run.table.write_bytes(table)
+    assert changed.code == 6
+    assert re.fullmatch(
+        r"error: \S+table\.csv: a run is resumed with the table it began with; got another content\. "
+        r"Train anew with --overwrite\.\n",
+        changed.err,
+    )
+    other = cde("train", tiny_run.config, "--set", "seed=1", "--out", "run", "--resume", "--quiet")
+    assert other.code == 6
+    assert "a run is resumed with the settings it began with; got others" in other.err
+
+    assert cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet").code == 0
+    assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
+
+
+# --- cde predict --------------------------------------------------------------------------------------------------
+
+
+def test_predictions_come_as_a_summary_samples_mixtures_pictures_and_a_manifest(predicted: Path, tiny_run: Any) -> None:
+    plots = {"plots/ridges_a.png", "plots/ridges_b.png", "plots/joint.png"}
+    assert names_in(predicted) == {"summary.csv", "samples.csv", "mixture.npz", "manifest.json"} | plots
+    manifest = json.loads((predicted / "manifest.json").read_text())
+    assert manifest["inputs"] == {str(tiny_run.table): sha256(tiny_run.table)}
+    assert (manifest["rows"], manifest["samples"], manifest["seed"]) == (120, 5, 0)
+    assert (manifest["out_of_range"], manifest["left_out"]) == (0, 0)
+
+
+def test_the_summary_has_ordered_quantiles_and_a_finite_density(predicted: Path) -> None:
+    summary = pd.read_csv(predicted / "summary.csv")
+    columns = [f"{target}_{column}" for target in "ab" for column in SUMMARY_COLUMNS]
+    assert list(summary.columns) == ["row", *columns, "log_density", "out_of_range"]
+    assert list(summary["row"]) == list(range(1, 121))
+    assert np.isfinite(summary[[*columns, "log_density"]].to_numpy()).all()
+    for target in "ab":
+        levels = summary[[f"{target}_q{level}" for level in ("05", "25", "50", "75", "95")]].to_numpy()
+        assert (np.diff(levels, axis=1) > 0).all()
+        assert (summary[f"{target}_sd"] > 0).all()
+    assert (summary["b_q05"] > 0).all(), "a log transform has no mass below zero"
+
+
+def test_the_samples_are_long_and_agree_with_the_summary(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    samples = pd.read_csv(predicted / "samples.csv")
+    assert list(samples.columns) == ["row", "draw", "a", "b"]
+    assert list(samples["row"]) == [row for row in range(1, 121) for _ in range(5)]
+    assert list(samples["draw"]) == [1, 2, 3, 4, 5] * 120
+    assert cde("predict", tiny_run.run, tiny_run.table, "--out", "out", "--samples", "400", "--quiet").code == 0
+    many, summary = pd.read_csv("out/samples.csv").groupby("row"), pd.read_csv("out/summary.csv")
+    for target in "ab":
+        standard_error = summary[f"{target}_sd"].to_numpy() / np.sqrt(400)
+        gap = many[target].mean().to_numpy() - summary[f"{target}_mean"].to_numpy()
+        assert (np.abs(gap) < 5 * standard_error).all()  # 240 gaps: 5 standard errors is passed once in 7000 runs
+
+
+def test_the_density_of_the_written_mixture_is_the_log_density_of_the_summary(predicted: Path, tiny_run: Any) -> None:
+    with np.load(predicted / "mixture.npz") as file:
+        arrays = dict(file)
+    num_components = len(arrays["weights"])
+    assert arrays["means"].shape == arrays["variances"].shape == (120, num_components, 2)
+    assert arrays["weights"].sum() == pytest.approx(1)
+    targets, log_density = pd.read_csv(tiny_run.table)[["a", "b"]].to_numpy(), 0.0
+    components = np.log(arrays["weights"])[None, :]
+    for p in range(2):
+        prefix = f"transform.{p}."
+        fields = {key.removeprefix(prefix): value.item() for key, value in arrays.items() if key.startswith(prefix)}
+        transform = TargetTransform.from_json(fields)
+        y, variances = transform.forward(targets[:, p])[:, None], arrays["variances"][:, :, p]
+        components = components - 0.5 * (
+            (y - arrays["means"][:, :, p]) ** 2 / variances + np.log(2 * np.pi * variances)
+        )
+        log_density = log_density + transform.log_jacobian(targets[:, p])
+    log_density = log_density + np.log(np.exp(components).sum(1))
+    summary = pd.read_csv(predicted / "summary.csv", float_precision="round_trip")
+    np.testing.assert_allclose(summary["log_density"], log_density, rtol=1e-9)
+
+
+def test_parquet_holds_the_numbers_of_the_csv(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    outcome = cde("predict", tiny_run.run, tiny_run.table, "--out", "out", "--format", "parquet", "--json")
+    result = json.loads(outcome.out)
+    assert result["files"] == ["out/summary.parquet", "out/samples.parquet"]
+    assert result["rows"] == 120
+    for name in ("summary", "samples"):
+        csv = pd.read_csv(predicted / f"{name}.csv", float_precision="round_trip")
+        pd.testing.assert_frame_equal(pd.read_parquet(f"out/{name}.parquet"), csv)
+
+
+def test_the_options_of_predict_choose_quantiles_samples_and_seed(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    command = ("predict", tiny_run.run, tiny_run.table)
+    assert cde(*command, "--out", "none", "--samples", "0", "--quantiles", "0.025, 0.5,0.99").code == 0
+    assert names_in(Path("none")) == {"summary.csv", "manifest.json"}
+    assert list(pd.read_csv("none/summary.csv").columns[1:6]) == ["a_mean", "a_sd", "a_q2.5", "a_q50", "a_q99"]
+    assert cde(*command, "--out", "same").code == 0
+    assert cde(*command, "--out", "other", "--seed", "7").code == 0
+    assert Path("same/samples.csv").read_bytes() == (predicted / "samples.csv").read_bytes()
+    assert Path("other/samples.csv").read_bytes() != (predicted / "samples.csv").read_bytes()
+    assert Path("other/summary.csv").read_bytes() == (predicted / "summary.csv").read_bytes()
+
+
+def test_overwrite_replaces_the_predictions_that_were_there(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    shutil.copytree(predicted, "out")
+    Path("out/.tmp-99999999-summary.csv").write_text("what a killed process has left")
+    command = ("predict", tiny_run.run, tiny_run.table, "--out", "out")
+    refused = cde(*command, "--samples", "2")
+    assert (refused.code, refused.out) == (6, "")
+    assert cde(*command, "--overwrite", "--samples", "2", "--format", "parquet").code == 0
+    assert names_in(Path("out")) == {"summary.parquet", "samples.parquet", "manifest.json"}
+
+
+@pytest.mark.parametrize("rows", [1, 50])
+def test_predictions_do_not_depend_on_the_size_of_the_chunks(
+    rows: int, predicted: Path, tiny_run: Any, cde: Cde
+) -> None:
+    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", f"chunk_rows: {rows}")
+    assert cde("predict", run, tiny_run.table, "--out", "out", "--components").code == 0
+    assert_same_predictions(Path("out"), predicted)
+    with np.load("out/mixture.npz") as found, np.load(predicted / "mixture.npz") as expected:
+        assert found.files == expected.files
+        for name in set(found.files) - {name for name in found.files if found[name].dtype.kind in "US"}:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_extra_and_reordered_columns_change_nothing(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    table = pd.read_csv(tiny_run.table, dtype=str)
+    table = table.assign(note="x, y", region2=range(len(table)))[["note", "b", "region", "region2", "x", "a"]]
+    table.to_csv("other.csv", index=False)
+    assert cde("predict", tiny_run.run, "other.csv", "--out", "out").code == 0
+    for name in ("summary.csv", "samples.csv"):
+        assert (Path("out") / name).read_bytes() == (predicted / name).read_bytes()
+
+
+def test_rows_without_targets_are_predicted_without_a_log_density(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    table = pd.read_csv(tiny_run.table, dtype=str)
+    table[["x", "region"]].to_csv("inputs.csv", index=False)
+    table.assign(a=table["a"].where(table.index % 3 > 0), b=table["b"].where(table.index > 60)).to_csv(
+        "gaps.csv", index=False
+    )
+    whole = pd.read_csv(predicted / "summary.csv")
+    assert cde("predict", tiny_run.run, "inputs.csv", "--out", "inputs").code == 0
+    pd.testing.assert_frame_equal(pd.read_csv("inputs/summary.csv"), whole.drop(columns="log_density"))
+    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", "chunk_rows: 30")
+    assert cde("predict", run, "gaps.csv", "--out", "gaps", "--plots").code == 0
+    known = (whole.index % 3 > 0) & (whole.index > 60)
+    expected = whole.assign(log_density=whole["log_density"].where(known))
+    pd.testing.assert_frame_equal(pd.read_csv("gaps/summary.csv"), expected)
+
+
+def test_unseen_labels_and_far_inputs_are_predicted_and_flagged(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("x,region\n0,north\n0,west\n99,south\n")
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
+    assert outcome.code == 0
+    assert "warning: 2 of 3 rows are outside the range of the training data" in outcome.err
+    summary = pd.read_csv("out/summary.csv")
+    assert list(summary["out_of_range"]) == [False, True, True]
+    assert np.isfinite(summary.drop(columns="out_of_range").to_numpy()).all()
+
+
+def test_standard_input_is_predicted_like_a_file(
+    predicted: Path, tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(tiny_run.table.read_bytes())))
+    assert cde("predict", tiny_run.run, "-", "--out", "out").code == 0
+    assert Path("out/summary.csv").read_bytes() == (predicted / "summary.csv").read_bytes()
+
+
+def test_a_glob_of_partitions_is_predicted_in_the_order_of_its_names(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    header, *rows = tiny_run.table.read_text().splitlines()
+    for number, part in enumerate((rows[:50], rows[50:]), start=1):
+        Path(f"part{number}.csv").write_text("\n".join([header, *part]) + "\n")
+    assert cde("predict", tiny_run.run, "part*.csv", "--out", "out").code == 0
+    assert_same_predictions(Path("out"), predicted)
+    assert set(json.loads(Path("out/manifest.json").read_text())["inputs"]) == {"part1.csv", "part2.csv"}
+
+
+def test_one_numeric_input_gets_a_heat_map(line_run: Any, cde: Cde) -> None:
+    outcome = cde("predict", line_run.run, line_run.table, "--out", "out", "--plots", "--samples", "0")
+    assert outcome.out.splitlines() == ["out/summary.csv", "out/plots/heatmap.png", "out/plots/ridges.png"]
+    assert all(path.read_bytes().startswith(PNG) for path in Path("out/plots").iterdir())
+
+
+# --- cde evaluate -------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_repeats_the_scores_of_the_training_without_the_training(tiny_run: Any, cde: Cde) -> None:
+    outcome = cde("evaluate", tiny_run.run, "--json")
+    metrics = json.loads(outcome.out)
+    assert metrics == json.loads((tiny_run.run / "metrics.json").read_text())
+    scores = {"num_rows", "nlpd", "crps", "energy_score", "rmse", "coverage", "pit_ks"}
+    assert set(metrics) == scores | {"baselines", "skill"}
+    assert set(metrics["coverage"]) == {"0.5", "0.9", "0.95"}
+    assert set(metrics["baselines"]) == set(metrics["skill"]) == {"climatology", "linear_gaussian"}
+    assert set(metrics["baselines"]["climatology"]) == scores
+    assert metrics["num_rows"] == 12
+    assert all(np.isfinite([metrics[name][key] for key in ("value", "se")]).all() for name in ("nlpd", "crps"))
+
+
+def test_the_score_of_another_table_is_that_of_its_predictions(predicted: Path, tiny_run: Any, cde: Cde) -> None:
+    metrics = json.loads(cde("evaluate", tiny_run.run, tiny_run.table, "--json").out)
+    log_density = pd.read_csv(predicted / "summary.csv")["log_density"]
+    assert metrics["num_rows"] == 120
+    assert metrics["nlpd"]["value"] == pytest.approx(-log_density.mean(), rel=1e-9)
+    assert metrics["nlpd"]["se"] == pytest.approx(log_density.sem(), rel=1e-9)
+
+
+def test_scores_do_not_depend_on_the_size_of_the_chunks(tiny_run: Any, cde: Cde) -> None:
+    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", "chunk_rows: 5")
+    chunked, whole = (flatten(json.loads(cde("evaluate", path, "--json").out)) for path in (run, tiny_run.run))
+    assert chunked == pytest.approx(whole, rel=1e-9)
+
+
+def test_a_gate_that_fails_prints_the_scores_and_exits_with_5(tiny_run: Any, cde: Cde) -> None:
+    outcome = cde(
+        "evaluate", tiny_run.run, "--json", "--gate", "nlpd>100", "--gate", "crps_skill>2", "--gate", "crps<9"
+    )
+    assert outcome.code == 5
+    assert json.loads(outcome.out)["num_rows"] == 12
+    first, second = outcome.err.splitlines()
+    assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected nlpd > 100; got [-\d.]+\.", first)
+    assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected crps_skill > 2; got [-\d.]+\.", second)
+    assert cde("evaluate", tiny_run.run, "--gate", "num_rows>=12").code == 0
+
+
+@pytest.mark.parametrize("command", ["evaluate", "plot"])
+def test_a_run_whose_table_has_changed_or_gone_asks_for_a_table(command: str, tiny_run: Any, cde: Cde) -> None:
+    shutil.copy(tiny_run.table, "table.csv")
+    run = with_setting(tiny_run.run, Path("run"), str(tiny_run.table), str(Path("table.csv").absolute()))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["inputs"] = {str(Path("table.csv").absolute()): sha256(tiny_run.table)}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    message = "error: table.csv: expected the table that run was trained on; got {}. Name a table after the run.\n"
+    Path("table.csv").write_text(tiny_run.table.read_text().replace("north", "south", 1))
+    changed = cde(command, run)
+    assert (changed.code, changed.err) == (6, message.format("another content"))
+    Path("table.csv").unlink()
+    gone = cde(command, run)
+    assert (gone.code, gone.err) == (6, message.format("no such file"))
+    assert cde(command, run, tiny_run.table).code == 0
+
+
+# --- looking at runs ----------------------------------------------------------------------------------------------
+
+
+def test_plot_draws_every_picture_as_svg_with_a_heat_map_for_one_input(line_run: Any, cde: Cde) -> None:
+    outcome = cde("plot", line_run.run, "--out", "pictures", "--format", "svg")
+    names = {"heatmap.svg", "ridges.svg", "pit.svg", "coverage.svg", "latent.svg", "history.svg"}
+    assert names_in(Path("pictures")) == names
+    assert {Path(line).name for line in outcome.out.splitlines()} == names
+    for path in Path("pictures").iterdir():
+        assert path.read_bytes().startswith(SVG)
+    assert "kg" in Path("pictures/heatmap.svg").read_text()
+
+
+def test_the_report_is_one_file_that_needs_no_other(line_run: Any, cde: Cde) -> None:
+    run = Path("run")
+    shutil.copytree(line_run.run, run)
+    outcome = cde("report", run)
+    assert (outcome.code, outcome.out) == (0, "run/report.html\n")
+    page = (run / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    assert page.count("data:image/png;base64,") == len(list((run / "plots").iterdir()))
+    assert "accel" not in page
+    assert cde("evaluate", run, "--json").code == 0, "the report is no part of what is verified"
+
+
+def test_info_and_compare_say_what_runs_are_and_where_they_differ(tiny_run: Any, line_run: Any, cde: Cde) -> None:
+    info = json.loads(cde("info", tiny_run.run, "--json").out)
+    assert info["data"] == {"path": str(tiny_run.table), "inputs": ["x", "region"], "targets": ["a", "b"]}
+    assert (info["steps"], info["rows"]["train"], info["metrics"]["num_rows"]) == (400, 108, 12)
+    outcome = cde("compare", tiny_run.run, line_run.run, "--json")
+    compared = json.loads(outcome.out)
+    assert compared[str(tiny_run.run)]["settings"]["training.max_steps"] == 400
+    assert compared[str(line_run.run)]["settings"]["training.max_steps"] == 100
+    assert "training.learning_rate" not in compared[str(tiny_run.run)]["settings"]
+    header, *lines = cde("compare", tiny_run.run, line_run.run).out.splitlines()
+    assert header.split() == [str(tiny_run.run), str(line_run.run)]
+    (steps,) = [line.split() for line in lines if line.startswith("settings.training.max_steps")]
+    assert steps == ["settings.training.max_steps", "400", "100"]
+
+
+def test_no_command_but_train_imports_tensorflow_on_a_real_run(
+    line_run: Any, modules_after: Callable[..., set[str]]
+) -> None:
+    shutil.copytree(line_run.run, "run")
+    table = str(line_run.table)
+    loaded = modules_after(
+        ["init", table, "--target", "y", "-o", "new.yaml"],
+        ["check", "new.yaml"],
+        ["predict", "run", table, "--out", "out", "--components", "--quiet"],
+        ["evaluate", "run"],
+        ["plot", "run", "--out", "pictures"],
+        ["report", "run"],
+        ["info", "run"],
+        ["compare", "run", "run"],
+    )
+    assert {"numpy", "matplotlib", "jinja2"} <= loaded, "the commands have not run"
+    assert loaded & TENSORFLOW == set()
+
+
+# --- awkward tables -----------------------------------------------------------------------------------------------
+
+ODD_CONFIG = """\
+schema_version: 1
+data:
+  path: "-"
+  inputs: ["how far/km"]
+  targets: [{column: "../é t", transform: {kind: identity}}, {column: b, transform: {kind: identity}}]
+  split: {kind: random, test: 0}
+  missing: {kind: drop}
+model: {layers: [{num_gps: 1}]}
+training: {max_steps: 25, warm_start: {max_steps: 3}}
+predict: {num_components: 8}
+"""
+
+
+@pytest.fixture(scope="module")
+def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of 14 rows from standard input with the default number of inducing points, gaps and no rows held out."""
+    from cde_app.cli import main
+
+    folder = tmp_path_factory.mktemp("odd")
+    (folder / "odd.yaml").write_text(ODD_CONFIG)
+    rows = [f"{n},{n % 5 + 0.1 * n},{n % 3}" for n in range(14)]
+    table = "\n".join(["how far/km,../é t,b", ",1,2", *rows, "7,,1", "8,1,"]) + "\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(table.encode())))
+        assert main(["train", str(folder / "odd.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
+    yield folder / "run"
+    assert {path.name for path in folder.iterdir()} == {"odd.yaml", "run"}
+
+
+def test_fewer_rows_than_inducing_points_can_be_learned(odd_run: Path) -> None:
+    manifest = json.loads((odd_run / "manifest.json").read_text())
+    assert manifest["rows"] == {"train": 14, "validation": 0, "test": 0}
+    assert manifest["inputs"] == {}
+
+
+def test_a_run_without_held_out_rows_has_pictures_a_report_and_no_scores(odd_run: Path, cde: Cde) -> None:
+    assert json.loads((odd_run / "metrics.json").read_text()) == {"num_rows": 0}
+    assert {path.name for path in (odd_run / "plots").iterdir()} >= {"heatmap_.._é_t.png", "ridges_b.png", "joint.png"}
+    assert cde("report", odd_run).code == 0
+    outcome = cde("evaluate", odd_run)
+    assert outcome.code == 6
+    assert "error: <stdin>: expected the table that" in outcome.err
+    assert "was trained on; got standard input, which is gone." in outcome.err
+
+
+def test_rows_with_gaps_are_left_out_and_counted(odd_run: Path, cde: Cde) -> None:
+    Path("new.csv").write_text("how far/km,../é t,b\n1,1,1\n,1,2\n3,,2\n")
+    outcome = cde("predict", odd_run, "new.csv", "--out", "out", "--plots")
+    assert outcome.code == 0
+    assert "warning: 1 of 3 rows have gaps and were left out" in outcome.err
+    summary = pd.read_csv("out/summary.csv")
+    assert list(summary["row"]) == [1, 3]
+    assert list(summary["log_density"].notna()) == [True, False]
+    metrics = json.loads(cde("evaluate", odd_run, "new.csv", "--json").out)
+    assert metrics["num_rows"] == 1
+
+
+def test_a_fault_below_a_row_that_is_left_out_is_given_its_own_row(odd_run: Path, cde: Cde) -> None:
+    Path("new.csv").write_text("how far/km,../é t,b\n,1,2\n1,1,1\nfar,1,1\n")
+    for command in (("evaluate", odd_run, "new.csv"), ("predict", odd_run, "new.csv", "--out", "out")):
+        outcome = cde(*command)
+        assert outcome.code == 3
+        assert "column 'how far/km' must be numbers; got 'far' in row 3 of the table" in outcome.err
+
+
+def test_a_table_without_a_complete_row_leaves_the_old_predictions_alone(odd_run: Path, cde: Cde) -> None:
+    Path("new.csv").write_text("how far/km\n1\n2\n")
+    Path("empty.csv").write_text("how far/km,other\n,1\n,2\n")
+    assert cde("predict", odd_run, "new.csv", "--out", "out").code == 0
+    before = {name: sha256(Path("out") / name) for name in names_in(Path("out"))}
+    outcome = cde("predict", odd_run, "empty.csv", "--out", "out", "--overwrite")
+    assert outcome.code == 3
+    assert outcome.err == "error: empty.csv: expected at least one complete row; got none. Fill the gaps.\n"
+    assert {name: sha256(Path("out") / name) for name in names_in(Path("out"))} == before
+    assert sorted(os.listdir("out")) == ["manifest.json", "samples.csv", "summary.csv"]

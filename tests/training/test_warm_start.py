@@ -1,0 +1,115 @@
+"""The sparse GP against GPflow, and the model at step zero against the sparse GP."""
+
+from __future__ import annotations
+
+import gpflow
+import numpy as np
+import pytest
+
+from cde_app import config
+from cde_app.data.transform import fit_transform
+from cde_app.model.layers import build_kernel
+from cde_app.predictive.sparse_gp import Kernel
+from cde_app.training.starting_point import split_noise
+from cde_app.training.target_transform import choose_transform
+from cde_app.training.warm_start import cluster_centres, fit_sparse_regression, solve_sparse_regression
+from tests.small_models import small_model
+
+
+def table(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    X = random.uniform(-2, 2, (num_rows, 1))
+    return X, np.sin(3 * X) + 0.2 * random.standard_normal((num_rows, 1))
+
+
+def test_the_sparse_regression_equals_gpflow_sgpr() -> None:
+    X, Y = table()
+    kernel = Kernel("squared_exponential", 1.4, np.array([0.6]))
+    Z, noise = X[:12], 0.05
+    ours = solve_sparse_regression(X, Y, kernel, Z, np.array([noise]))
+    sgpr = gpflow.models.SGPR((X, Y), build_kernel(kernel), inducing_variable=Z, noise_variance=noise)
+    grid = np.linspace(-3, 3, 30)[:, None]
+    mean, variance = ours.as_sparse_gp().moments(grid)
+    expected_mean, expected_variance = sgpr.predict_f(grid)
+    np.testing.assert_allclose(mean, expected_mean, atol=1e-6)
+    np.testing.assert_allclose(variance, expected_variance, atol=1e-6)
+
+
+def test_the_regression_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = table()
+    arguments = (X, Y, Kernel("matern32", 1.0, np.array([1.0])), X[:10], np.array([0.1]))
+    whole = solve_sparse_regression(*arguments)
+    monkeypatch.setattr("cde_app.training.warm_start.CHUNK_ROWS", 7)
+    np.testing.assert_allclose(solve_sparse_regression(*arguments).q_mu, whole.q_mu, atol=1e-8)
+
+
+def test_the_fit_finds_the_noise() -> None:
+    X, Y = table(300)
+    fitted = fit_sparse_regression(X, Y, config.WarmStart(), config.SquaredExponential(), num_inducing=30, seed=0)
+    # The maximum-likelihood variance of 300 residuals has a relative standard error of sqrt(2 / 300) = 0.08.
+    np.testing.assert_allclose(fitted.noise, 0.04, rtol=4 * 0.082 + 0.02)
+
+
+def test_with_several_targets_each_has_its_own_noise() -> None:
+    X, Y = table(300)
+    Y = np.hstack([Y, Y + 0.5 * np.random.default_rng(1).standard_normal(Y.shape)])
+    fitted = fit_sparse_regression(X, Y, config.WarmStart(), config.SquaredExponential(), num_inducing=30, seed=0)
+    np.testing.assert_allclose(fitted.noise, [0.04, 0.29], rtol=0.35)
+
+
+def test_without_a_latent_layer_the_model_starts_as_the_sparse_gp() -> None:
+    small = small_model(2, latent={"dim": 0}, defensive_weight=0)
+    mixture = small.posterior().predict(small.X)
+    mean, variance = small.regression.as_sparse_gp().moments(small.X)
+    np.testing.assert_allclose(mixture.means[:, 0], mean, atol=1e-8)
+    np.testing.assert_allclose(mixture.variances[:, 0], variance + small.regression.noise, atol=1e-8)
+
+
+def test_with_a_latent_layer_the_model_starts_with_the_moments_of_the_sparse_gp() -> None:
+    """The plane A w hands the noise to w: mean and variance stay, within the plane's own regression error."""
+    small = small_model(2, latent={"dim": 1}, defensive_weight=0, output={"num_inducing_latent": 40})
+    mixture = small.posterior(num_components=512).predict(small.X)
+    scales = np.array([transform.scale for transform in mixture.transforms])
+    mean, variance = small.regression.as_sparse_gp().moments(small.X)
+    sd = np.sqrt(variance + small.regression.noise)
+    assert np.abs(mixture.means.mean(1) - mean).max() < 0.1 * sd.min()
+    np.testing.assert_allclose(mixture.sd() / scales, sd, rtol=0.1)
+
+
+@pytest.mark.parametrize("num_targets", [1, 2, 3])
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_factor_and_noise_add_up_to_the_variance_and_the_posterior_is_exact(num_targets: int, latent_dim: int) -> None:
+    random = np.random.default_rng(0)
+    residual = random.standard_normal((500, num_targets)) @ random.standard_normal((num_targets, num_targets))
+    factor = split_noise(residual / residual.std(0), latent_dim=latent_dim, latent_share=0.9)
+    A, noise = factor.loadings, factor.noise
+    np.testing.assert_allclose((A**2).sum(1) + noise, 1.0)
+    slope, sd = factor.posterior()
+    joint = A @ A.T + np.diag(noise)
+    np.testing.assert_allclose(slope.T, A.T @ np.linalg.inv(joint), atol=1e-10)
+    np.testing.assert_allclose(sd**2, np.diag(np.eye(latent_dim) - A.T @ np.linalg.inv(joint) @ A), atol=1e-10)
+
+
+def test_cluster_centres_are_different_rows_and_no_more_than_there_are() -> None:
+    X = np.repeat(np.arange(5.0), 10)[:, None]
+    np.testing.assert_array_equal(cluster_centres(X, 20, seed=0), np.arange(5.0)[:, None])
+    assert len(cluster_centres(np.random.default_rng(0).standard_normal((200, 2)), 20, seed=0)) <= 20
+
+
+@pytest.mark.parametrize(("power", "kind"), [(0, "identity"), (1, "log")])
+def test_the_automatic_transform_is_the_one_that_the_noise_asks_for(power: int, kind: str) -> None:
+    random = np.random.default_rng(0)
+    X = random.standard_normal((400, 1))
+    y = np.sin(2 * X[:, 0]) + 0.3 * random.standard_normal(400)
+    y = np.exp(2 * y) if power else y
+    chosen = choose_transform(
+        config.TargetColumn(column="y"), X, y, config.Model(), config.WarmStart(), seed=0
+    )
+    assert chosen.kind == kind or (kind == "log" and chosen.kind == "yeo_johnson" and chosen.exponent < 0.3)
+
+
+def test_a_transform_that_is_named_is_taken() -> None:
+    X, Y = table()
+    target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())
+    chosen = choose_transform(target, X, Y[:, 0], config.Model(), config.WarmStart(), seed=0)
+    assert chosen == fit_transform("yeo_johnson", Y[:, 0])
