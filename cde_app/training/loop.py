@@ -47,10 +47,16 @@ class Step:
 
     step: int
     """Steps done."""
+    taken: int
+    """Steps since the last one that was yielded."""
     bound: float
     """The objective, mean over the last steps [nats per row of standardised targets]."""
     steps_per_second: float | None
     """Since the first steps, which include the compilation; None until then."""
+
+    def passes(self, every: int) -> bool:
+        """Say whether a multiple of `every` lies among the steps taken."""
+        return self.step // every > (self.step - self.taken) // every
 
 
 def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) -> Schedule:
@@ -218,7 +224,7 @@ def fit(trainer: Trainer) -> Iterator[Step]:
         now = time.monotonic()
         speed = (trainer.step - compiled[0]) / (now - compiled[1]) if compiled else None
         compiled = compiled or (trainer.step, now)
-        yield Step(trainer.step, float(bounds.mean()), speed)
+        yield Step(trainer.step, num_steps, float(bounds.mean()), speed)
 
 
 def inducing_variables(model: Model) -> list[tf.Variable]:

@@ -90,8 +90,9 @@ def train_posterior(
     if checkpoint is None:
         checkpoint = warm_start(config, data, report)
         save(checkpoint)
+    else:
+        started -= checkpoint.elapsed_seconds
     trainer, model = prepare(config, data, checkpoint)
-    started -= checkpoint.elapsed_seconds
 
     def current() -> Checkpoint:
         return replace(checkpoint, state=trainer.state(), best=best, elapsed_seconds=time.monotonic() - started)
@@ -111,13 +112,13 @@ def train_posterior(
     try:
         for step in fit(trainer):
             score = None
-            if validates and (step.step % settings.early_stopping.every == 0 or step.step == max_steps):
+            if validates and (step.passes(settings.early_stopping.every) or step.step == max_steps):
                 score = validation_score(export(VALIDATION_COMPONENTS), data, seed=config.seed)
                 if score > best.score:
                     best = Best(score, step.step, trainer.state())
             elapsed = time.monotonic() - started
             report(Report("training", step.step, max_steps, step.bound, score, elapsed, step.steps_per_second))
-            if step.step % settings.checkpoint_every == 0:
+            if step.passes(settings.checkpoint_every):
                 save(current())
             if validates and step.step - best.step >= settings.early_stopping.patience:
                 break

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 NOISE_SHARE_FLOOR = 0.05
 PLANE_NOISE = 0.01
 """Relative noise of the regression that turns h into a plane."""
+DESIGN_POINTS = 4096
 INNER_VARIANCE = 0.01
 INNER_SD = 0.1
 
@@ -104,14 +105,12 @@ def starting_point(
     residual = (Y - regression.mean(X)) / noise_sd
     factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share)
     slope, sd = factor.posterior()
-    normals = np.random.default_rng([seed, 3]).standard_normal((len(X), latent_dim))
-    W = np.clip(residual, -4, 4) @ slope + sd * normals
     plane = factor.loadings * noise_sd[:, None]
     if settings.output.structure == "additive":
         trend = regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed)
-        terms = (trend, plane_term(settings.output, regression, features, W, plane, seed=seed))
+        terms = (trend, plane_term(settings.output, regression, features, plane, seed=seed))
     else:
-        terms = (joint_term(settings.output, regression, features, W, regression.mean(X) + W @ plane.T, seed=seed),)
+        terms = (joint_term(settings.output, regression, features, regression.mean(X), plane, seed=seed),)
     frozen = TrendStart(
         regression.kernel,
         regression.inducing_inputs,
@@ -186,38 +185,47 @@ def regression_term(
 
 
 def plane_term(
-    output: config.AdditiveOutput, regression: SparseRegression, features: Array, W: Array, plane: Array, *, seed: int
+    output: config.AdditiveOutput, regression: SparseRegression, features: Array, plane: Array, *, seed: int
 ) -> GPStart:
-    """Return h(x, w) that starts as the plane A w; W [N, Dw], A [P, Dw] in standardised units of y."""
-    rows = np.random.default_rng([seed, 5]).permutation(len(features))[:4096]
-    inputs = np.concatenate([features[rows], W[rows]], axis=1)
+    """Return h(x, w) that starts as the plane A w; A [P, Dw] in standardised units of y."""
+    rows, W = latent_design(len(features), plane.shape[1], seed=seed)
     amplitude = float((plane**2).sum(1).mean())
-    kernel = start_kernel(
-        output.kernel_latent, variance=4.0 * amplitude, lengthscales=latent_lengthscales(regression, features, W)
-    )
+    lengthscales = latent_lengthscales(regression, features, plane.shape[1])
+    kernel = start_kernel(output.kernel_latent, variance=4.0 * amplitude, lengthscales=lengthscales)
+    inputs = np.concatenate([features[rows], W], axis=1)
     noise = np.full(len(plane), PLANE_NOISE * amplitude)
-    return fitted_term(
-        kernel, inputs, W[rows] @ plane.T, noise, output.num_inducing_latent, sees_latent=True, seed=seed
-    )
+    return fitted_term(kernel, inputs, W @ plane.T, noise, output.num_inducing_latent, sees_latent=True, seed=seed)
 
 
 def joint_term(
-    output: config.JointOutput, regression: SparseRegression, features: Array, W: Array, values: Array, *, seed: int
+    output: config.JointOutput, regression: SparseRegression, features: Array, mean: Array, plane: Array, *, seed: int
 ) -> GPStart:
-    """Return f(x, w) that starts as the warm start's mean plus the plane; values [N, P]."""
-    inputs = np.concatenate([features, W], axis=1)
-    kernel = start_kernel(output.kernel, variance=1.0, lengthscales=latent_lengthscales(regression, features, W))
+    """Return f(x, w) that starts as the warm start's mean [N, P] plus the plane A w."""
+    rows, W = latent_design(len(features), plane.shape[1], seed=seed)
+    lengthscales = latent_lengthscales(regression, features, plane.shape[1])
+    kernel = start_kernel(output.kernel, variance=1.0, lengthscales=lengthscales)
+    inputs = np.concatenate([features[rows], W], axis=1)
     noise = np.maximum(PLANE_NOISE * regression.noise, 1e-4)
-    return fitted_term(kernel, inputs, values, noise, output.num_inducing, sees_latent=True, seed=seed)
+    return fitted_term(
+        kernel, inputs, mean[rows] + W @ plane.T, noise, output.num_inducing, sees_latent=True, seed=seed
+    )
 
 
-def latent_lengthscales(regression: SparseRegression, features: Array, W: Array) -> Array:
+def latent_design(num_rows: int, latent_dim: int, *, seed: int) -> tuple[NDArray[np.intp], Array]:
+    """Return the points at which a start with w is fitted: rows, repeated where they are few, and w from the prior."""
+    random = np.random.default_rng([seed, 5])
+    repeats = -(-DESIGN_POINTS // num_rows)
+    rows = np.concatenate([random.permutation(num_rows) for _ in range(repeats)])[:DESIGN_POINTS]
+    return rows, random.standard_normal((DESIGN_POINTS, latent_dim))
+
+
+def latent_lengthscales(regression: SparseRegression, features: Array, latent_dim: int) -> Array:
     """Return lengthscales for [x, w]: the warm start's for x, within reason, and 2 for w."""
     num_features = features.shape[1]
     warm = (regression.kernel.parts[0] if regression.kernel.parts else regression.kernel).lengthscales
     if len(warm) != num_features:
         warm = np.full(num_features, np.sqrt(num_features))
-    return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(W.shape[1], 2.0)])
+    return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(latent_dim, 2.0)])
 
 
 def fitted_term(

@@ -95,9 +95,11 @@ def test_gpflux_fit_trains_the_same_object_and_its_first_loss_is_our_bound() -> 
 
 def test_the_importance_weighted_bound_lies_above_the_elbo_and_grows_with_its_samples() -> None:
     small = perturb(small_model(latent={"dim": 1}))
-    means = [seeded_bounds(small, objective("elbo"), 100).mean()]
-    means += [seeded_bounds(small, objective("importance_weighted", num_samples=k), 100).mean() for k in (1, 5, 50)]
-    assert means == sorted(means)
+    elbo = seeded_bounds(small, objective("elbo"), 100)
+    five, fifty = (seeded_bounds(small, objective("importance_weighted", num_samples=k), 100) for k in (5, 50))
+    for lower, higher in ((elbo, five), (five, fifty)):
+        error = np.sqrt((lower.var() + higher.var()) / 100)
+        assert higher.mean() - lower.mean() > STANDARD_ERRORS * error
 
 
 def test_with_one_sample_the_importance_weighted_bound_is_the_elbo_in_the_mean() -> None:

@@ -81,7 +81,7 @@ def test_adam_moves_as_keras_adam_does() -> None:
         adam.apply(gradients, step=tf.constant(step, tf.int64), learning_rate=tf.constant(0.1, tf.float64))
         keras.apply_gradients(zip(gradients, theirs, strict=True))
     for our, their in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(our, their, rtol=1e-6)
+        np.testing.assert_allclose(our, their, rtol=1e-4)  # Keras holds its betas as float32
 
 
 def test_adam_clips_the_global_norm_and_scales_each_variable_by_its_rate() -> None:
