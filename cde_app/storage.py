@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -70,6 +71,12 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
     buffer = io.BytesIO()
     np.savez(buffer, **plain)
     return write_atomically(path, buffer.getvalue())
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask() -> int:

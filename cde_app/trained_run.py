@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,13 @@ from numpy.typing import NDArray
 from cde_app.config import Config
 from cde_app.config_file import parse_config
 from cde_app.data.encoding import ColumnContract
+from cde_app.data.files import source_name
+from cde_app.data.prepared import PreparedTable, file_hashes
 from cde_app.data.split import Split
-from cde_app.evaluation.baselines import Climatology, LinearGaussian
+from cde_app.errors import DataError, RunError
+from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
+from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
+from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.posterior import Posterior, pack, unpack
 from cde_app.runs.run import Run
 
@@ -77,3 +83,69 @@ def read_run_config(run: Run) -> Config:
 def manifest_of(run: Run) -> dict[str, Any]:
     """Return a run's manifest."""
     return dict(json.loads(run.read_bytes("manifest.json")))
+
+
+def assemble(table: PreparedTable, posterior: Posterior) -> TrainedRun:
+    """Join the trained posterior with what scores and pictures need of the training rows."""
+    rows = table.split.train
+    return TrainedRun(
+        contract=table.contract,
+        posterior=posterior,
+        climatology=fit_climatology(table.targets[rows]),
+        linear_gaussian=fit_linear_gaussian(table.inputs[rows], table.targets[rows]),
+        scales=table.targets[rows].std(0, ddof=1),
+        split=table.split,
+    )
+
+
+def check_same_table(run: Run, path: str | Path) -> None:
+    """Check that a run's table is still the one it was trained on."""
+    try:
+        found, got = file_hashes(path), "another content"
+    except DataError:
+        found, got = {}, "no such file"
+    if not found or found != manifest_of(run)["inputs"]:
+        got = "standard input, which is gone" if str(path) == "-" else got
+        raise RunError(
+            f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
+            "Name a table after the run."
+        )
+
+
+def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tuple[dict[str, Any], Rows | None]:
+    """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model."""
+    rows = table.split.test
+    if len(rows) == 0:
+        return {"num_rows": 0}, None
+    forecasts: dict[str, Callable[[Array], Mixture]] = {
+        "model": model.posterior.predict,
+        "climatology": lambda X: model.climatology.predict(len(X)),
+        "linear_gaussian": model.linear_gaussian.predict,
+    }
+    scored = {
+        name: concatenate_rows(
+            [
+                score_rows(
+                    forecast(table.inputs[chunk]),
+                    table.targets[chunk],
+                    scales=model.scales,
+                    seed=config.seed,
+                    first_row=start,
+                )
+                for start, chunk in _chunks(rows, config.predict.chunk_rows)
+            ]
+        )
+        for name, forecast in forecasts.items()
+    }
+    names = table.contract.targets
+    metrics = summarise(scored["model"], target_names=names)
+    baselines = [name for name in scored if name != "model"]
+    metrics["baselines"] = {name: summarise(scored[name], target_names=names) for name in baselines}
+    metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
+    return metrics, scored["model"]
+
+
+def _chunks(rows: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Yield (start, rows[start : start + size])."""
+    for start in range(0, len(rows), size):
+        yield start, rows[start : start + size]

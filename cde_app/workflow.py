@@ -6,89 +6,44 @@ posterior, X -> Mixture per row -> predictions, scores, pictures, report        
 
 from __future__ import annotations
 
-import json
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
 from cde_app.data.encoding import (
-    ColumnContract,
     check_table,
     complete_rows,
     encode_inputs,
-    encode_targets,
-    fit_contract,
-    has_targets,
     out_of_range,
 )
 from cde_app.data.files import find_files, source_name
-from cde_app.data.split import Split, split_rows
+from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
 from cde_app.data.table import FileFormat, iter_table, read_table
 from cde_app.errors import DataError, RunError
-from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
-from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
+from cde_app.pictures import ImageFormat, prediction_pictures, run_pictures
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.mixture import Mixture
 from cde_app.runs.folder import check_predictions, discard_predictions
-from cde_app.runs.provenance import file_hash, provenance
+from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
-from cde_app.silence import silenced_stderr
 from cde_app.storage import write_arrays, write_atomically, write_json
-from cde_app.trained_run import TrainedRun, manifest_of, read_run_config
+from cde_app.trained_run import (
+    TrainedRun,
+    assemble,
+    check_same_table,
+    manifest_of,
+    read_run_config,
+    score_table,
+)
+from cde_app.training_run import Progress, logged, train_in_run
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
-
-    from cde_app.report.gallery import Scene
-    from cde_app.training.checkpoint import Checkpoint
-    from cde_app.training.session import Report, Trained
-
-    Array = NDArray[np.float64]
-
-ImageFormat = Literal["png", "svg"]
-PICTURED_ROWS, LATENT_ROWS = 2000, 500
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a long command says on its way."""
-
-    stage: str
-    step: int | None = None
-    max_steps: int | None = None
-    bound: float | None = None
-    """The training objective [nats per row, standardised targets]."""
-    validation_score: float | None = None
-    """Mean log density of the validation rows [nats per row, user's units]."""
-    steps_per_second: float | None = None
-    seconds_left: float | None = None
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of a table that the model can use."""
-
-    hashes: dict[str, str]
-    """SHA-256 of each file when it was read."""
-    frame: pd.DataFrame
-    """Those rows; the index counts all rows of the table."""
-    inputs: Array
-    """X, [N, D], standardised."""
-    targets: Array
-    """[N, P], user's units."""
-    contract: ColumnContract
-    split: Split
 
 
 # --- before training ----------------------------------------------------------------------------------------------
@@ -143,7 +98,7 @@ def train(
     started = time.monotonic()
     config = file.config
     on_event(Progress("data", message=config.data.path))
-    table = load_table(config)
+    table = prepare_training(config)
     with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run:
         resolved = dump_config(config)
         if resume and run.read_bytes("config.yaml").decode() != resolved:
@@ -153,16 +108,16 @@ def train(
             )
         run.write_text("config.yaml", resolved)
         run.write_bytes("config.source.yaml", file.source)
-        on_event = _logged(run, on_event)
+        on_event = logged(run, on_event)
         on_event(Progress("start", message="loading TensorFlow"))
-        trained = _train_posterior(config, table, run, on_event)
-        model = _assemble(table, trained)
+        trained = train_in_run(config, table, run, on_event)
+        model = assemble(table, trained.posterior)
         model.store(run)
         on_event(Progress("evaluation", message=f"{len(table.split.test)} held-out rows"))
-        metrics, rows = _score_table(model, table, config)
+        metrics, rows = score_table(model, table, config)
         run.write_json("metrics.json", metrics)
         on_event(Progress("pictures"))
-        for name, content in _pictures(run.history(), model, table, rows, "png").items():
+        for name, content in run_pictures(run.history(), model, table, rows, "png").items():
             run.write_bytes(f"plots/{name}", content)
         facts = {
             "seed": config.seed,
@@ -178,106 +133,6 @@ def train(
     return metrics
 
 
-def load_table(config: Config) -> Table:
-    """Read, check, split and encode the configuration's table.
-
-    Raises:
-        DataError: the table breaks the column contract; all faults at once.
-    """
-    data, source = config.data, source_name(config.data.path)
-    hashes = _file_hashes(data.path)
-    frame = read_table(data.path)
-    check_table(data, frame, source=source)
-    frame = frame[complete_rows(data, frame, source=source, with_targets=True)]
-    split = split_rows(data.split, frame, seed=config.seed, source=source)
-    contract = fit_contract(data, frame.iloc[split.train], source=source)
-    inputs = encode_inputs(contract, frame, source=source)
-    return Table(hashes, frame, inputs, encode_targets(contract, frame, source=source), contract, split)
-
-
-def _file_hashes(path: str | Path) -> dict[str, str]:
-    """Return path -> SHA-256 of a table's files; none for standard input."""
-    return {str(file): file_hash(file) for file in find_files(path)}
-
-
-def _train_posterior(config: Config, table: Table, run: Run, on_event: Callable[[Progress], None]) -> Trained:
-    """Train, keeping checkpoints and the history in the run."""
-    with silenced_stderr():
-        from cde_app.training.checkpoint import Checkpoint
-        from cde_app.training.session import TrainingData, train_posterior
-
-    checkpoint = None
-    if run.has("checkpoints/training.npz"):
-        arrays = run.read_arrays("checkpoints/training.npz")
-        if json.loads(str(arrays["table"])) != table.hashes:
-            raise RunError(
-                f"{source_name(config.data.path)}: a run is resumed with the table it began with; got another content. "
-                "Train anew with --overwrite."
-            )
-        checkpoint = Checkpoint.from_arrays(arrays)
-        run.rewind_history(checkpoint.step)
-    fitted, held_out = table.split.train, table.split.validation
-    data = TrainingData(table.inputs[fitted], table.targets[fitted], table.inputs[held_out], table.targets[held_out])
-
-    def save(checkpoint: Checkpoint) -> None:
-        arrays = checkpoint.to_arrays() | {"table": np.array(json.dumps(table.hashes))}
-        run.write_arrays("checkpoints/training.npz", arrays)
-
-    def report(said: Report) -> None:
-        if said.stage == "training":
-            run.append_history(
-                {
-                    "step": said.step,
-                    "bound": said.bound,
-                    "validation_score": said.validation_score,
-                    "elapsed_seconds": said.elapsed_seconds,
-                }
-            )
-        on_event(_progress(said))
-
-    return train_posterior(config, data, checkpoint=checkpoint, save=save, report=report)
-
-
-def _logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """Write every stage to the run's log too; the steps of the training are in its history."""
-
-    def tell(event: Progress) -> None:
-        if event.step is None:
-            run.log(f"[{event.stage}] {event.message}".rstrip())
-        on_event(event)
-
-    return tell
-
-
-def _progress(said: Report) -> Progress:
-    """Add the speed and the time left to what the training says."""
-    if said.stage != "training":
-        return Progress(said.stage, message=said.message)
-    speed = said.steps_per_second
-    return Progress(
-        said.stage,
-        step=said.step,
-        max_steps=said.max_steps,
-        bound=said.bound,
-        validation_score=said.validation_score,
-        steps_per_second=speed,
-        seconds_left=(said.max_steps - said.step) / speed if speed else None,
-    )
-
-
-def _assemble(table: Table, trained: Trained) -> TrainedRun:
-    """Join the trained posterior with what scores and pictures need of the training rows."""
-    rows = table.split.train
-    return TrainedRun(
-        contract=table.contract,
-        posterior=trained.posterior,
-        climatology=fit_climatology(table.targets[rows]),
-        linear_gaussian=fit_linear_gaussian(table.inputs[rows], table.targets[rows]),
-        scales=table.targets[rows].std(0, ddof=1),
-        split=table.split,
-    )
-
-
 # --- scores -------------------------------------------------------------------------------------------------------
 
 
@@ -291,82 +146,16 @@ def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     run = Run.open(run_path)
     model = TrainedRun.load(run)
     config = read_run_config(run)
-    metrics, _ = _score_table(model, _table_of_run(run, model, config, data_path), config)
+    metrics, _ = score_table(model, _table_of_run(run, model, config, data_path), config)
     return metrics
 
 
-def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path | None) -> Table:
+def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path | None) -> PreparedTable:
     """Return the table to judge a run by: its own with its split, or another one, all of it held out."""
-    path = config.data.path if data_path is None else data_path
-    source = source_name(path)
-    if data_path is None:
-        _check_same_table(run, path)
-    frame = read_table(path)
-    contract = model.contract
-    frame = frame[complete_rows(contract, frame, source=source, with_targets=True)]
-    everything, nothing = np.arange(len(frame)), np.arange(0)
-    split = model.split if data_path is None else Split(nothing, nothing, everything)
-    return Table(
-        {},
-        frame,
-        encode_inputs(contract, frame, source=source),
-        encode_targets(contract, frame, source=source),
-        contract,
-        split,
-    )
-
-
-def _check_same_table(run: Run, path: str | Path) -> None:
-    """Check that a run's table is still the one it was trained on."""
-    try:
-        found, got = _file_hashes(path), "another content"
-    except DataError:
-        found, got = {}, "no such file"
-    if not found or found != manifest_of(run)["inputs"]:
-        got = "standard input, which is gone" if str(path) == "-" else got
-        raise RunError(
-            f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
-            "Name a table after the run."
-        )
-
-
-def _score_table(model: TrainedRun, table: Table, config: Config) -> tuple[dict[str, Any], Rows | None]:
-    """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model."""
-    rows = table.split.test
-    if len(rows) == 0:
-        return {"num_rows": 0}, None
-    forecasts: dict[str, Callable[[Array], Mixture]] = {
-        "model": model.posterior.predict,
-        "climatology": lambda X: model.climatology.predict(len(X)),
-        "linear_gaussian": model.linear_gaussian.predict,
-    }
-    scored = {
-        name: concatenate_rows(
-            [
-                score_rows(
-                    forecast(table.inputs[chunk]),
-                    table.targets[chunk],
-                    scales=model.scales,
-                    seed=config.seed,
-                    first_row=start,
-                )
-                for start, chunk in _chunks(rows, config.predict.chunk_rows)
-            ]
-        )
-        for name, forecast in forecasts.items()
-    }
-    names = table.contract.targets
-    metrics = summarise(scored["model"], target_names=names)
-    baselines = [name for name in scored if name != "model"]
-    metrics["baselines"] = {name: summarise(scored[name], target_names=names) for name in baselines}
-    metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
-    return metrics, scored["model"]
-
-
-def _chunks(rows: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Yield (start, rows[start : start + size])."""
-    for start in range(0, len(rows), size):
-        yield start, rows[start : start + size]
+    if data_path is not None:
+        return prepare_evaluation(data_path, model.contract, None)
+    check_same_table(run, config.data.path)
+    return prepare_evaluation(config.data.path, model.contract, model.split)
 
 
 # --- predictions --------------------------------------------------------------------------------------------------
@@ -431,7 +220,7 @@ def predict(
             if frame.empty:
                 continue
             mixture = model.posterior.predict(encode_inputs(contract, frame, source=source))
-            targets = _known_targets(contract, frame, source)
+            targets = known_targets(contract, frame, source)
             outside = out_of_range(contract, frame)
             writer.append(mixture, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
             num_outside += int(outside.sum())
@@ -446,9 +235,7 @@ def predict(
     if components:
         files.append(write_arrays(out_path / "mixture.npz", component_arrays(mixtures)))
     if pictured is not None:
-        from cde_app.report.gallery import density_pictures
-
-        pictures = _picture_files(density_pictures(_scene(model, pictured, source), "png"), "png")
+        pictures = prediction_pictures(model, pictured, source=source)
         files += [write_atomically(out_path / "plots" / name, content) for name, content in pictures.items()]
     result = {
         "rows": writer.num_rows,
@@ -460,13 +247,6 @@ def predict(
     facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
     write_json(out_path / "manifest.json", {**result, **facts, **provenance(find_files(data_path))})
     return result
-
-
-def _known_targets(contract: ColumnContract, frame: pd.DataFrame, source: str) -> Array | None:
-    """Return the targets, NaN where a cell is empty; None if the table lacks a target column."""
-    if not has_targets(contract, frame):
-        return None
-    return encode_targets(contract, frame, source=source, allows_gaps=True)
 
 
 # --- looking at runs ----------------------------------------------------------------------------------------------
@@ -482,55 +262,9 @@ def plot(run_path: Path, data_path: Path | None, out_path: Path, *, image_format
     run = Run.open(run_path)
     model, config = TrainedRun.load(run), read_run_config(run)
     table = _table_of_run(run, model, config, data_path)
-    _, rows = _score_table(model, table, config)
-    pictures = _pictures(run.history(), model, table, rows, image_format)
+    _, rows = score_table(model, table, config)
+    pictures = run_pictures(run.history(), model, table, rows, image_format)
     return [write_atomically(out_path / name, content) for name, content in pictures.items()]
-
-
-def _pictures(
-    history: Sequence[dict[str, Any]], model: TrainedRun, table: Table, rows: Rows | None, image_format: ImageFormat
-) -> dict[str, bytes]:
-    """Draw everything there is to see about a run and the table it is judged by; file name -> content."""
-    from cde_app.report.gallery import calibration_pictures, density_pictures, latent_pictures, training_pictures
-
-    shown = table.split.test if len(table.split.test) else table.split.train
-    scene = _scene(model, table.frame.iloc[shown[:PICTURED_ROWS]], "the run's table")
-    feature = model.contract.inputs[0].features[0]
-    first_input = feature.centre + feature.scale * table.inputs[:, 0]
-    scene = replace(scene, cloud=(first_input[:PICTURED_ROWS], table.targets[:PICTURED_ROWS]))
-    pictures = density_pictures(scene, image_format)
-    if rows is not None:
-        pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
-    if model.posterior.latent_dim:
-        some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
-        mean, sd = model.posterior.latent_moments(table.inputs[some], table.targets[some])
-        pictures |= latent_pictures(first_input[some], mean, sd, input_name=feature.name, image_format=image_format)
-    return _picture_files(pictures | training_pictures(history, image_format), image_format)
-
-
-def _picture_files(pictures: dict[str, bytes], image_format: ImageFormat) -> dict[str, bytes]:
-    """Turn the pictures' names, of which the targets' are a part, into file names."""
-    return {re.sub(r"[^\w.-]", "_", name) + f".{image_format}": content for name, content in pictures.items()}
-
-
-def _scene(model: TrainedRun, frame: pd.DataFrame, source: str) -> Scene:
-    """Gather what the density pictures need of some rows."""
-    from cde_app.report.gallery import InputAxis, Scene
-
-    contract, axis = model.contract, None
-    targets = _known_targets(contract, frame, source)
-    features = [feature for column in contract.inputs for feature in column.features]
-    if len(features) == 1 and contract.inputs[0].kind == "numeric":
-        axis = InputAxis(contract.inputs[0].name, features[0].centre, features[0].scale)
-    return Scene(
-        predict=model.posterior.predict,
-        X=encode_inputs(contract, frame, source=source),
-        targets=None if targets is None or np.isnan(targets).all() else targets,
-        row_numbers=frame.index.to_numpy() + 1,
-        target_names=contract.targets,
-        units=contract.units,
-        axis=axis,
-    )
 
 
 def report(run_path: Path) -> Path:

@@ -27,9 +27,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": FOUNDATION | {"data.transform", "predictive", "model"},
     "predictions": FOUNDATION | {"data", "predictive"},
     "trained_run": FOUNDATION | {"runs", "data", "predictive", "evaluation"},
+    "training_run": FOUNDATION | {"runs", "data", "training", "silence"},
+    "pictures": FOUNDATION | {"data", "evaluation", "report", "trained_run"},
     "workflow": FOUNDATION
-    | {"runs", "data", "predictive", "evaluation", "report", "training", "silence", "predictions", "trained_run"},
-    "cli": FOUNDATION | {"runs", "workflow", "__version__"},
+    | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures"},
+    "cli": FOUNDATION | {"runs", "workflow", "training_run", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),
 }

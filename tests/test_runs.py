@@ -16,8 +16,8 @@ import pytest
 
 from cde_app.errors import RunError
 from cde_app.runs import folder as run_folder
-from cde_app.runs.provenance import file_hash
 from cde_app.runs.run import FORMAT_VERSION, Run
+from cde_app.storage import file_hash
 
 
 def finished_run(path: Path, content: str = "first", *, overwrite: bool = False) -> Run:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from cde_app.workflow import Progress
+    from cde_app.training_run import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 

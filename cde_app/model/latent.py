@@ -45,7 +45,7 @@ def build_compositor(settings: config.ConcatenateCompositor) -> tf_keras.layers.
             return tf_keras.layers.Concatenate(axis=-1, dtype=gpflow.default_float())
 
 
-class Trend(tf.Module):  # type: ignore[misc]
+class Trend(tf.Module):
     """The warm start's frozen mean function and noise level."""
 
     def __init__(self, start: TrendStart) -> None:
@@ -63,7 +63,7 @@ class Trend(tf.Module):  # type: ignore[misc]
         return (Y - mean) / self.noise_sd
 
 
-class MLPEncoder(tf_keras.layers.Layer):  # type: ignore[misc]
+class MLPEncoder(tf_keras.layers.Layer):
     """q(w | x, y) = N(clip(r) B + MLP_mean(x, r), (s exp MLP_sd(x, r))^2), r the standardised residual, or y itself.
 
     With B and s from the warm start's linear model and the last layer small, q starts as that model's exact posterior.

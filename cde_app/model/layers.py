@@ -72,7 +72,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     return layer
 
 
-class InnerGPLayer(tf_keras.layers.Layer):  # type: ignore[misc]
+class InnerGPLayer(tf_keras.layers.Layer):
     """An inner layer [x, w] -> [m(x) + f(.) P, w], f a GPflux `GPLayer` on x or on [x, w].
 
     Called as a Keras layer it returns one draw of f at every point, independent between points, as GPflux does.
@@ -97,7 +97,7 @@ class InnerGPLayer(tf_keras.layers.Layer):  # type: ignore[misc]
         return tf.concat([self.carry(X) + draws @ self.projection, W], axis=-1)
 
 
-class OutputGPLayer(tfp.layers.DistributionLambda):  # type: ignore[misc]
+class OutputGPLayer(tfp.layers.DistributionLambda):
     """The output layer f = sum of GPflux `GPLayer`s, each on x or on [x, w], independent under q.
 
     One term on [x, w] is the papers' output layer; g(x) + h(x, w) is the additive one.

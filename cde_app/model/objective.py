@@ -3,9 +3,9 @@
 Letters: B rows of a batch, K latent draws per row, D features, Dw latent variables, P targets, M inducing inputs.
 With w_k ~ q(w | x, y), m_k and v_k the moments of the output layer at [x, w_k] and s2 the noise, per row
 
-    elbo                  1/K sum_k E_q(f) log p(y | f_k) - KL[q(w) || p(w)]                (Dutordoir et al. 2018, eq. 7)
-    importance_weighted   log 1/K sum_k exp E_q(f) log p(y | f_k) p(w_k) / q(w_k)           (Salimbeni et al. 2019, eq. 12)
-    predictive            log 1/K sum_k N(y; m_k, v_k + s2) p(w_k) / q(w_k)                 (ours; no bound on log p)
+    elbo                 1/K sum_k E_q(f) log p(y | f_k) - KL[q(w) || p(w)]          Dutordoir et al. (2018)
+    importance_weighted  log 1/K sum_k exp(E_q(f) log p(y | f_k)) p(w_k) / q(w_k)     Salimbeni et al. (2019)
+    predictive           log 1/K sum_k N(y; m_k, v_k + s2) p(w_k) / q(w_k)            ours; no bound on log p(y | x)
 
 minus kl_weight KL[q(u) || p(u)] / N in each. The K draws of a row share the functions of the inner layers.
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 from cde_app.errors import RunError
 from cde_app.runs import folder as run_folder
-from cde_app.runs.provenance import file_hash
+from cde_app.storage import file_hash
 
 FORMAT_VERSION = 1
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -13,14 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cde_app import __version__
+from cde_app.storage import file_hash
 
 DISTRIBUTION = "cde-app"
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def package_versions() -> dict[str, str]:

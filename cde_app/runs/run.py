@@ -31,8 +31,8 @@ from cde_app.runs import checks as run_checks
 from cde_app.runs import folder as run_folder
 from cde_app.runs.checks import FORMAT_VERSION
 from cde_app.runs.folder import RUN_ENTRIES, Status
-from cde_app.runs.provenance import file_hash, provenance
-from cde_app.storage import TEMPORARY_PREFIX, delete, to_jsonable
+from cde_app.runs.provenance import provenance
+from cde_app.storage import TEMPORARY_PREFIX, delete, file_hash, to_jsonable
 
 REWRITABLE_ENTRIES = frozenset({"plots", "report.html"})
 UNHASHED_ENTRIES = REWRITABLE_ENTRIES | {"STATUS", "manifest.json", "log.txt", "checkpoints", ".lock"}

@@ -64,15 +64,17 @@ def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) 
     max_steps = settings.max_steps
     if max_steps == "auto":
         max_steps = 300 if num_rows < 1500 else 800 if num_rows < 5000 else 2000
-    batch_size = settings.batch_size
-    if batch_size == "auto":
-        batch_size = 256 if num_rows < 2000 else 512
-    if batch_size == "full":
-        batch_size = num_rows
+    match settings.batch_size:
+        case "auto":
+            batch_size = 256 if num_rows < 2000 else 512
+        case "full":
+            batch_size = num_rows
+        case size:
+            batch_size = size
+    batch_size = min(batch_size, num_rows)
     kl_weight = settings.objective.kl_weight
     if kl_weight == "auto":
         kl_weight = 1.0 if num_rows < SMALL_DATA and noise > NOISY else 0.3
-    batch_size = min(batch_size, num_rows)
     natural_step = settings.natural_gradient.step_size
     if natural_step == "auto":
         # The gradient's noise grows with num_rows / batch_size, so the step shrinks with it.
@@ -138,8 +140,9 @@ class Trainer:
             self.restore(before)
             if self.retries == MAX_RETRIES:
                 raise NumericalError(
-                    f"training: the bound must be finite; got nan after step {self.step}, {MAX_RETRIES} times with ever "
-                    "smaller steps. Look for extreme values with 'cde check', or lower training.learning_rate."
+                    f"training: the bound must be finite; got nan after step {self.step}, and "
+                    f"{MAX_RETRIES} times more with ever smaller steps. Look for extreme values with 'cde check', "
+                    "or lower training.learning_rate."
                 )
             self.retries += 1
 
@@ -203,12 +206,14 @@ class Trainer:
             step=step,
             learning_rate=self.settings.learning_rate * decay * tf.minimum((progress + 1.0) / ADAM_WARM_UP, 1.0),
         )
+        warm_up = tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0)
+        natural_step = self.schedule.natural_step * decay * warm_up
         for term, state, gradient in zip(model.output.terms, fixed_states, state_gradients, strict=False):
             natural_gradient_step(
                 term,
                 state,
                 OutputState(*(model.num_data * part for part in gradient)),
-                step_size=self.schedule.natural_step * decay * tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0),
+                step_size=natural_step,
                 kl_weight=kl_weight,
                 trust_radius=natural.trust_radius,
             )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app.config import Config
+from cde_app.data.transform import TargetTransform
 from cde_app.model.build import Model, build_model
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.checkpoint import Best, Checkpoint
@@ -163,7 +164,7 @@ def prepare(config: Config, data: TrainingData, checkpoint: Checkpoint) -> tuple
     return trainer, model
 
 
-def standardise(transforms: tuple, targets: Array) -> Array:
+def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Array:
     """Return the standardised targets, [N, P]."""
     return np.stack([transform.forward(targets[:, p]) for p, transform in enumerate(transforms)], axis=1)
 

@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart, TrendStart, start_kernel
+from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.warm_start import (
     SparseRegression,
     cholesky,
@@ -100,7 +101,9 @@ def starting_point(
     moved = features is not X
     noise_sd = np.sqrt(regression.noise)
     if latent_dim == 0:
-        terms = (regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed),)
+        terms: tuple[GPStart, ...] = (
+            regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed),
+        )
         return ModelStart(inner_layers, terms, None, regression.noise, len(X))
     residual = (Y - regression.mean(X)) / noise_sd
     factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share)
@@ -229,7 +232,7 @@ def latent_lengthscales(regression: SparseRegression, features: Array, latent_di
 
 
 def fitted_term(
-    kernel: config.Kernel,
+    kernel: Kernel,
     inputs: Array,
     values: Array,
     noise: Array,

@@ -5,6 +5,7 @@ Letters: N rows, D features, P targets, M inducing inputs.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import gpflow
@@ -89,13 +90,11 @@ def fit_sparse_regression(
         inducing_variable=Z,
     )
     model.likelihood.variance = positive_parameter(INITIAL_NOISE, lower=1e-6)
-    try:
+    # If a Cholesky factorisation fails on the way, the last hyperparameters before it are still a start.
+    with contextlib.suppress(tf.errors.InvalidArgumentError):
         gpflow.optimizers.Scipy().minimize(
             model.training_loss, model.trainable_variables, options={"maxiter": settings.max_steps}
         )
-    except tf.errors.InvalidArgumentError:
-        # A Cholesky factorisation failed on the way; the last hyperparameters before it are still a start.
-        pass
     noise = np.full(num_targets, float(model.likelihood.variance.numpy()))
     Z = model.inducing_variable.Z.numpy()
     regression = solve_sparse_regression(X, Y, read_kernel(model.kernel), Z, noise)

@@ -48,7 +48,12 @@ def test_without_latent_and_inner_layers_the_bound_equals_the_elbo_of_gpflow_svg
     small = perturb(small_model(num_targets, latent={"dim": 0}))
     svgp = svgp_of(small)
     ours = bound(
-        small.model, objective(kind), tf.constant(small.X), tf.constant(small.Y), kl_weight=1.0, seed=tf.constant([0, 0])
+        small.model,
+        objective(kind),
+        tf.constant(small.X),
+        tf.constant(small.Y),
+        kl_weight=1.0,
+        seed=tf.constant([0, 0]),
     )
     np.testing.assert_allclose(ours, svgp.elbo((small.X, small.Y)) / len(small.X), rtol=1e-9)
 
@@ -173,13 +178,15 @@ def test_the_doubly_reparameterised_gradient_agrees_with_the_plain_one_in_the_me
 def test_a_gradient_reaches_every_trainable_variable(
     kind: str, structure: str, latent_dim: int, num_targets: int
 ) -> None:
-    small = perturb(
-        small_model(num_targets, latent={"dim": latent_dim}, layers=[{}], output={"structure": structure})
-    )
+    small = perturb(small_model(num_targets, latent={"dim": latent_dim}, layers=[{}], output={"structure": structure}))
     variables = small.model.deep_gp.trainable_variables
     with tf.GradientTape() as tape:
         value = bound(
-            small.model, objective(kind), tf.constant(small.X), tf.constant(small.Y), kl_weight=1.0,
+            small.model,
+            objective(kind),
+            tf.constant(small.X),
+            tf.constant(small.Y),
+            kl_weight=1.0,
             seed=tf.constant([0, 0]),
         )
     for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):

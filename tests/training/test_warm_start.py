@@ -73,7 +73,9 @@ def test_with_a_latent_layer_the_model_starts_with_the_moments_of_the_sparse_gp(
     mean, variance = small.regression.as_sparse_gp().moments(small.X)
     sd = np.sqrt(variance + small.regression.noise)
     assert np.abs(mixture.means.mean(1) - mean).max() < 0.1 * sd.min()
-    assert np.median(np.abs(mixture.sd() / scales / sd - 1)) < 0.1  # rows far from the others keep some of h's own variance
+    assert (
+        np.median(np.abs(mixture.sd() / scales / sd - 1)) < 0.1
+    )  # rows far from the others keep some of h's own variance
 
 
 @pytest.mark.parametrize("num_targets", [1, 2, 3])
@@ -102,9 +104,7 @@ def test_the_automatic_transform_is_the_one_that_the_noise_asks_for(power: int, 
     X = random.standard_normal((400, 1))
     y = np.sin(2 * X[:, 0]) + 0.3 * random.standard_normal(400)
     y = np.exp(2 * y) if power else y
-    chosen = choose_transform(
-        config.TargetColumn(column="y"), X, y, config.Model(), config.WarmStart(), seed=0
-    )
+    chosen = choose_transform(config.TargetColumn(column="y"), X, y, config.Model(), config.WarmStart(), seed=0)
     assert chosen.kind == kind or (kind == "log" and chosen.kind == "yeo_johnson" and chosen.exponent < 0.3)
 
 

@@ -1,0 +1,80 @@
+"""What is pictured of a run, of the table it is judged by, and of predictions. Matplotlib is imported when needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cde_app.data.encoding import encode_inputs
+from cde_app.data.prepared import PreparedTable, known_targets
+from cde_app.evaluation.scores import Rows
+from cde_app.trained_run import TrainedRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cde_app.report.gallery import Scene
+
+ImageFormat = Literal["png", "svg"]
+PICTURED_ROWS, LATENT_ROWS = 2000, 500
+
+
+def prediction_pictures(model: TrainedRun, frame: pd.DataFrame, *, source: str) -> dict[str, bytes]:
+    """Draw the densities of some rows; file name -> content."""
+    from cde_app.report.gallery import density_pictures
+
+    return _picture_files(density_pictures(_scene(model, frame, source), "png"), "png")
+
+
+def run_pictures(
+    history: Sequence[dict[str, Any]],
+    model: TrainedRun,
+    table: PreparedTable,
+    rows: Rows | None,
+    image_format: ImageFormat,
+) -> dict[str, bytes]:
+    """Draw everything there is to see about a run and the table it is judged by; file name -> content."""
+    from cde_app.report.gallery import calibration_pictures, density_pictures, latent_pictures, training_pictures
+
+    shown = table.split.test if len(table.split.test) else table.split.train
+    scene = _scene(model, table.frame.iloc[shown[:PICTURED_ROWS]], "the run's table")
+    feature = next(feature for column in model.contract.inputs for feature in column.features)
+    first_input = feature.centre + feature.scale * table.inputs[:, 0]
+    scene = replace(scene, cloud=(first_input[:PICTURED_ROWS], table.targets[:PICTURED_ROWS]))
+    pictures = density_pictures(scene, image_format)
+    if rows is not None:
+        pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
+    if model.posterior.latent_dim:
+        some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
+        mean, sd = model.posterior.latent_moments(table.inputs[some], table.targets[some])
+        pictures |= latent_pictures(first_input[some], mean, sd, input_name=feature.name, image_format=image_format)
+    return _picture_files(pictures | training_pictures(history, image_format), image_format)
+
+
+def _picture_files(pictures: dict[str, bytes], image_format: ImageFormat) -> dict[str, bytes]:
+    """Turn the pictures' names, of which the targets' are a part, into file names."""
+    return {re.sub(r"[^\w.-]", "_", name) + f".{image_format}": content for name, content in pictures.items()}
+
+
+def _scene(model: TrainedRun, frame: pd.DataFrame, source: str) -> Scene:
+    """Gather what the density pictures need of some rows."""
+    from cde_app.report.gallery import InputAxis, Scene
+
+    contract, axis = model.contract, None
+    targets = known_targets(contract, frame, source)
+    features = [feature for column in contract.inputs for feature in column.features]
+    if len(features) == 1 and contract.inputs[0].kind == "numeric":
+        axis = InputAxis(contract.inputs[0].name, features[0].centre, features[0].scale)
+    return Scene(
+        predict=model.posterior.predict,
+        X=encode_inputs(contract, frame, source=source),
+        targets=None if targets is None or np.isnan(targets).all() else targets,
+        row_numbers=frame.index.to_numpy() + 1,
+        target_names=contract.targets,
+        units=contract.units,
+        axis=axis,
+    )

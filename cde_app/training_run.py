@@ -1,0 +1,102 @@
+"""One training, kept in its run directory: checkpoints, history, log and progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cde_app.config import Config
+from cde_app.data.files import source_name
+from cde_app.data.prepared import PreparedTable
+from cde_app.errors import RunError
+from cde_app.runs.run import Run
+from cde_app.silence import silenced_stderr
+
+if TYPE_CHECKING:
+    from cde_app.training.checkpoint import Checkpoint
+    from cde_app.training.session import Report, Trained
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a long command says on its way."""
+
+    stage: str
+    step: int | None = None
+    max_steps: int | None = None
+    bound: float | None = None
+    """The training objective [nats per row, standardised targets]."""
+    validation_score: float | None = None
+    """Mean log density of the validation rows [nats per row, user's units]."""
+    steps_per_second: float | None = None
+    seconds_left: float | None = None
+    message: str = ""
+
+
+def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Callable[[Progress], None]) -> Trained:
+    """Train, keeping checkpoints and the history in the run."""
+    with silenced_stderr():
+        from cde_app.training.checkpoint import Checkpoint
+        from cde_app.training.session import TrainingData, train_posterior
+
+    checkpoint = None
+    if run.has("checkpoints/training.npz"):
+        arrays = run.read_arrays("checkpoints/training.npz")
+        if json.loads(str(arrays["table"])) != table.hashes:
+            raise RunError(
+                f"{source_name(config.data.path)}: a run is resumed with the table it began with; got another content. "
+                "Train anew with --overwrite."
+            )
+        checkpoint = Checkpoint.from_arrays(arrays)
+        run.rewind_history(checkpoint.step)
+    fitted, held_out = table.split.train, table.split.validation
+    data = TrainingData(table.inputs[fitted], table.targets[fitted], table.inputs[held_out], table.targets[held_out])
+
+    def save(checkpoint: Checkpoint) -> None:
+        arrays = checkpoint.to_arrays() | {"table": np.array(json.dumps(table.hashes))}
+        run.write_arrays("checkpoints/training.npz", arrays)
+
+    def report(said: Report) -> None:
+        if said.stage == "training":
+            run.append_history(
+                {
+                    "step": said.step,
+                    "bound": said.bound,
+                    "validation_score": said.validation_score,
+                    "elapsed_seconds": said.elapsed_seconds,
+                }
+            )
+        on_event(_progress(said))
+
+    return train_posterior(config, data, checkpoint=checkpoint, save=save, report=report)
+
+
+def logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Write every stage to the run's log too; the steps of the training are in its history."""
+
+    def tell(event: Progress) -> None:
+        if event.step is None:
+            run.log(f"[{event.stage}] {event.message}".rstrip())
+        on_event(event)
+
+    return tell
+
+
+def _progress(said: Report) -> Progress:
+    """Add the speed and the time left to what the training says."""
+    if said.stage != "training":
+        return Progress(said.stage, message=said.message)
+    speed = said.steps_per_second
+    return Progress(
+        said.stage,
+        step=said.step,
+        max_steps=said.max_steps,
+        bound=said.bound,
+        validation_score=said.validation_score,
+        steps_per_second=speed,
+        seconds_left=(said.max_steps - said.step) / speed if speed else None,
+    )
