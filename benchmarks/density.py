@@ -1,10 +1,11 @@
 """Score the default configuration on a panel of tables, beside peers scored by the same scorer.
 
-    python benchmarks/density.py --data DATA --panel panel.json [--peers results.csv] [--splits 0 1 2] [--sets a b] [--out DIR]
+    python benchmarks/density.py --data DATA --panel panel.json [--peers results.csv] [--splits 0 1 2] [--sets a b]
 
-For every table and split: writes train.csv and test.csv, runs `cde train` (no rows held out for a test) and `cde predict` as a user would,
-and scores the forecasts with `score.py`. One line per result is appended to DIR/results.jsonl; what is there is not run again, so that an
-interrupted benchmark goes on where it was. At the end the table, with the peers' figures on the same splits, and the mean ranks are printed.
+For every table and split: writes train.csv and test.csv, runs `cde train` (no rows held out for a test) and
+`cde predict` as a user would, and scores the forecasts with `score.py`. One line per result is appended to
+DIR/results.jsonl; what is there is not run again, so that an interrupted benchmark goes on where it was. At the end the
+table, with the peers' figures on the same splits, and the mean ranks are printed.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def score_forecasts(folder: Path, settings: dict[str, Any], scales: np.ndarray) 
 def comparison(results: list[dict[str, Any]], peers: pd.DataFrame, panel: dict[str, Any]) -> str:
     """Return the table of scores beside the best peer, and the mean ranks, as Markdown."""
     ours = pd.DataFrame(results)
-    lines = ["| table | splits | score | cde | best peer | peer | place | seconds |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| table | splits | score | cde | best peer | peer | place | seconds |", "|---" * 8 + "|"]
     places: dict[str, list[int]] = {"nlpd": [], "crps": []}
     for name, rows in ours.groupby("dataset", sort=False):
         splits = sorted(rows.split)
@@ -109,7 +110,7 @@ def comparison(results: list[dict[str, Any]], peers: pd.DataFrame, panel: dict[s
         note = panel[str(name)]["note"]
         for label, key in (("nlpd", "nlpd"), ("crps", crps)):
             value = rows[key].mean()
-            theirs = same.groupby("method")[key].mean().dropna().sort_values() if key in same else pd.Series(dtype=float)
+            theirs = same.groupby("method")[key].mean().dropna().sort_values()
             best = f"{theirs.iloc[0]:.4g} | {theirs.index[0]}" if len(theirs) else "- | -"
             place = int((theirs < value).sum()) + 1
             ranked = len(theirs) > 0 and not (label == "nlpd" and note and "NLPD" in note)

@@ -29,7 +29,6 @@ class NumericColumn(Section):
     """A column of numbers, standardised by its mean and standard deviation over the training rows."""
 
     column: ColumnName
-    """Name of the column."""
     kind: Literal["numeric"] = "numeric"
 
 
@@ -37,7 +36,6 @@ class CategoricalColumn(Section):
     """A column of labels: one feature per label seen in the training rows, and one for every other label."""
 
     column: ColumnName
-    """Name of the column."""
     kind: Literal["categorical"] = "categorical"
 
 
@@ -45,7 +43,6 @@ class CyclicColumn(Section):
     """A column of numbers that wraps around, such as the hour of the day: a sine and a cosine."""
 
     column: ColumnName
-    """Name of the column."""
     kind: Literal["cyclic"] = "cyclic"
     period: PositiveFloat
     """The length of one turn [units of the column]."""
@@ -55,7 +52,6 @@ class DatetimeColumn(Section):
     """A column of dates: the time itself and the turns of the day, the week and the year."""
 
     column: ColumnName
-    """Name of the column."""
     kind: Literal["datetime"] = "datetime"
 
 
