@@ -228,7 +228,7 @@ def latent_lengthscales(regression: SparseRegression, features: Array, latent_di
     warm = (regression.kernel.parts[0] if regression.kernel.parts else regression.kernel).lengthscales
     if len(warm) != num_features:
         warm = np.full(num_features, np.sqrt(num_features))
-    return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(latent_dim, 2.0)])
+    return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(latent_dim, 1.0)])
 
 
 def fitted_term(
