@@ -329,6 +329,10 @@ class GaussianLikelihood(Section):
 class Model(Section):
     """The latent-variable deep GP."""
 
+    targets_model: Literal["joint", "chain"] = "chain"
+    """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., a model each; joint = one model with shared kernels."""
+    chain_order: tuple[ColumnName, ...] | Literal["auto"] = "auto"
+    """The targets in the order of the chain; auto = by the held-out density of the warm start (three at most)."""
     latent: Latent = Latent()
     layers: tuple[InnerLayer, ...] = (InnerLayer(),)
     """Inner GP layers; [] is the single-layer GP-CDE."""
@@ -426,6 +430,8 @@ class Training(Section):
     """Adam's step size after 50 steps of warm-up; falls to zero along a cosine."""
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of Adam's gradient."""
+    ensemble: PositiveInt | Literal["auto"] = "auto"
+    """Trainings with seeds of their own whose densities are averaged; auto = 4 below 2000 rows, else 2."""
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
@@ -440,7 +446,7 @@ class Predict(Section):
     """What prediction computes unless the command line says otherwise."""
 
     num_components: PositiveInt = 256
-    """Mixture components per row: nodes of a randomised Sobol sequence over w and the inner layers' noise."""
+    """Components per row, shared by an ensemble's members: Sobol nodes over w and the inner layers' noise."""
     samples: PositiveInt = 100
     """Draws per row in samples.csv."""
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -460,3 +466,10 @@ class Config(Section):
     model: Model = Model()
     training: Training = Training()
     predict: Predict = Predict()
+
+    @model_validator(mode="after")
+    def _chain_has_every_target(self) -> Config:
+        order, names = self.model.chain_order, [target.column for target in self.data.targets]
+        if order != "auto" and sorted(order) != sorted(names):
+            raise ValueError(f"model.chain_order must name each target once, {names}; got {list(order)}. Correct it.")
+        return self

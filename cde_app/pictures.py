@@ -48,10 +48,13 @@ def run_pictures(
     pictures = density_pictures(scene, image_format)
     if rows is not None:
         pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
-    if model.posterior.latent_dim:
-        some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
-        mean, sd = model.posterior.latent_moments(table.inputs[some], table.targets[some])
-        pictures |= latent_pictures(first_input[some], mean, sd, input_name=feature.name, image_format=image_format)
+    some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
+    latents = model.predictor.latent_moments(table.inputs[some], table.targets[some])
+    for places, mean, sd in latents:
+        owner = model.contract.targets[places[0]] if len(latents) > 1 else ""
+        pictures |= latent_pictures(
+            first_input[some], mean, sd, input_name=feature.name, owner=owner, image_format=image_format
+        )
     return _picture_files(pictures | training_pictures(history, image_format), image_format)
 
 
@@ -70,7 +73,7 @@ def _scene(model: TrainedRun, frame: pd.DataFrame, source: str) -> Scene:
     if len(features) == 1 and contract.inputs[0].kind == "numeric":
         axis = InputAxis(contract.inputs[0].name, features[0].centre, features[0].scale)
     return Scene(
-        predict=model.posterior.predict,
+        predict=model.predictor.predict,
         X=encode_inputs(contract, frame, source=source),
         targets=None if targets is None or np.isnan(targets).all() else targets,
         row_numbers=frame.index.to_numpy() + 1,

@@ -17,7 +17,7 @@ from cde_app.storage import TEMPORARY_PREFIX, delete
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cde_app.predictive.mixture import Mixture
+    from cde_app.predictive.forecast import Forecast
 
     Array = NDArray[np.float64]
     Columns = dict[str, NDArray[Any]]
@@ -82,27 +82,27 @@ class PredictionWriter:
                     folder.rmdir()
 
     def append(
-        self, mixture: Mixture, *, row_numbers: NDArray[np.int64], targets: Array | None, outside: NDArray[np.bool_]
+        self, forecast: Forecast, *, row_numbers: NDArray[np.int64], targets: Array | None, outside: NDArray[np.bool_]
     ) -> None:
         """Write the forecasts of consecutive rows.
 
         Args:
-            mixture: N forecasts.
+            forecast: of N rows.
             row_numbers: [N], the rows' places in the table, counted from 1.
             targets: [N, P], observations, if the table has them.
             outside: [N], whether the inputs lie outside the training range.
         """
         self._writers[0].append(
-            summary_columns(mixture, self.target_names, self.quantiles, row_numbers, targets, outside)
+            summary_columns(forecast, self.target_names, self.quantiles, row_numbers, targets, outside)
         )
         if self.num_samples:
-            draws = mixture.sample(self.num_samples, seed=self.seed, first_row=self.num_rows)
+            draws = forecast.sample(self.num_samples, seed=self.seed, first_row=self.num_rows)
             self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
-        self.num_rows += mixture.num_rows
+        self.num_rows += forecast.num_rows
 
 
 def summary_columns(
-    mixture: Mixture,
+    forecast: Forecast,
     target_names: Sequence[str],
     quantiles: Sequence[float],
     row_numbers: NDArray[np.int64],
@@ -110,13 +110,13 @@ def summary_columns(
     outside: NDArray[np.bool_],
 ) -> Columns:
     """Return the columns of `summary`: row, per target mean, sd and quantiles, log_density, out_of_range."""
-    mean, sd, levels = mixture.mean(), mixture.sd(), mixture.quantile(quantiles) if quantiles else np.empty(0)
+    mean, sd, levels = forecast.mean(), forecast.sd(), forecast.quantile(quantiles) if quantiles else np.empty(0)
     columns: Columns = {"row": row_numbers}
     for p, name in enumerate(target_names):
         columns |= {f"{name}_mean": mean[:, p], f"{name}_sd": sd[:, p]}
         columns |= {f"{name}_{quantile_name(level)}": levels[i, :, p] for i, level in enumerate(quantiles)}
     if targets is not None:
-        columns["log_density"] = mixture.log_density(targets)
+        columns["log_density"] = forecast.log_density(targets)
     columns["out_of_range"] = outside
     return columns
 
@@ -137,10 +137,15 @@ def quantile_name(level: float) -> str:
     return f"q{percent.zfill(2) if '.' not in percent else percent}"
 
 
-def component_arrays(mixtures: Sequence[Mixture]) -> Columns:
-    """Return the mixtures of consecutive rows as arrays: weights [C], means and variances [N, C, P], transforms."""
+def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
+    """Return the mixtures of consecutive rows as arrays: weights [C], means and variances [N, C, P], transforms.
+
+    `joint` says whether they are the joint density of the targets, or, for a chain, each target's own density alone.
+    """
+    mixtures = [forecast.components() for forecast in forecasts]
     first = mixtures[0]
     arrays: Columns = {
+        "joint": np.array(first is forecasts[0]),
         "weights": first.weights,
         "means": np.concatenate([mixture.means for mixture in mixtures]),
         "variances": np.concatenate([mixture.variances for mixture in mixtures]),

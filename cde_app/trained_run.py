@@ -20,8 +20,9 @@ from cde_app.data.split import Split
 from cde_app.errors import DataError, RunError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
-from cde_app.predictive.mixture import Mixture
-from cde_app.predictive.posterior import Posterior, pack, unpack
+from cde_app.predictive.forecast import Forecast
+from cde_app.predictive.posterior import pack, unpack
+from cde_app.predictive.predictor import Predictor
 from cde_app.runs.run import Run
 
 Array = NDArray[np.float64]
@@ -32,7 +33,7 @@ class TrainedRun:
     """A model ready to predict."""
 
     contract: ColumnContract
-    posterior: Posterior
+    predictor: Predictor
     climatology: Climatology
     linear_gaussian: LinearGaussian
     scales: Array
@@ -43,7 +44,7 @@ class TrainedRun:
     def store(self, run: Run) -> None:
         """Write all of it into the run directory."""
         run.write_json("columns.json", self.contract.to_json())
-        spec, arrays = pack(self.posterior.to_tree())
+        spec, arrays = pack(self.predictor.to_tree())
         run.write_json("posterior/spec.json", spec)
         run.write_arrays("posterior/arrays.npz", arrays)
         baselines = {"climatology": self.climatology.arrays(), "linear_gaussian": self.linear_gaussian.arrays()}
@@ -65,7 +66,7 @@ class TrainedRun:
 
         return cls(
             contract=ColumnContract.from_json(run.read_json("columns.json")),
-            posterior=Posterior.from_tree(
+            predictor=Predictor.from_tree(
                 unpack(run.read_json("posterior/spec.json"), run.read_arrays("posterior/arrays.npz"))
             ),
             climatology=Climatology.from_arrays(group("climatology")),
@@ -85,12 +86,12 @@ def manifest_of(run: Run) -> dict[str, Any]:
     return dict(json.loads(run.read_bytes("manifest.json")))
 
 
-def assemble(table: PreparedTable, posterior: Posterior) -> TrainedRun:
-    """Join the trained posterior with what scores and pictures need of the training rows."""
+def assemble(table: PreparedTable, predictor: Predictor) -> TrainedRun:
+    """Join the trained model with what scores and pictures need of the training rows."""
     rows = table.split.train
     return TrainedRun(
         contract=table.contract,
-        posterior=posterior,
+        predictor=predictor,
         climatology=fit_climatology(table.targets[rows]),
         linear_gaussian=fit_linear_gaussian(table.inputs[rows], table.targets[rows]),
         scales=table.targets[rows].std(0, ddof=1),
@@ -117,8 +118,8 @@ def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tupl
     rows = table.split.test
     if len(rows) == 0:
         return {"num_rows": 0}, None
-    forecasts: dict[str, Callable[[Array], Mixture]] = {
-        "model": model.posterior.predict,
+    forecasts: dict[str, Callable[[Array], Forecast]] = {
+        "model": model.predictor.predict,
         "climatology": lambda X: model.climatology.predict(len(X)),
         "linear_gaussian": model.linear_gaussian.predict,
     }

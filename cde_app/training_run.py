@@ -26,6 +26,8 @@ class Progress:
     """What a long command says on its way."""
 
     stage: str
+    training: str = ""
+    """Which of several trainings, such as `2 of 4`; empty for one."""
     step: int | None = None
     max_steps: int | None = None
     bound: float | None = None
@@ -41,7 +43,8 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
     """Train, keeping checkpoints and the history in the run."""
     with silenced_stderr():
         from cde_app.training.checkpoint import Checkpoint
-        from cde_app.training.session import TrainingData, train_posterior
+        from cde_app.training.member import TrainingData
+        from cde_app.training.session import Session
 
     checkpoint = None
     if run.has("checkpoints/training.npz"):
@@ -52,7 +55,7 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
                 "Train anew with --overwrite."
             )
         checkpoint = Checkpoint.from_arrays(arrays)
-        run.rewind_history(checkpoint.step)
+        run.rewind_history(checkpoint.place)
     fitted, held_out = table.split.train, table.split.validation
     data = TrainingData(table.inputs[fitted], table.targets[fitted], table.inputs[held_out], table.targets[held_out])
 
@@ -64,6 +67,7 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
         if said.stage == "training":
             run.append_history(
                 {
+                    "training": said.training,
                     "step": said.step,
                     "bound": said.bound,
                     "validation_score": said.validation_score,
@@ -72,7 +76,7 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
             )
         on_event(_progress(said))
 
-    return train_posterior(config, data, checkpoint=checkpoint, save=save, report=report)
+    return Session(config, data, checkpoint=checkpoint, save=save, report=report).run()
 
 
 def logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress], None]:
@@ -88,15 +92,18 @@ def logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress
 
 def _progress(said: Report) -> Progress:
     """Add the speed and the time left to what the training says."""
+    training = f"{said.training + 1} of {said.num_trainings}" if said.num_trainings > 1 else ""
     if said.stage != "training":
-        return Progress(said.stage, message=said.message)
+        return Progress(said.stage, training=training, message=said.message)
     speed = said.steps_per_second
+    left = said.max_steps * (said.num_trainings - said.training) - said.step
     return Progress(
         said.stage,
+        training=training,
         step=said.step,
         max_steps=said.max_steps,
         bound=said.bound,
         validation_score=said.validation_score,
         steps_per_second=speed,
-        seconds_left=(said.max_steps - said.step) / speed if speed else None,
+        seconds_left=left / speed if speed else None,
     )

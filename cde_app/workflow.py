@@ -27,7 +27,7 @@ from cde_app.data.table import FileFormat, iter_table, read_table
 from cde_app.errors import DataError, RunError
 from cde_app.pictures import ImageFormat, prediction_pictures, run_pictures
 from cde_app.predictions import PredictionWriter, component_arrays
-from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.forecast import Forecast
 from cde_app.runs.folder import check_predictions, discard_predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
@@ -111,7 +111,7 @@ def train(
         on_event = logged(run, on_event)
         on_event(Progress("start", message="loading TensorFlow"))
         trained = train_in_run(config, table, run, on_event)
-        model = assemble(table, trained.posterior)
+        model = assemble(table, trained.predictor)
         model.store(run)
         on_event(Progress("evaluation", message=f"{len(table.split.test)} held-out rows"))
         metrics, rows = score_table(model, table, config)
@@ -122,8 +122,8 @@ def train(
         facts = {
             "seed": config.seed,
             "seconds": time.monotonic() - started,
-            "steps": trained.steps,
-            "kept_step": trained.best_step,
+            "trainings": [{"steps": one.steps, "kept_step": one.kept_step} for one in trained.trainings],
+            "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
             "inputs": table.hashes,
@@ -202,7 +202,7 @@ def predict(
     seed = config.seed if seed is None else seed
     num_samples = settings.samples if num_samples is None else num_samples
     check_predictions(out_path, overwrite=overwrite)
-    mixtures: list[Mixture] = []
+    forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     num_outside = num_read = 0
     writer = PredictionWriter(
@@ -219,13 +219,13 @@ def predict(
             num_read += len(chunk)
             if frame.empty:
                 continue
-            mixture = model.posterior.predict(encode_inputs(contract, frame, source=source))
+            forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
             targets = known_targets(contract, frame, source)
             outside = out_of_range(contract, frame)
-            writer.append(mixture, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
+            writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
             num_outside += int(outside.sum())
             if components:
-                mixtures.append(mixture)
+                forecasts.append(forecast)
             if plots and pictured is None:
                 pictured = frame
         if not writer.num_rows:
@@ -233,7 +233,7 @@ def predict(
         discard_predictions(out_path)
     files = writer.files
     if components:
-        files.append(write_arrays(out_path / "mixture.npz", component_arrays(mixtures)))
+        files.append(write_arrays(out_path / "mixture.npz", component_arrays(forecasts)))
     if pictured is not None:
         pictures = prediction_pictures(model, pictured, source=source)
         files += [write_atomically(out_path / "plots" / name, content) for name, content in pictures.items()]
@@ -298,7 +298,7 @@ def info(run_path: Path) -> dict[str, Any]:
     """
     run = Run.open(run_path)
     manifest, config = manifest_of(run), read_run_config(run)
-    facts = ("format_version", "cde_version", "seed", "seconds", "steps", "kept_step", "rows", "dropped_features")
+    facts = ("format_version", "cde_version", "seed", "seconds", "trainings", "rows", "dropped_features")
     return {
         "run": str(run_path),
         "data": {

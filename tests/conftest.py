@@ -23,9 +23,10 @@ data:
   inputs: [x, {column: region, kind: categorical}]
   targets: [{column: a, unit: m, transform: {kind: identity}}, {column: b, transform: {kind: log}}]
 model:
+  targets_model: joint
   layers: [{num_inducing: 8}]
   output: {num_inducing: 12, num_inducing_latent: 8}
-training: {max_steps: 400, checkpoint_every: 25, warm_start: {max_steps: 10}}
+training: {max_steps: 400, checkpoint_every: 25, ensemble: 1, warm_start: {max_steps: 10}}
 predict: {num_components: 16, samples: 5}
 """
 LINE_CONFIG = """\
@@ -38,7 +39,7 @@ data:
 model:
   layers: []
   output: {num_inducing: 10, num_inducing_latent: 6}
-training: {max_steps: 100, early_stopping: {every: 25}, warm_start: {max_steps: 10}}
+training: {max_steps: 100, ensemble: 2, early_stopping: {every: 25}, warm_start: {max_steps: 10}}
 predict: {num_components: 16}
 """
 

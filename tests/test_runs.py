@@ -127,11 +127,15 @@ def test_a_history_line_cut_off_by_a_crash_is_skipped(tmp_path: Path) -> None:
 
 def test_a_resumed_run_writes_its_history_again_from_the_checkpoint_on(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", overwrite=False)
-    for step in range(1, 6):
-        run.append_history({"step": step})
-    run.rewind_history(3)
-    run.append_history({"step": 4})
-    assert [entry["step"] for entry in run.history()] == [1, 2, 3, 4]
+    for training in range(2):
+        for step in range(1, 6):
+            run.append_history({"training": training, "step": step})
+    run.rewind_history((1, 3))
+    run.append_history({"training": 1, "step": 4})
+    assert [(entry["training"], entry["step"]) for entry in run.history()] == [
+        *((0, step) for step in range(1, 6)),
+        *((1, step) for step in range(1, 5)),
+    ]
 
 
 def test_an_opened_run_takes_plots_and_a_report_and_nothing_else(tmp_path: Path) -> None:

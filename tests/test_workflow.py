@@ -109,7 +109,8 @@ def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_wri
     assert {"posterior/arrays.npz", "config.yaml", "metrics.json"} <= set(manifest["outputs"])
     assert all(sha256(tiny_run.run / name) == digest for name, digest in manifest["outputs"].items())
     assert manifest["rows"] == {"train": 108, "validation": 0, "test": 12}
-    assert (manifest["format_version"], manifest["seed"], manifest["steps"]) == (1, 0, 400)
+    assert (manifest["format_version"], manifest["seed"]) == (1, 0)
+    assert manifest["trainings"] == [{"steps": 400, "kept_step": 400}]
     assert manifest["seconds"] > 0
     assert {"gpflow", "gpflux", "tensorflow"} <= set(manifest["packages"])
 
@@ -134,8 +135,12 @@ def test_the_history_goes_up_to_the_last_step_and_the_log_names_the_stages(tiny_
 
 def test_the_state_with_the_best_validation_score_is_kept(line_run: Any) -> None:
     history = [json.loads(line) for line in (line_run.run / "history.jsonl").read_text().splitlines()]
-    best = max(history, key=lambda entry: entry["validation_score"])
-    assert json.loads((line_run.run / "manifest.json").read_text())["kept_step"] == best["step"]
+    trainings = json.loads((line_run.run / "manifest.json").read_text())["trainings"]
+    for index, training in enumerate(trainings):
+        own = [entry for entry in history if entry["training"] == index]
+        best = max(own, key=lambda entry: entry["validation_score"])
+        assert training["kept_step"] in (best["step"], 0)  # 0: the warm start was better than every step
+    assert len(trainings) == 2
 
 
 def test_the_configuration_stored_in_a_run_trains_again_to_the_same_bytes(tiny_run: Any, cde: Cde) -> None:
@@ -467,7 +472,8 @@ def test_the_report_is_one_file_that_needs_no_other(line_run: Any, cde: Cde) -> 
 def test_info_and_compare_say_what_runs_are_and_where_they_differ(tiny_run: Any, line_run: Any, cde: Cde) -> None:
     info = json.loads(cde("info", tiny_run.run, "--json").out)
     assert info["data"] == {"path": str(tiny_run.table), "inputs": ["x", "region"], "targets": ["a", "b"]}
-    assert (info["steps"], info["rows"]["train"], info["metrics"]["num_rows"]) == (400, 108, 12)
+    assert info["trainings"] == [{"steps": 400, "kept_step": 400}]
+    assert (info["rows"]["train"], info["metrics"]["num_rows"]) == (108, 12)
     outcome = cde("compare", tiny_run.run, line_run.run, "--json")
     compared = json.loads(outcome.out)
     assert compared[str(tiny_run.run)]["settings"]["training.max_steps"] == 400

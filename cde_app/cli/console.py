@@ -85,7 +85,7 @@ class ProgressDisplay:
 
 def describe(event: Progress) -> str:
     """Say what an event tells, in the order in which one wants to know it."""
-    parts = []
+    parts = [event.training] if event.training else []
     if event.step is not None:
         parts.append(f"step {event.step}" + (f"/{event.max_steps}" if event.max_steps is not None else ""))
     if event.bound is not None:

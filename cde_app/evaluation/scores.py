@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist, pdist
 
 from cde_app.evaluation.calibration import inside_central_interval, ks_distance
-from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.forecast import Forecast
 
 FloatArray = NDArray[np.float64]
 Rows = dict[str, FloatArray]
@@ -24,7 +24,7 @@ ENERGY_DRAWS = 256
 BOOTSTRAP_RESAMPLES = 200
 
 
-def score_rows(mixture: Mixture, targets: ArrayLike, *, scales: ArrayLike, seed: int, first_row: int = 0) -> Rows:
+def score_rows(forecast: Forecast, targets: ArrayLike, *, scales: ArrayLike, seed: int, first_row: int = 0) -> Rows:
     """Score every row of a chunk.
 
     All scores are exact but the energy score of several targets, which is estimated without bias from seeded draws
@@ -38,7 +38,7 @@ def score_rows(mixture: Mixture, targets: ArrayLike, *, scales: ArrayLike, seed:
     * scaled_crps, scaled_squared_error: means over the targets in units of `scales`.
 
     Args:
-        mixture: forecasts of N rows.
+        forecast: of N rows.
         targets: [N, P], observations [units of the targets].
         scales: [P], standard deviations of the training targets [units of the targets].
         seed: seed of the draws.
@@ -57,26 +57,26 @@ def score_rows(mixture: Mixture, targets: ArrayLike, *, scales: ArrayLike, seed:
     """
     targets = np.asarray(targets, dtype=np.float64)
     scales = np.asarray(scales, dtype=np.float64)
-    if targets.shape != (mixture.num_rows, mixture.num_targets) or scales.shape != (mixture.num_targets,):
+    if targets.shape != (forecast.num_rows, forecast.num_targets) or scales.shape != (forecast.num_targets,):
         raise ValueError(
-            f"expected targets {(mixture.num_rows, mixture.num_targets)} and scales {(mixture.num_targets,)}; "
+            f"expected targets {(forecast.num_rows, forecast.num_targets)} and scales {(forecast.num_targets,)}; "
             f"got {targets.shape} and {scales.shape}"
         )
     if not np.all(scales > 0):
         raise ValueError(f"expected positive scales; got {scales.tolist()}")
-    crps = mixture.crps(targets)
-    squared_error = (mixture.mean() - targets) ** 2
-    if mixture.num_targets == 1:
+    crps = forecast.crps(targets)
+    squared_error = (forecast.mean() - targets) ** 2
+    if forecast.num_targets == 1:
         energy = crps[:, 0] / scales[0]
     else:
-        draws = mixture.sample(ENERGY_DRAWS, seed=seed, first_row=first_row)
+        draws = forecast.sample(ENERGY_DRAWS, seed=seed, first_row=first_row)
         energy = energy_score(draws / scales, targets / scales)
     return {
-        "nlpd": -mixture.log_density(targets),
+        "nlpd": -forecast.log_density(targets),
         "crps": crps,
         "energy_score": energy,
         "squared_error": squared_error,
-        "pit": mixture.cdf(targets),
+        "pit": forecast.cdf(targets),
         "scaled_crps": np.mean(crps / scales, axis=1),
         "scaled_squared_error": np.mean(squared_error / scales**2, axis=1),
     }

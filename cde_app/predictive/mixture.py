@@ -69,6 +69,23 @@ class Mixture:
         """P."""
         return self.means.shape[2]
 
+    @property
+    def closest_pair(self) -> tuple[int, int]:
+        """Two targets whose joint density `pair` has: the first two."""
+        return 0, 1
+
+    def pair(self) -> Mixture:
+        """Return the joint mixture of the first two targets."""
+        return self._of_targets([0, 1])
+
+    def marginals(self) -> tuple[Mixture, ...]:
+        """Return each target's own mixture."""
+        return tuple(self._of_targets([p]) for p in range(self.num_targets))
+
+    def components(self) -> Mixture:
+        """Return the mixture itself."""
+        return self
+
     def __getitem__(self, rows: Any) -> Mixture:
         """Return the mixture of some rows: a slice, a mask or an index array."""
         covariances = self.covariances
@@ -95,7 +112,7 @@ class Mixture:
     def marginal_log_density(self, targets: Array) -> Array:
         """Return each target's own log density; [N, P] to [N, P], nats per the target's unit."""
         Y, log_jacobian = self._standardise(targets)
-        columns = [self._marginal(p)._joint_log_density(Y[:, None, [p]])[:, 0] for p in range(self.num_targets)]
+        columns = [m._joint_log_density(Y[:, None, [p]])[:, 0] for p, m in enumerate(self.marginals())]
         return np.stack(columns, axis=-1) + log_jacobian
 
     def log_density_at(self, points: Array) -> Array:
@@ -105,7 +122,7 @@ class Mixture:
 
     def marginal_log_density_at(self, grid: Array, target: int) -> Array:
         """Return every row's log density of one target on a grid; [G] to [N, G]."""
-        return self._marginal(target).log_density_at(np.asarray(grid, float)[:, None])
+        return self._of_targets([target]).log_density_at(np.asarray(grid, float)[:, None])
 
     def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
         """Estimate the mass of the highest-density region whose edge is the observation; [N, P] to [N].
@@ -262,10 +279,18 @@ class Mixture:
         blocks = _blocks(self.num_rows, self.num_components * len(HERMITE_NODES))
         return np.concatenate([self._hermite_values(target, rows) @ basis[:, 1:] for rows in blocks])
 
-    def _marginal(self, target: int) -> Mixture:
-        """Return the mixture of one target."""
-        means, variances = self.means[:, :, [target]], self.variances[:, :, [target]]
-        return Mixture(self.weights, means, variances, (self.transforms[target],))
+    def _of_targets(self, targets: list[int]) -> Mixture:
+        """Return the mixture of some targets, one or more."""
+        covariances = self.covariances
+        if covariances is not None:
+            covariances = covariances[:, :, targets][:, :, :, targets] if len(targets) > 1 else None
+        return replace(
+            self,
+            means=self.means[:, :, targets],
+            variances=self.variances[:, :, targets],
+            transforms=tuple(self.transforms[p] for p in targets),
+            covariances=covariances,
+        )
 
     def _standardise(self, targets: Array) -> tuple[Array, Array]:
         """Return the standardised targets and each target's log |dz/dy|, both [..., P]."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FLOATS_IN_MEMORY = 32_000_000
 """Largest number of kernel values held at once; rows are taken in chunks below it."""
+ROWS_AT_ONCE = 16_384
+"""Rows with a node of their own that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class InnerLayer:
     """P, [Q, D']."""
 
     def propagate(self, X: Array, W: Array, noise: Array) -> Array:
-        """Draw the layer's outputs at every node; X [N, 1 or C, D], W [C, Dw], noise [C, Q] to [N, C, D']."""
+        """Draw the layer's outputs at every node; X [N, 1 or C, D], W [C, Dw], noise [C, Q] to [N, C, D'].
+
+        W and noise may also be [N, 1, ...]: a node of its own for every row.
+        """
         mean, variance = _moments(self.gp, X, W)
         draws = mean + np.sqrt(variance) * noise
         carried = X if self.mean is None else X @ self.mean
@@ -56,6 +61,12 @@ class Defence:
     """[E], factors on the predictive variance."""
     weight: float
     """Total weight of these components in the mixture."""
+
+    def components(self, X: Array) -> tuple[Array, Array]:
+        """Return their means and variances, two [N, E, P]."""
+        mean, variance = self.gp.moments(X)
+        wide = self.inflation[:, None] * (variance + self.noise)[:, None, :]
+        return np.broadcast_to((mean + self.mean)[:, None, :], wide.shape), wide
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,32 @@ class Posterior:
         chunks = [self._components(X[start : start + step]) for start in range(0, max(len(X), 1), step)]
         means = np.concatenate([mean for mean, _ in chunks])
         variances = np.concatenate([variance for _, variance in chunks])
-        return Mixture(self._weights(), means, variances, self.transforms)
+        return Mixture(self.weights, means, variances, self.transforms)
+
+    def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return the moments of one component per row.
+
+        Args:
+            X: [n, D], standardised features.
+            component: [n], places among the components of `predict`.
+
+        Returns:
+            Its means and variances, two [n, P], standardised.
+        """
+        means, variances = np.empty((len(X), len(self.noise))), np.empty((len(X), len(self.noise)))
+        num_nodes = len(self.latent_nodes)
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            chunk = np.arange(start, min(start + ROWS_AT_ONCE, len(X)))
+            is_node = component[chunk] < num_nodes
+            rows, wide = chunk[is_node], chunk[~is_node]
+            node = component[rows]
+            mean, variance = self._node_moments(X[rows], self.latent_nodes[node, None], self.inner_noise[node, None])
+            means[rows], variances[rows] = mean[:, 0], variance[:, 0]
+            if self.defence is not None and wide.size:
+                mean, variance = self.defence.components(X[wide])
+                place = np.arange(len(wide)), component[wide] - num_nodes
+                means[wide], variances[wide] = mean[place], variance[place]
+        return means, variances
 
     def latent_moments(self, X: Array, targets: Array) -> tuple[Array, Array]:
         """Return the mean and the standard deviation of p(w | x, y), by weighting the nodes with their likelihoods.
@@ -123,7 +159,9 @@ class Posterior:
         second = responsibility @ self.latent_nodes**2
         return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
 
-    def _weights(self) -> Array:
+    @property
+    def weights(self) -> Array:
+        """[C], the components' weights: nodes first, then the defensive ones."""
         num_nodes = len(self.latent_nodes)
         if self.defence is None:
             return np.full(num_nodes, 1.0 / num_nodes)
@@ -133,21 +171,27 @@ class Posterior:
 
     def _components(self, X: Array) -> tuple[Array, Array]:
         """Return the components' means and variances, two [N, C, P]."""
-        W, features, start = self.latent_nodes, X[:, None, :], 0
+        means, variances = self._node_moments(X, self.latent_nodes, self.inner_noise)
+        if self.defence is None:
+            return means, variances
+        wide_means, wide = self.defence.components(X)
+        return np.concatenate([means, wide_means], axis=1), np.concatenate([variances, wide], axis=1)
+
+    def _node_moments(self, X: Array, W: Array, inner_noise: Array) -> tuple[Array, Array]:
+        """Return means and variances at the same nodes for all rows, or at one node for each.
+
+        W [C, Dw] and inner_noise [C, sum of Q] to two [N, C, P], or [N, 1, ...] to two [N, 1, P].
+        """
+        features, start = X[:, None, :], 0
         for layer in self.inner_layers:
-            noise = self.inner_noise[:, start : start + layer.gp.num_gps]
+            noise = inner_noise[..., start : start + layer.gp.num_gps]
             features = layer.propagate(features, W, noise)
             start += layer.gp.num_gps
         moments = [_moments(term, features, W) for term in self.output_terms]
-        shape = (len(X), len(W), len(self.noise))
+        shape = (len(X), W.shape[-2], len(self.noise))
         means = np.broadcast_to(sum(mean for mean, _ in moments), shape)
         variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise, shape)
-        if self.defence is None:
-            return means, variances
-        mean, variance = self.defence.gp.moments(X)
-        wide = self.defence.inflation[:, None] * (variance + self.defence.noise)[:, None, :]
-        wide_means = np.broadcast_to((mean + self.defence.mean)[:, None, :], wide.shape)
-        return np.concatenate([means, wide_means], axis=1), np.concatenate([variances, wide], axis=1)
+        return means, variances
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
@@ -189,11 +233,16 @@ def gaussian_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
 
     Source: Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points".
     """
+    return ndtri(uniform_nodes(num_nodes, dim, seed=seed))
+
+
+def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
+    """Return the points of a scrambled Sobol sequence, strictly inside (0, 1), [num_nodes, dim]."""
     if dim == 0:
         return np.zeros((num_nodes, 0))
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
-    return ndtri(np.clip(uniforms, 1e-12, 1 - 1e-12))
+    return np.clip(uniforms, 1e-12, 1 - 1e-12)
 
 
 def pack(tree: Any) -> tuple[Any, dict[str, Array]]:
@@ -225,9 +274,9 @@ def unpack(spec: Any, arrays: dict[str, Array]) -> Any:
 
 
 def _moments(gp: SparseGP, X: Array, W: Array) -> tuple[Array, Array]:
-    """Return the moments of a GP at every node, two [N, 1 or C, Q]; X [N, 1 or C, D], W [C, Dw]."""
+    """Return the moments of a GP at every node, two [N, 1 or C, Q]; X [N, 1 or C, D], W [C, Dw] or [N, 1, Dw]."""
     if gp.sees_latent:
-        nodes = (len(X), len(W))
+        nodes = (len(X), W.shape[-2])
         X = np.concatenate(
             [np.broadcast_to(X, (*nodes, X.shape[-1])), np.broadcast_to(W, (*nodes, W.shape[-1]))], axis=-1
         )

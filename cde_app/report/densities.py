@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -15,7 +14,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import BLUE, STYLE, VERMILLION, new_figure, short_label, thin, tint, with_unit
 
 FloatArray = NDArray[np.float64]
@@ -36,7 +35,7 @@ def spread_rows(values: ArrayLike, count: int) -> NDArray[np.intp]:
 
 @matplotlib.rc_context(STYLE)
 def plot_density_heatmap(
-    mixture: Mixture,
+    forecast: Forecast,
     input_grid: ArrayLike,
     inputs: ArrayLike,
     targets: ArrayLike,
@@ -50,21 +49,22 @@ def plot_density_heatmap(
     """Draw p(y | x) along one input as colour, with its 5, 50 and 95% quantiles and the data.
 
     Args:
-        mixture: forecasts at the G grid points.
+        forecast: forecasts at the G grid points.
         input_grid: [G], increasing [units of the input].
         inputs: [N], the data's input; empty if there is none to show.
         targets: [N], the data's target `target`.
         input_name: label of the x axis.
         target_name: label of the y axis.
         target_unit: shown in brackets, if any.
-        target: which of the mixture's targets.
+        target: which of the forecast's targets.
         note: added to the subtitle, for example where the other inputs are held.
     """
     input_grid, inputs, targets = (np.asarray(a, dtype=np.float64).ravel() for a in (input_grid, inputs, targets))
-    least, low, median, high, most = mixture.quantile([0.005, 0.05, 0.5, 0.95, 0.995])[:, :, target]
+    least, low, median, high, most = forecast.quantile([0.005, 0.05, 0.5, 0.95, 0.995])[:, :, target]
     y_grid = _padded_grid(np.concatenate([targets, np.quantile(least, [0.05]), np.quantile(most, [0.95])]), 400)
     blocks = [
-        mixture[start : start + 16].marginal_log_density_at(y_grid, target) for start in range(0, mixture.num_rows, 16)
+        forecast[start : start + 16].marginal_log_density_at(y_grid, target)
+        for start in range(0, forecast.num_rows, 16)
     ]
     density = np.exp(np.concatenate(blocks)).T
     hint = "Nine of ten dots should lie between the dashed lines." if inputs.size else ""
@@ -95,7 +95,7 @@ def plot_density_heatmap(
 
 @matplotlib.rc_context(STYLE)
 def plot_ridges(
-    mixture: Mixture,
+    forecast: Forecast,
     targets: ArrayLike | None,
     *,
     labels: Sequence[str],
@@ -106,18 +106,18 @@ def plot_ridges(
     """Draw the densities of a few rows one above the other, with what was observed.
 
     Args:
-        mixture: forecasts of N rows, about a dozen.
+        forecast: forecasts of N rows, about a dozen.
         targets: [N], observations of target `target`, or None.
         labels: [N], names of the rows.
         target_name: label of the x axis.
         target_unit: shown in brackets, if any.
-        target: which of the mixture's targets.
+        target: which of the forecast's targets.
     """
     observed = None if targets is None else np.asarray(targets, dtype=np.float64).ravel()
-    edges = mixture.quantile([0.005, 0.995])[:, :, target]
+    edges = forecast.quantile([0.005, 0.995])[:, :, target]
     grid = _padded_grid(np.concatenate([edges.ravel(), [] if observed is None else observed]), 600)
-    density = np.exp(mixture.marginal_log_density_at(grid, target))
-    num_rows = mixture.num_rows
+    density = np.exp(forecast.marginal_log_density_at(grid, target))
+    num_rows = forecast.num_rows
     subtitle = "Each density is drawn to its own height."
     if observed is not None:
         subtitle = f"The tick is what happened: expect it under the hill, rarely in a tail. {subtitle}"
@@ -143,30 +143,28 @@ def plot_ridges(
 
 @matplotlib.rc_context(STYLE)
 def plot_joint_rows(
-    mixture: Mixture,
+    forecast: Forecast,
     targets: ArrayLike | None,
     *,
     labels: Sequence[str],
     target_names: Sequence[str],
     target_units: Sequence[str] | None = None,
-    pair: tuple[int, int] = (0, 1),
 ) -> Figure:
     """Draw the joint density of two targets for a few rows: highest-density regions of 50 and 90%, and the truth.
 
     Args:
-        mixture: forecasts of N rows; the first six are drawn.
+        forecast: forecasts of N rows; the first six are drawn.
         targets: [N, P], observations, or None.
         labels: [N], names of the rows.
         target_names: [P].
         target_units: [P], or None.
-        pair: which two targets, x axis first.
 
     Source: Hyndman (1996), "Computing and graphing highest density regions", The American Statistician 50.
     """
-    num_panels = min(mixture.num_rows, MAX_JOINT_ROWS)
-    joint = _marginalise(mixture[:num_panels], pair)
+    num_panels = min(forecast.num_rows, MAX_JOINT_ROWS)
+    pair, joint = forecast.closest_pair, forecast[:num_panels].pair()
     observed = None if targets is None else np.asarray(targets, dtype=np.float64)[:num_panels, list(pair)]
-    units = [""] * mixture.num_targets if target_units is None else target_units
+    units = [""] * forecast.num_targets if target_units is None else target_units
     names = [with_unit(target_names[p], units[p]) for p in pair]
     columns = min(num_panels, 3)
     figure, axes = new_figure(
@@ -219,21 +217,7 @@ def _padded_grid(values: ArrayLike, size: int) -> FloatArray:
     return np.linspace(low - margin, high + margin, size)
 
 
-def _marginalise(mixture: Mixture, pair: tuple[int, int]) -> Mixture:
-    """Return the joint mixture of two of the targets."""
-    keep = list(pair)
-    covariances = None if mixture.covariances is None else mixture.covariances[:, :, keep][:, :, :, keep]
-    return replace(
-        mixture,
-        means=mixture.means[:, :, keep],
-        variances=mixture.variances[:, :, keep],
-        covariances=covariances,
-        transforms=tuple(mixture.transforms[p] for p in keep),
-    )
-
-
-def _joint_density(row: Mixture, x_grid: FloatArray, y_grid: FloatArray) -> FloatArray:
-    """Compute one row's density on a grid, [len(y_grid), len(x_grid)], a grid line at a time."""
-    shape = (len(x_grid), *row.means.shape[1:])
-    line = replace(row, means=np.broadcast_to(row.means[0], shape), variances=np.broadcast_to(row.variances[0], shape))
-    return np.stack([np.exp(line.log_density(np.column_stack([x_grid, np.full_like(x_grid, y)]))) for y in y_grid])
+def _joint_density(row: Forecast, x_grid: FloatArray, y_grid: FloatArray) -> FloatArray:
+    """Compute one row's density on a grid, [len(y_grid), len(x_grid)]."""
+    points = np.stack(np.meshgrid(x_grid, y_grid), axis=-1)
+    return np.exp(row.log_density_at(points.reshape(-1, 2))[0]).reshape(points.shape[:2])

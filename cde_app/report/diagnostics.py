@@ -29,8 +29,10 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the training bound and, where there is one, the validation score against the step.
 
     Args:
-        history: entries with `step`, `bound` and `validation_score` (None where none was computed).
+        history: entries with `training`, `step`, `bound` and `validation_score` (None where none was computed);
+            the first of several trainings is drawn.
     """
+    history = [entry for entry in history if entry["training"] == 0]
     steps, bounds = _series(history, "bound")
     scored, scores = _series(history, "validation_score")
     best = int(np.argmax(scores)) if scores.size else -1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import figure_bytes
 from cde_app.report.densities import plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
 from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit
@@ -36,7 +36,7 @@ class InputAxis:
 class Scene:
     """Rows to be pictured, and how to forecast them."""
 
-    predict: Callable[[Array], Mixture]
+    predict: Callable[[Array], Forecast]
     X: Array
     """[N, D], standardised."""
     targets: Array | None
@@ -85,7 +85,7 @@ def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictu
 
 
 def latent_pictures(
-    inputs: Array, mean: Array, sd: Array, *, input_name: str, image_format: Literal["png", "svg"]
+    inputs: Array, mean: Array, sd: Array, *, input_name: str, owner: str, image_format: Literal["png", "svg"]
 ) -> Pictures:
     """Return a picture of each latent variable against an input.
 
@@ -94,15 +94,17 @@ def latent_pictures(
         mean: [R, Dw], mean of p(w | x, y).
         sd: [R, Dw], its standard deviation.
         input_name: label of the axis.
+        owner: the target whose latent variables they are; empty if they belong to all.
         image_format: png or svg.
     """
     pictures = {}
+    of_owner, suffix = (f" of {owner}", f"_{owner}") if owner else ("", "")
     for j in range(mean.shape[1]):
         number = f" {j + 1}" if mean.shape[1] > 1 else ""
         figure = plot_latent(
-            inputs, mean[:, j], sd[:, j], input_name=input_name, latent_name=f"latent variable w{number}"
+            inputs, mean[:, j], sd[:, j], input_name=input_name, latent_name=f"latent variable w{number}{of_owner}"
         )
-        pictures[f"latent{number.replace(' ', '_')}"] = figure_bytes(figure, image_format)
+        pictures[f"latent{number.replace(' ', '_')}{suffix}"] = figure_bytes(figure, image_format)
     return pictures
 
 

@@ -135,9 +135,9 @@ class Run:
         """Append one line to `history.jsonl`; `history` skips a last line that a crash has cut off."""
         self._append("history.jsonl", json.dumps(to_jsonable(entry), allow_nan=False) + "\n")
 
-    def rewind_history(self, step: int) -> None:
-        """Drop the history after a step, which a resumed run is about to write again."""
-        kept = [entry for entry in self.history() if entry["step"] <= step]
+    def rewind_history(self, place: tuple[int, int]) -> None:
+        """Drop the history after a place (training, step), which a resumed run is about to write again."""
+        kept = [entry for entry in self.history() if (entry["training"], entry["step"]) <= place]
         self.write_text("history.jsonl", "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def log(self, message: str) -> None:

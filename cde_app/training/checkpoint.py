@@ -1,16 +1,16 @@
-"""The state of a training as arrays, so that a resumed training ends as an uninterrupted one would."""
+"""The state of a run's trainings as arrays, so that a resumed run ends as an uninterrupted one would."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cde_app.data.transform import TargetTransform
-from cde_app.predictive.posterior import pack, unpack
+from cde_app.predictive.posterior import Posterior, pack, unpack
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.warm_start import SparseRegression
 
@@ -28,29 +28,56 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """All that a training has computed so far."""
+class Finished:
+    """A training that is done."""
 
-    transforms: tuple[TargetTransform, ...]
+    posterior: Posterior
+    steps: int
+    """Steps done."""
+    kept_step: int
+    """The step whose state was kept."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A training on its way."""
+
     regression: SparseRegression
-    state: dict[str, Array] | None
+    """The warm start, shared by the members of an ensemble."""
+    state: dict[str, Array] | None = None
     """What `Trainer.state` returned; None before the first step."""
-    best: Best
-    elapsed_seconds: float
+    best: Best = field(default_factory=Best)
 
     @property
     def step(self) -> int:
         """Training steps done."""
         return 0 if self.state is None else int(self.state["step"])
 
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run has computed so far."""
+
+    transforms: tuple[TargetTransform, ...]
+    order: tuple[int, ...]
+    """Places of the targets, in the order of the chain."""
+    finished: tuple[Finished, ...]
+    current: Unfinished | None
+    """None between two models, whose warm starts differ."""
+    elapsed_seconds: float
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """How far the run has come: trainings finished, steps of the current one."""
+        return len(self.finished), self.current.step if self.current else 0
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the checkpoint as arrays for an `.npz` file; nothing needs a pickle."""
-        regression = asdict(self.regression) | {"kernel": self.regression.kernel.to_tree()}
         tree = {
             "transforms": [transform.to_json() for transform in self.transforms],
-            "regression": regression,
-            "state": self.state,
-            "best": {field.name: getattr(self.best, field.name) for field in fields(Best)},
+            "order": list(self.order),
+            "finished": [vars(one) | {"posterior": one.posterior.to_tree()} for one in self.finished],
+            "current": None if self.current is None else _unfinished_tree(self.current),
             "elapsed_seconds": self.elapsed_seconds,
         }
         spec, arrays = pack(tree)
@@ -60,11 +87,23 @@ class Checkpoint:
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         """Rebuild what `to_arrays` returned."""
         tree = unpack(json.loads(str(arrays["spec"])), arrays)
-        regression = tree["regression"] | {"kernel": Kernel.from_tree(tree["regression"]["kernel"])}
+        current = tree["current"]
         return cls(
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
-            regression=SparseRegression(**regression),
-            state=tree["state"],
-            best=Best(**tree["best"]),
+            order=tuple(tree["order"]),
+            finished=tuple(
+                Finished(**one | {"posterior": Posterior.from_tree(one["posterior"])}) for one in tree["finished"]
+            ),
+            current=None if current is None else _unfinished_from_tree(current),
             elapsed_seconds=tree["elapsed_seconds"],
         )
+
+
+def _unfinished_tree(current: Unfinished) -> dict[str, Any]:
+    regression = asdict(current.regression) | {"kernel": current.regression.kernel.to_tree()}
+    return {"regression": regression, "state": current.state, "best": vars(current.best)}
+
+
+def _unfinished_from_tree(tree: dict[str, Any]) -> Unfinished:
+    regression = tree["regression"] | {"kernel": Kernel.from_tree(tree["regression"]["kernel"])}
+    return Unfinished(SparseRegression(**regression), tree["state"], Best(**tree["best"]))

@@ -49,6 +49,8 @@ class Step:
     """Steps done."""
     taken: int
     """Steps since the last one that was yielded."""
+    max_steps: int
+    """Steps to do in all."""
     bound: float
     """The objective, mean over the last steps [nats per row of standardised targets]."""
     steps_per_second: float | None
@@ -82,6 +84,13 @@ def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) 
     return Schedule(max_steps, batch_size, kl_weight, natural_step)
 
 
+def resolve_ensemble(settings: config.Training, *, num_rows: int) -> int:
+    """Return the number of members of the ensemble."""
+    if settings.ensemble == "auto":
+        return 4 if num_rows < 2000 else 2
+    return settings.ensemble
+
+
 class Trainer:
     """A model in training: its data, its optimisers, and the number of steps done."""
 
@@ -99,6 +108,7 @@ class Trainer:
             seed: of the batches and of every draw.
         """
         self.model, self.settings, self.schedule, self.seed = model, settings, schedule, seed
+        self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
         self.X, self.Y = tf.constant(X), tf.constant(Y)
         self.step = 0
         self.retries = 0
@@ -146,6 +156,20 @@ class Trainer:
                 )
             self.retries += 1
 
+    def begin(self, model: Model, *, seed: int) -> None:
+        """Train anew from where another model of the same shapes stands, without compiling the step again.
+
+        Args:
+            model: the same settings and warm start, built with another seed.
+            seed: of the batches and of every draw.
+        """
+        for own, other in zip(self.all_variables, unique(model.deep_gp.trainable_variables), strict=True):
+            own.assign(other)
+        for moment in (self.adam.first_moment, self.adam.second_moment):
+            moment.assign(tf.zeros_like(moment))
+        self.step, self.retries, self.seed = 0, 0, seed
+        self._seed.assign(seed)
+
     def state(self) -> dict[str, Array]:
         """Return everything that a resumed training needs, as arrays."""
         arrays = {f"variable.{index}": variable.numpy() for index, variable in enumerate(self.all_variables)}
@@ -184,7 +208,7 @@ class Trainer:
     def _one_step(self, X: tf.Tensor, Y: tf.Tensor, step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         model, objective, kl_weight = self.model, self.settings.objective, self.schedule.kl_weight
         natural = self.settings.natural_gradient
-        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        seed = tf.stack([self._seed, step])
         fixed_states = output_states(model)
         with tf.GradientTape() as tape:
             if natural.enabled:
@@ -229,7 +253,7 @@ def fit(trainer: Trainer) -> Iterator[Step]:
         now = time.monotonic()
         speed = (trainer.step - compiled[0]) / (now - compiled[1]) if compiled else None
         compiled = compiled or (trainer.step, now)
-        yield Step(trainer.step, num_steps, float(bounds.mean()), speed)
+        yield Step(trainer.step, num_steps, trainer.schedule.max_steps, float(bounds.mean()), speed)
 
 
 def inducing_variables(model: Model) -> list[tf.Variable]:

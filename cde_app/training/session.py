@@ -1,4 +1,4 @@
-"""One training from data to posterior: warm start, steps, validation, best state, export."""
+"""All trainings of a run, from data to predictor: one per factor of the chain and member of the ensemble."""
 
 from __future__ import annotations
 
@@ -7,45 +7,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cde_app import config
 from cde_app.config import Config
-from cde_app.data.transform import TargetTransform
-from cde_app.model.build import Model, build_model
-from cde_app.predictive.posterior import Posterior
-from cde_app.training.checkpoint import Best, Checkpoint
-from cde_app.training.export import export_posterior
-from cde_app.training.loop import Schedule, Trainer, fit, resolve_schedule
-from cde_app.training.starting_point import starting_point
+from cde_app.predictive.chain import extend
+from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.predictor import Predictor, assemble_predictor
+from cde_app.training.chain_order import choose_order
+from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
+from cde_app.training.loop import Step, Trainer, resolve_ensemble
+from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
 from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression
 
-Array = NDArray[np.float64]
-
-VALIDATION_COMPONENTS = 64
-VALIDATION_ROWS = 1000
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The rows a training sees."""
-
-    X: Array
-    """[N, D], standardised features."""
-    targets: Array
-    """[N, P], user's units."""
-    X_validation: Array
-    """[V, D]."""
-    targets_validation: Array
-    """[V, P]; V may be 0."""
+SEED_STRIDE = 1_000_003
+"""Between the seeds of two trainings of a run."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a training says on its way."""
+    """What a run says on its way."""
 
     stage: Literal["warm start", "training"]
+    training: int = 0
+    """Which of the run's trainings, from 0."""
+    num_trainings: int = 1
     step: int = 0
     max_steps: int = 0
     bound: float | None = None
@@ -57,119 +42,152 @@ class Report:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves."""
+    """What a run's trainings leave."""
 
-    posterior: Posterior
-    schedule: Schedule
-    steps: int
-    """Steps done."""
-    best_step: int
-    """The step whose state was kept."""
+    predictor: Predictor
+    trainings: tuple[Finished, ...]
+    """Factor by factor, and within a factor member by member."""
 
 
-def train_posterior(
-    config: Config,
-    data: TrainingData,
-    *,
-    checkpoint: Checkpoint | None,
-    save: Callable[[Checkpoint], None],
-    report: Callable[[Report], None],
-) -> Trained:
-    """Train the model that the configuration describes.
+class Session:
+    """A run's trainings, one after another; its checkpoint says how far they have come."""
 
-    Args:
-        config: the whole configuration.
-        data: training and validation rows.
-        checkpoint: where an interrupted training stopped; None starts afresh.
-        save: stores a checkpoint; called after the warm start, every `checkpoint_every` steps, and on interruption.
-        report: called after every few steps.
+    def __init__(
+        self,
+        config: Config,
+        data: TrainingData,
+        *,
+        checkpoint: Checkpoint | None,
+        save: Callable[[Checkpoint], None],
+        report: Callable[[Report], None],
+    ) -> None:
+        """Prepare the trainings.
 
-    Raises:
-        NumericalError: training failed numerically after every retry.
-    """
-    started = time.monotonic()
-    if checkpoint is None:
-        checkpoint = warm_start(config, data, report)
-        save(checkpoint)
-    else:
-        started -= checkpoint.elapsed_seconds
-    trainer, model = prepare(config, data, checkpoint)
+        Args:
+            config: the whole configuration.
+            data: training and validation rows.
+            checkpoint: where an interrupted run stopped; None starts afresh.
+            save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
+                and on interruption.
+            report: called after every few steps.
+        """
+        self.config, self.save, self.report = config, save, report
+        self.started = time.monotonic() - (checkpoint.elapsed_seconds if checkpoint else 0.0)
+        self.checkpoint = checkpoint or self._choose(data)
+        self.factors = split_factors(config.model, data, self.checkpoint)
+        self.num_members = resolve_ensemble(config.training, num_rows=len(data.X))
+        self.num_trainings = len(self.factors) * self.num_members
 
-    def current() -> Checkpoint:
-        return replace(checkpoint, state=trainer.state(), best=best, elapsed_seconds=time.monotonic() - started)
+    def run(self) -> Trained:
+        """Do what is left of the trainings.
 
-    def export(num_components: int) -> Posterior:
-        return export_posterior(
-            model,
-            config.model,
-            checkpoint.transforms,
-            checkpoint.regression,
-            num_components=num_components,
-            seed=config.seed,
+        Raises:
+            NumericalError: training failed numerically after every retry.
+        """
+        trainer = None
+        while len(self.checkpoint.finished) < self.num_trainings:
+            current = self.checkpoint.current
+            if current is None:
+                current, trainer = self._warm_start(), None
+            trainer = self._train(current, trainer)
+        posteriors = [one.posterior for one in self.checkpoint.finished]
+        ensembles = tuple(
+            Ensemble(tuple(posteriors[first : first + self.num_members]))
+            for first in range(0, self.num_trainings, self.num_members)
         )
-
-    settings, best, max_steps = config.training, checkpoint.best, trainer.schedule.max_steps
-    validates = settings.early_stopping.enabled and len(data.X_validation) > 0
-    try:
-        for step in fit(trainer):
-            score = None
-            if validates and (step.passes(settings.early_stopping.every) or step.step == max_steps):
-                score = validation_score(export(VALIDATION_COMPONENTS), data, seed=config.seed)
-                if score > best.score:
-                    best = Best(score, step.step, trainer.state())
-            elapsed = time.monotonic() - started
-            report(Report("training", step.step, max_steps, step.bound, score, elapsed, step.steps_per_second))
-            if step.passes(settings.checkpoint_every):
-                save(current())
-            if validates and step.step - best.step >= settings.early_stopping.patience:
-                break
-    except KeyboardInterrupt:
-        save(current())
-        raise
-    steps = trainer.step
-    if best.state is not None:
-        trainer.restore(best.state)
-    return Trained(export(config.predict.num_components), trainer.schedule, steps, trainer.step)
-
-
-def warm_start(config: Config, data: TrainingData, report: Callable[[Report], None]) -> Checkpoint:
-    """Choose the targets' transforms and fit the sparse GP that training starts from."""
-    started = time.monotonic()
-    settings = config.training.warm_start
-    transforms = []
-    for index, target in enumerate(config.data.targets):
-        report(Report("warm start", message=f"transform of {target.column}"))
-        transforms.append(
-            choose_transform(target, data.X, data.targets[:, index], config.model, settings, seed=config.seed)
+        predictor = assemble_predictor(
+            ensembles, self.checkpoint.order, num_components=self.config.predict.num_components, seed=self.config.seed
         )
-    Y = standardise(tuple(transforms), data.targets)
-    report(Report("warm start", message="sparse GP"))
-    output = config.model.output
-    regression = fit_sparse_regression(
-        data.X, Y, settings, output.kernel, num_inducing=output.num_inducing, seed=config.seed
-    )
-    return Checkpoint(tuple(transforms), regression, None, Best(), time.monotonic() - started)
+        return Trained(predictor, self.checkpoint.finished)
+
+    @property
+    def training(self) -> int:
+        """Which of the run's trainings is the current one, from 0."""
+        return len(self.checkpoint.finished)
+
+    @property
+    def factor(self) -> Factor:
+        """What the current training is about."""
+        return self.factors[self.training // self.num_members]
+
+    def _choose(self, data: TrainingData) -> Checkpoint:
+        """Choose the targets' transforms and the order of the chain."""
+        transforms = []
+        for index, target in enumerate(self.config.data.targets):
+            self.report(Report("warm start", message=f"transform of {target.column}"))
+            transforms.append(choose_transform(target, data.X, data.targets[:, index], self.config))
+        order = choose_order(self.config, data.X, standardise(tuple(transforms), data.targets))
+        return Checkpoint(tuple(transforms), order, (), None, self._elapsed())
+
+    def _warm_start(self) -> Unfinished:
+        """Fit the sparse GP from which every member of the current factor starts."""
+        self.report(Report("warm start", self.training, self.num_trainings, message="sparse GP"))
+        output, factor = self.config.model.output, self.factor
+        regression = fit_sparse_regression(
+            factor.data.X,
+            factor.standardised_targets(),
+            self.config.training.warm_start,
+            output.kernel,
+            num_inducing=output.num_inducing,
+            seed=self.config.seed,
+        )
+        current = Unfinished(regression)
+        self._keep(current)
+        return current
+
+    def _train(self, current: Unfinished, spare: Trainer | None) -> Trainer:
+        """Do the current training, with the compiled step of the one before it if there is one."""
+        seed = self.config.seed + SEED_STRIDE * self.training
+        trainer = prepare(self.config, self.factor, current, seed=seed, spare=spare)
+        finished = train_member(
+            self.config,
+            self.factor,
+            trainer,
+            current,
+            seed=seed,
+            num_components=-(-self.config.predict.num_components // self.num_members),
+            keep=self._keep,
+            tell=self._tell,
+        )
+        others_follow = (self.training + 1) % self.num_members > 0
+        self.checkpoint = replace(self.checkpoint, finished=(*self.checkpoint.finished, finished))
+        self._keep(Unfinished(current.regression) if others_follow else None)
+        return trainer
+
+    def _keep(self, current: Unfinished | None) -> None:
+        self.checkpoint = replace(self.checkpoint, current=current, elapsed_seconds=self._elapsed())
+        self.save(self.checkpoint)
+
+    def _tell(self, step: Step, score: float | None) -> None:
+        said = Report(
+            "training",
+            self.training,
+            self.num_trainings,
+            step=step.step,
+            max_steps=step.max_steps,
+            bound=step.bound,
+            validation_score=score,
+            elapsed_seconds=self._elapsed(),
+            steps_per_second=step.steps_per_second,
+        )
+        self.report(said)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.started
 
 
-def prepare(config: Config, data: TrainingData, checkpoint: Checkpoint) -> tuple[Trainer, Model]:
-    """Build the model and put it, and its optimisers, where the checkpoint left them."""
-    Y = standardise(checkpoint.transforms, data.targets)
-    start = starting_point(config.model, config.training.warm_start, checkpoint.regression, data.X, Y, seed=config.seed)
-    model = build_model(config.model, start, num_features=data.X.shape[1], seed=config.seed)
-    noise = float(checkpoint.regression.noise.mean())
-    schedule = resolve_schedule(config.training, num_rows=len(data.X), noise=noise)
-    trainer = Trainer(model, config.training, schedule, data.X, Y, seed=config.seed)
-    if checkpoint.state is not None:
-        trainer.restore(checkpoint.state)
-    return trainer, model
-
-
-def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Array:
-    """Return the standardised targets, [N, P]."""
-    return np.stack([transform.forward(targets[:, p]) for p, transform in enumerate(transforms)], axis=1)
-
-
-def validation_score(posterior: Posterior, data: TrainingData, *, seed: int) -> float:
-    """Return the exact mixture's mean log density over (at most 1000 of) the validation rows [nats per row]."""
-    rows = np.sort(np.random.default_rng([seed, 8]).permutation(len(data.X_validation))[:VALIDATION_ROWS])
-    return float(posterior.predict(data.X_validation[rows]).log_density(data.targets_validation[rows]).mean())
+def split_factors(settings: config.Model, data: TrainingData, checkpoint: Checkpoint) -> tuple[Factor, ...]:
+    """Return one factor with all targets, or one per target with the targets before it among its inputs."""
+    transforms, order = checkpoint.transforms, checkpoint.order
+    if settings.targets_model == "joint" or len(order) == 1:
+        return (Factor(data, transforms),)
+    factors = []
+    for place in order:
+        own = replace(data, targets=data.targets[:, [place]], targets_validation=data.targets_validation[:, [place]])
+        factors.append(Factor(own, (transforms[place],)))
+        data = replace(
+            data,
+            X=extend(data.X, transforms[place].forward(data.targets[:, place])),
+            X_validation=extend(data.X_validation, transforms[place].forward(data.targets_validation[:, place])),
+        )
+    return tuple(factors)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cde_app import config
 from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
-from cde_app.training.warm_start import fit_sparse_regression
+from cde_app.training.warm_start import fit_screening_regression
 
 Array = NDArray[np.float64]
 
@@ -15,22 +15,16 @@ MIN_GAIN = 0.05
 """A transform must gain this much over the identity [nats per row]."""
 SCREENING_ROWS = 2000
 HELD_OUT = 0.2
-SCREENING_STEPS = 50
-SCREENING_INDUCING = 64
 
 
-def choose_transform(
-    target: config.TargetColumn, X: Array, y: Array, settings: config.Model, warm_start: config.WarmStart, *, seed: int
-) -> TargetTransform:
+def choose_transform(target: config.TargetColumn, X: Array, y: Array, settings: config.Config) -> TargetTransform:
     """Return a target's transform, fitted on all rows; `auto` screens identity, log and Yeo-Johnson first.
 
     Args:
         target: the column's settings.
         X: [N, D], standardised features of the training rows.
         y: [N], the target in the user's units.
-        settings: the `model` block.
-        warm_start: the `warm_start` block.
-        seed: of the choice of rows and of the screening fits.
+        settings: the configuration.
     """
     match target.transform.kind:
         case "log":
@@ -38,25 +32,21 @@ def choose_transform(
         case "identity" | "yeo_johnson":
             return fit_transform(target.transform.kind, y, label=f"column {target.column!r}")
     candidates = candidate_transforms(y, label=f"column {target.column!r}")
-    rows = np.random.default_rng([seed, 7]).permutation(len(X))[:SCREENING_ROWS]
-    num_held_out = round(HELD_OUT * len(rows))
-    if num_held_out < 2 or len(candidates) == 1:
+    held_out, fitted = split_for_screening(len(X), seed=settings.seed)
+    if len(held_out) < 2 or len(candidates) == 1:
         return candidates[0]
-    held_out, fitted = rows[:num_held_out], rows[num_held_out:]
-    screening = warm_start.model_copy(update={"enabled": True, "max_steps": min(SCREENING_STEPS, warm_start.max_steps)})
     scores = []
     for candidate in candidates:
         z = candidate.forward(y)[:, None]
-        regression = fit_sparse_regression(
-            X[fitted],
-            z[fitted],
-            screening,
-            settings.output.kernel,
-            num_inducing=min(SCREENING_INDUCING, settings.output.num_inducing),
-            seed=seed,
-        )
+        regression = fit_screening_regression(X[fitted], z[fitted], settings)
         density = regression.log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
         scores.append(density.mean())
     best = int(np.argmax(scores))
     identity = next(index for index, candidate in enumerate(candidates) if candidate.kind == "identity")
     return candidates[best if scores[best] > scores[identity] + MIN_GAIN else identity]
+
+
+def split_for_screening(num_rows: int, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows that judge and the rows that fit a choice made before training, at most 2000 in all."""
+    rows = np.random.default_rng([seed, 7]).permutation(num_rows)[:SCREENING_ROWS]
+    return tuple(np.split(rows, [round(HELD_OUT * len(rows))]))

@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 INITIAL_NOISE = 0.1
 CHUNK_ROWS = 8192
+SCREENING_STEPS = 50
+SCREENING_INDUCING = 64
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,14 @@ def fit_sparse_regression(
     return solve_sparse_regression(X, Y, regression.kernel, Z, noise)
 
 
+def fit_screening_regression(X: Array, Y: Array, settings: config.Config) -> SparseRegression:
+    """Fit quickly and roughly, to compare ways to prepare the targets."""
+    warm_start, output = settings.training.warm_start, settings.model.output
+    quick = warm_start.model_copy(update={"enabled": True, "max_steps": min(SCREENING_STEPS, warm_start.max_steps)})
+    num_inducing = min(SCREENING_INDUCING, output.num_inducing)
+    return fit_sparse_regression(X, Y, quick, output.kernel, num_inducing=num_inducing, seed=settings.seed)
+
+
 def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:
     """Return the optimal q(u) for given hyperparameters, from every row, in chunks of bounded memory.
 
@@ -133,12 +143,18 @@ def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Arr
 
 
 def cluster_centres(X: Array, num_inducing: int, *, seed: int) -> Array:
-    """Return at most `num_inducing` k-means centres of the different rows of X."""
+    """Return `num_inducing` k-means centres of the different rows of X, or those rows if they are fewer.
+
+    A cluster that has lost its rows is replaced by a row, so that the number of centres does not depend on the seed.
+    """
     different = np.unique(X, axis=0)
     if len(different) <= num_inducing:
         return different
-    centres, labels = kmeans2(different, num_inducing, minit="++", rng=np.random.default_rng([seed, 2]))
-    return centres[np.unique(labels)]
+    random = np.random.default_rng([seed, 2])
+    centres, labels = kmeans2(different, num_inducing, minit="++", rng=random)
+    empty = np.setdiff1d(np.arange(num_inducing), labels)
+    centres[empty] = different[random.choice(len(different), len(empty), replace=False)]
+    return centres
 
 
 def cholesky(K: Array) -> Array:

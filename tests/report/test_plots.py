@@ -41,7 +41,12 @@ def make_mixture(num_rows: int, num_targets: int, *, dependent: bool = False) ->
 
 def make_history(*, validated: bool, steps: int = 100) -> list[dict[str, float | None]]:
     return [
-        {"step": n, "bound": -1 / (n + 1), "validation_score": -abs(n - 60.0) if validated and n % 20 == 0 else None}
+        {
+            "training": 0,
+            "step": n,
+            "bound": -1 / (n + 1),
+            "validation_score": -abs(n - 60.0) if validated and n % 20 == 0 else None,
+        }
         for n in range(steps)
     ]
 
@@ -110,7 +115,10 @@ def test_the_history_names_and_marks_the_best_validated_step():
 
 def test_a_history_without_validation_or_with_gaps_is_drawn():
     assert len(plot_history(make_history(validated=False)).axes) == 1
-    gaps = [{"step": 0, "bound": float("nan"), "validation_score": None}, {"step": 1, "bound": -1.0}]
+    gaps = [
+        {"training": 0, "step": 0, "bound": float("nan"), "validation_score": None},
+        {"training": 0, "step": 1, "bound": -1.0},
+    ]
     figure_bytes(plot_history(gaps), "png")
     plot_history([])
 

@@ -10,10 +10,14 @@ import pytest
 
 from cde_app.config import Config
 from cde_app.errors import NumericalError
-from cde_app.predictive.posterior import Posterior, pack
-from cde_app.training import loop, session
+from cde_app.predictive.posterior import pack
+from cde_app.predictive.predictor import Predictor
+from cde_app.training import chain_order, loop, member
+from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint
-from cde_app.training.session import Report, Trained, TrainingData, train_posterior
+from cde_app.training.loop import Trainer
+from cde_app.training.member import TrainingData, prepare
+from cde_app.training.session import Report, Session, Trained
 
 
 def small_config(seed: int = 0, **training: Any) -> Config:
@@ -26,7 +30,13 @@ def small_config(seed: int = 0, **training: Any) -> Config:
                 "layers": [{"num_gps": 1, "num_inducing": 5}],
                 "output": {"structure": "additive", "num_inducing": 8, "num_inducing_latent": 8},
             },
-            "training": {"max_steps": 60, "checkpoint_every": 25, "warm_start": {"max_steps": 10}, **training},
+            "training": {
+                "max_steps": 60,
+                "checkpoint_every": 25,
+                "ensemble": 1,
+                "warm_start": {"max_steps": 10},
+                **training,
+            },
             "predict": {"num_components": 16},
         }
     )
@@ -43,16 +53,16 @@ def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, li
     checkpoints: list[Checkpoint] = []
     reports: list[Report] = []
     options = {"checkpoint": None, "report": reports.append} | options
-    trained = train_posterior(config, data, save=checkpoints.append, **options)
+    trained = Session(config, data, save=checkpoints.append, **options).run()
     return trained, checkpoints, reports
 
 
-def arrays_of(posterior: Posterior) -> dict[str, np.ndarray]:
-    spec, arrays = pack(posterior.to_tree())
+def arrays_of(predictor: Predictor) -> dict[str, np.ndarray]:
+    spec, arrays = pack(predictor.to_tree())
     return arrays | {"spec": np.array(str(spec))}
 
 
-def assert_same_bytes(first: Posterior, second: Posterior) -> None:
+def assert_same_bytes(first: Predictor, second: Predictor) -> None:
     left, right = arrays_of(first), arrays_of(second)
     assert left.keys() == right.keys()
     for name in left:
@@ -60,19 +70,81 @@ def assert_same_bytes(first: Posterior, second: Posterior) -> None:
 
 
 def test_the_same_seed_ends_in_the_same_bytes_and_another_seed_does_not() -> None:
-    first, second, other = (run(small_config(seed), small_data())[0].posterior for seed in (0, 0, 1))
+    first, second, other = (run(small_config(seed), small_data())[0].predictor for seed in (0, 0, 1))
     assert_same_bytes(first, second)
-    assert first.output_terms[0].q_mu.tobytes() != other.output_terms[0].q_mu.tobytes()
+    ours, others = (one.factors[0].members[0].output_terms[0] for one in (first, other))
+    assert ours.q_mu.tobytes() != others.q_mu.tobytes()
 
 
 def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None:
     whole, checkpoints, _ = run(small_config(), small_data())
-    assert [checkpoint.step for checkpoint in checkpoints] == [0, 25, 50]
+    assert [checkpoint.place for checkpoint in checkpoints] == [(0, 0), (0, 25), (0, 50), (1, 0)]
     for checkpoint in checkpoints:
         stored = Checkpoint.from_arrays(checkpoint.to_arrays())
         resumed, _, reports = run(small_config(), small_data(), checkpoint=stored)
-        assert_same_bytes(whole.posterior, resumed.posterior)
-        assert reports[0].step > checkpoint.step
+        assert_same_bytes(whole.predictor, resumed.predictor)
+        assert all(report.step > checkpoint.place[1] for report in reports)
+
+
+def chained(**training: Any) -> tuple[Config, TrainingData]:
+    """Two targets, of which the second is the first and a little noise; two members each."""
+    config = small_config(max_steps=30, ensemble=2, **training)
+    tree = config.model_dump(mode="json")
+    tree["data"]["targets"] = [{"column": name, "transform": {"kind": "identity"}} for name in ("y", "z")]
+    data = small_data(validation=20)
+    noise = np.random.default_rng(5)
+
+    def with_second(targets: np.ndarray) -> np.ndarray:
+        return np.column_stack([targets, targets + 0.1 * noise.standard_normal(targets.shape)])
+
+    both = TrainingData(data.X, with_second(data.targets), data.X_validation, with_second(data.targets_validation))
+    return Config.model_validate(tree), both
+
+
+def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None:
+    config, data = chained()
+    whole, checkpoints, reports = run(config, data)
+    assert [len(factor.members) for factor in whole.predictor.factors] == [2, 2]
+    assert [checkpoint.place for checkpoint in checkpoints][::3] == [(0, 0), (1, 25), (2, 25), (4, 0)]
+    assert {report.training for report in reports} == {0, 1, 2, 3}
+    first, second = whole.predictor.factors[0].members
+    assert not np.array_equal(first.output_terms[1].q_mu, second.output_terms[1].q_mu), "members must differ"
+    for checkpoint in checkpoints[::2]:
+        stored = Checkpoint.from_arrays(checkpoint.to_arrays())
+        resumed, _, _ = run(config, data, checkpoint=stored)
+        assert_same_bytes(whole.predictor, resumed.predictor)
+
+
+def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, data = chained()
+    shared, _, _ = run(config, data)
+    from cde_app.training import session
+
+    def alone(*arguments: Any, spare: Trainer | None, **options: Any) -> Trainer:
+        return prepare(*arguments, spare=None, **options)
+
+    monkeypatch.setattr(session, "prepare", alone)
+    assert_same_bytes(shared.predictor, run(config, data)[0].predictor)
+
+
+def test_the_order_of_a_chain_is_the_given_one_or_the_one_with_the_best_held_out_density(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, data = chained()
+    # z = x^2 and y = z + noise: y needs z, and z needs nothing but x.
+    X = np.random.default_rng(1).standard_normal((300, 1))
+    z = np.sin(3 * X[:, 0])
+    y = np.sign(z) * np.abs(z) ** 0.2 + 0.3 * np.random.default_rng(2).standard_normal(300)
+    assert choose_order(config, X, np.column_stack([y, z])) == (1, 0)
+    named = config.model_copy(update={"model": config.model.model_copy(update={"chain_order": ("z", "y")})})
+    assert choose_order(named, X, np.column_stack([z, y])) == (1, 0)
+    joint = config.model_copy(update={"model": config.model.model_copy(update={"targets_model": "joint"})})
+    assert choose_order(joint, X, np.column_stack([y, z])) == (0, 1)
+    assert len(run(joint, data)[0].predictor.factors) == 1
+    monkeypatch.setattr(chain_order, "MIN_GAIN", 100.0)
+    assert choose_order(config, X, np.column_stack([y, z])) == (0, 1)
 
 
 def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> None:
@@ -84,39 +156,48 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
 
     checkpoints: list[Checkpoint] = []
     with pytest.raises(KeyboardInterrupt):
-        train_posterior(config, data, checkpoint=None, save=checkpoints.append, report=interrupt)
-    assert checkpoints[-1].step == 25
+        Session(config, data, checkpoint=None, save=checkpoints.append, report=interrupt).run()
+    assert checkpoints[-1].place == (0, 25)
     resumed, _, _ = run(config, data, checkpoint=checkpoints[-1])
-    assert_same_bytes(run(config, data)[0].posterior, resumed.posterior)
+    assert_same_bytes(run(config, data)[0].predictor, resumed.predictor)
 
 
 def test_the_state_with_the_best_validation_score_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.0, 2.0, 1.0])
-    monkeypatch.setattr(session, "validation_score", lambda *_, **__: next(scores))
+    scores = iter([-1.0, 0.0, 2.0, 1.0])
+    monkeypatch.setattr(member, "validation_score", lambda *_, **__: next(scores))
     config, data = small_config(early_stopping={"every": 25}, max_steps=75), small_data(validation=20)
     trained, _, reports = run(config, data)
-    assert trained.best_step == 50
+    assert [one.kept_step for one in trained.trainings] == [50]
     assert [report.validation_score for report in reports if report.stage == "training"] == [0.0, 2.0, 1.0]
     shorter = small_config(early_stopping={"enabled": False}, max_steps=75)
-    states = [checkpoint for checkpoint in run(shorter, data)[1] if checkpoint.step == 50]
-    np.testing.assert_array_equal(states[0].state["variable.0"], run_best(config, data)["variable.0"])
+    states = [checkpoint for checkpoint in run(shorter, data)[1] if checkpoint.place == (0, 50)]
+    np.testing.assert_array_equal(states[0].current.state["variable.0"], run_best(config, data)["variable.0"])
 
 
 def run_best(config: Config, data: TrainingData) -> dict[str, np.ndarray]:
     """Return the best state of a training whose second score is the best."""
-    scores: Iterator[float] = iter([0.0, 2.0, 1.0])
+    scores: Iterator[float] = iter([-1.0, 0.0, 2.0, 1.0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "validation_score", lambda *_, **__: next(scores))
+        patch.setattr(member, "validation_score", lambda *_, **__: next(scores))
         _, checkpoints, _ = run(config, data)
-    assert checkpoints[-1].best.state is not None
-    return checkpoints[-1].best.state
+    best = checkpoints[-2].current.best
+    assert best.state is not None
+    return best.state
+
+
+def test_the_warm_start_is_kept_where_no_step_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([3.0, 2.0, 1.0])
+    monkeypatch.setattr(member, "validation_score", lambda *_, **__: next(scores))
+    config, data = small_config(early_stopping={"every": 30}), small_data(validation=20)
+    trained, _, _ = run(config, data)
+    assert [(one.steps, one.kept_step) for one in trained.trainings] == [(60, 0)]
 
 
 def test_training_stops_when_the_score_has_not_risen_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "validation_score", lambda *_, **__: 1.0)
+    monkeypatch.setattr(member, "validation_score", lambda *_, **__: 1.0)
     config = small_config(early_stopping={"every": 25, "patience": 50}, max_steps=1000)
     trained, _, _ = run(config, small_data(validation=20))
-    assert (trained.steps, trained.best_step) == (75, 25)
+    assert [(one.steps, one.kept_step) for one in trained.trainings] == [(50, 0)]
 
 
 def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
@@ -125,17 +206,24 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
     fresh = np.random.default_rng(9)
     X = fresh.standard_normal((2000, 1))
     targets = np.sin(2 * X) + (0.1 + 0.3 * (X > 0)) * fresh.standard_normal(X.shape)
-    gained = trained.posterior.predict(X).log_density(targets)
-    transform = trained.posterior.transforms[0]
-    warm = checkpoints[0].regression.log_density(X, transform.forward(targets)) + transform.log_jacobian(targets)
+    gained = trained.predictor.predict(X).log_density(targets)
+    transform = checkpoints[0].transforms[0]
+    warm = checkpoints[0].current.regression.log_density(X, transform.forward(targets)) + transform.log_jacobian(
+        targets
+    )
     difference = gained - warm[:, 0]
     assert difference.mean() > 4 * difference.std() / np.sqrt(len(X))
 
 
+def fresh_trainer(config: Config, data: TrainingData) -> Trainer:
+    """Return a trainer before its first step."""
+    session = Session(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    return prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+
+
 def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     config, data = small_config(), small_data()
-    checkpoint = session.warm_start(config, data, lambda _: None)
-    trainer, _ = session.prepare(config, data, checkpoint)
+    trainer = fresh_trainer(config, data)
     before = trainer.state()
     compiled, rates = trainer._compiled, []
 
@@ -157,12 +245,19 @@ def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(m
 
 def test_every_epoch_deals_each_row_once_in_an_order_of_its_own() -> None:
     config, data = small_config(batch_size=20), small_data()
-    trainer, _ = session.prepare(config, data, session.warm_start(config, data, lambda _: None))
+    trainer = fresh_trainer(config, data)
     batches = trainer._batches(0, 6)
     for epoch in (batches[:3], batches[3:]):
         np.testing.assert_array_equal(np.sort(epoch.ravel()), np.arange(60))
     assert not np.array_equal(batches[:3], batches[3:])
     np.testing.assert_array_equal(trainer._batches(4, 2), batches[4:6])
+
+
+@pytest.mark.parametrize(("num_rows", "expected"), [(100, 4), (9000, 2)])
+def test_the_number_of_members_follows_the_number_of_rows(num_rows: int, expected: int) -> None:
+    config = small_config(ensemble="auto")
+    assert loop.resolve_ensemble(config.training, num_rows=num_rows) == expected
+    assert loop.resolve_ensemble(small_config(ensemble=3).training, num_rows=num_rows) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""Several trainings of one model, averaged into one `Mixture` per row.
+
+Letters: N rows, D features, C components, P targets, E members.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cde_app.predictive.mixture import Mixture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cde_app.predictive.posterior import Posterior
+
+    Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """p(y | x) = 1/E sum_e p_e(y | x): the average of the members' densities (Lakshminarayanan et al. 2017)."""
+
+    members: tuple[Posterior, ...]
+    """E >= 1 posteriors with the same transforms."""
+
+    @cached_property
+    def weights(self) -> Array:
+        """[C], the weights of all members' components, one member after another."""
+        return np.concatenate([member.weights for member in self.members]) / len(self.members)
+
+    def predict(self, X: Array) -> Mixture:
+        """Return the mixture of each row, all members' components in one; X [N, D], standardised."""
+        mixtures = [member.predict(X) for member in self.members]
+        if len(mixtures) == 1:
+            return mixtures[0]
+        return Mixture(
+            self.weights,
+            np.concatenate([mixture.means for mixture in mixtures], axis=1),
+            np.concatenate([mixture.variances for mixture in mixtures], axis=1),
+            mixtures[0].transforms,
+        )
+
+    def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return the moments of one component per row; X [n, D], component [n] to two [n, P]."""
+        means, variances = np.empty((len(X), self.num_targets)), np.empty((len(X), self.num_targets))
+        first = 0
+        for member in self.members:
+            last = first + len(member.weights)
+            own = np.flatnonzero((component >= first) & (component < last))
+            means[own], variances[own] = member.moments_at(X[own], component[own] - first)
+            first = last
+        return means, variances
+
+    def component_at(self, uniforms: Array) -> NDArray[np.intp]:
+        """Return the component that each uniform number chooses; any shape."""
+        cumulative = np.cumsum(self.weights)
+        cumulative[-1] = np.inf
+        return np.searchsorted(cumulative, uniforms, side="right")
+
+    @property
+    def num_targets(self) -> int:
+        """P."""
+        return len(self.members[0].transforms)

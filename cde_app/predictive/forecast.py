@@ -1,0 +1,6 @@
+"""The forecast of every row: one mixture of all targets, or a chain of mixtures. Both answer the same questions."""
+
+from cde_app.predictive.chain import Chain
+from cde_app.predictive.mixture import Mixture
+
+Forecast = Mixture | Chain

@@ -1,0 +1,84 @@
+"""The trained model of all targets: one factor that has them all, or a chain of factors with one target each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cde_app.predictive.chain import Chain, extend
+from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.posterior import Posterior, uniform_nodes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cde_app.predictive.forecast import Forecast
+
+    Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """From standardised features to the forecast of every row."""
+
+    factors: tuple[Ensemble, ...]
+    """One, of all targets together; or one per target, each given the targets before it."""
+    order: tuple[int, ...]
+    """Places in the table of the targets, in the order of the chain."""
+    nodes: Array
+    """[G, 2 P] for a chain (see `Chain`), else empty."""
+
+    def predict(self, X: Array) -> Forecast:
+        """Return the forecast of each row; X [N, D], standardised."""
+        if len(self.factors) == 1:
+            return self.factors[0].predict(X)
+        return Chain(self.factors, self.order, self.nodes, X)
+
+    def latent_moments(self, X: Array, targets: Array) -> list[tuple[tuple[int, ...], Array, Array]]:
+        """Return what each factor's first member says about its latent variables; see `Posterior.latent_moments`.
+
+        Args:
+            X: [N, D], standardised features.
+            targets: [N, P], the user's units.
+
+        Returns:
+            Per factor that has latent variables the places of its targets, and two [N, Dw].
+        """
+        found = []
+        chained = len(self.factors) > 1
+        for factor, place in zip(self.factors, self.order, strict=False):
+            member, places = factor.members[0], (place,) if chained else tuple(range(len(self.order)))
+            if member.latent_dim:
+                found.append((places, *member.latent_moments(X, targets[:, list(places)])))
+            X = extend(X, member.transforms[0].forward(targets[:, place]))
+        return found
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain values and arrays; `from_tree` reads them."""
+        return {
+            "factors": [[member.to_tree() for member in factor.members] for factor in self.factors],
+            "order": list(self.order),
+            "nodes": self.nodes,
+        }
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Predictor:
+        """Rebuild what `to_tree` returned."""
+        factors = tuple(Ensemble(tuple(map(Posterior.from_tree, members))) for members in tree["factors"])
+        return cls(factors, tuple(tree["order"]), tree["nodes"])
+
+
+def assemble_predictor(
+    factors: tuple[Ensemble, ...], order: tuple[int, ...], *, num_components: int, seed: int
+) -> Predictor:
+    """Return the predictor of trained factors.
+
+    Args:
+        factors: one, or one per target.
+        order: places of the targets, in the order of the chain.
+        num_components: G, nodes over the earlier targets of a chain.
+        seed: of the nodes.
+    """
+    dim = 2 * len(order) if len(factors) > 1 else 0
+    return Predictor(factors, order, uniform_nodes(num_components, dim, seed=seed + 1))

@@ -1,0 +1,149 @@
+"""One training: steps, validation, best state, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cde_app.config import Config
+from cde_app.data.transform import TargetTransform
+from cde_app.model.build import build_model
+from cde_app.predictive.posterior import Posterior
+from cde_app.training.checkpoint import Best, Finished, Unfinished
+from cde_app.training.export import export_posterior
+from cde_app.training.loop import Step, Trainer, fit, resolve_schedule
+from cde_app.training.starting_point import starting_point
+
+Array = NDArray[np.float64]
+
+VALIDATION_COMPONENTS = 64
+VALIDATION_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows a training sees."""
+
+    X: Array
+    """[N, D], standardised features."""
+    targets: Array
+    """[N, P], user's units."""
+    X_validation: Array
+    """[V, D]."""
+    targets_validation: Array
+    """[V, P]; V may be 0."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One model of a chain, or the only one: its targets, and as inputs the features and the targets before them."""
+
+    data: TrainingData
+    transforms: tuple[TargetTransform, ...]
+
+    def standardised_targets(self) -> Array:
+        """Return Y, [N, P]."""
+        return standardise(self.transforms, self.data.targets)
+
+
+def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Array:
+    """Return the standardised targets, [N, P]."""
+    return np.stack([transform.forward(targets[:, p]) for p, transform in enumerate(transforms)], axis=1)
+
+
+def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, spare: Trainer | None) -> Trainer:
+    """Put a trainer where a training begins or was left.
+
+    Args:
+        config: the whole configuration.
+        factor: what to train on.
+        current: the warm start, and where the training was left.
+        seed: of the training.
+        spare: the trainer of another member of the ensemble, whose compiled step is used again; None compiles one.
+    """
+    X, Y = factor.data.X, factor.standardised_targets()
+    start = starting_point(config.model, config.training.warm_start, current.regression, X, Y, seed=seed)
+    model = build_model(config.model, start, num_features=X.shape[1], seed=seed)
+    if spare is None:
+        schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))
+        trainer = Trainer(model, config.training, schedule, X, Y, seed=seed)
+    else:
+        trainer = spare
+        trainer.begin(model, seed=seed)
+    if current.state is not None:
+        trainer.restore(current.state)
+    return trainer
+
+
+def train_member(
+    config: Config,
+    factor: Factor,
+    trainer: Trainer,
+    current: Unfinished,
+    *,
+    seed: int,
+    num_components: int,
+    keep: Callable[[Unfinished], None],
+    tell: Callable[[Step, float | None], None],
+) -> Finished:
+    """Train to the end.
+
+    Args:
+        config: the whole configuration.
+        factor: what to train on.
+        trainer: from `prepare`.
+        current: as for `prepare`.
+        seed: of the training.
+        num_components: of the exported posterior.
+        keep: stores how far the training has come; called every `checkpoint_every` steps and on interruption.
+        tell: called after every few steps with the step and the validation score, if there is one.
+
+    Raises:
+        NumericalError: training failed numerically after every retry.
+    """
+    settings, best, max_steps = config.training, current.best, trainer.schedule.max_steps
+    validates = settings.early_stopping.enabled and len(factor.data.X_validation) > 0
+
+    def export(num_components: int) -> Posterior:
+        return export_posterior(
+            trainer.model,
+            config.model,
+            factor.transforms,
+            current.regression,
+            num_components=num_components,
+            seed=seed,
+        )
+
+    def kept() -> Unfinished:
+        return replace(current, state=trainer.state(), best=best)
+
+    try:
+        if validates and trainer.step == 0:  # the warm start stays in the running
+            best = Best(validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
+        for step in fit(trainer):
+            score = None
+            if validates and (step.passes(settings.early_stopping.every) or step.step == max_steps):
+                score = validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
+                if score > best.score:
+                    best = Best(score, step.step, trainer.state())
+            tell(step, score)
+            if step.passes(settings.checkpoint_every):
+                keep(kept())
+            if validates and step.step - best.step >= settings.early_stopping.patience:
+                break
+    except KeyboardInterrupt:
+        keep(kept())
+        raise
+    steps = trainer.step
+    if best.state is not None:
+        trainer.restore(best.state)
+    return Finished(export(num_components), steps, trainer.step)
+
+
+def validation_score(posterior: Posterior, data: TrainingData, *, seed: int) -> float:
+    """Return the exact mixture's mean log density over (at most 1000 of) the validation rows [nats per row]."""
+    rows = np.sort(np.random.default_rng([seed, 8]).permutation(len(data.X_validation))[:VALIDATION_ROWS])
+    return float(posterior.predict(data.X_validation[rows]).log_density(data.targets_validation[rows]).mean())

@@ -1,0 +1,201 @@
+"""A chain of mixtures: the joint density is the product of its factors, and every other answer follows from it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from scipy.integrate import simpson
+from scipy.stats import norm
+
+from cde_app.data.transform import TargetTransform
+from cde_app.predictive.chain import Chain, extend
+from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
+from cde_app.predictive.posterior import Defence, Posterior, gaussian_nodes, pack, uniform_nodes, unpack
+from cde_app.predictive.predictor import Predictor
+from cde_app.predictive.sparse_gp import Kernel, SparseGP
+
+IDENTITY, LOG = TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8)
+STANDARD_ERRORS = 4.0
+
+
+def make_gp(dim: int, *, sees_latent: bool, seed: int) -> SparseGP:
+    random = np.random.default_rng(seed)
+    kernel = Kernel("squared_exponential", 0.9, np.full(dim, 1.3))
+    Z = random.normal(size=(10, dim))
+    whitening = np.linalg.inv(np.linalg.cholesky(kernel.covariance(Z, Z) + 1e-6 * np.eye(10)))
+    q_sqrt = np.tril(0.2 * random.normal(size=(1, 10, 10)))
+    return SparseGP(
+        kernel, Z, whitening, random.normal(size=(10, 1)), np.swapaxes(q_sqrt, 1, 2) @ whitening, sees_latent
+    )
+
+
+def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_nodes: int = 16) -> Posterior:
+    """g(x) + h(x, w) of one target, with two defensive components."""
+    return Posterior(
+        inner_layers=(),
+        output_terms=(
+            make_gp(num_inputs, sees_latent=False, seed=seed),
+            make_gp(num_inputs + 1, sees_latent=True, seed=seed + 1),
+        ),
+        noise=np.array([0.05]),
+        latent_nodes=gaussian_nodes(num_nodes, 1, seed=seed),
+        inner_noise=np.zeros((num_nodes, 0)),
+        defence=Defence(
+            gp=make_gp(num_inputs, sees_latent=False, seed=seed + 2),
+            mean=np.zeros(1),
+            noise=np.array([0.3]),
+            inflation=np.array([2.0, 4.0]),
+            weight=0.1,
+        ),
+        transforms=(transform,),
+    )
+
+
+def make_chain(num_rows: int = 3, *, num_nodes: int = 512, order: tuple[int, ...] = (1, 0)) -> Chain:
+    """Two features; the table's targets are identity and log; each factor is an ensemble of two."""
+    transforms = (IDENTITY, LOG)
+    factors = tuple(
+        Ensemble(tuple(make_member(2 + k, transforms[place], seed=10 * k + 5 * e) for e in range(2)))
+        for k, place in enumerate(order)
+    )
+    X = np.random.default_rng(1).normal(size=(num_rows, 2))
+    return Chain(factors, order, uniform_nodes(num_nodes, 4, seed=0), X)
+
+
+def grid_of(chain: Chain, num_points: int = 161) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points of both targets, even in the standardised scale [points^2, 2], that scale, and dy/dz at each point."""
+    z = np.linspace(-6, 6, num_points)
+    columns = [t.inverse(z) for t in chain.transforms]
+    slopes = [np.exp(-t.log_jacobian(y)) for t, y in zip(chain.transforms, columns, strict=True)]
+    points = np.stack(np.meshgrid(*columns, indexing="ij"), axis=-1).reshape(-1, 2)
+    return points, z, np.outer(*slopes)
+
+
+def test_a_chain_answers_everything_that_a_mixture_answers() -> None:
+    def questions(kind: type) -> dict[str, list[str]]:
+        methods = inspect.getmembers(kind, inspect.isfunction)
+        return {name: list(inspect.signature(m).parameters) for name, m in methods if not name.startswith("_")}
+
+    assert questions(Chain) == questions(Mixture)
+    properties = {"num_rows", "num_targets", "transforms", "closest_pair"}
+    assert properties <= set(dir(Chain)) | set(Chain.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_joint_density_integrates_to_one_and_its_margins_are_the_marginals(order: tuple[int, ...]) -> None:
+    chain = make_chain(2, num_nodes=4096, order=order)
+    points, z, slope = grid_of(chain)
+    mass = np.exp(chain.log_density_at(points)).reshape(2, len(z), len(z)) * slope
+    np.testing.assert_allclose(simpson(simpson(mass, x=z), x=z), 1.0, atol=2e-4)
+    for place, axis in ((0, 2), (1, 1)):
+        margin = simpson(mass, x=z, axis=axis)
+        grid = chain.transforms[place].inverse(z)
+        found = np.exp(chain.marginal_log_density_at(grid, place)) * np.exp(-chain.transforms[place].log_jacobian(grid))
+        first = place == order[0]
+        np.testing.assert_allclose(found, margin, atol=2e-4 if first else 0.02 * margin.max())
+        assert np.abs(found - np.roll(margin, 8, axis=1)).max() > 0.05 * margin.max(), "the control must fail"
+
+
+def test_the_log_density_is_the_sum_of_the_factors_given_what_comes_before() -> None:
+    chain = make_chain()
+    targets = np.random.default_rng(2).normal([5.0, 1.5], [1.0, 0.1], size=(3, 2))
+    first = chain.factors[0].predict(chain.X)
+    second = chain.factors[1].predict(extend(chain.X, LOG.forward(targets[:, 1])))
+    expected = first.log_density(targets[:, [1]]) + second.log_density(targets[:, [0]])
+    np.testing.assert_allclose(chain.log_density(targets), expected, rtol=1e-13)
+    np.testing.assert_allclose(np.diag(chain.log_density_at(targets)), expected, rtol=1e-10)
+
+
+def test_draws_have_the_means_and_the_dependence_of_the_density_and_each_ones_distribution() -> None:
+    chain, num_samples = make_chain(num_nodes=8192), 20_000
+    draws = chain.sample(num_samples, seed=3)
+    error = chain.sd() / np.sqrt(num_samples)
+    assert np.all(np.abs(draws.mean(0) - chain.mean()) < STANDARD_ERRORS * error + 2e-3 * chain.sd())
+    for row in range(3):
+        sd = draws[:, row].std(0)
+        correlation = np.corrcoef(draws[:, row].T)[0, 1]
+        stated = chain.covariance()[row]
+        assert abs(correlation - stated[0, 1] / np.sqrt(stated[0, 0] * stated[1, 1])) < 5 / np.sqrt(num_samples)
+        for target in range(2):
+            point = draws[:, row, target].mean() + 0.3 * sd[target]
+            share = np.mean(draws[:, row, target] <= point)
+            stated_share = chain[row : row + 1].cdf(np.full((1, 2), point))[0, target]
+            assert abs(share - stated_share) < STANDARD_ERRORS * 0.5 / np.sqrt(num_samples) + 2e-3
+
+
+def test_the_draws_and_answers_of_a_row_do_not_depend_on_the_rows_beside_it() -> None:
+    chain = make_chain(DRAW_BLOCK + 40, num_nodes=64)
+    whole = chain.sample(3, seed=1)
+    tail = chain[DRAW_BLOCK - 5 :].sample(3, seed=1, first_row=DRAW_BLOCK - 5)
+    np.testing.assert_allclose(tail, whole[:, DRAW_BLOCK - 5 :], rtol=1e-10)
+    np.testing.assert_allclose(chain[7:9].mean(), chain.mean()[7:9], rtol=1e-10)
+    np.testing.assert_allclose(chain[7:9].quantile([0.1])[0], chain.quantile([0.1])[0, 7:9], rtol=1e-9)
+
+
+def test_independent_factors_have_no_covariance_and_their_own_crps() -> None:
+    chain = make_chain(2, num_nodes=4096)
+    blind = Kernel("squared_exponential", 0.9, np.array([1.3, 1.3, 1e6]))
+    factor = chain.factors[1]
+    members = []
+    for member in factor.members:
+        wide = Kernel("squared_exponential", 0.9, np.array([1.3, 1.3, 1e6, 1.3]))
+        g, h = member.output_terms
+        terms = (
+            SparseGP(blind, g.inducing_inputs, g.whitening, g.q_mu, g.q_projection, sees_latent=False),
+            SparseGP(wide, h.inducing_inputs, h.whitening, h.q_mu, h.q_projection, sees_latent=True),
+        )
+        fields = {**vars(member), "output_terms": terms, "defence": None}
+        members.append(Posterior(**{name: fields[name] for name in Posterior.__dataclass_fields__}))
+    independent = Chain((chain.factors[0], Ensemble(tuple(members))), chain.order, chain.nodes, chain.X)
+    covariance, sd = independent.covariance(), independent.sd()
+    # With G = 4096 nodes the correlation of independent draws is of order 1 / sqrt(G).
+    assert np.all(np.abs(covariance[:, 0, 1]) < STANDARD_ERRORS / 64 * sd[:, 0] * sd[:, 1])
+    alone = independent.factors[1].predict(extend(chain.X, np.zeros(2)))
+    targets = np.array([[4.0, 1.0], [6.0, 2.0]])
+    np.testing.assert_allclose(independent.crps(targets)[:, 0], alone.crps(targets[:, [0]])[:, 0], rtol=0.01)
+    np.testing.assert_allclose(np.diagonal(covariance, axis1=1, axis2=2), sd**2, rtol=1e-10)
+
+
+def test_one_component_per_row_is_that_component_of_the_mixture() -> None:
+    factor = make_chain().factors[0]
+    X = np.random.default_rng(4).normal(size=(40, 2))
+    component = factor.component_at(np.random.default_rng(5).random(40))
+    mixture = factor.predict(X)
+    mean, variance = factor.moments_at(X, component)
+    np.testing.assert_allclose(mean[:, 0], mixture.means[np.arange(40), component, 0], rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(variance[:, 0], mixture.variances[np.arange(40), component, 0], rtol=1e-9)
+    wide = [len(member.latent_nodes) for member in factor.members]
+    assert np.any(component >= wide[0]), "a defensive component or the second member must be among them"
+
+
+def test_components_are_chosen_in_proportion_to_their_weights() -> None:
+    factor = make_chain().factors[0]
+    shares = np.bincount(factor.component_at((np.arange(100_000) + 0.5) / 100_000)) / 100_000
+    np.testing.assert_allclose(shares, factor.weights, atol=2e-5)
+
+
+def test_an_ensemble_is_the_average_of_its_members_densities() -> None:
+    ensemble = make_chain().factors[0]
+    X, y = np.zeros((1, 2)), np.array([[1.7]])
+    each = [np.exp(member.predict(X).log_density(y)) for member in ensemble.members]
+    np.testing.assert_allclose(np.exp(ensemble.predict(X).log_density(y)), np.mean(each, axis=0), rtol=1e-12)
+
+
+def test_a_predictor_survives_json_and_arrays() -> None:
+    chain = make_chain()
+    predictor = Predictor(chain.factors, chain.order, chain.nodes)
+    spec, arrays = pack(predictor.to_tree())
+    twin = Predictor.from_tree(unpack(json.loads(json.dumps(spec)), arrays))
+    targets = np.full((3, 2), 2.0)
+    np.testing.assert_array_equal(twin.predict(chain.X).log_density(targets), chain.log_density(targets))
+    single = Predictor(chain.factors[:1], (0,), np.zeros((0, 0)))
+    assert isinstance(single.predict(chain.X), Mixture)
+
+
+def test_a_target_far_outside_is_an_input_within_the_range() -> None:
+    np.testing.assert_array_equal(extend(np.zeros((2, 1)), np.array([-np.inf, 50.0])), [[0.0, -6.0], [0.0, 6.0]])
+    assert norm.cdf(-6.0) < 1e-8  # what the range leaves out
