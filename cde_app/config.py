@@ -326,6 +326,15 @@ class GaussianLikelihood(Section):
     """Smallest noise variance [variance of the standardised target]."""
 
 
+class Neighbours(Section):
+    """Features from the training rows nearest to a row: the weighted mean of each target there, and the distance."""
+
+    enabled: bool | Literal["auto"] = "auto"
+    """auto = with three features or more, where they raise the held-out density of the warm start."""
+    count: PositiveInt = 8
+    """Neighbours per row."""
+
+
 class Model(Section):
     """The latent-variable deep GP."""
 
@@ -333,6 +342,7 @@ class Model(Section):
     """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., a model each; joint = one model with shared kernels."""
     chain_order: tuple[ColumnName, ...] | Literal["auto"] = "auto"
     """The targets in the order of the chain; auto = by the held-out density of the warm start (three at most)."""
+    neighbours: Neighbours = Neighbours()
     latent: Latent = Latent()
     layers: tuple[InnerLayer, ...] = (InnerLayer(),)
     """Inner GP layers; [] is the single-layer GP-CDE."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.neighbours import Neighbours
 from cde_app.predictive.posterior import Posterior, uniform_nodes
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 class Predictor:
     """From standardised features to the forecast of every row."""
 
+    neighbours: Neighbours | None
+    """Where the features of the nearest training rows come from, if the factors have them."""
     factors: tuple[Ensemble, ...]
     """One, of all targets together; or one per target, each given the targets before it."""
     order: tuple[int, ...]
@@ -31,6 +34,7 @@ class Predictor:
 
     def predict(self, X: Array) -> Forecast:
         """Return the forecast of each row; X [N, D], standardised."""
+        X = self._features(X)
         if len(self.factors) == 1:
             return self.factors[0].predict(X)
         return Chain(self.factors, self.order, self.nodes, X)
@@ -45,7 +49,7 @@ class Predictor:
         Returns:
             Per factor that has latent variables the places of its targets, and two [N, Dw].
         """
-        found = []
+        found, X = [], self._features(X)
         chained = len(self.factors) > 1
         for factor, place in zip(self.factors, self.order, strict=False):
             member, places = factor.members[0], (place,) if chained else tuple(range(len(self.order)))
@@ -54,9 +58,13 @@ class Predictor:
             X = extend(X, member.transforms[0].forward(targets[:, place]))
         return found
 
+    def _features(self, X: Array) -> Array:
+        return X if self.neighbours is None else self.neighbours.extend(X)
+
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
         return {
+            "neighbours": None if self.neighbours is None else self.neighbours.to_tree(),
             "factors": [[member.to_tree() for member in factor.members] for factor in self.factors],
             "order": list(self.order),
             "nodes": self.nodes,
@@ -65,20 +73,27 @@ class Predictor:
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Predictor:
         """Rebuild what `to_tree` returned."""
+        neighbours = None if tree["neighbours"] is None else Neighbours.from_tree(tree["neighbours"])
         factors = tuple(Ensemble(tuple(map(Posterior.from_tree, members))) for members in tree["factors"])
-        return cls(factors, tuple(tree["order"]), tree["nodes"])
+        return cls(neighbours, factors, tuple(tree["order"]), tree["nodes"])
 
 
 def assemble_predictor(
-    factors: tuple[Ensemble, ...], order: tuple[int, ...], *, num_components: int, seed: int
+    neighbours: Neighbours | None,
+    factors: tuple[Ensemble, ...],
+    order: tuple[int, ...],
+    *,
+    num_components: int,
+    seed: int,
 ) -> Predictor:
     """Return the predictor of trained factors.
 
     Args:
+        neighbours: the source of the neighbours' features, if the factors were trained with them.
         factors: one, or one per target.
         order: places of the targets, in the order of the chain.
         num_components: G, nodes over the earlier targets of a chain.
         seed: of the nodes.
     """
     dim = 2 * len(order) if len(factors) > 1 else 0
-    return Predictor(factors, order, uniform_nodes(num_components, dim, seed=seed + 1))
+    return Predictor(neighbours, factors, order, uniform_nodes(num_components, dim, seed=seed + 1))

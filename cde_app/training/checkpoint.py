@@ -61,6 +61,8 @@ class Checkpoint:
     transforms: tuple[TargetTransform, ...]
     order: tuple[int, ...]
     """Places of the targets, in the order of the chain."""
+    has_neighbours: bool
+    """Whether the nearest training rows are among the features."""
     finished: tuple[Finished, ...]
     current: Unfinished | None
     """None between two models, whose warm starts differ."""
@@ -76,6 +78,7 @@ class Checkpoint:
         tree = {
             "transforms": [transform.to_json() for transform in self.transforms],
             "order": list(self.order),
+            "has_neighbours": self.has_neighbours,
             "finished": [vars(one) | {"posterior": one.posterior.to_tree()} for one in self.finished],
             "current": None if self.current is None else _unfinished_tree(self.current),
             "elapsed_seconds": self.elapsed_seconds,
@@ -91,6 +94,7 @@ class Checkpoint:
         return cls(
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
             order=tuple(tree["order"]),
+            has_neighbours=tree["has_neighbours"],
             finished=tuple(
                 Finished(**one | {"posterior": Posterior.from_tree(one["posterior"])}) for one in tree["finished"]
             ),

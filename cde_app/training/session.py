@@ -11,11 +11,13 @@ from cde_app import config
 from cde_app.config import Config
 from cde_app.predictive.chain import extend
 from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.neighbours import Neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.loop import Step, Trainer, resolve_ensemble
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
+from cde_app.training.neighbourhood import choose_neighbours
 from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression
 
@@ -74,6 +76,11 @@ class Session:
         self.config, self.save, self.report = config, save, report
         self.started = time.monotonic() - (checkpoint.elapsed_seconds if checkpoint else 0.0)
         self.checkpoint = checkpoint or self._choose(data)
+        Y = standardise(self.checkpoint.transforms, data.targets)
+        self.neighbours = None
+        if self.checkpoint.has_neighbours:
+            self.neighbours = fit_neighbours(data.X, Y, count=config.model.neighbours.count)
+            data = with_neighbours(data, self.neighbours)
         self.factors = split_factors(config.model, data, self.checkpoint)
         self.num_members = resolve_ensemble(config.training, num_rows=len(data.X))
         self.num_trainings = len(self.factors) * self.num_members
@@ -96,7 +103,11 @@ class Session:
             for first in range(0, self.num_trainings, self.num_members)
         )
         predictor = assemble_predictor(
-            ensembles, self.checkpoint.order, num_components=self.config.predict.num_components, seed=self.config.seed
+            self.neighbours,
+            ensembles,
+            self.checkpoint.order,
+            num_components=self.config.predict.num_components,
+            seed=self.config.seed,
         )
         return Trained(predictor, self.checkpoint.finished)
 
@@ -111,13 +122,16 @@ class Session:
         return self.factors[self.training // self.num_members]
 
     def _choose(self, data: TrainingData) -> Checkpoint:
-        """Choose the targets' transforms and the order of the chain."""
+        """Choose the targets' transforms, whether to look at neighbours, and the order of the chain."""
         transforms = []
         for index, target in enumerate(self.config.data.targets):
             self.report(Report("warm start", message=f"transform of {target.column}"))
             transforms.append(choose_transform(target, data.X, data.targets[:, index], self.config))
-        order = choose_order(self.config, data.X, standardise(tuple(transforms), data.targets))
-        return Checkpoint(tuple(transforms), order, (), None, self._elapsed())
+        Y = standardise(tuple(transforms), data.targets)
+        self.report(Report("warm start", message="neighbours"))
+        has_neighbours = choose_neighbours(self.config, data.X, Y)
+        order = choose_order(self.config, data.X, Y)
+        return Checkpoint(tuple(transforms), order, has_neighbours, (), None, self._elapsed())
 
     def _warm_start(self) -> Unfinished:
         """Fit the sparse GP from which every member of the current factor starts."""
@@ -174,6 +188,11 @@ class Session:
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
+
+
+def with_neighbours(data: TrainingData, neighbours: Neighbours) -> TrainingData:
+    """Append the features of the nearest training rows; a training row is no neighbour of itself."""
+    return replace(data, X=neighbours.extend_training_rows(), X_validation=neighbours.extend(data.X_validation))
 
 
 def split_factors(settings: config.Model, data: TrainingData, checkpoint: Checkpoint) -> tuple[Factor, ...]:

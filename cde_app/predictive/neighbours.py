@@ -1,0 +1,98 @@
+"""Features of a row from the training rows nearest to it: what was measured there, and how near they are.
+
+A sparse GP with a hundred inducing inputs sees the broad shape of a function. Where a table holds rows that resemble
+each other closely (repeated experiments, decoys of one protein, a house sold twice), the nearest rows know more. As
+features they let the GP learn from the data how far to trust them.
+
+Letters: N rows, D features, P targets, k neighbours, R training rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+SMALLEST_DISTANCE = 1e-3
+"""Added to distances before the logarithm [standard deviations of a feature]."""
+NEAREST_SHARE = 1e-3
+"""Distances below this share of the middle neighbour's are as good as none."""
+SMALLEST_FLOAT = 1e-12
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Per row, the weighted mean of each target over the k nearest training rows, and the log distance to the nearest.
+
+    Each is standardised over the training rows. The weights are inverse squares of the distances, so that a copy of a row
+    outweighs all others, and several copies share the weight.
+
+    Source: Shepard (1968), "A two-dimensional interpolation function for irregularly-spaced data", for the weighted
+    mean; that a GP sees it as a feature is ours.
+    """
+
+    X: Array
+    """[R, D], standardised features of the training rows."""
+    Y: Array
+    """[R, P], their standardised targets."""
+    count: int
+    """k, less than R."""
+    centre: Array
+    """[P + 1], means of the features over the training rows."""
+    scale: Array
+    """[P + 1], their standard deviations."""
+
+    def extend(self, X: Array) -> Array:
+        """Append the features of rows that are no training rows; [N, D] to [N, D + P + 1]."""
+        distances, places = self._tree.query(X, range(1, self.count + 1))
+        return self._append(X, distances, places)
+
+    def extend_training_rows(self) -> Array:
+        """Append the features of the training rows, each from all the others; [R, D + P + 1]."""
+        distances, places = self._tree.query(self.X, range(1, self.count + 2))
+        own = places == np.arange(len(self.X))[:, None]
+        own[~own.any(axis=1), -1] = True  # among many copies of a row it need not find itself
+        shape = (len(self.X), self.count)
+        return self._append(self.X, distances[~own].reshape(shape), places[~own].reshape(shape))
+
+    def _append(self, X: Array, distances: Array, places: NDArray[np.intp]) -> Array:
+        """Append the standardised features at known neighbours, two [N, k]."""
+        return np.column_stack([X, (neighbour_features(distances, self.Y[places]) - self.centre) / self.scale])
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.X)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain values and arrays; `from_tree` reads them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Neighbours:
+        """Rebuild what `to_tree` returned."""
+        return cls(**tree)
+
+
+def fit_neighbours(X: Array, Y: Array, *, count: int) -> Neighbours:
+    """Return the neighbours of training rows; X [R, D] and Y [R, P], standardised."""
+    size = Y.shape[1] + 1
+    raw = Neighbours(X, Y, min(count, len(X) - 1), np.zeros(size), np.ones(size))
+    features = raw.extend_training_rows()[:, -size:]
+    scale = features.std(axis=0)
+    return replace(raw, centre=features.mean(axis=0), scale=np.where(scale > 0, scale, 1.0))
+
+
+def neighbour_features(distances: Array, Y: Array) -> Array:
+    """Return the weighted means of the neighbours' targets and the log distance; [N, k] and [N, k, P] to [N, P + 1]."""
+    middle = distances[:, [distances.shape[1] // 2]]
+    weights = (distances + NEAREST_SHARE * middle + SMALLEST_FLOAT) ** -2
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.column_stack([np.einsum("nk,nkp->np", weights, Y), np.log(distances[:, 0] + SMALLEST_DISTANCE)])

@@ -1,0 +1,45 @@
+"""Whether the nearest training rows are among a run's features, by the held-out density of the warm start."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cde_app import config
+from cde_app.predictive.neighbours import fit_neighbours
+from cde_app.training.target_transform import split_for_screening
+from cde_app.training.warm_start import fit_screening_regression
+
+Array = NDArray[np.float64]
+
+MIN_GAIN = 0.02
+"""The features must gain this much [nats per row and target]."""
+FEWEST_ROWS = 50
+FEWEST_FEATURES = 3
+"""On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
+
+
+def choose_neighbours(settings: config.Config, X: Array, Y: Array) -> bool:
+    """Say whether to append the features of the nearest training rows.
+
+    Args:
+        settings: the configuration; `model.neighbours.enabled` decides, or leaves it to the screening.
+        X: [N, D], standardised features of the training rows.
+        Y: [N, P], standardised targets.
+    """
+    neighbours = settings.model.neighbours
+    if neighbours.enabled != "auto":
+        return neighbours.enabled and len(X) > 1
+    if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES:
+        return False
+    held_out, fitted = split_for_screening(len(X), seed=settings.seed)
+    known = np.setdiff1d(np.arange(len(X)), held_out)  # all other rows: the more there are, the nearer they lie
+    nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
+    extended = nearest.extend_training_rows()[np.searchsorted(known, fitted)]
+
+    def score(inputs: Array, held_out_inputs: Array) -> float:
+        regression = fit_screening_regression(inputs, Y[fitted], settings)
+        return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
+
+    gain = score(extended, nearest.extend(X[held_out])) - score(X[fitted], X[held_out])
+    return gain > MIN_GAIN
