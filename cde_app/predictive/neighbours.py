@@ -32,8 +32,8 @@ SMALLEST_FLOAT = 1e-12
 class Neighbours:
     """Per row, the weighted mean of each target over the k nearest training rows, and the log distance to the nearest.
 
-    Each is standardised over the training rows. The weights are inverse squares of the distances, so that a copy of a row
-    outweighs all others, and several copies share the weight.
+    Each is standardised over the training rows. The weights are inverse squares of the distances, so that a copy of
+    a row outweighs all others, and several copies share the weight.
 
     Source: Shepard (1968), "A two-dimensional interpolation function for irregularly-spaced data", for the weighted
     mean; that a GP sees it as a feature is ours.
