@@ -51,7 +51,14 @@ def run_pictures(
     if model.posterior.latent_dim:
         some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
         mean, sd = model.posterior.latent_moments(table.inputs[some], table.targets[some])
-        pictures |= latent_pictures(first_input[some], mean, sd, input_name=feature.name, image_format=image_format)
+        pictures |= latent_pictures(
+            first_input[some],
+            mean,
+            sd,
+            model.posterior.latent_prior_band(),
+            input_name=feature.name,
+            image_format=image_format,
+        )
     return _picture_files(pictures | training_pictures(history, image_format), image_format)
 
 
