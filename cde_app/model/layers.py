@@ -86,7 +86,7 @@ class InnerGPLayer(tf_keras.layers.Layer):
         self.latent_dim = latent_dim
         self.mean = None if start.mean is None else tf.constant(start.mean)
         self.projection = tf.constant(start.projection)
-        self.compositor = build_compositor(start.compositor) if self.sees_latent else None
+        self.compositor = build_compositor(start.compositor)
 
     def carry(self, X: tf.Tensor) -> tf.Tensor:
         """Return m(x)."""

@@ -260,9 +260,7 @@ def joint_term(
     return fitted_term(kernel, design.inputs, values, noise, output.num_inducing, sees_latent=True, seed=seed)
 
 
-def latent_design(
-    features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int, seed: int
-) -> LatentDesign:
+def latent_design(features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int, seed: int) -> LatentDesign:
     """Draw the design."""
     random = np.random.default_rng([seed, 5])
     repeats = -(-DESIGN_POINTS // len(features))
