@@ -228,6 +228,16 @@ class NormalPrior(Section):
     kind: Literal["normal"] = "normal"
 
 
+class TFPPrior(Section):
+    """Every w_j from a family of TensorFlow Probability; q(w | x, y) is of the same family."""
+
+    kind: Literal["tfp"] = "tfp"
+    family: Annotated[str, StringConstraints(min_length=1)]
+    """Its name there, such as Laplace, Logistic, StudentT, Gumbel, Gamma, LogNormal, Beta or Kumaraswamy."""
+    parameters: dict[str, float | list[float]]
+    """Its parameters by name, such as {loc: 0, scale: 1}: a number, or a list with one for each latent variable."""
+
+
 class MLPEncoder(Section):
     """q(w | x, y) from a small neural network."""
 
@@ -238,12 +248,38 @@ class MLPEncoder(Section):
     """Of the hidden layers."""
     residual: bool = True
     """Show the network the warm start's standardised residual in place of y, and start q(w) from it."""
+    skip_connections: bool = False
+    """Show every later layer the network's inputs too."""
+    dropout: Fraction = 0.0
+    """Share of the hidden units that are dropped in a training step [fraction]."""
+    initial_width: PositiveFloat | None = None
+    """Width of q(w) before training; null = the warm start's posterior [scale of the prior]."""
+
+
+class PerRowEncoder(Section):
+    """q(w | x, y) with a mean and a width of its own for each training row; normal prior and full batches only."""
+
+    kind: Literal["per_row"] = "per_row"
+    initial_width: PositiveFloat | None = None
+    """Width of q(w) before training; null = the warm start's posterior [scale of the prior]."""
 
 
 class ConcatenateCompositor(Section):
-    """The GP layers see [x, w]."""
+    """The GPs that see w see [x, w]."""
 
     kind: Literal["concatenate"] = "concatenate"
+
+
+class AddCompositor(Section):
+    """The GPs that see w see x + w B; B is learned, and left out where w is as wide as x."""
+
+    kind: Literal["add"] = "add"
+
+
+class MultiplyCompositor(Section):
+    """The GPs that see w see x * (w B), element by element; B is learned, and left out where w is as wide as x."""
+
+    kind: Literal["multiply"] = "multiply"
 
 
 class Latent(Section):
@@ -251,14 +287,25 @@ class Latent(Section):
 
     dim: Annotated[int, Field(ge=0)] = 1
     """Latent variables per row; 0 leaves the layer out: a plain (deep) GP."""
-    prior: NormalPrior = NormalPrior()
+    prior: NormalPrior | TFPPrior = Field(default=NormalPrior(), discriminator="kind")
     """p(w)."""
-    encoder: MLPEncoder = MLPEncoder()
+    encoder: MLPEncoder | PerRowEncoder = Field(default=MLPEncoder(), discriminator="kind")
     """q(w | x, y)."""
-    compositor: ConcatenateCompositor = ConcatenateCompositor()
-    """How x and w are joined."""
+    compositor: ConcatenateCompositor | AddCompositor | MultiplyCompositor = Field(
+        default=ConcatenateCompositor(), discriminator="kind"
+    )
+    """How x and w are joined where a GP sees both."""
     name: str = "latent"
     """Name of the layer and of its KL metric."""
+
+    @model_validator(mode="after")
+    def _per_row_is_normal(self) -> Latent:
+        if self.encoder.kind == "per_row" and self.prior.kind != "normal":
+            raise ValueError(
+                "the encoder 'per_row' needs the prior 'normal', the only one for which it has parameters; "
+                f"got {self.prior.kind!r}. Choose the encoder 'mlp'."
+            )
+        return self
 
 
 class ZeroMean(Section):
@@ -482,4 +529,14 @@ class Config(Section):
         order, names = self.model.chain_order, [target.column for target in self.data.targets]
         if order != "auto" and sorted(order) != sorted(names):
             raise ValueError(f"model.chain_order must name each target once, {names}; got {list(order)}. Correct it.")
+        return self
+
+    @model_validator(mode="after")
+    def _per_row_sees_every_row(self) -> Config:
+        latent, batch_size = self.model.latent, self.training.batch_size
+        if latent.dim and latent.encoder.kind == "per_row" and batch_size != "full":
+            raise ValueError(
+                "training.batch_size: expected 'full', as model.latent.encoder 'per_row' has parameters for all rows "
+                f"in their order; got {batch_size!r}. Set it to full, or choose the encoder 'mlp'."
+            )
         return self

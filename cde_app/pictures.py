@@ -49,11 +49,16 @@ def run_pictures(
     if rows is not None:
         pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
     some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
-    latents = model.predictor.latent_moments(table.inputs[some], table.targets[some])
-    for places, mean, sd in latents:
-        owner = model.contract.targets[places[0]] if len(latents) > 1 else ""
+    latents = model.predictor.latents(table.inputs[some], table.targets[some])
+    for latent in latents:
         pictures |= latent_pictures(
-            first_input[some], mean, sd, input_name=feature.name, owner=owner, image_format=image_format
+            first_input[some],
+            latent.mean,
+            latent.sd,
+            latent.prior_band,
+            input_name=feature.name,
+            owner=model.contract.targets[latent.places[0]] if len(latents) > 1 else "",
+            image_format=image_format,
         )
     return _picture_files(pictures | training_pictures(history, image_format), image_format)
 

@@ -40,7 +40,7 @@ from cde_app.trained_run import (
     read_run_config,
     score_table,
 )
-from cde_app.training_run import Progress, logged, train_in_run
+from cde_app.training_run import Progress, check_prior, logged, train_in_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +64,13 @@ def check(file: ConfigFile) -> TableReport:
     """Check the configuration's table and say what training will meet.
 
     Raises:
+        ConfigError: the latent prior cannot be one.
         DataError: the table breaks the column contract; all faults at once.
     """
     data, source = file.config.data, source_name(file.config.data.path)
     frame = read_table(data.path)
     check_table(data, frame, source=source)
+    check_prior(file.config, str(file.path or "<stdin>"))
     return describe_table(file.config, frame, source=source)
 
 
@@ -91,6 +93,7 @@ def train(
         The scores, as in `metrics.json`.
 
     Raises:
+        ConfigError: the latent prior cannot be one.
         DataError: the table breaks the column contract.
         NumericalError: training failed numerically after every retry.
         RunError: the run directory may not be written.
@@ -99,6 +102,7 @@ def train(
     config = file.config
     on_event(Progress("data", message=config.data.path))
     table = prepare_training(config)
+    check_prior(config, str(file.path or "<stdin>"))
     with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run:
         resolved = dump_config(config)
         if resume and run.read_bytes("config.yaml").decode() != resolved:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import gpflow
-from gpflux.layers import LatentVariableLayer
 from gpflux.models import DeepGP
 
 from cde_app import config
-from cde_app.model.latent import build_latent_layer
+from cde_app.model.compositor import build_compositor
+from cde_app.model.latent import LatentLayer, build_latent_layer
 from cde_app.model.layers import InnerGPLayer, OutputGPLayer
 from cde_app.model.likelihood import build_likelihood
 from cde_app.model.start import ModelStart
@@ -23,7 +23,7 @@ class Model:
     """The layers by their roles; `deep_gp` is the same objects as one GPflux model."""
 
     deep_gp: DeepGP
-    latent: LatentVariableLayer | None
+    latent: LatentLayer | None
     inner_layers: tuple[InnerGPLayer, ...]
     output: OutputGPLayer
     likelihood: gpflow.likelihoods.Gaussian
@@ -42,16 +42,25 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
     with _without_deprecations_of_gpflux():
         num_targets = len(start.noise)
         latent_dim = settings.latent.dim
+        compositor = build_compositor(start.compositor)
         latent = None
         if latent_dim and start.encoder is not None:
             latent = build_latent_layer(
-                settings.latent, start.encoder, num_features=num_features, num_targets=num_targets, seed=seed
+                settings.latent,
+                start.encoder,
+                compositor,
+                num_features=num_features,
+                num_targets=num_targets,
+                carries=True,
+                seed=seed,
             )
         inner_layers = tuple(
             InnerGPLayer(inner, latent_dim=latent_dim, num_data=start.num_data, name=f"inner_{index}")
             for index, inner in enumerate(start.inner_layers)
         )
-        output = OutputGPLayer(start.output_terms, latent_dim=latent_dim, num_data=start.num_data, name="output")
+        output = OutputGPLayer(
+            start.output_terms, compositor, latent_dim=latent_dim, num_data=start.num_data, name="output"
+        )
         likelihood = build_likelihood(settings.likelihood, start.noise)
         layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]
         deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)

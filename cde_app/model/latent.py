@@ -1,9 +1,11 @@
-"""The latent variables: prior, encoder, compositor, and GPflux's `LatentVariableLayer` made of them.
+"""The latent variables: GPflux's `LatentVariableLayer` of a prior, an encoder and a compositor.
 
 Letters: B rows of a batch, K draws per row, D features, P targets, Dw latent variables.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import gpflow
 import tensorflow as tf
@@ -12,95 +14,99 @@ from gpflow.keras import tf_keras
 from gpflux.layers import LatentVariableLayer
 
 from cde_app import config
-from cde_app.model.layers import build_kernel
-from cde_app.model.start import EncoderStart, TrendStart
-
-RESIDUAL_RANGE = 4.0
-"""Standardised residuals are clipped here, so that an outlier cannot drag its q(w) away from the prior."""
+from cde_app.model.encoder import build_encoder
+from cde_app.model.prior import Prior, build_prior
+from cde_app.model.start import EncoderStart
 
 
 def build_latent_layer(
-    settings: config.Latent, start: EncoderStart, *, num_features: int, num_targets: int, seed: int
-) -> LatentVariableLayer:
+    settings: config.Latent,
+    start: EncoderStart,
+    compositor: tf_keras.layers.Layer,
+    *,
+    num_features: int,
+    num_targets: int,
+    carries: bool,
+    seed: int,
+) -> LatentLayer:
     """Return the layer; its encoder is built, so that all its variables exist."""
-    encoder = MLPEncoder(settings.encoder, start, num_features=num_features, seed=seed)
-    encoder(tf.zeros([1, num_features + num_targets], gpflow.default_float()))
-    return LatentVariableLayer(
-        build_prior(settings), encoder, compositor=build_compositor(settings.compositor), name=settings.name
+    prior = build_prior(settings)
+    encoder = build_encoder(
+        settings.encoder, prior, start, num_features=num_features, num_targets=num_targets, seed=seed
     )
+    return LatentLayer(prior, encoder, compositor, carries=carries, name=settings.name)
 
 
-def build_prior(settings: config.Latent) -> tfp.distributions.Distribution:
-    """Return p(w), a distribution over vectors of `dim` latent variables."""
-    zeros = tf.zeros([settings.dim], gpflow.default_float())
-    match settings.prior.kind:
-        case "normal":
-            return tfp.distributions.MultivariateNormalDiag(loc=zeros, scale_diag=tf.ones_like(zeros))
+class LatentLayer(LatentVariableLayer):
+    """GPflux's layer for every prior: q(w | x, y) built by the parameters' names, the KL summed over the dimensions.
 
-
-def build_compositor(settings: config.ConcatenateCompositor) -> tf_keras.layers.Layer:
-    """Return the layer that joins x and w."""
-    match settings.kind:
-        case "concatenate":
-            return tf_keras.layers.Concatenate(axis=-1, dtype=gpflow.default_float())
-
-
-class Trend(tf.Module):
-    """The warm start's frozen mean function and noise level."""
-
-    def __init__(self, start: TrendStart) -> None:
-        super().__init__(name="trend")
-        self.kernel = build_kernel(start.kernel)
-        gpflow.set_trainable(self.kernel, False)
-        self.inducing_inputs = tf.constant(start.inducing_inputs)
-        self.alpha = tf.constant(start.alpha)
-        self.constant = tf.constant(start.constant)
-        self.noise_sd = tf.constant(start.noise_sd)
-
-    def residual(self, X: tf.Tensor, Y: tf.Tensor) -> tf.Tensor:
-        """Return (y - m(x)) / sd, [B, P]."""
-        mean = self.kernel(X, self.inducing_inputs) @ self.alpha + self.constant
-        return (Y - mean) / self.noise_sd
-
-
-class MLPEncoder(tf_keras.layers.Layer):
-    """q(w | x, y) = N(clip(r) B + MLP_mean(x, r), (s exp MLP_sd(x, r))^2), r the standardised residual, or y itself.
-
-    With B and s from the warm start's linear model and the last layer small, q starts as that model's exact posterior.
+    GPflux hands the encoder's output to the family's constructor by position and, where the prior has scalar events,
+    averages the KL over the latent dimensions.
     """
 
-    def __init__(self, settings: config.MLPEncoder, start: EncoderStart, *, num_features: int, seed: int) -> None:
-        super().__init__(name="encoder", dtype=gpflow.default_float())
-        self.num_features = num_features
-        self.trend = None if start.trend is None else Trend(start.trend)
-        self.slope = tf.constant(start.slope)
-        self.sd = tf.constant(start.sd)
-        initializers = tf_keras.initializers
-        self.hidden = [
-            tf_keras.layers.Dense(
-                units,
-                activation=settings.activation,
-                kernel_initializer=initializers.GlorotUniform(seed=seed + index),
-                dtype=gpflow.default_float(),
-            )
-            for index, units in enumerate(settings.hidden_units)
-        ]
-        self.head = tf_keras.layers.Dense(
-            2 * start.slope.shape[1],
-            kernel_initializer=initializers.RandomNormal(stddev=0.01, seed=seed + len(settings.hidden_units)),
-            dtype=gpflow.default_float(),
-        )
+    def __init__(
+        self,
+        prior: Prior,
+        encoder: tf_keras.layers.Layer,
+        compositor: tf_keras.layers.Layer,
+        *,
+        carries: bool,
+        name: str,
+    ) -> None:
+        """Put the parts together.
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the mean and the standard deviation of q(w | x, y); [B, D + P] to two [B, Dw]."""
-        X, Y = inputs[:, : self.num_features], inputs[:, self.num_features :]
-        residual = Y if self.trend is None else self.trend.residual(X, Y)
-        residual = tf.clip_by_value(residual, -RESIDUAL_RANGE, RESIDUAL_RANGE)
-        hidden = tf.concat([X, residual], axis=-1)
-        for layer in self.hidden:
-            hidden = layer(hidden)
-        mean, log_sd = tf.split(self.head(hidden), 2, axis=-1)
-        return residual @ self.slope + mean, self.sd * tf.exp(tf.clip_by_value(log_sd, -5.0, 5.0))
+        Args:
+            prior: p(w).
+            encoder: [x, y] to the free parameters of q(w | x, y).
+            compositor: joins x and w.
+            carries: call the layer for [x, w], which the layers behind it join by their compositors, in place of
+                c(x, w), from which x and w could not be told apart.
+            name: of the layer and of its metric.
+        """
+        super().__init__(prior.distribution, encoder, compositor=compositor, name=name)
+        self.family = prior
+        self.carries = carries
+
+    def call(
+        self, layer_inputs: tf.Tensor, observations: Any = None, training: bool | None = None, seed: Any = None
+    ) -> tf.Tensor:
+        """Draw w, from q(w | x, y) when training and from the prior otherwise, and join it to x.
+
+        The mean KL over the rows joins the losses and is the metric `<name>_local_kl`; both are 0 unless training.
+
+        Source: gpflux/layers/latent_variable_layer.py, but for `carries`.
+
+        Raises:
+            ValueError: no observations when training.
+        """
+        if not self.carries:
+            return super().call(layer_inputs, observations=observations, training=training, seed=seed)
+        if training and observations is None:
+            raise ValueError("LatentVariableLayer requires observations when training")
+        if training:
+            W, loss = self._inference_latent_samples_and_loss(layer_inputs, observations, seed=seed)
+        else:
+            W = self._prediction_latent_samples(layer_inputs, seed=seed)
+            loss = tf.zeros([], gpflow.default_float())
+        self.add_loss(loss)
+        self.add_metric(loss, name=f"{self.name}_local_kl", aggregation="mean")
+        return tf.concat([layer_inputs, W], axis=-1)
+
+    def _inference_posteriors(
+        self, observations: Any, training: bool | None = None, seed: Any = None
+    ) -> tfp.distributions.Distribution:
+        """Return q(w | x, y); the seed is that of the encoder's dropout."""
+        parameters = self.encoder(tf.concat(observations, axis=-1), training=training, seed=seed)
+        return self.family.member(parameters)
+
+    def _inference_latent_samples_and_loss(
+        self, layer_inputs: tf.Tensor, observations: Any, seed: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draw w from q(w | x, y), [B, Dw], and return it with the mean KL over the rows."""
+        dropout_seed = seed if tf.is_tensor(seed) else None
+        posteriors = self._inference_posteriors(observations, training=True, seed=dropout_seed)
+        W = posteriors.sample(seed=seed)
+        return W, tf.reduce_mean(self.family.kl(posteriors, W[None]))
 
 
 def stratified_normal(shape: tuple[int, ...], num_samples: int, seed: tf.Tensor) -> tf.Tensor:

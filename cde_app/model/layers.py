@@ -16,6 +16,7 @@ from gpflow.keras import tf_keras
 from gpflow.utilities import positive
 from gpflux.layers import GPLayer
 
+from cde_app.model.compositor import build_compositor
 from cde_app.model.start import GPStart, InnerStart
 from cde_app.predictive.sparse_gp import Kernel
 
@@ -73,7 +74,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
 
 
 class InnerGPLayer(tf_keras.layers.Layer):
-    """An inner layer [x, w] -> [m(x) + f(.) P, w], f a GPflux `GPLayer` on x or on [x, w].
+    """An inner layer [x, w] -> [m(x) + f(.) P, w], f a GPflux `GPLayer` on x or on c(x, w).
 
     Called as a Keras layer it returns one draw of f at every point, independent between points, as GPflux does.
     """
@@ -85,6 +86,7 @@ class InnerGPLayer(tf_keras.layers.Layer):
         self.latent_dim = latent_dim
         self.mean = None if start.mean is None else tf.constant(start.mean)
         self.projection = tf.constant(start.projection)
+        self.compositor = build_compositor(start.compositor)
 
     def carry(self, X: tf.Tensor) -> tf.Tensor:
         """Return m(x)."""
@@ -93,28 +95,39 @@ class InnerGPLayer(tf_keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Draw the outputs; the GP adds its KL to the losses when training."""
         X, W = split_latent(inputs, self.latent_dim)
-        draws = tf.convert_to_tensor(self.gp(inputs if self.sees_latent else X, training=training))
+        seen = self.compositor([X, W]) if self.sees_latent else X
+        draws = tf.convert_to_tensor(self.gp(seen, training=training))
         return tf.concat([self.carry(X) + draws @ self.projection, W], axis=-1)
 
 
 class OutputGPLayer(tfp.layers.DistributionLambda):
-    """The output layer f = sum of GPflux `GPLayer`s, each on x or on [x, w], independent under q.
+    """The output layer f = sum of GPflux `GPLayer`s, each on x or on c(x, w), independent under q.
 
-    One term on [x, w] is the papers' output layer; g(x) + h(x, w) is the additive one.
+    One term on c(x, w) is the papers' output layer; g(x) + h(c(x, w)) is the additive one. Its compositor is the latent
+    layer's.
     """
 
-    def __init__(self, starts: tuple[GPStart, ...], *, latent_dim: int, num_data: int, name: str) -> None:
+    def __init__(
+        self,
+        starts: tuple[GPStart, ...],
+        compositor: tf_keras.layers.Layer,
+        *,
+        latent_dim: int,
+        num_data: int,
+        name: str,
+    ) -> None:
         super().__init__(make_distribution_fn=self._distribution, name=name, dtype=gpflow.default_float())
         self.terms = [build_gp(start, num_data=num_data, name=f"{name}_{i}") for i, start in enumerate(starts)]
         self.sees_latent = [start.sees_latent for start in starts]
+        self.compositor = compositor
         self.latent_dim = latent_dim
         self.num_data = num_data
 
     def predict(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the marginal means and variances of f; [n, D + Dw] to two [n, P]."""
-        X, _ = split_latent(inputs, self.latent_dim)
+        X, W = split_latent(inputs, self.latent_dim)
         moments = [
-            term.predict(inputs if sees_latent else X)
+            term.predict(self.compositor([X, W]) if sees_latent else X)
             for term, sees_latent in zip(self.terms, self.sees_latent, strict=True)
         ]
         return tf.add_n([mean for mean, _ in moments]), tf.add_n([variance for _, variance in moments])

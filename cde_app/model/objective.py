@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import gpflow
 import tensorflow as tf
+import tensorflow_probability as tfp
+from gpflow.keras import tf_keras
 from gpflow.kullback_leiblers import gauss_kl
-from gpflux.layers import LatentVariableLayer
 
 from cde_app import config
 from cde_app.model.build import Model
-from cde_app.model.latent import stratified_normal
+from cde_app.model.latent import LatentLayer, stratified_normal
 from cde_app.model.layers import InnerGPLayer, moments, q_covariance, whitening_matrix
 from cde_app.model.likelihood import expected_log_likelihood, log_predictive
 
@@ -51,19 +52,26 @@ def output_states(model: Model) -> list[OutputState]:
     return [OutputState(tf.convert_to_tensor(term.q_mu), q_covariance(term.q_sqrt)) for term in model.output.terms]
 
 
-def draw_latents(
-    latent: LatentVariableLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor
-) -> LatentDraws:
-    """Draw w from the encoder's q(w | x, y), stratified over the K draws of a row."""
-    posterior = latent._inference_posteriors([X, Y], training=True)
-    noise = stratified_normal((X.shape[0], posterior.event_shape[0]), num_samples, seed)
-    W = posterior.loc + posterior.scale.diag * noise
-    log_ratio = latent.prior.log_prob(W) - posterior.log_prob(W)
-    return LatentDraws(W, log_ratio, posterior.kl_divergence(latent.prior))
+def draw_latents(latent: LatentLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor) -> LatentDraws:
+    """Draw w from the encoder's q(w | x, y), for a normal prior stratified over the K draws of a row."""
+    prior = latent.family
+    posterior = latent._inference_posteriors([X, Y], training=True, seed=seed)
+    if prior.is_normal:
+        noise = stratified_normal((X.shape[0], posterior.event_shape[0]), num_samples, seed)
+        W = posterior.loc + posterior.scale.diag * noise
+    else:
+        W = independent_draws(posterior, num_samples, seed)
+    log_ratio = prior.log_prob(latent.prior, W) - prior.log_prob(posterior, W)
+    return LatentDraws(W, log_ratio, prior.kl(posterior, W))
+
+
+def independent_draws(posterior: tfp.distributions.Distribution, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draw from q(w | x, y), reparameterised, [K, B, Dw]."""
+    return posterior.sample(num_samples, seed=tf.cast(seed, tf.int32))
 
 
 def draw_latents_doubly_reparameterised(
-    latent: LatentVariableLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor
+    latent: LatentLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor
 ) -> tuple[LatentDraws, list[tf.Tensor]]:
     """Draw w so that the encoder's gradient is sum_k stop(r_k^2) d log r_k / dw_k, r the normalised weights.
 
@@ -79,13 +87,16 @@ def draw_latents_doubly_reparameterised(
     def weigh_gradient(W: tf.Tensor) -> Any:
         return tf.identity(W), lambda upstream: upstream * normalised_weights[0][..., None]
 
-    posterior = latent._inference_posteriors([X, Y], training=True)
-    shape = [num_samples, X.shape[0], posterior.event_shape[0]]
-    noise = tf.random.stateless_normal(shape, seed, dtype=X.dtype)
-    W = weigh_gradient(posterior.loc + posterior.scale.diag * noise)
-    fixed = type(posterior)(tf.stop_gradient(posterior.loc), tf.stop_gradient(posterior.scale.diag))
-    log_ratio = latent.prior.log_prob(W) - fixed.log_prob(W)
-    return LatentDraws(W, log_ratio, posterior.kl_divergence(latent.prior)), normalised_weights
+    prior = latent.family
+    posterior = latent._inference_posteriors([X, Y], training=True, seed=seed)
+    if prior.is_normal:
+        shape = [num_samples, X.shape[0], posterior.event_shape[0]]
+        noise = tf.random.stateless_normal(shape, seed, dtype=X.dtype)
+        W = weigh_gradient(posterior.loc + posterior.scale.diag * noise)
+    else:
+        W = weigh_gradient(independent_draws(posterior, num_samples, seed))
+    log_ratio = prior.log_prob(latent.prior, W) - prior.log_prob(prior.without_gradient(posterior), W)
+    return LatentDraws(W, log_ratio, prior.kl(posterior, W)), normalised_weights
 
 
 def log_likelihoods(
@@ -103,7 +114,7 @@ def log_likelihoods(
         features = draw_inner(layer, features, W, tf.random.experimental.stateless_fold_in(seed, index))
     means, variances = [], []
     for term, sees_latent, state in zip(model.output.terms, model.output.sees_latent, states, strict=True):
-        inputs = join(features, W) if sees_latent else features
+        inputs = join(model.output.compositor, features, W) if sees_latent else features
         mean, variance = moments(term, flatten(inputs), *state)
         shape = [*inputs.shape[:2], Y.shape[-1]]
         means.append(tf.reshape(mean, shape))
@@ -191,7 +202,7 @@ def draw_inner(layer: InnerGPLayer, features: tf.Tensor, W: tf.Tensor, seed: tf.
     Returns:
         The layer's outputs without w, [1 or K, B, D'].
     """
-    inputs = join(features, W) if layer.sees_latent else features
+    inputs = join(layer.compositor, features, W) if layer.sees_latent else features
     num_draws, num_rows = inputs.shape[0], inputs.shape[1]
     q_mu, S = tf.convert_to_tensor(layer.gp.q_mu), q_covariance(layer.gp.q_sqrt)
     noise = tf.random.stateless_normal([num_draws, num_rows, q_mu.shape[1]], seed, dtype=inputs.dtype)
@@ -219,10 +230,9 @@ def joint_moments(layer: InnerGPLayer, inputs: tf.Tensor, q_mu: tf.Tensor, S: tf
     return mean, prior - explained + jitter
 
 
-def join(features: tf.Tensor, W: tf.Tensor) -> tf.Tensor:
-    """Return [x, w] for x [1 or K, B, D] and w [K, B, Dw]."""
-    features = tf.broadcast_to(features, [W.shape[0], *features.shape[1:]])
-    return tf.concat([features, W], axis=-1)
+def join(compositor: tf_keras.layers.Layer, features: tf.Tensor, W: tf.Tensor) -> tf.Tensor:
+    """Return c(x, w) for x [1 or K, B, D] and w [K, B, Dw]."""
+    return compositor([tf.broadcast_to(features, [W.shape[0], *features.shape[1:]]), W])
 
 
 def flatten(inputs: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.sparse_gp import Kernel
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class GPStart:
 
     kernel: Kernel
     inducing_inputs: Array
-    """[M, D or D + Dw]."""
+    """[M, D], or as wide as c(x, w)."""
     q_mu: Array
     """[M, Q]."""
     q_sqrt: Array
@@ -48,6 +49,8 @@ class InnerStart:
     """[D, D'] for m(x) = x A; None for m(x) = x."""
     projection: Array
     """P, [Q, D']."""
+    compositor: Compositor
+    """c(x, w), which f sees where it sees w."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class EncoderStart:
     """B, [P, Dw]."""
     sd: Array
     """s, [Dw]."""
+    means: Array
+    """clip(r) B of every training row, [N, Dw]."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class ModelStart:
     output_terms: tuple[GPStart, ...]
     encoder: EncoderStart | None
     """None without latent variables."""
+    compositor: Compositor
+    """c(x, w), which the output layer sees where it sees w."""
     noise: Array
     """[P], noise variances."""
     num_data: int

@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp, ndtri
+from scipy.special import logsumexp, ndtr, ndtri
 from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.sparse_gp import SparseGP
 
@@ -36,13 +37,15 @@ class InnerLayer:
     """[D, D'] for m(x) = x A; None for m(x) = x."""
     projection: Array
     """P, [Q, D']."""
+    compositor: Compositor | None
+    """Joins x and w for f; None where f sees x alone."""
 
     def propagate(self, X: Array, W: Array, noise: Array) -> Array:
         """Draw the layer's outputs at every node; X [N, 1 or C, D], W [C, Dw], noise [C, Q] to [N, C, D'].
 
         W and noise may also be [N, 1, ...]: a node of its own for every row.
         """
-        mean, variance = _moments(self.gp, X, W)
+        mean, variance = _moments(self.gp, self.compositor, X, W)
         draws = mean + np.sqrt(variance) * noise
         carried = X if self.mean is None else X @ self.mean
         return carried + draws @ self.projection
@@ -76,10 +79,12 @@ class Posterior:
     inner_layers: tuple[InnerLayer, ...]
     output_terms: tuple[SparseGP, ...]
     """The output layer is the sum of these GPs."""
+    compositor: Compositor
+    """Joins x and w for the terms that see both."""
     noise: Array
     """[P], noise variances of the standardised targets."""
     latent_nodes: Array
-    """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence."""
+    """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence, computed when training ends."""
     inner_noise: Array
     """[C, sum of Q]: standard normal nodes for the inner layers."""
     defence: Defence | None
@@ -159,6 +164,10 @@ class Posterior:
         second = responsibility @ self.latent_nodes**2
         return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
 
+    def latent_prior_band(self) -> Array:
+        """Return the edges of the prior's central 68 % for each latent variable, of the normal plus and minus one."""
+        return np.quantile(self.latent_nodes, ndtr([-1.0, 1.0]), axis=0)
+
     @property
     def weights(self) -> Array:
         """[C], the components' weights: nodes first, then the defensive ones."""
@@ -187,7 +196,7 @@ class Posterior:
             noise = inner_noise[..., start : start + layer.gp.num_gps]
             features = layer.propagate(features, W, noise)
             start += layer.gp.num_gps
-        moments = [_moments(term, features, W) for term in self.output_terms]
+        moments = [_moments(term, self.compositor, features, W) for term in self.output_terms]
         shape = (len(X), W.shape[-2], len(self.noise))
         means = np.broadcast_to(sum(mean for mean, _ in moments), shape)
         variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise, shape)
@@ -197,10 +206,16 @@ class Posterior:
         """Return plain values and arrays; `from_tree` reads them."""
         return {
             "inner_layers": [
-                {"gp": layer.gp.to_tree(), "mean": layer.mean, "projection": layer.projection}
+                {
+                    "gp": layer.gp.to_tree(),
+                    "mean": layer.mean,
+                    "projection": layer.projection,
+                    "compositor": None if layer.compositor is None else layer.compositor.to_tree(),
+                }
                 for layer in self.inner_layers
             ],
             "output_terms": [term.to_tree() for term in self.output_terms],
+            "compositor": self.compositor.to_tree(),
             "noise": self.noise,
             "latent_nodes": self.latent_nodes,
             "inner_noise": self.inner_noise,
@@ -216,10 +231,16 @@ class Posterior:
         defence = tree["defence"]
         return cls(
             inner_layers=tuple(
-                InnerLayer(SparseGP.from_tree(layer["gp"]), layer["mean"], layer["projection"])
+                InnerLayer(
+                    SparseGP.from_tree(layer["gp"]),
+                    layer["mean"],
+                    layer["projection"],
+                    None if layer["compositor"] is None else Compositor.from_tree(layer["compositor"]),
+                )
                 for layer in tree["inner_layers"]
             ),
             output_terms=tuple(map(SparseGP.from_tree, tree["output_terms"])),
+            compositor=Compositor.from_tree(tree["compositor"]),
             noise=tree["noise"],
             latent_nodes=tree["latent_nodes"],
             inner_noise=tree["inner_noise"],
@@ -273,13 +294,10 @@ def unpack(spec: Any, arrays: dict[str, Array]) -> Any:
     return spec
 
 
-def _moments(gp: SparseGP, X: Array, W: Array) -> tuple[Array, Array]:
+def _moments(gp: SparseGP, compositor: Compositor | None, X: Array, W: Array) -> tuple[Array, Array]:
     """Return the moments of a GP at every node, two [N, 1 or C, Q]; X [N, 1 or C, D], W [C, Dw] or [N, 1, Dw]."""
-    if gp.sees_latent:
-        nodes = (len(X), W.shape[-2])
-        X = np.concatenate(
-            [np.broadcast_to(X, (*nodes, X.shape[-1])), np.broadcast_to(W, (*nodes, W.shape[-1]))], axis=-1
-        )
+    if gp.sees_latent and compositor is not None:
+        X = compositor.compose(X, W if W.ndim == 3 else W[None])
     mean, variance = gp.moments(X.reshape(-1, X.shape[-1]))
     shape = (*X.shape[:2], gp.num_gps)
     return mean.reshape(shape), variance.reshape(shape)

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Latents:
+    """p(w | x, y) of N rows under one model."""
+
+    places: tuple[int, ...]
+    """Places in the table of the model's targets."""
+    mean: Array
+    """[N, Dw]."""
+    sd: Array
+    """[N, Dw], standard deviations."""
+    prior_band: Array
+    """[2, Dw], the edges of the prior's central 68 %."""
+
+
+@dataclass(frozen=True)
 class Predictor:
     """From standardised features to the forecast of every row."""
 
@@ -39,22 +53,19 @@ class Predictor:
             return self.factors[0].predict(X)
         return Chain(self.factors, self.order, self.nodes, X)
 
-    def latent_moments(self, X: Array, targets: Array) -> list[tuple[tuple[int, ...], Array, Array]]:
-        """Return what each factor's first member says about its latent variables; see `Posterior.latent_moments`.
+    def latents(self, X: Array, targets: Array) -> list[Latents]:
+        """Return what the first member of each factor that has latent variables says about them.
 
         Args:
             X: [N, D], standardised features.
             targets: [N, P], the user's units.
-
-        Returns:
-            Per factor that has latent variables the places of its targets, and two [N, Dw].
         """
-        found, X = [], self._features(X)
-        chained = len(self.factors) > 1
+        found, X, chained = [], self._features(X), len(self.factors) > 1
         for factor, place in zip(self.factors, self.order, strict=False):
             member, places = factor.members[0], (place,) if chained else tuple(range(len(self.order)))
             if member.latent_dim:
-                found.append((places, *member.latent_moments(X, targets[:, list(places)])))
+                mean, sd = member.latent_moments(X, targets[:, list(places)])
+                found.append(Latents(places, mean, sd, member.latent_prior_band()))
             X = extend(X, member.transforms[0].forward(targets[:, place]))
         return found
 

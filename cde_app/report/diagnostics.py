@@ -78,7 +78,13 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def plot_latent(
-    inputs: ArrayLike, w_mean: ArrayLike, w_sd: ArrayLike, *, input_name: str, latent_name: str = "latent variable w"
+    inputs: ArrayLike,
+    w_mean: ArrayLike,
+    w_sd: ArrayLike,
+    prior_band: ArrayLike,
+    *,
+    input_name: str,
+    latent_name: str = "latent variable w",
 ) -> Figure:
     """Draw what the encoder says about each row's latent variable, against one input.
 
@@ -86,6 +92,7 @@ def plot_latent(
         inputs: [N], the data's input.
         w_mean: [N], means of p(w | x, y).
         w_sd: [N], standard deviations of p(w | x, y).
+        prior_band: [2], the edges of the prior's central 68 %, which is drawn shaded.
         input_name: label of the x axis.
         latent_name: label of the y axis.
     """
@@ -98,7 +105,8 @@ def plot_latent(
         size=(7.5, 4.6),
     )
     ax = axes[0, 0]
-    ax.axhspan(-1, 1, color=GREY, alpha=0.22, lw=0, label="prior: mean ± one sd")
+    low, high = np.asarray(prior_band, dtype=np.float64)
+    ax.axhspan(low, high, color=GREY, alpha=0.22, lw=0, label="prior: central 68%")
     ax.errorbar(
         inputs[shown],
         w_mean[shown],

@@ -85,7 +85,14 @@ def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictu
 
 
 def latent_pictures(
-    inputs: Array, mean: Array, sd: Array, *, input_name: str, owner: str, image_format: Literal["png", "svg"]
+    inputs: Array,
+    mean: Array,
+    sd: Array,
+    prior_band: Array,
+    *,
+    input_name: str,
+    owner: str,
+    image_format: Literal["png", "svg"],
 ) -> Pictures:
     """Return a picture of each latent variable against an input.
 
@@ -93,6 +100,7 @@ def latent_pictures(
         inputs: [R].
         mean: [R, Dw], mean of p(w | x, y).
         sd: [R, Dw], its standard deviation.
+        prior_band: [2, Dw], the edges of the prior's central 68 %.
         input_name: label of the axis.
         owner: the target whose latent variables they are; empty if they belong to all.
         image_format: png or svg.
@@ -102,7 +110,12 @@ def latent_pictures(
     for j in range(mean.shape[1]):
         number = f" {j + 1}" if mean.shape[1] > 1 else ""
         figure = plot_latent(
-            inputs, mean[:, j], sd[:, j], input_name=input_name, latent_name=f"latent variable w{number}{of_owner}"
+            inputs,
+            mean[:, j],
+            sd[:, j],
+            prior_band[:, j],
+            input_name=input_name,
+            latent_name=f"latent variable w{number}{of_owner}",
         )
         pictures[f"latent{number.replace(' ', '_')}{suffix}"] = figure_bytes(figure, image_format)
     return pictures

@@ -8,6 +8,7 @@ from gpflux.layers import GPLayer
 from cde_app import config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import Model
+from cde_app.model.compositor import read_compositor
 from cde_app.model.layers import q_covariance, read_kernel, whitening_matrix
 from cde_app.predictive.posterior import Defence, InnerLayer, Posterior, gaussian_nodes
 from cde_app.predictive.sparse_gp import SparseGP
@@ -40,12 +41,16 @@ def export_posterior(
             export_gp(layer.gp, sees_latent=layer.sees_latent),
             None if layer.mean is None else layer.mean.numpy(),
             layer.projection.numpy(),
+            read_compositor(layer.compositor) if layer.sees_latent else None,
         )
         for layer in model.inner_layers
     )
     latent_dim = settings.latent.dim
     num_draws = latent_dim + sum(layer.gp.num_gps for layer in inner_layers)
     nodes = gaussian_nodes(num_components if num_draws else 1, num_draws, seed=seed)
+    latent_nodes = nodes[:, :latent_dim]
+    if model.latent is not None:
+        latent_nodes = model.latent.family.from_normal_scores(latent_nodes)
     return Posterior(
         inner_layers=inner_layers,
         output_terms=tuple(
@@ -53,7 +58,8 @@ def export_posterior(
             for term, sees_latent in zip(model.output.terms, model.output.sees_latent, strict=True)
         ),
         noise=model.likelihood.variance.numpy(),
-        latent_nodes=nodes[:, :latent_dim],
+        compositor=read_compositor(model.output.compositor),
+        latent_nodes=latent_nodes,
         inner_noise=nodes[:, latent_dim:],
         defence=_defence(defence, settings.defensive_weight) if settings.defensive_weight else None,
         transforms=transforms,

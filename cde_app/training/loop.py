@@ -186,8 +186,13 @@ class Trainer:
         self.retries = max(self.retries, int(state["retries"]))
 
     def _batches(self, first_step: int, num_steps: int) -> NDArray[np.int64]:
-        """Return the rows of each batch, [num_steps, B]: every epoch deals all rows once, in an order of its own."""
+        """Return the rows of each batch, [num_steps, B]: every epoch deals all rows once, in an order of its own.
+
+        Full batches that are asked for are the rows in their own order, by which the per-row encoder knows them.
+        """
         num_rows, batch_size = int(self.X.shape[0]), self.schedule.batch_size
+        if self.settings.batch_size == "full":
+            return np.tile(np.arange(num_rows), (num_steps, 1))
         start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
         epochs = [
             np.random.default_rng([self.seed, 6, epoch]).permutation(num_rows)

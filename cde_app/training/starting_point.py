@@ -2,7 +2,8 @@
 
 The warm start's noise is split between the latent variables and the likelihood. With r the standardised residual,
 r = A w + e, A the leading principal directions of its correlation scaled so that w explains `latent_share` of them;
-h(x, w) starts as the plane A w, and the encoder as the exact posterior of w in this linear model.
+h(x, w) starts as the plane A w, and the encoder as the exact posterior of w in this linear model. Where the prior is
+not normal the plane is one in the prior's normal scores, Phi^-1(F(w)), which are normal whatever the prior.
 
 Letters: N rows, D features, Dw latent variables, P targets, M inducing inputs.
 """
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from cde_app import config
+from cde_app.model.encoder import RESIDUAL_RANGE
+from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart, TrendStart, start_kernel
+from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.warm_start import (
     SparseRegression,
@@ -33,6 +37,8 @@ PLANE_NOISE = 0.01
 DESIGN_POINTS = 4096
 INNER_VARIANCE = 0.01
 INNER_SD = 0.1
+ADDED_LENGTH = 2.0
+"""How far a latent variable of one moves x where it is added to it [standard deviations of x]."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +100,30 @@ def starting_point(
         seed: of k-means and of the draws of w.
     """
     latent_dim = settings.latent.dim
-    inner_layers = inner_starts(settings, X, seed=seed)
+    prior = build_prior(settings.latent) if latent_dim else None
+    inner_layers = inner_starts(settings, prior, X, seed=seed)
     features = X
     for inner in inner_layers:
         features = features if inner.mean is None else features @ inner.mean
     moved = features is not X
     noise_sd = np.sqrt(regression.noise)
-    if latent_dim == 0:
+    if prior is None:
         terms: tuple[GPStart, ...] = (
             regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed),
         )
-        return ModelStart(inner_layers, terms, None, regression.noise, len(X))
+        return ModelStart(inner_layers, terms, None, Compositor("concatenate", None), regression.noise, len(X))
     residual = (Y - regression.mean(X)) / noise_sd
     factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share)
     slope, sd = factor.posterior()
     plane = factor.loadings * noise_sd[:, None]
+    compositor = start_compositor(settings.latent, features)
+    design = latent_design(features, prior, compositor, latent_dim=latent_dim, seed=seed)
+    lengthscales = latent_lengthscales(regression, features, prior, compositor, latent_dim=latent_dim)
     if settings.output.structure == "additive":
         trend = regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed)
-        terms = (trend, plane_term(settings.output, regression, features, plane, seed=seed))
+        terms = (trend, plane_term(settings.output, design, lengthscales, plane, seed=seed))
     else:
-        terms = (joint_term(settings.output, regression, features, regression.mean(X), plane, seed=seed),)
+        terms = (joint_term(settings.output, design, lengthscales, regression, regression.mean(X), plane, seed=seed),)
     frozen = TrendStart(
         regression.kernel,
         regression.inducing_inputs,
@@ -121,12 +131,35 @@ def starting_point(
         np.zeros(len(noise_sd)),
         noise_sd,
     )
-    sees_residual = settings.latent.encoder.residual
-    encoder = EncoderStart(frozen if sees_residual else None, slope if sees_residual else 0 * slope, sd)
-    return ModelStart(inner_layers, terms, encoder, regression.noise * factor.noise, len(X))
+    settings_of_encoder = settings.latent.encoder
+    means = np.clip(residual, -RESIDUAL_RANGE, RESIDUAL_RANGE) @ slope
+    if settings_of_encoder.initial_width is not None:
+        sd = np.full(latent_dim, settings_of_encoder.initial_width)
+    if settings_of_encoder.kind == "mlp" and not settings_of_encoder.residual:
+        encoder = EncoderStart(None, 0 * slope, sd, 0 * means)
+    else:
+        encoder = EncoderStart(frozen, slope, sd, means)
+    return ModelStart(inner_layers, terms, encoder, compositor, regression.noise * factor.noise, len(X))
 
 
-def inner_starts(settings: config.Model, X: Array, *, seed: int) -> tuple[InnerStart, ...]:
+def start_compositor(settings: config.Latent, features: Array) -> Compositor:
+    """Return how x and w are joined before training.
+
+    Where w is added, it moves x along the directions in which x varies least, and is told apart from it best; where it
+    multiplies, the latent variables take the features in turn.
+    """
+    kind, latent_dim, num_features = settings.compositor.kind, settings.dim, features.shape[1]
+    if kind == "concatenate" or latent_dim == num_features:
+        return Compositor(kind, None)
+    if kind == "add" and latent_dim < num_features:
+        directions = principal_directions(features, num_features)[:, ::-1][:, :latent_dim]
+        return Compositor(kind, ADDED_LENGTH * directions.T)
+    w, x = np.ogrid[:latent_dim, :num_features]
+    takes_turns = (x % latent_dim == w) | (w % num_features == x)
+    return Compositor(kind, takes_turns.astype(float))
+
+
+def inner_starts(settings: config.Model, prior: Prior | None, X: Array, *, seed: int) -> tuple[InnerStart, ...]:
     """Return inner layers that start close to their mean functions."""
     starts = []
     features = X
@@ -140,10 +173,11 @@ def inner_starts(settings: config.Model, X: Array, *, seed: int) -> tuple[InnerS
                 mean, projection = directions, np.eye(num_gps)
             case "zero":
                 mean, projection = np.zeros((num_features, num_gps)), np.eye(num_gps)
-        inputs = features
-        if layer.sees_latent:
-            latents = np.random.default_rng([seed, 4]).standard_normal((len(X), settings.latent.dim))
-            inputs = np.concatenate([features, latents], axis=1)
+        inputs, compositor = features, Compositor("concatenate", None)
+        if layer.sees_latent and prior is not None:
+            scores = np.random.default_rng([seed, 4]).standard_normal((len(X), settings.latent.dim))
+            compositor = start_compositor(settings.latent, features)
+            inputs = compositor.compose(features, prior.from_normal_scores(scores))
         Z = cluster_centres(inputs[:20_000], layer.num_inducing, seed=seed)
         lengthscales = np.full(inputs.shape[1], np.sqrt(inputs.shape[1]))
         # With m(x) = 0 nothing but f carries x on: its GPs then start as the principal components themselves.
@@ -154,7 +188,7 @@ def inner_starts(settings: config.Model, X: Array, *, seed: int) -> tuple[InnerS
             components = Z[:, :num_features] @ directions
             q_mu = solve_triangular(cholesky(kernel.covariance(Z, Z)), components, lower=True)
         gp = GPStart(kernel, Z, q_mu, np.full((len(Z), num_gps), INNER_SD), layer.sees_latent)
-        starts.append(InnerStart(gp, mean, projection))
+        starts.append(InnerStart(gp, mean, projection, compositor))
         features = features @ directions if layer.mean.kind != "identity" else features
     return tuple(starts)
 
@@ -187,48 +221,70 @@ def regression_term(
     return fitted_term(kernel, features, Y, regression.noise, output.num_inducing, sees_latent=sees_latent, seed=seed)
 
 
+@dataclass(frozen=True)
+class LatentDesign:
+    """The points at which a start with w is fitted: rows, repeated where they are few, and w from the prior."""
+
+    rows: NDArray[np.intp]
+    scores: Array
+    """Normal scores of w, [n, Dw]."""
+    inputs: Array
+    """c(x, w) at the rows."""
+
+
 def plane_term(
-    output: config.AdditiveOutput, regression: SparseRegression, features: Array, plane: Array, *, seed: int
+    output: config.AdditiveOutput, design: LatentDesign, lengthscales: Array, plane: Array, *, seed: int
 ) -> GPStart:
-    """Return h(x, w) that starts as the plane A w; A [P, Dw] in standardised units of y."""
-    rows, W = latent_design(len(features), plane.shape[1], seed=seed)
+    """Return h(x, w) that starts as the plane A z, z the normal scores of w; A [P, Dw] in standardised units of y."""
     amplitude = float((plane**2).sum(1).mean())
-    lengthscales = latent_lengthscales(regression, features, plane.shape[1])
     kernel = start_kernel(output.kernel_latent, variance=4.0 * amplitude, lengthscales=lengthscales)
-    inputs = np.concatenate([features[rows], W], axis=1)
     noise = np.full(len(plane), PLANE_NOISE * amplitude)
-    return fitted_term(kernel, inputs, W @ plane.T, noise, output.num_inducing_latent, sees_latent=True, seed=seed)
+    values = design.scores @ plane.T
+    return fitted_term(kernel, design.inputs, values, noise, output.num_inducing_latent, sees_latent=True, seed=seed)
 
 
 def joint_term(
-    output: config.JointOutput, regression: SparseRegression, features: Array, mean: Array, plane: Array, *, seed: int
+    output: config.JointOutput,
+    design: LatentDesign,
+    lengthscales: Array,
+    regression: SparseRegression,
+    mean: Array,
+    plane: Array,
+    *,
+    seed: int,
 ) -> GPStart:
-    """Return f(x, w) that starts as the warm start's mean [N, P] plus the plane A w."""
-    rows, W = latent_design(len(features), plane.shape[1], seed=seed)
-    lengthscales = latent_lengthscales(regression, features, plane.shape[1])
+    """Return f(x, w) that starts as the warm start's mean [N, P] plus the plane A z, z the normal scores of w."""
     kernel = start_kernel(output.kernel, variance=1.0, lengthscales=lengthscales)
-    inputs = np.concatenate([features[rows], W], axis=1)
     noise = np.maximum(PLANE_NOISE * regression.noise, 1e-4)
-    return fitted_term(
-        kernel, inputs, mean[rows] + W @ plane.T, noise, output.num_inducing, sees_latent=True, seed=seed
-    )
+    values = mean[design.rows] + design.scores @ plane.T
+    return fitted_term(kernel, design.inputs, values, noise, output.num_inducing, sees_latent=True, seed=seed)
 
 
-def latent_design(num_rows: int, latent_dim: int, *, seed: int) -> tuple[NDArray[np.intp], Array]:
-    """Return the points at which a start with w is fitted: rows, repeated where they are few, and w from the prior."""
+def latent_design(features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int, seed: int) -> LatentDesign:
+    """Draw the design."""
     random = np.random.default_rng([seed, 5])
-    repeats = -(-DESIGN_POINTS // num_rows)
-    rows = np.concatenate([random.permutation(num_rows) for _ in range(repeats)])[:DESIGN_POINTS]
-    return rows, random.standard_normal((DESIGN_POINTS, latent_dim))
+    repeats = -(-DESIGN_POINTS // len(features))
+    rows = np.concatenate([random.permutation(len(features)) for _ in range(repeats)])[:DESIGN_POINTS]
+    scores = random.standard_normal((DESIGN_POINTS, latent_dim))
+    return LatentDesign(rows, scores, compositor.compose(features[rows], prior.from_normal_scores(scores)))
 
 
-def latent_lengthscales(regression: SparseRegression, features: Array, latent_dim: int) -> Array:
-    """Return lengthscales for [x, w]: the warm start's for x, within reason, and 2 for w."""
+def latent_lengthscales(
+    regression: SparseRegression, features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int
+) -> Array:
+    """Return lengthscales for c(x, w): the warm start's for x, within reason, and the prior's spread for w beside x.
+
+    The spread is half the width of the prior's central 68 %, one for the normal.
+    """
     num_features = features.shape[1]
     warm = (regression.kernel.parts[0] if regression.kernel.parts else regression.kernel).lengthscales
     if len(warm) != num_features:
         warm = np.full(num_features, np.sqrt(num_features))
-    return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(latent_dim, 1.0)])
+    of_features = np.clip(warm, 0.5, 1.0 + np.sqrt(num_features))
+    if compositor.kind != "concatenate":
+        return of_features
+    low, high = prior.from_normal_scores(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))
+    return np.concatenate([of_features, 0.5 * (high - low)])
 
 
 def fitted_term(

@@ -10,10 +10,13 @@ from scipy.stats import norm
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive import posterior as posterior_module
+from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.posterior import Defence, InnerLayer, Posterior, gaussian_nodes, pack, unpack
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
 TRANSFORMS = (TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8))
+
+CONCATENATE = Compositor("concatenate", None)
 
 
 def make_gp(dim: int, num_gps: int, *, sees_latent: bool, seed: int) -> SparseGP:
@@ -35,6 +38,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
             make_gp(dims[i] + (latent_dim if i == 0 else 0), 2, sees_latent=i == 0 and latent_dim > 0, seed=i),
             random.normal(size=(3, 4)) if i == 0 else None,
             random.normal(size=(2, 4)),
+            CONCATENATE if i == 0 and latent_dim else None,
         )
         for i in range(num_inner)
     )
@@ -51,6 +55,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
     return Posterior(
         inner_layers=inner,
         output_terms=tuple(terms),
+        compositor=CONCATENATE,
         noise=np.array([0.05, 0.1]),
         latent_nodes=gaussian_nodes(num_nodes, latent_dim, seed=1),
         inner_noise=gaussian_nodes(num_nodes, 2 * num_inner, seed=2),

@@ -74,7 +74,7 @@ def test_every_picture_renders_as_png():
         make_heatmap(),
         plot_history(make_history(validated=True)),
         plot_ridges(make_mixture(3, 1), np.full(3, 10.0), labels=["a", "b", "c"], target_name="y"),
-        plot_latent(pit[:, 0], pit[:, 1], pit[:, 0], input_name="x"),
+        plot_latent(pit[:, 0], pit[:, 1], pit[:, 0], [-1, 1], input_name="x"),
         plot_pit(pit, target_names=["y", "z"]),
         plot_coverage(pit, target_names=["y", "z"]),
     ):

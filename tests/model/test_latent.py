@@ -1,0 +1,369 @@
+"""The latent layer: against GPflux's own, and every prior, encoder and compositor under one contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gpflow
+import gpflux
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from gpflow.keras import tf_keras
+from scipy.integrate import quad
+from scipy.special import logsumexp, ndtr
+
+from cde_app import config
+from cde_app.errors import ConfigError
+from cde_app.model.compositor import build_compositor, read_compositor
+from cde_app.model.latent import LatentLayer, build_latent_layer
+from cde_app.model.objective import bound, draw_latents
+from cde_app.model.prior import Prior, build_prior
+from cde_app.model.start import EncoderStart
+from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.posterior import Posterior
+from tests.model.test_objective import objective
+from tests.small_models import NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated class TrackableLayer")
+
+STANDARD_ERRORS = 4.0
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Normal": {"loc": 0.3, "scale": 1.2},
+    "Laplace": {"loc": 0, "scale": 1},
+    "Logistic": {"loc": 0, "scale": 0.6},
+    "StudentT": {"df": 5, "loc": 0, "scale": 1},
+    "Gumbel": {"loc": 0, "scale": 1},
+    "Gamma": {"concentration": 3, "rate": 2},
+    "LogNormal": {"loc": 0, "scale": 0.5},
+    "Beta": {"concentration1": 2, "concentration0": 3},
+    "Kumaraswamy": {"concentration1": 2, "concentration0": 2},
+    "Weibull": {"concentration": 2, "scale": 1},
+    "TruncatedNormal": {"loc": 0, "scale": 1, "low": -2, "high": 2},
+    "Pareto": {"concentration": 4, "scale": 1},
+}
+
+SUPPORTS = {
+    "Gamma": (0.0, 40.0),
+    "LogNormal": (0.0, 60.0),
+    "Beta": (0.0, 1.0),
+    "Kumaraswamy": (0.0, 1.0),
+    "Weibull": (0.0, 12.0),
+    "TruncatedNormal": (-2.0, 2.0),
+    "Pareto": (1.0, 400.0),
+}
+
+
+def tfp_prior(family: str) -> dict[str, Any]:
+    return {"kind": "tfp", "family": family, "parameters": FAMILIES[family]}
+
+
+def prior_of(family: str, dim: int = 2) -> Prior:
+    return build_prior(config.Latent.model_validate({"dim": dim, "prior": tfp_prior(family)}))
+
+
+def member_beside(prior: Prior) -> tfp.distributions.Distribution:
+    """Return a member of the family for one row, whose parameters differ from the prior's."""
+    parameters = prior.distribution.parameters
+    moved = [b.forward(b.inverse(parameters[name]) + 0.4)[None] for name, b in prior.bijectors.items()]
+    return prior.member(moved)
+
+
+# --- the layer against GPflux's own -------------------------------------------------------------------------------
+
+
+def layer_of(prior: dict[str, Any], compositor: str, *, carries: bool = False) -> LatentLayer:
+    """Build the layer from YAML's values; two latent variables beside three features and one target."""
+    settings = config.Latent.model_validate(
+        {"dim": 2, "prior": prior, "compositor": {"kind": compositor}, "name": "causes"}
+    )
+    start = EncoderStart(None, np.array([[0.8, 0.1]]), np.array([0.5, 0.7]), np.zeros((NUM_ROWS, 2)))
+    projection = None if compositor == "concatenate" else np.arange(6.0).reshape(2, 3)
+    joins = build_compositor(Compositor(compositor, projection))
+    return build_latent_layer(settings, start, joins, num_features=NUM_FEATURES, num_targets=1, carries=carries, seed=3)
+
+
+def observations() -> list[tf.Tensor]:
+    random = np.random.default_rng(0)
+    return [tf.constant(random.standard_normal((NUM_ROWS, width))) for width in (NUM_FEATURES, 1)]
+
+
+@pytest.mark.parametrize("compositor", ["concatenate", "add", "multiply"])
+@pytest.mark.parametrize("prior", [{"kind": "normal"}, tfp_prior("Laplace"), tfp_prior("Gamma")], ids=str)
+def test_the_layer_from_yaml_does_what_gpflux_s_own_layer_does(prior: dict[str, Any], compositor: str) -> None:
+    ours, data, seed = layer_of(prior, compositor), observations(), tf.constant([1, 2])
+    theirs = gpflux.layers.LatentVariableLayer(ours.prior, ours.encoder, ours.compositor, name=ours.name)
+    assert isinstance(ours, gpflux.layers.LatentVariableLayer)
+    summed = 1 if prior["kind"] == "normal" else 2  # GPflux averages the KL of scalar families over the dimensions
+    for training in (True, False):
+        options = {"observations": data if training else None, "training": training, "seed": seed}
+        np.testing.assert_array_equal(ours(data[0], **options), theirs(data[0], **options))
+        np.testing.assert_allclose(ours.losses[0], summed * theirs.losses[0], rtol=1e-12)
+        assert (float(ours.losses[0]) == 0.0) is not training
+    assert [metric.name for metric in ours.metrics] == ["causes_local_kl"]
+    assert float(ours.metrics[0].result()) == pytest.approx(summed * float(theirs.metrics[0].result()))
+    with pytest.raises(ValueError, match="requires observations when training"):
+        ours(data[0], training=True)
+
+
+def test_a_layer_that_carries_the_latent_variables_differs_from_gpflux_s_in_nothing_else() -> None:
+    plain, carrying, data = layer_of({"kind": "normal"}, "add"), layer_of({"kind": "normal"}, "add", carries=True), None
+    for training in (True, False):
+        data = observations()
+        options = {"observations": data if training else None, "training": training, "seed": tf.constant([1, 2])}
+        carried = carrying(data[0], **options)
+        composed = carrying.compositor([carried[:, :NUM_FEATURES], carried[:, NUM_FEATURES:]])
+        np.testing.assert_allclose(composed, plain(data[0], **options), atol=1e-12)
+        np.testing.assert_allclose(carrying.losses[0], plain.losses[0], rtol=1e-12)
+    assert carrying.metrics[0].name == "causes_local_kl"
+    with pytest.raises(ValueError, match="requires observations when training"):
+        carrying(data[0], training=True)
+
+
+@pytest.mark.parametrize("compositor", ["concatenate", "add", "multiply"])
+@pytest.mark.parametrize("latent_dim", [1, 3])
+def test_the_joint_model_without_inner_layers_is_gpflux_s_latent_layer_and_a_gp_layer(
+    compositor: str, latent_dim: int
+) -> None:
+    settings = {"dim": latent_dim, "compositor": {"kind": compositor}}
+    small = perturb(small_model(latent=settings, output={"structure": "joint"}))
+    latent, output = small.model.latent, small.model.output
+    stock = compositor == "concatenate" or latent_dim == NUM_FEATURES
+    assert latent.compositor is output.compositor
+    assert type(latent.compositor).__module__.startswith("tf_keras") == stock
+    theirs = gpflux.models.DeepGP(
+        [
+            gpflux.layers.LatentVariableLayer(latent.prior, latent.encoder, latent.compositor),
+            output.terms[0],
+        ],
+        small.model.likelihood,
+        input_dim=NUM_FEATURES,
+        target_dim=1,
+        num_data=NUM_ROWS,
+    )
+    # With a tiny width the draws of w are the encoder's means, whatever the seed, and both bounds are exact.
+    latent.encoder.sd *= 1e-9
+    data = (tf.constant(small.X), tf.constant(small.Y))
+    ours = bound(small.model, objective("elbo"), *data, kl_weight=1.0, seed=tf.constant([0, 0]))
+    np.testing.assert_allclose(ours, theirs.elbo(data) / NUM_ROWS, rtol=1e-7)
+    np.testing.assert_allclose(ours, small.model.deep_gp.elbo(data) / NUM_ROWS, rtol=1e-7)
+
+
+# --- the families -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_kl_of_a_family_is_that_of_a_numerical_integral_summed_over_the_dimensions(family: str) -> None:
+    prior = prior_of(family)
+    q = member_beside(prior)
+
+    def integrand(w: float, dimension: int) -> float:
+        at = tf.constant([w, w], tf.float64)
+        log_q, log_p = (float(np.ravel(d.log_prob(at))[dimension]) for d in (q, prior.distribution))
+        return np.exp(log_q) * (log_q - log_p) if np.isfinite(log_q) and log_q > -500 else 0.0
+
+    lower, upper = SUPPORTS.get(family, (-150.0, 150.0))
+    inside = np.clip(np.quantile(q.sample(2000, seed=tf.constant([0, 1])), [0.1, 0.5, 0.9]), lower, upper)
+    truth = 2 * quad(integrand, lower, upper, args=(0,), points=inside, limit=200, epsabs=1e-9)[0]
+    W = q.sample(20000, seed=tf.constant([0, 2]))
+    kl = float(prior.kl(q, W)[0])
+    log_ratio = (prior.log_prob(q, W) - prior.log_prob(prior.distribution, W)).numpy()
+    closed = prior._has_closed_form
+    assert closed == (family not in {"Logistic", "StudentT", "Kumaraswamy", "TruncatedNormal"})
+    tolerance = 1e-5 if closed else STANDARD_ERRORS * log_ratio.std() / np.sqrt(len(log_ratio))
+    assert abs(kl - truth) < tolerance
+    assert abs(kl - truth / 2) > tolerance, "the control, averaged over the dimensions, must fail"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_prior_s_nodes_have_its_distribution_and_an_encoder_starts_near_it(family: str) -> None:
+    prior = prior_of(family)
+    scores = np.linspace(-2.5, 2.5, 11)[:, None] * np.ones(2)
+    nodes = prior.from_normal_scores(scores)
+    levels = prior.distribution.cdf(tf.constant(nodes)).numpy()
+    error = 1e-6 if family != "Pareto" else STANDARD_ERRORS * 0.5 / 2**9  # empirical: of 2^18 draws
+    np.testing.assert_allclose(levels, ndtr(scores), atol=error)
+    small = small_model(latent={"dim": 1, "prior": tfp_prior(family), "encoder": {"kind": "mlp", "residual": False}})
+    q = small.model.latent._inference_posteriors([tf.constant(small.X), tf.constant(small.Y)])
+    for name in prior.bijectors:
+        own, of_prior = q.parameters[name].numpy(), small.model.latent.prior.parameters[name].numpy()
+        if name not in {"loc", "scale"} or not prior.starts_from_residual:
+            np.testing.assert_allclose(own, np.broadcast_to(of_prior, own.shape), atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters", "message"),
+    [
+        ("Laplase", {}, r"prior.family: expected a family of TensorFlow Probability; got 'Laplase'. Did you mean 'Lap"),
+        (
+            "Poisson",
+            {"rate": 1},
+            "prior.family: expected a fully reparameterisable family of continuous scalars; got 'P",
+        ),
+        ("MultivariateNormalDiag", {"loc": 0}, "prior.family: expected a fully reparameterisable family"),
+        ("Uniform", {"low": 0, "high": 1}, "prior.family: expected a family whose density may change on a fixed supp"),
+        ("Laplace", {"loc": 0, "scales": 1}, r"prior.parameters.scales: unknown key; did you mean 'scale'\?"),
+        (
+            "Laplace",
+            {"loc": 0},
+            r"prior.parameters: expected what the family 'Laplace' needs, of 'loc', 'scale'; got 'loc'",
+        ),
+        (
+            "Laplace",
+            {"loc": 0, "scale": -1},
+            r"prior.parameters.scale: expected a value in the parameter's domain; got \[-1",
+        ),
+        (
+            "Laplace",
+            {"loc": [0, 1, 2], "scale": 1},
+            r"prior.parameters.loc: expected a number, or a list of model.latent",
+        ),
+        ("Beta", {"concentration1": 0, "concentration0": 1}, "prior.parameters.concentration1: expected a value in"),
+    ],
+)
+def test_a_family_that_cannot_be_a_prior_is_refused(family: str, parameters: dict[str, Any], message: str) -> None:
+    prior = {"kind": "tfp", "family": family, "parameters": parameters}
+    with pytest.raises(ConfigError, match=message):
+        build_prior(config.Latent.model_validate({"dim": 2, "prior": prior}))
+
+
+def test_an_initial_width_needs_a_scale() -> None:
+    settings = {"prior": tfp_prior("Beta"), "encoder": {"kind": "mlp", "initial_width": 0.5}}
+    with pytest.raises(
+        ConfigError, match=r"encoder.initial_width: expected null, as the family 'Beta' has no location"
+    ):
+        build_prior(config.Latent.model_validate(settings))
+
+
+# --- the encoders -------------------------------------------------------------------------------------------------
+
+
+def test_dropout_is_a_function_of_the_step_s_seed_and_rests_when_not_training() -> None:
+    encoder = {"kind": "mlp", "dropout": 0.5, "skip_connections": True, "initial_width": 0.25}
+    small = small_model(latent={"dim": 1, "encoder": encoder})
+    perturb(small)
+    inputs = tf.concat([small.X, small.Y], axis=-1)
+    network = small.model.latent.encoder
+
+    def means(*, training: bool, seed: int) -> np.ndarray:
+        return network(inputs, training=training, seed=tf.constant([seed, 0]))[0].numpy()
+
+    np.testing.assert_array_equal(means(training=True, seed=1), means(training=True, seed=1))
+    assert not np.allclose(means(training=True, seed=1), means(training=True, seed=2))
+    np.testing.assert_array_equal(means(training=False, seed=1), means(training=False, seed=2))
+    assert network.head.kernel.shape[0] == 20 + NUM_FEATURES + 1
+    np.testing.assert_array_equal(network.sd, [0.25])
+
+
+def test_the_per_row_encoder_starts_at_the_mean_and_width_of_the_warm_start() -> None:
+    per_row, network = (small_model(latent={"dim": 1, "encoder": {"kind": kind}}) for kind in ("per_row", "mlp"))
+    data = [tf.constant(per_row.X), tf.constant(per_row.Y)]
+    ours, theirs = (small.model.latent._inference_posteriors(data) for small in (per_row, network))
+    assert isinstance(per_row.model.latent.encoder, gpflux.encoders.DirectlyParameterizedNormalDiag)
+    np.testing.assert_allclose(ours.loc, theirs.loc, atol=0.2)  # the network's last layer is small, not zero
+    np.testing.assert_allclose(ours.scale.diag, np.broadcast_to(network.model.latent.encoder.sd, (NUM_ROWS, 1)))
+
+
+# --- one contract for all -----------------------------------------------------------------------------------------
+
+
+def contract_models() -> list[Any]:
+    """Return settings of small models: every family once or more, every encoder, compositor, structure and P."""
+    structures = ["additive", "joint"]
+    compositors = ["concatenate", "add", "multiply"]
+    rows = []
+    for index, family in enumerate(FAMILIES):
+        latent = {"dim": 1 + index % 2, "prior": tfp_prior(family), "compositor": {"kind": compositors[index % 3]}}
+        rows.append((family, 1 + index % 2, latent, structures[index // 2 % 2]))
+    for index, compositor in enumerate(compositors):
+        for kind in ("mlp", "per_row"):
+            latent = {"dim": 2, "encoder": {"kind": kind}, "compositor": {"kind": compositor}}
+            rows.append((f"{kind}-{compositor}", 1 + index % 2, latent, structures[index % 2]))
+    return [pytest.param(*row[1:], id=row[0]) for row in rows]
+
+
+def brute_force_log_density(small: Small, posterior: Posterior) -> np.ndarray:
+    """Return log p(y | x) from GPflux's layers at the posterior's nodes, node by node."""
+    model, Y = small.model, small.Y
+    per_node = []
+    for node, W in enumerate(np.repeat(posterior.latent_nodes[:, None, :], NUM_ROWS, axis=1)):
+        features, start = tf.constant(small.X), 0
+        for layer in model.inner_layers:
+            seen = layer.compositor([features, tf.constant(W)]) if layer.sees_latent else features
+            mean, variance = layer.gp.predict(seen)
+            noise = posterior.inner_noise[node, start : start + mean.shape[1]]
+            start += mean.shape[1]
+            features = layer.carry(features) + (mean + tf.sqrt(variance) * noise) @ layer.projection
+        mean, variance = model.output.predict(tf.concat([features, W], axis=-1))
+        total = (variance + model.likelihood.variance).numpy()
+        per_node.append(-0.5 * ((Y - mean.numpy()) ** 2 / total + np.log(2 * np.pi * total)).sum(-1))
+    log_jacobian = -sum(np.log(transform.scale) for transform in posterior.transforms)
+    return logsumexp(per_node, axis=0) - np.log(len(per_node)) + log_jacobian
+
+
+@pytest.mark.parametrize(("num_targets", "latent", "structure"), contract_models())
+def test_every_latent_layer_fulfils_the_contract(num_targets: int, latent: dict[str, Any], structure: str) -> None:
+    layers = [{"sees_latent": True, "mean": {"kind": "pca"}}]
+    options: dict[str, Any] = {"latent": latent, "layers": layers, "output": {"structure": structure}}
+    small = perturb(small_model(num_targets, defensive_weight=0, **options))
+    model, X, Y = small.model, tf.constant(small.X), tf.constant(small.Y)
+    variables = model.deep_gp.trainable_variables
+
+    draws = [draw_latents(model.latent, X, Y, num_samples=3, seed=tf.constant([0, s])) for s in (1, 1, 2)]
+    assert draws[0].W.shape == (3, NUM_ROWS, latent["dim"])
+    assert draws[0].log_ratio.shape == (3, NUM_ROWS)
+    assert draws[0].kl.shape == (NUM_ROWS,)
+    np.testing.assert_array_equal(draws[0].W, draws[1].W)
+    assert not np.allclose(draws[0].W, draws[2].W)
+
+    for settings in (
+        objective("predictive", num_samples=3),
+        objective("elbo"),
+        objective("importance_weighted", num_samples=3, encoder_gradient="doubly_reparameterised"),
+    ):
+        with tf.GradientTape() as tape:
+            value = bound(model, settings, X, Y, kl_weight=1.0, seed=tf.constant([0, 1]))
+        assert np.isfinite(value)
+        gradients = tape.gradient(value, variables)
+        for variable, gradient in zip(variables, gradients, strict=True):
+            assert gradient is not None, variable.name
+            assert np.isfinite(gradient).all(), variable.name
+            assert np.abs(gradient).max() > 0, variable.name
+
+    posterior = small.posterior(num_components=8)
+    twin = Posterior.from_tree(posterior.to_tree())
+    mixture = twin.predict(small.X)
+    np.testing.assert_array_equal(mixture.means, posterior.predict(small.X).means)
+    np.testing.assert_allclose(mixture.log_density(small.Y), brute_force_log_density(small, posterior), atol=1e-8)
+    mean, sd = posterior.latent_moments(small.X, small.Y)
+    assert np.all((posterior.latent_nodes.min(0) <= mean) & (mean <= posterior.latent_nodes.max(0)))
+    assert np.all(sd >= 0)
+    low, high = posterior.latent_prior_band()
+    assert np.all(low < high)
+    if num_targets == 1:
+        grid = np.linspace(-60, 60, 40001)
+        density = np.exp(mixture[:3].log_density_at(grid[:, None]))
+        np.testing.assert_allclose(density.sum(1) * (grid[1] - grid[0]), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["concatenate", "add", "multiply"])
+@pytest.mark.parametrize("projected", [False, True])
+def test_a_compositor_survives_the_way_to_keras_and_back(kind: str, projected: bool) -> None:
+    if kind == "concatenate" and projected:
+        pytest.skip("a concatenation projects nothing")
+    random = np.random.default_rng(0)
+    compositor = Compositor(kind, random.standard_normal((2, 3)) if projected else None)
+    X, W = random.standard_normal((5, 3)), random.standard_normal((5, 2 if projected else 3))
+    layer = build_compositor(compositor)
+    assert isinstance(layer, tf_keras.layers.Layer)
+    assert layer.dtype == gpflow.default_float().__name__
+    np.testing.assert_allclose(layer([tf.constant(X), tf.constant(W)]), compositor.compose(X, W), atol=1e-12)
+    again = read_compositor(layer)
+    np.testing.assert_allclose(again.compose(X, W), compositor.compose(X, W), atol=1e-12)
+    assert Compositor.from_tree(again.to_tree()).kind == kind
+
+
+def test_an_unknown_compositor_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be one of concatenate, add, multiply; got 'xor'"):
+        Compositor("xor", None).compose(np.zeros((1, 1)), np.zeros((1, 1)))

@@ -1,0 +1,120 @@
+"""The latent layer from the command line: other priors, encoders and compositors train, resume and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cde_app.config import Config
+from cde_app.training.checkpoint import Checkpoint
+from tests.conftest import LINE_CONFIG
+from tests.training.test_session import assert_same_bytes, run, small_config, small_data
+
+Cde = Callable[..., Any]
+LAPLACE = "prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: 1}}"
+VARIANTS = {
+    "Laplace": (LAPLACE, ""),
+    "per row": ("encoder: {kind: per_row}", ", batch_size: full"),
+    "add": ("dim: 2, compositor: {kind: add}", ""),
+}
+
+
+def write(folder: Path, latent: str, training: str = "") -> Path:
+    """Write a small table and its configuration; return the configuration."""
+    rng = np.random.default_rng(2)
+    t = rng.uniform(0, 10, 60)
+    y = 50 + 10 * np.sin(t) + (1 + t) * rng.normal(size=60)
+    (folder / "table.csv").write_text("\n".join(["t,y", *(f"{a!r},{b!r}" for a, b in zip(t, y, strict=True))]) + "\n")
+    text = LINE_CONFIG.replace("  layers: []", f"  latent: {{{latent}}}\n  layers: []")
+    text = text.replace("max_steps: 100,", "max_steps: 50,").replace(
+        "warm_start: {max_steps: 10}}", f"warm_start: {{max_steps: 10}}{training}}}"
+    )
+    config = folder / "config.yaml"
+    config.write_text(text)
+    return config
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line(
+    variant: str, tmp_path: Path, cde: Cde
+) -> None:
+    config = write(tmp_path, *VARIANTS[variant])
+    assert cde("check", config).code == 0
+    assert cde("train", config, "--out", tmp_path / "run", "--quiet").code == 0
+    assert (tmp_path / "run/plots/latent.png").exists() or (tmp_path / "run/plots/latent_1.png").exists()
+    outcome = cde("predict", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "out", "--quiet")
+    assert outcome.code == 0, outcome.err
+    summary = np.genfromtxt(tmp_path / "out/summary.csv", delimiter=",", names=True)
+    assert np.isfinite(summary["log_density"]).all()
+
+
+@pytest.mark.parametrize(
+    ("latent", "message"),
+    [
+        (
+            "prior: {kind: tfp, family: Laplase, parameters: {loc: 0}}",
+            (
+                "model.latent.prior.family: expected a family of TensorFlow Probability; got 'Laplase'. "
+                "Did you mean 'Laplace'?"
+            ),
+        ),
+        (
+            "prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: -1}}",
+            (
+                "model.latent.prior.parameters.scale: expected a value in the parameter's domain; got [-1.0]. "
+                "Correct the value."
+            ),
+        ),
+    ],
+)
+def test_check_and_train_refuse_a_family_that_cannot_be_a_prior(
+    latent: str, message: str, tmp_path: Path, cde: Cde
+) -> None:
+    config = write(tmp_path, latent)
+    for command in (["check", config], ["train", config, "--out", tmp_path / "run", "--quiet"]):
+        outcome = cde(*command)
+        assert (outcome.code, outcome.err) == (2, f"error: {config}: {message}\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("latent", "training", "message"),
+    [
+        (
+            "encoder: {kind: per_row}",
+            "",
+            (
+                "training.batch_size: expected 'full', as model.latent.encoder 'per_row' has parameters for all rows in "
+                "their order; got 'auto'. Set it to full, or choose the encoder 'mlp'."
+            ),
+        ),
+        (
+            f"encoder: {{kind: per_row}}, {LAPLACE}",
+            ", batch_size: full",
+            (
+                "model.latent: the encoder 'per_row' needs the prior 'normal', the only one for which it has parameters; "
+                "got 'tfp'. Choose the encoder 'mlp'."
+            ),
+        ),
+    ],
+)
+def test_a_per_row_encoder_is_refused_where_it_cannot_work(
+    latent: str, training: str, message: str, tmp_path: Path, cde: Cde
+) -> None:
+    outcome = cde("check", write(tmp_path, latent, training))
+    assert outcome.code == 2
+    assert outcome.err.rstrip().endswith(message)
+
+
+def test_a_training_with_a_per_row_encoder_resumes_to_the_same_bytes() -> None:
+    plain = small_config(batch_size="full").model_dump()
+    latent = plain["model"]["latent"] | {"encoder": {"kind": "per_row"}}
+    config = Config.model_validate(plain | {"model": plain["model"] | {"latent": latent}})
+    whole, checkpoints, _ = run(config, small_data())
+    stored = Checkpoint.from_arrays(checkpoints[1].to_arrays())
+    resumed, _, _ = run(config, small_data(), checkpoint=stored)
+    assert_same_bytes(whole.posterior, resumed.posterior)
