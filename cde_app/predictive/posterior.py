@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp, ndtri
+from scipy.special import gammaincinv, logsumexp, ndtr, ndtri
 from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.mixture import Mixture
-from cde_app.predictive.sparse_gp import SparseGP
+from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +59,25 @@ class Defence:
 
 
 @dataclass(frozen=True)
+class NoiseTrend:
+    """How the noise varies with x: s_p^2(x) = floor_p + level_p exp(k(x, Z) A)_p."""
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """Z, [M, D]."""
+    weights: Array
+    """A, [M, P]."""
+    level: Array
+    """[P]."""
+    floor: Array
+    """[P]."""
+
+    def variance(self, X: Array) -> Array:
+        """Return the noise variances, [N, D] to [N, P]."""
+        return self.floor + self.level * np.exp(self.kernel.covariance(X, self.inducing_inputs) @ self.weights)
+
+
+@dataclass(frozen=True)
 class Posterior:
     """All that prediction needs: the GP layers' q(u), the noise, the nodes, and the way back to the user's units."""
 
@@ -66,13 +85,17 @@ class Posterior:
     output_terms: tuple[SparseGP, ...]
     """The output layer is the sum of these GPs."""
     noise: Array
-    """[P], noise variances of the standardised targets."""
+    """[P], noise variances of the standardised targets; Student's squared scales; at zero trend if they vary with x."""
     latent_nodes: Array
     """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence."""
     inner_noise: Array
     """[C, sum of Q]: standard normal nodes for the inner layers."""
     defence: Defence | None
     transforms: tuple[TargetTransform, ...]
+    noise_trend: NoiseTrend | None = None
+    """None where the noise does not vary with x."""
+    noise_factors: Array | None = None
+    """[C, P], factors on the noise at each node, 1 / lambda for Student's t; None where it is normal."""
 
     @property
     def latent_dim(self) -> int:
@@ -123,6 +146,11 @@ class Posterior:
         second = responsibility @ self.latent_nodes**2
         return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
 
+    def noise_at(self, X: Array) -> Array:
+        """Return the noise variances at every row and node; X [N, D] to [N or 1, C or 1, P]."""
+        noise = self.noise[None] if self.noise_trend is None else self.noise_trend.variance(X)
+        return noise[:, None, :] if self.noise_factors is None else noise[:, None, :] * self.noise_factors
+
     def _weights(self) -> Array:
         num_nodes = len(self.latent_nodes)
         if self.defence is None:
@@ -141,7 +169,7 @@ class Posterior:
         moments = [_moments(term, features, W) for term in self.output_terms]
         shape = (len(X), len(W), len(self.noise))
         means = np.broadcast_to(sum(mean for mean, _ in moments), shape)
-        variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise, shape)
+        variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise_at(X), shape)
         if self.defence is None:
             return means, variances
         mean, variance = self.defence.gp.moments(X)
@@ -164,12 +192,17 @@ class Posterior:
             if self.defence is None
             else {f.name: getattr(self.defence, f.name) for f in fields(Defence)} | {"gp": self.defence.gp.to_tree()},
             "transforms": [transform.to_json() for transform in self.transforms],
+            "noise_trend": None
+            if self.noise_trend is None
+            else {f.name: getattr(self.noise_trend, f.name) for f in fields(NoiseTrend)}
+            | {"kernel": self.noise_trend.kernel.to_tree()},
+            "noise_factors": self.noise_factors,
         }
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Posterior:
         """Rebuild what `to_tree` returned."""
-        defence = tree["defence"]
+        defence, trend = tree["defence"], tree["noise_trend"]
         return cls(
             inner_layers=tuple(
                 InnerLayer(SparseGP.from_tree(layer["gp"]), layer["mean"], layer["projection"])
@@ -181,6 +214,8 @@ class Posterior:
             inner_noise=tree["inner_noise"],
             defence=None if defence is None else Defence(**{**defence, "gp": SparseGP.from_tree(defence["gp"])}),
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
+            noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": Kernel.from_tree(trend["kernel"])}),
+            noise_factors=tree["noise_factors"],
         )
 
 
@@ -194,6 +229,12 @@ def gaussian_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
     return ndtri(np.clip(uniforms, 1e-12, 1 - 1e-12))
+
+
+def student_t_factors(nodes: Array, degrees_of_freedom: float) -> Array:
+    """Return 1 / lambda for t = N(0, s^2 / lambda), lambda ~ Gamma(nu / 2, nu / 2), at standard normal nodes."""
+    half = 0.5 * degrees_of_freedom
+    return half / gammaincinv(half, ndtr(nodes))
 
 
 def pack(tree: Any) -> tuple[Any, dict[str, Array]]:

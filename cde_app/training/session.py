@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app.config import Config
+from cde_app.data.rounding import RoundedTarget, find_rounding
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import Model, build_model
 from cde_app.predictive.posterior import Posterior
@@ -65,6 +66,8 @@ class Trained:
     """Steps done."""
     best_step: int
     """The step whose state was kept."""
+    rounded: tuple[RoundedTarget, ...]
+    """The targets whose rounding sets a floor on the noise."""
 
 
 def train_posterior(
@@ -129,7 +132,8 @@ def train_posterior(
     steps = trainer.step
     if best.state is not None:
         trainer.restore(best.state)
-    return Trained(export(config.predict.num_components), trainer.schedule, steps, trainer.step)
+    rounded = tuple(found for found in find_roundings(config, data, checkpoint.transforms) if found)
+    return Trained(export(config.predict.num_components), trainer.schedule, steps, trainer.step, rounded)
 
 
 def warm_start(config: Config, data: TrainingData, report: Callable[[Report], None]) -> Checkpoint:
@@ -143,10 +147,20 @@ def warm_start(config: Config, data: TrainingData, report: Callable[[Report], No
             choose_transform(target, data.X, data.targets[:, index], config.model, settings, seed=config.seed)
         )
     Y = standardise(tuple(transforms), data.targets)
+    roundings = find_roundings(config, data, tuple(transforms))
+    for found in roundings:
+        if found:
+            report(Report("warm start", message=f"warning: {found.warning()}"))
     report(Report("warm start", message="sparse GP"))
     output = config.model.output
     regression = fit_sparse_regression(
-        data.X, Y, settings, output.kernel, num_inducing=output.num_inducing, seed=config.seed
+        data.X,
+        Y,
+        settings,
+        output.kernel,
+        num_inducing=output.num_inducing,
+        seed=config.seed,
+        noise_floor=noise_floors(roundings),
     )
     return Checkpoint(tuple(transforms), regression, None, Best(), time.monotonic() - started)
 
@@ -154,7 +168,15 @@ def warm_start(config: Config, data: TrainingData, report: Callable[[Report], No
 def prepare(config: Config, data: TrainingData, checkpoint: Checkpoint) -> tuple[Trainer, Model]:
     """Build the model and put it, and its optimisers, where the checkpoint left them."""
     Y = standardise(checkpoint.transforms, data.targets)
-    start = starting_point(config.model, config.training.warm_start, checkpoint.regression, data.X, Y, seed=config.seed)
+    start = starting_point(
+        config.model,
+        config.training.warm_start,
+        checkpoint.regression,
+        data.X,
+        Y,
+        seed=config.seed,
+        noise_floor=noise_floors(find_roundings(config, data, checkpoint.transforms)),
+    )
     model = build_model(config.model, start, num_features=data.X.shape[1], seed=config.seed)
     noise = float(checkpoint.regression.noise.mean())
     schedule = resolve_schedule(config.training, num_rows=len(data.X), noise=noise)
@@ -162,6 +184,19 @@ def prepare(config: Config, data: TrainingData, checkpoint: Checkpoint) -> tuple
     if checkpoint.state is not None:
         trainer.restore(checkpoint.state)
     return trainer, model
+
+
+def find_roundings(
+    config: Config, data: TrainingData, transforms: tuple[TargetTransform, ...]
+) -> list[RoundedTarget | None]:
+    """Return how each target is rounded, by the training rows."""
+    columns = zip(config.data.targets, data.targets.T, transforms, strict=True)
+    return [find_rounding(target.column, values, transform, target.rounding) for target, values, transform in columns]
+
+
+def noise_floors(roundings: list[RoundedTarget | None]) -> Array:
+    """Return the noise variances that the targets' rounding requires, [P], standardised; 0 where it does not matter."""
+    return np.array([found.variance if found else 0.0 for found in roundings])
 
 
 def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Array:
