@@ -149,7 +149,7 @@ def _precision_nodes(degrees: float) -> tuple[Array, Array]:
     The trapezoidal rule, on a smooth function that vanishes at both ends, converges faster than any power of the
     distance. Far to the left lie the precisions of outliers.
     """
-    nodes = min(0.5, np.sqrt(2.0 / degrees)) * np.arange(-25, 8)
+    nodes = min(0.5, np.sqrt(2.0 / degrees)) * np.arange(-35, 8)
     log_masses = 0.5 * degrees * (nodes - np.exp(nodes))
     return nodes, log_masses - logsumexp(log_masses)
 

@@ -46,7 +46,7 @@ class TrainingData:
 class Report:
     """What a training says on its way."""
 
-    stage: Literal["warm start", "training"]
+    stage: Literal["warm start", "warning", "training"]
     step: int = 0
     max_steps: int = 0
     bound: float | None = None
@@ -150,7 +150,7 @@ def warm_start(config: Config, data: TrainingData, report: Callable[[Report], No
     roundings = find_roundings(config, data, tuple(transforms))
     for found in roundings:
         if found:
-            report(Report("warm start", message=f"warning: {found.warning()}"))
+            report(Report("warning", message=found.warning()))
     report(Report("warm start", message="sparse GP"))
     output = config.model.output
     regression = fit_sparse_regression(

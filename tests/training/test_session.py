@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,25 @@ def test_every_epoch_deals_each_row_once_in_an_order_of_its_own() -> None:
         np.testing.assert_array_equal(np.sort(epoch.ravel()), np.arange(60))
     assert not np.array_equal(batches[:3], batches[3:])
     np.testing.assert_array_equal(trainer._batches(4, 2), batches[4:6])
+
+
+def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding() -> None:
+    exact = small_data()
+    data = replace(exact, targets=np.round(exact.targets))
+    trained, checkpoints, reports = run(small_config(max_steps=25), data)
+    (found,) = trained.rounded
+    floor = 1 / 12 / data.targets.var()
+    assert (found.step, found.variance) == (1.0, pytest.approx(floor))
+    assert [report.message for report in reports if report.stage == "warning"] == [found.warning()]
+    defence = trained.posterior.defence
+    assert defence is not None
+    for noise in (trained.posterior.noise, checkpoints[0].regression.noise, defence.noise):
+        assert noise[0] >= floor
+    target = {"column": "y", "transform": {"kind": "identity"}, "rounding": 0}
+    config = small_config(max_steps=25).model_dump() | {"data": {"path": "x.csv", "inputs": ["x"], "targets": [target]}}
+    free, _, reports = run(Config.model_validate(config), data)
+    assert (free.rounded, [report for report in reports if report.stage == "warning"]) == ((), [])
+    assert run(small_config(max_steps=25), exact)[0].rounded == ()
 
 
 @pytest.mark.parametrize(
