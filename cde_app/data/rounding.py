@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float64]
 STEPS = tuple(digit * 10.0**power for power in range(6, -7, -1) for digit in (5, 2.5, 2, 1))
 REPEATED_SHARE = 0.5
 """Below this share of rows with another row's value, steps between the values may be chance."""
-MATERIAL_STEP = 0.05
+MATERIAL_STEP = 0.1
 """Steps below this share of the target's standard deviation are finer than any density that a model learns."""
 SLOPE_LEVEL = 0.25
 """Where a transform bends, the step is measured where it is among the narrowest: this quantile over the rows."""
@@ -54,7 +54,7 @@ def find_rounding(
     """Return how a target is rounded, None if it is not or not so that it matters.
 
     `auto` asks for two things: at least half of the rows repeat another row's value, and the smallest distance between
-    two values is at least a twentieth of the standard deviation, both measured on the model's scale. Grades, ratings
+    two values is at least a tenth of the standard deviation on the model's scale. Grades, ratings
     and small counts qualify; weights to 0.1 kg over tens of kg, counts in the hundreds and numbers printed with four
     digits do not, because a density passes over so many values smoothly.
 
