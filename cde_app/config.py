@@ -84,8 +84,25 @@ class YeoJohnsonTransform(Section):
     kind: Literal["yeo_johnson"] = "yeo_johnson"
 
 
+class LogitTransform(Section):
+    """log((y - lower) / (upper - y)), for targets strictly between two bounds; no density lies outside them."""
+
+    kind: Literal["logit"] = "logit"
+    lower: float = 0.0
+    """Lower bound [units of the target]."""
+    upper: float = 1.0
+    """Upper bound [units of the target]."""
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> LogitTransform:
+        if self.lower >= self.upper:
+            raise ValueError(f"upper must be above lower; got {self.upper:g} and {self.lower:g}. Exchange them.")
+        return self
+
+
 Transform = Annotated[
-    AutoTransform | IdentityTransform | LogTransform | YeoJohnsonTransform, Field(discriminator="kind")
+    AutoTransform | IdentityTransform | LogTransform | YeoJohnsonTransform | LogitTransform,
+    Field(discriminator="kind"),
 ]
 
 
@@ -98,6 +115,8 @@ class TargetColumn(Section):
     """The model sees the transformed target; every density is reported in the user's units."""
     unit: str = ""
     """Shown on the plots' axes."""
+    rounding: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """Step to which the target is rounded: the noise keeps at least its variance; auto looks for one, 0 = none."""
 
 
 class RandomSplit(Section):
@@ -373,6 +392,31 @@ class GaussianLikelihood(Section):
     """Smallest noise variance [variance of the standardised target]."""
 
 
+class HeteroscedasticGaussianLikelihood(Section):
+    """y = f + e, e normal, its variance a function of x: log s^2(x) = b + a(x), one a per target."""
+
+    kind: Literal["heteroscedastic_gaussian"] = "heteroscedastic_gaussian"
+    variance_floor: PositiveFloat = 1e-5
+    """Smallest noise variance [variance of the standardised target]."""
+    num_inducing: PositiveInt = 32
+    """Inducing inputs of a."""
+    kernel: Kernel = SquaredExponential()
+    """Kernel of a."""
+
+
+class StudentTLikelihood(Section):
+    """y = f + e, e from Student's t, one scale per target: single rows may lie far off."""
+
+    kind: Literal["student_t"] = "student_t"
+    variance_floor: PositiveFloat = 1e-5
+    """Smallest squared scale [variance of the standardised target]."""
+    degrees_of_freedom: Annotated[float, Field(gt=2)] = 4.0
+    """Few: heavy tails; many: the normal distribution."""
+
+
+Likelihood = GaussianLikelihood | HeteroscedasticGaussianLikelihood | StudentTLikelihood
+
+
 class Neighbours(Section):
     """Features from the training rows nearest to a row: the weighted mean of each target there, and the distance."""
 
@@ -395,7 +439,7 @@ class Model(Section):
     """Inner GP layers; [] is the single-layer GP-CDE."""
     output: AdditiveOutput | JointOutput = Field(default=AdditiveOutput(), discriminator="structure")
     """The last GP layer."""
-    likelihood: GaussianLikelihood = GaussianLikelihood()
+    likelihood: Likelihood = Field(default=GaussianLikelihood(), discriminator="kind")
     """The noise around it."""
     defensive_weight: Fraction = 0.02
     """Weight of two wide copies of the warm start in every density, so that no row is lost to a tail [fraction]."""

@@ -130,6 +130,7 @@ def train(
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
+            "warnings": [found.warning() for found in trained.rounded],
             "inputs": table.hashes,
         }
         run.finish("done", facts)
@@ -283,6 +284,7 @@ def report(run_path: Path) -> Path:
     pictures = {path.stem: path.read_bytes() for path in run.files("plots")}
     manifest = manifest_of(run)
     warnings = [f"{name} is constant in the training rows and was left out." for name in manifest["dropped_features"]]
+    warnings += [warning[0].upper() + warning[1:] for warning in manifest["warnings"]]
     page = render_report(
         run.path.name,
         run.read_json("metrics.json"),

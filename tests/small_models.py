@@ -36,7 +36,7 @@ class Small:
         )
 
 
-def small_model(num_targets: int = 1, *, warm: bool = True, **settings: Any) -> Small:
+def small_model(num_targets: int = 1, *, warm: bool = True, noise_floor: float = 0.0, **settings: Any) -> Small:
     """Build a model at its starting point; keywords are settings of `config.Model`."""
     random = np.random.default_rng(1)
     X = random.standard_normal((NUM_ROWS, NUM_FEATURES))
@@ -49,8 +49,10 @@ def small_model(num_targets: int = 1, *, warm: bool = True, **settings: Any) -> 
     inner = [{"num_inducing": 6, "num_gps": 2} | layer for layer in settings.pop("layers", [])]
     model = config.Model.model_validate({"output": output, "layers": inner, **settings})
     warm_start = config.WarmStart(enabled=warm, max_steps=20)
-    regression = fit_sparse_regression(X, Y, warm_start, model.output.kernel, num_inducing=8, seed=0)
-    start = starting_point(model, warm_start, regression, X, Y, seed=0)
+    regression = fit_sparse_regression(
+        X, Y, warm_start, model.output.kernel, num_inducing=8, seed=0, noise_floor=noise_floor
+    )
+    start = starting_point(model, warm_start, regression, X, Y, seed=0, noise_floor=noise_floor)
     return Small(build_model(model, start, num_features=NUM_FEATURES, seed=0), model, regression, X, Y)
 
 

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": FOUNDATION | {"data.transform", "predictive"},
     "report": FOUNDATION | {"data.transform", "predictive", "evaluation"},
     "model": FOUNDATION | {"data.transform", "predictive"},
-    "training": FOUNDATION | {"data.transform", "predictive", "model"},
+    "training": FOUNDATION | {"data.transform", "data.rounding", "predictive", "model"},
     "predictions": FOUNDATION | {"data", "predictive"},
     "trained_run": FOUNDATION | {"runs", "data", "predictive", "evaluation"},
     "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence"},

@@ -260,6 +260,13 @@ def test_a_section_named_like_its_kind_keeps_its_path() -> None:
     )
 
 
+def test_the_bounds_of_a_logit_are_ordered_and_the_degrees_of_freedom_leave_a_variance() -> None:
+    text = MINIMAL.replace("targets: [y]", "targets: [{column: y, transform: {kind: logit, lower: 2}}]")
+    assert "upper must be above lower; got 1 and 2. Exchange them." in fault(text)
+    line = fault(MINIMAL + "model: {likelihood: {kind: student_t, degrees_of_freedom: 2}}\n")
+    assert "model.likelihood.degrees_of_freedom: expected a number > 2; got 2." in line
+
+
 def test_a_key_written_twice_names_both_lines() -> None:
     assert fault(MINIMAL + "training:\n  max_steps: 3\n  max_steps: 4\n") == (
         "f.yaml:5:3: training.max_steps: duplicate key; first on line 4. Keep one of them."
@@ -558,8 +565,16 @@ columns = st.one_of(
 transforms = st.one_of(
     st.sampled_from([{"kind": "auto"}, {"kind": "identity"}, {"kind": "yeo_johnson"}]),
     st.fixed_dictionaries({"kind": st.just("log"), "shift": st.floats(allow_nan=False, allow_infinity=False)}),
+    st.fixed_dictionaries({"kind": st.just("logit"), "lower": st.floats(-1e9, 0), "upper": st.floats(1, 1e9)}),
 )
-targets = st.fixed_dictionaries({"column": names, "transform": transforms, "unit": st.one_of(st.just(""), names)})
+targets = st.fixed_dictionaries(
+    {
+        "column": names,
+        "transform": transforms,
+        "unit": st.one_of(st.just(""), names),
+        "rounding": st.just("auto") | st.floats(0, 1e9),
+    }
+)
 splits = st.one_of(
     st.fixed_dictionaries({"kind": st.just("random"), "test": st.floats(0, 0.9)}),
     st.fixed_dictionaries({"kind": st.sampled_from(["column", "group", "time"]), "column": names}),
@@ -579,6 +594,15 @@ def configs(draw: st.DrawFn) -> Config:
         "layers": draw(st.lists(st.fixed_dictionaries({"num_gps": st.integers(1, 9)}), max_size=2)),
         "output": draw(
             st.sampled_from([{"structure": "additive"}, {"structure": "joint", "kernel": {"kind": "matern12"}}])
+        ),
+        "likelihood": draw(
+            st.sampled_from(
+                [
+                    {"kind": "gaussian"},
+                    {"kind": "heteroscedastic_gaussian", "kernel": {"kind": "matern52"}},
+                    {"kind": "student_t", "degrees_of_freedom": 3},
+                ]
+            )
         ),
     }
     training: dict[str, Any] = {

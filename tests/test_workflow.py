@@ -81,6 +81,15 @@ def predicted(tiny_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_the_report_shows_the_warnings_of_the_training(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
+    shutil.copytree(tiny_run.run, tmp_path / "run")
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    manifest["warnings"] = ["target 'a' is taken as rounded to steps of 1"]
+    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    assert cde("report", tmp_path / "run").code == 0
+    assert "<li>Target &#39;a&#39; is taken as rounded to steps of 1</li>" in (tmp_path / "run/report.html").read_text()
+
+
 # --- cde train ----------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +121,7 @@ def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_wri
     assert (manifest["format_version"], manifest["seed"]) == (1, 0)
     assert manifest["trainings"] == [{"steps": 400, "kept_step": 400}]
     assert manifest["seconds"] > 0
+    assert manifest["warnings"] == []
     assert {"gpflow", "gpflux", "tensorflow"} <= set(manifest["packages"])
 
 

@@ -15,6 +15,7 @@ from cde_app.data.columns import FloatArray, counts_rows, list_names, read_days,
 from cde_app.data.cost import Cost, estimate_cost, inducing_sizes
 from cde_app.data.encoding import ColumnContract, check_table, complete_rows, encode_targets, fit_contract, out_of_range
 from cde_app.data.infer import Inference, infer_data
+from cde_app.data.rounding import RoundedTarget, find_rounding, rounding_step
 from cde_app.data.split import Split, split_rows
 from cde_app.data.transform import fit_transform
 
@@ -30,7 +31,6 @@ _DUPLICATE_SHARE = 0.01
 _OUTSIDE_SHARE = 0.05
 _OUTSIDE_ROWS = 5
 _COPY_CORRELATION = 0.9999
-_STEPS = tuple(digit * 10.0**power for power in range(6, -7, -1) for digit in (5, 2.5, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,21 @@ def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str)
     parts = split_rows(data.split, kept, seed=settings.seed, source=source)
     contract = fit_contract(data, kept.iloc[parts.train], source=source)
     targets = encode_targets(contract, kept, source=source)
-    for name, values in zip(contract.targets, targets.T, strict=True):
-        fit_transform("identity", values[parts.train], label=f"{source}: column {name!r}")
+    rounded = [
+        _find_rounding(target, values[parts.train], source)
+        for target, values in zip(data.targets, targets.T, strict=True)
+    ]
     names = [column.column for column in (*data.inputs, *data.targets)]
     atoms = tuple(_find_atoms(name, values) for name, values in zip(contract.targets, targets.T, strict=True))
     num_duplicates = int(kept.duplicated(subset=names).sum())
     warnings = [
         *_row_warnings(len(frame), len(kept), parts, num_duplicates),
         *_input_warnings(contract, kept, parts, targets),
-        *(_atom_warning(atom) for atom in atoms if atom.suspicious),
+        *(
+            found.warning() if found else _atom_warning(atom)
+            for atom, found in zip(atoms, rounded, strict=True)
+            if found or atom.suspicious
+        ),
         *_inducing_warnings(settings.model, len(parts.train)),
     ]
     num_features = len(contract.feature_names)
@@ -191,19 +197,17 @@ def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
         value=float(distinct[most]),
         share=share,
         num_distinct=len(distinct),
-        rounding_step=_rounding_step(distinct),
+        rounding_step=rounding_step(distinct),
         suspicious=bool(is_atom or len(distinct) < _DISTINCT_SHARE * len(values)),
     )
 
 
-def _rounding_step(distinct: FloatArray) -> float | None:
-    """Find the largest of 5, 2.5, 2, 1 times a power of ten that divides every value; None if there is none."""
-    nonzero = distinct[distinct != 0]
-    for step in _STEPS:
-        ratios = np.abs(nonzero / step)
-        if np.all((ratios > 0.5) & (ratios < 1e9) & (np.abs(ratios - np.round(ratios)) < 1e-6)):
-            return step
-    return None
+def _find_rounding(target: config.TargetColumn, values: FloatArray, source: str) -> RoundedTarget | None:
+    """Find how a target is rounded; on its own scale where training chooses the transform."""
+    settings, label = target.transform, f"{source}: column {target.column!r}"
+    kind = "identity" if settings.kind == "auto" else settings.kind
+    parameters = {name: getattr(settings, name) for name in ("shift", "lower", "upper") if hasattr(settings, name)}
+    return find_rounding(target.column, values, fit_transform(kind, values, **parameters, label=label), target.rounding)
 
 
 def _row_warnings(num_rows: int, num_kept: int, parts: Split, num_duplicates: int) -> list[str]:

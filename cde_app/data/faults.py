@@ -126,6 +126,17 @@ def _distribution_faults(target: config.TargetColumn, frame: pd.DataFrame, sourc
                     "Raise the shift, or choose yeo_johnson or identity."
                 )
             ]
+    if isinstance(target.transform, config.LogitTransform):
+        lower, upper = target.transform.lower, target.transform.upper
+        outside = (values <= lower) | (values >= upper)
+        if outside.any():
+            got, row = values[outside][0], row_of(outside, frame)
+            return [
+                (
+                    f"{source}: column {name!r} must lie strictly between {lower:g} and {upper:g} for its logit "
+                    f"transform; got {got:g} in {row}. Widen the bounds, or choose yeo_johnson or identity."
+                )
+            ]
     return []
 
 

@@ -1,6 +1,7 @@
 """The monotone map from a target to the standardised scale the model sees, with its log-Jacobian.
 
-z = (T(y) - location) / scale, T one of identity, log(y + shift), Yeo-Johnson of (y - centre) / spread.
+z = (T(y) - location) / scale, T one of identity, log(y + shift), Yeo-Johnson of (y - centre) / spread, and
+logit, log((y - lower) / (upper - y)).
 NumPy and SciPy only: prediction reads this module without pandas.
 """
 
@@ -14,11 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 
 from cde_app.errors import DataError
 
 FloatArray = NDArray[np.float64]
-TransformKind = Literal["identity", "log", "yeo_johnson"]
+TransformKind = Literal["identity", "log", "yeo_johnson", "logit"]
 
 # Within these exponents both branches of Yeo-Johnson reach infinity. Outside, its range is bounded and a normal z
 # would put mass where no y is: the density would not integrate to one.
@@ -32,13 +34,14 @@ class TargetTransform:
     """One target's map y -> z = (T(y) - location) / scale, strictly increasing.
 
     Args:
-        kind: `identity`, `log` or `yeo_johnson`.
+        kind: `identity`, `log`, `yeo_johnson` or `logit`.
         location: mean of T(y) over the training rows [units of T].
         scale: standard deviation of T(y) over the training rows, > 0 [units of T].
         shift: added before the logarithm [units of the target]; `log` only.
         exponent: the power lambda; `yeo_johnson` only.
         centre: median of the training targets [units of the target]; `yeo_johnson` only.
         spread: interquartile range of the training targets, > 0 [units of the target]; `yeo_johnson` only.
+        lower, upper: ends of the open interval of possible values [units of the target]; `logit` only.
 
     Source: Yeo and Johnson (2000), "A new family of power transformations to improve normality or symmetry", eq. 2.1.
     """
@@ -50,6 +53,8 @@ class TargetTransform:
     exponent: float = 1.0
     centre: float = 0.0
     spread: float = 1.0
+    lower: float = 0.0
+    upper: float = 1.0
 
     @property
     def is_affine(self) -> bool:
@@ -63,7 +68,8 @@ class TargetTransform:
             y: targets, any shape [units of the target].
 
         Returns:
-            z, same shape. `log` gives -inf where y + shift <= 0, so that the density there is zero.
+            z, same shape. `log` gives -inf where y + shift <= 0, `logit` -inf at or below `lower` and inf at or above
+            `upper`, so that the density there is zero.
         """
         return (self._untransformed_scale(np.asarray(y, dtype=np.float64)) - self.location) / self.scale
 
@@ -84,6 +90,8 @@ class TargetTransform:
             return u
         if self.kind == "log":
             return np.asarray(np.exp(np.minimum(u, _LARGEST_LOG)) - self.shift)
+        if self.kind == "logit":
+            return np.asarray(self.lower + (self.upper - self.lower) * expit(u))
         return self.centre + self.spread * _inverse_yeo_johnson(u, self.exponent)
 
     def log_jacobian(self, y: ArrayLike) -> FloatArray:
@@ -102,6 +110,11 @@ class TargetTransform:
         elif self.kind == "log":
             with np.errstate(divide="ignore", invalid="ignore"):
                 slope = np.where(y + self.shift <= 0, -np.inf, -np.log(y + self.shift))
+        elif self.kind == "logit":
+            below, above = y - self.lower, self.upper - y
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = math.log(self.upper - self.lower) - np.log(below) - np.log(above)
+            slope = np.where((below <= 0) | (above <= 0), -np.inf, slope)
         else:
             t = (y - self.centre) / self.spread
             with np.errstate(invalid="ignore"):
@@ -124,11 +137,21 @@ class TargetTransform:
         if self.kind == "log":
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.where(y + self.shift <= 0, -np.inf, np.log(y + self.shift))
+        if self.kind == "logit":
+            below, above = np.maximum(y - self.lower, 0.0), np.maximum(self.upper - y, 0.0)
+            with np.errstate(divide="ignore"):
+                return np.asarray(np.log(below) - np.log(above))
         return _yeo_johnson((y - self.centre) / self.spread, self.exponent)
 
 
 def fit_transform(
-    kind: TransformKind, y: ArrayLike, *, shift: float = 0.0, label: str = "the target"
+    kind: TransformKind,
+    y: ArrayLike,
+    *,
+    shift: float = 0.0,
+    lower: float = 0.0,
+    upper: float = 1.0,
+    label: str = "the target",
 ) -> TargetTransform:
     """Fit a transform to the training targets.
 
@@ -137,13 +160,16 @@ def fit_transform(
     the units.
 
     Args:
-        kind: `identity`, `log` or `yeo_johnson`.
+        kind: `identity`, `log`, `yeo_johnson` or `logit`.
         y: [N], training targets [units of the target].
         shift: added before the logarithm [units of the target].
+        lower: lower end of the logit's interval [units of the target].
+        upper: upper end of it.
         label: how an error names the target, such as `wine.csv: column 'quality'`.
 
     Raises:
-        DataError: y has a gap or an infinity, is constant, or is not positive after the shift under `log`.
+        DataError: y has a gap or an infinity, is constant, is not positive after the shift under `log`, or not strictly
+            between the bounds under `logit`.
 
     Source: Yeo and Johnson (2000), eq. 3.1 (profile log likelihood of the exponent).
     """
@@ -162,9 +188,19 @@ def fit_transform(
             )
         logs = np.log(y + shift)
         return TargetTransform(kind, location=float(np.mean(logs)), scale=float(np.std(logs)), shift=float(shift))
-    lower, centre, upper = (float(value) for value in np.quantile(y, [0.25, 0.5, 0.75]))
+    if kind == "logit":
+        outside = y[(y <= lower) | (y >= upper)]
+        if outside.size:
+            raise DataError(
+                f"{label}: must lie strictly between {lower:g} and {upper:g} for a logit transform; got "
+                f"{outside[0]:g}. Widen the bounds, or choose yeo_johnson or identity."
+            )
+        logits = np.log(y - lower) - np.log(upper - y)
+        location, scale = float(np.mean(logits)), float(np.std(logits))
+        return TargetTransform(kind, location=location, scale=scale, lower=float(lower), upper=float(upper))
+    first, centre, third = (float(value) for value in np.quantile(y, [0.25, 0.5, 0.75]))
     deviation = float(np.std(y))
-    spread = upper - lower if upper - lower > 1e-3 * deviation else deviation
+    spread = third - first if third - first > 1e-3 * deviation else deviation
     t = (y - centre) / spread
     exponent = _fit_exponent(t)
     u = _yeo_johnson(t, exponent)

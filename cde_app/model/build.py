@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import gpflow
+from gpflow.likelihoods import ScalarLikelihood
 from gpflux.models import DeepGP
 
 from cde_app import config
@@ -26,7 +26,7 @@ class Model:
     latent: LatentLayer | None
     inner_layers: tuple[InnerGPLayer, ...]
     output: OutputGPLayer
-    likelihood: gpflow.likelihoods.Gaussian
+    likelihood: ScalarLikelihood
     num_data: int
 
 
@@ -61,7 +61,7 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         output = OutputGPLayer(
             start.output_terms, compositor, latent_dim=latent_dim, num_data=start.num_data, name="output"
         )
-        likelihood = build_likelihood(settings.likelihood, start.noise)
+        likelihood = build_likelihood(settings.likelihood, start)
         layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]
         deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)
         return Model(deep_gp, latent, inner_layers, output, likelihood, start.num_data)

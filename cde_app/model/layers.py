@@ -188,6 +188,12 @@ def whitening_matrix(gp: GPLayer) -> tf.Tensor:
     return tf.linalg.triangular_solve(factor, tf.eye(tf.shape(Kuu)[0], dtype=Kuu.dtype))
 
 
+def whitened_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
+    """Return L^-1 k(Z, X), L the Cholesky factor of k(Z, Z) + jitter; Z [M, D], X [n, D] to [M, n]."""
+    Kuu = kernel(Z) + gpflow.default_jitter() * tf.eye(Z.shape[0], dtype=Z.dtype)
+    return tf.linalg.triangular_solve(tf.linalg.cholesky(Kuu), kernel(Z, X))
+
+
 @tf.custom_gradient
 def quadratic_form(A: tf.Tensor, K: tf.Tensor) -> Any:
     """Return k_n' A k_n for the columns k_n of K; A [M, M] symmetric, K [M, n] to [n]."""

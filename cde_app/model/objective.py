@@ -7,7 +7,8 @@ With w_k ~ q(w | x, y), m_k and v_k the moments of the output layer at [x, w_k] 
     importance_weighted  log 1/K sum_k exp(E_q(f) log p(y | f_k)) p(w_k) / q(w_k)     Salimbeni et al. (2019)
     predictive           log 1/K sum_k N(y; m_k, v_k + s2) p(w_k) / q(w_k)            ours; no bound on log p(y | x)
 
-minus kl_weight KL[q(u) || p(u)] / N in each. The K draws of a row share the functions of the inner layers.
+minus kl_weight KL[q(u) || p(u)] / N in each, and plus log p(V) / N for noise with weights V of its own; for Student's t
+N(y; m, v + s2) is E_q(f) t(y | f). The K draws of a row share the functions of the inner layers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cde_app import config
 from cde_app.model.build import Model
 from cde_app.model.latent import LatentLayer, stratified_normal
 from cde_app.model.layers import InnerGPLayer, moments, q_covariance, whitening_matrix
-from cde_app.model.likelihood import expected_log_likelihood, log_predictive
+from cde_app.model.likelihood import expected_log_likelihood, log_predictive, noise_log_prior
 
 
 class LatentDraws(NamedTuple):
@@ -121,7 +122,7 @@ def log_likelihoods(
         variances.append(tf.reshape(variance, shape))
     mean, variance = sum_broadcast(means), sum_broadcast(variances)
     log_likelihood = log_predictive if settings.kind == "predictive" else expected_log_likelihood
-    per_draw = log_likelihood(Y, mean, variance, tf.convert_to_tensor(model.likelihood.variance))
+    per_draw = log_likelihood(model.likelihood, X, Y, mean, variance)
     return tf.broadcast_to(per_draw, [W.shape[0], X.shape[0]])
 
 
@@ -167,6 +168,11 @@ def data_term(
     return tf.reduce_mean(log_mean_exp(weights))
 
 
+def penalty(model: Model) -> tf.Tensor:
+    """Return what the objective loses by other priors than that of u: minus the log prior of the noise's weights."""
+    return -noise_log_prior(model.likelihood)
+
+
 def bound(
     model: Model, settings: config.Objective, X: tf.Tensor, Y: tf.Tensor, *, kl_weight: float, seed: tf.Tensor
 ) -> tf.Tensor:
@@ -184,7 +190,8 @@ def bound(
         A scalar, nats per row of standardised targets.
     """
     kl = inner_kl(model) + output_kl(model)
-    return data_term(model, settings, output_states(model), X, Y, seed=seed) - kl_weight * kl / model.num_data
+    data = data_term(model, settings, output_states(model), X, Y, seed=seed)
+    return data - (kl_weight * kl + penalty(model)) / model.num_data
 
 
 def draw_inner(layer: InnerGPLayer, features: tf.Tensor, W: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

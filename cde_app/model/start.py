@@ -83,6 +83,15 @@ class EncoderStart:
 
 
 @dataclass(frozen=True)
+class NoiseStart:
+    """The kernel expansion by which the noise varies with x, zero before training."""
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """[M, D]."""
+
+
+@dataclass(frozen=True)
 class ModelStart:
     """The whole model before its first training step."""
 
@@ -96,6 +105,10 @@ class ModelStart:
     """[P], noise variances."""
     num_data: int
     """Training rows."""
+    noise_floor: Array | float = 0.0
+    """[P], noise variances below which training may not go, for what the targets' rounding requires."""
+    noise_start: NoiseStart | None = None
+    """None where the noise does not vary with x."""
 
 
 def start_kernel(settings: config.Kernel, *, variance: float, lengthscales: Array) -> Kernel:

@@ -245,7 +245,10 @@ class Mixture:
 
     @cached_property
     def _component_moments(self) -> tuple[Array, Array]:
-        """Means and variances of the components in the user's units, two [N, C, P]; Gauss-Hermite for Yeo-Johnson."""
+        """Means and variances of the components in the user's units, two [N, C, P].
+
+        By Gauss-Hermite quadrature where they have no closed form: Yeo-Johnson and logit.
+        """
         means, variances = np.empty(self.means.shape), np.empty(self.means.shape)
         for p, transform in enumerate(self.transforms):
             m, v = self.means[:, :, p], self.variances[:, :, p]
@@ -259,7 +262,7 @@ class Mixture:
                     means[:, :, p] = np.exp(np.minimum(median + 0.5 * v, LARGEST_LOG)) - transform.shift
                     with np.errstate(over="ignore"):
                         variances[:, :, p] = np.exp(np.minimum(2 * median + v, LARGEST_LOG)) * np.expm1(v)
-                case "yeo_johnson":
+                case "yeo_johnson" | "logit":
                     for rows in _blocks(self.num_rows, self.num_components * len(HERMITE_NODES)):
                         values = self._hermite_values(p, rows)
                         mean = values @ HERMITE_WEIGHTS

@@ -9,13 +9,13 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import logsumexp, ndtr, ndtri
+from scipy.special import gammaincinv, logsumexp, ndtr, ndtri
 from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mixture import Mixture
-from cde_app.predictive.sparse_gp import SparseGP
+from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +73,25 @@ class Defence:
 
 
 @dataclass(frozen=True)
+class NoiseTrend:
+    """How the noise varies with x: s_p^2(x) = floor_p + level_p exp(k(x, Z) A)_p."""
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """Z, [M, D]."""
+    weights: Array
+    """A, [M, P]."""
+    level: Array
+    """[P]."""
+    floor: Array
+    """[P]."""
+
+    def variance(self, X: Array) -> Array:
+        """Return the noise variances, [N, D] to [N, P]."""
+        return self.floor + self.level * np.exp(self.kernel.covariance(X, self.inducing_inputs) @ self.weights)
+
+
+@dataclass(frozen=True)
 class Posterior:
     """All that prediction needs: the GP layers' q(u), the noise, the nodes, and the way back to the user's units."""
 
@@ -82,13 +101,17 @@ class Posterior:
     compositor: Compositor
     """Joins x and w for the terms that see both."""
     noise: Array
-    """[P], noise variances of the standardised targets."""
+    """[P], noise variances of the standardised targets; Student's squared scales; at zero trend if they vary with x."""
     latent_nodes: Array
     """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence, computed when training ends."""
     inner_noise: Array
     """[C, sum of Q]: standard normal nodes for the inner layers."""
     defence: Defence | None
     transforms: tuple[TargetTransform, ...]
+    noise_trend: NoiseTrend | None = None
+    """None where the noise does not vary with x."""
+    noise_factors: Array | None = None
+    """[C, P], factors on the noise at each node, 1 / lambda for Student's t; None where it is normal."""
 
     @property
     def latent_dim(self) -> int:
@@ -130,8 +153,7 @@ class Posterior:
             chunk = np.arange(start, min(start + ROWS_AT_ONCE, len(X)))
             is_node = component[chunk] < num_nodes
             rows, wide = chunk[is_node], chunk[~is_node]
-            node = component[rows]
-            mean, variance = self._node_moments(X[rows], self.latent_nodes[node, None], self.inner_noise[node, None])
+            mean, variance = self._node_moments(X[rows], component[rows])
             means[rows], variances[rows] = mean[:, 0], variance[:, 0]
             if self.defence is not None and wide.size:
                 mean, variance = self.defence.components(X[wide])
@@ -168,6 +190,13 @@ class Posterior:
         """Return the edges of the prior's central 68 % for each latent variable, of the normal plus and minus one."""
         return np.quantile(self.latent_nodes, ndtr([-1.0, 1.0]), axis=0)
 
+    def noise_at(self, X: Array, node: NDArray[np.intp] | None = None) -> Array:
+        """Return the noise variances at every node, or at one node of each row; [N, D] to [N or 1, C or 1, P]."""
+        noise = (self.noise[None] if self.noise_trend is None else self.noise_trend.variance(X))[:, None, :]
+        if self.noise_factors is None:
+            return noise
+        return noise * (self.noise_factors if node is None else self.noise_factors[node, None])
+
     @property
     def weights(self) -> Array:
         """[C], the components' weights: nodes first, then the defensive ones."""
@@ -180,17 +209,17 @@ class Posterior:
 
     def _components(self, X: Array) -> tuple[Array, Array]:
         """Return the components' means and variances, two [N, C, P]."""
-        means, variances = self._node_moments(X, self.latent_nodes, self.inner_noise)
+        means, variances = self._node_moments(X)
         if self.defence is None:
             return means, variances
         wide_means, wide = self.defence.components(X)
         return np.concatenate([means, wide_means], axis=1), np.concatenate([variances, wide], axis=1)
 
-    def _node_moments(self, X: Array, W: Array, inner_noise: Array) -> tuple[Array, Array]:
-        """Return means and variances at the same nodes for all rows, or at one node for each.
-
-        W [C, Dw] and inner_noise [C, sum of Q] to two [N, C, P], or [N, 1, ...] to two [N, 1, P].
-        """
+    def _node_moments(self, X: Array, node: NDArray[np.intp] | None = None) -> tuple[Array, Array]:
+        """Return means and variances at every node, two [N, C, P], or at one node of each row, [N], two [N, 1, P]."""
+        W, inner_noise = self.latent_nodes, self.inner_noise
+        if node is not None:
+            W, inner_noise = W[node, None], inner_noise[node, None]
         features, start = X[:, None, :], 0
         for layer in self.inner_layers:
             noise = inner_noise[..., start : start + layer.gp.num_gps]
@@ -199,7 +228,7 @@ class Posterior:
         moments = [_moments(term, self.compositor, features, W) for term in self.output_terms]
         shape = (len(X), W.shape[-2], len(self.noise))
         means = np.broadcast_to(sum(mean for mean, _ in moments), shape)
-        variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise, shape)
+        variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise_at(X, node), shape)
         return means, variances
 
     def to_tree(self) -> dict[str, Any]:
@@ -223,12 +252,17 @@ class Posterior:
             if self.defence is None
             else {f.name: getattr(self.defence, f.name) for f in fields(Defence)} | {"gp": self.defence.gp.to_tree()},
             "transforms": [transform.to_json() for transform in self.transforms],
+            "noise_trend": None
+            if self.noise_trend is None
+            else {f.name: getattr(self.noise_trend, f.name) for f in fields(NoiseTrend)}
+            | {"kernel": self.noise_trend.kernel.to_tree()},
+            "noise_factors": self.noise_factors,
         }
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Posterior:
         """Rebuild what `to_tree` returned."""
-        defence = tree["defence"]
+        defence, trend = tree["defence"], tree["noise_trend"]
         return cls(
             inner_layers=tuple(
                 InnerLayer(
@@ -246,6 +280,8 @@ class Posterior:
             inner_noise=tree["inner_noise"],
             defence=None if defence is None else Defence(**{**defence, "gp": SparseGP.from_tree(defence["gp"])}),
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
+            noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": Kernel.from_tree(trend["kernel"])}),
+            noise_factors=tree["noise_factors"],
         )
 
 
@@ -264,6 +300,12 @@ def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
     return np.clip(uniforms, 1e-12, 1 - 1e-12)
+
+
+def student_t_factors(nodes: Array, degrees_of_freedom: float) -> Array:
+    """Return 1 / lambda for t = N(0, s^2 / lambda), lambda ~ Gamma(nu / 2, nu / 2), at standard normal nodes."""
+    half = 0.5 * degrees_of_freedom
+    return half / gammaincinv(half, ndtr(nodes))
 
 
 def pack(tree: Any) -> tuple[Any, dict[str, Array]]:

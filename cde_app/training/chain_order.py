@@ -19,13 +19,14 @@ MIN_GAIN = 0.02
 MOST_TARGETS = 3
 
 
-def choose_order(settings: config.Config, X: Array, Y: Array) -> tuple[int, ...]:
+def choose_order(settings: config.Config, X: Array, Y: Array, *, noise_floor: Array) -> tuple[int, ...]:
     """Return the targets' places in the order in which a chain takes them.
 
     Args:
         settings: the configuration; `model.chain_order` names the order, or leaves it to the screening.
         X: [N, D], standardised features of the training rows.
         Y: [N, P], standardised targets.
+        noise_floor: [P], smallest noise variances.
     """
     names, named = [target.column for target in settings.data.targets], settings.model.chain_order
     if named != "auto":
@@ -43,7 +44,9 @@ def choose_order(settings: config.Config, X: Array, Y: Array) -> tuple[int, ...]
             inputs = X
             for place in sorted(earlier):
                 inputs = extend(inputs, Y[:, place])
-            regression = fit_screening_regression(inputs[fitted], Y[fitted][:, [target]], settings)
+            regression = fit_screening_regression(
+                inputs[fitted], Y[fitted][:, [target]], settings, noise_floor=noise_floor[[target]]
+            )
             scores[key] = float(regression.log_density(inputs[held_out], Y[held_out][:, [target]]).mean())
         return scores[key]
 

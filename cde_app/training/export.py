@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gpflow
 import numpy as np
 from gpflux.layers import GPLayer
+from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import Model
 from cde_app.model.compositor import read_compositor
 from cde_app.model.layers import q_covariance, read_kernel, whitening_matrix
-from cde_app.predictive.posterior import Defence, InnerLayer, Posterior, gaussian_nodes
+from cde_app.model.likelihood import VaryingVariance, noise_variance
+from cde_app.predictive.posterior import Defence, InnerLayer, NoiseTrend, Posterior, gaussian_nodes, student_t_factors
 from cde_app.predictive.sparse_gp import SparseGP
-from cde_app.training.warm_start import SparseRegression
+from cde_app.training.warm_start import SparseRegression, cholesky
 
 DEFENSIVE_INFLATION = (4.0, 16.0)
 
@@ -47,22 +50,27 @@ def export_posterior(
     )
     latent_dim = settings.latent.dim
     num_draws = latent_dim + sum(layer.gp.num_gps for layer in inner_layers)
-    nodes = gaussian_nodes(num_components if num_draws else 1, num_draws, seed=seed)
+    is_student_t = isinstance(model.likelihood, gpflow.likelihoods.StudentT)
+    num_coordinates = num_draws + (len(transforms) if is_student_t else 0)
+    nodes = gaussian_nodes(num_components if num_coordinates else 1, num_coordinates, seed=seed)
     latent_nodes = nodes[:, :latent_dim]
     if model.latent is not None:
         latent_nodes = model.latent.family.from_normal_scores(latent_nodes)
+    trend = None if is_student_t else export_noise_trend(model.likelihood.variance)
     return Posterior(
         inner_layers=inner_layers,
         output_terms=tuple(
             export_gp(term, sees_latent=sees_latent)
             for term, sees_latent in zip(model.output.terms, model.output.sees_latent, strict=True)
         ),
-        noise=model.likelihood.variance.numpy(),
+        noise=(trend.floor + trend.level) if trend else noise_variance(model.likelihood, None).numpy(),
         compositor=read_compositor(model.output.compositor),
         latent_nodes=latent_nodes,
-        inner_noise=nodes[:, latent_dim:],
+        inner_noise=nodes[:, latent_dim:num_draws],
         defence=_defence(defence, settings.defensive_weight) if settings.defensive_weight else None,
         transforms=transforms,
+        noise_trend=trend,
+        noise_factors=student_t_factors(nodes[:, num_draws:], model.likelihood.df) if is_student_t else None,
     )
 
 
@@ -79,6 +87,15 @@ def export_gp(gp: GPLayer, *, sees_latent: bool) -> SparseGP:
         q_projection=np.swapaxes(factor, -1, -2) @ whitening,
         sees_latent=sees_latent,
     )
+
+
+def export_noise_trend(variance: gpflow.Parameter | VaryingVariance) -> NoiseTrend | None:
+    """Return noise that varies with x as arrays; None for a constant."""
+    if not isinstance(variance, VaryingVariance):
+        return None
+    kernel, Z = read_kernel(variance.kernel), variance.inducing_inputs.numpy()
+    weights = solve_triangular(cholesky(kernel.covariance(Z, Z)).T, variance.weights.numpy(), lower=False)
+    return NoiseTrend(kernel, Z, weights, variance.level.numpy(), variance.floor.numpy())
 
 
 def _defence(regression: SparseRegression, weight: float) -> Defence:

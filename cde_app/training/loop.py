@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cde_app import config
 from cde_app.errors import NumericalError
 from cde_app.model.build import Model
-from cde_app.model.objective import OutputState, data_term, inner_kl, output_kl, output_states
+from cde_app.model.objective import OutputState, data_term, inner_kl, output_kl, output_states, penalty
 from cde_app.training.optimizers import Adam, natural_gradient_step
 
 Array = NDArray[np.float64]
@@ -222,7 +222,7 @@ class Trainer:
             else:
                 states, kl = output_states(model), inner_kl(model) + output_kl(model)
             data = data_term(model, objective, states, X, Y, seed=seed)
-            loss = kl_weight * kl / model.num_data - data
+            loss = (kl_weight * kl + penalty(model)) / model.num_data - data
         sources = [self.variables, [list(state) for state in fixed_states] if natural.enabled else []]
         gradients, state_gradients = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         bound = -loss

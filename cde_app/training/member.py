@@ -43,6 +43,8 @@ class Factor:
 
     data: TrainingData
     transforms: tuple[TargetTransform, ...]
+    noise_floor: Array
+    """[P], noise variances that the targets' rounding requires, standardised."""
 
     def standardised_targets(self) -> Array:
         """Return Y, [N, P]."""
@@ -65,7 +67,15 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
         spare: the trainer of another member of the ensemble, whose compiled step is used again; None compiles one.
     """
     X, Y = factor.data.X, factor.standardised_targets()
-    start = starting_point(config.model, config.training.warm_start, current.regression, X, Y, seed=seed)
+    start = starting_point(
+        config.model,
+        config.training.warm_start,
+        current.regression,
+        X,
+        Y,
+        seed=seed,
+        noise_floor=factor.noise_floor,
+    )
     model = build_model(config.model, start, num_features=X.shape[1], seed=seed)
     if spare is None:
         schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))

@@ -19,13 +19,14 @@ FEWEST_FEATURES = 3
 """On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
 
 
-def choose_neighbours(settings: config.Config, X: Array, Y: Array) -> bool:
+def choose_neighbours(settings: config.Config, X: Array, Y: Array, *, noise_floor: Array) -> bool:
     """Say whether to append the features of the nearest training rows.
 
     Args:
         settings: the configuration; `model.neighbours.enabled` decides, or leaves it to the screening.
         X: [N, D], standardised features of the training rows.
         Y: [N, P], standardised targets.
+        noise_floor: [P], smallest noise variances.
     """
     neighbours = settings.model.neighbours
     if neighbours.enabled != "auto":
@@ -38,7 +39,7 @@ def choose_neighbours(settings: config.Config, X: Array, Y: Array) -> bool:
     extended = nearest.extend_training_rows()[np.searchsorted(known, fitted)]
 
     def score(inputs: Array, held_out_inputs: Array) -> float:
-        regression = fit_screening_regression(inputs, Y[fitted], settings)
+        regression = fit_screening_regression(inputs, Y[fitted], settings, noise_floor=noise_floor)
         return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
 
     gain = score(extended, nearest.extend(X[held_out])) - score(X[fitted], X[held_out])

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cde_app import config
 from cde_app.config import Config
+from cde_app.data.rounding import RoundedTarget, find_rounding
+from cde_app.data.transform import TargetTransform
 from cde_app.predictive.chain import extend
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import Neighbours, fit_neighbours
@@ -21,6 +26,8 @@ from cde_app.training.neighbourhood import choose_neighbours
 from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression
 
+Array = NDArray[np.float64]
+
 SEED_STRIDE = 1_000_003
 """Between the seeds of two trainings of a run."""
 
@@ -29,7 +36,7 @@ SEED_STRIDE = 1_000_003
 class Report:
     """What a run says on its way."""
 
-    stage: Literal["warm start", "training"]
+    stage: Literal["warm start", "warning", "training"]
     training: int = 0
     """Which of the run's trainings, from 0."""
     num_trainings: int = 1
@@ -49,6 +56,8 @@ class Trained:
     predictor: Predictor
     trainings: tuple[Finished, ...]
     """Factor by factor, and within a factor member by member."""
+    rounded: tuple[RoundedTarget, ...]
+    """The targets whose rounding sets a floor on the noise."""
 
 
 class Session:
@@ -76,12 +85,13 @@ class Session:
         self.config, self.save, self.report = config, save, report
         self.started = time.monotonic() - (checkpoint.elapsed_seconds if checkpoint else 0.0)
         self.checkpoint = checkpoint or self._choose(data)
+        self.roundings = find_roundings(config, data, self.checkpoint.transforms)
         Y = standardise(self.checkpoint.transforms, data.targets)
         self.neighbours = None
         if self.checkpoint.has_neighbours:
             self.neighbours = fit_neighbours(data.X, Y, count=config.model.neighbours.count)
             data = with_neighbours(data, self.neighbours)
-        self.factors = split_factors(config.model, data, self.checkpoint)
+        self.factors = split_factors(config.model, data, self.checkpoint, noise_floors(self.roundings))
         self.num_members = resolve_ensemble(config.training, num_rows=len(data.X))
         self.num_trainings = len(self.factors) * self.num_members
 
@@ -109,7 +119,7 @@ class Session:
             num_components=self.config.predict.num_components,
             seed=self.config.seed,
         )
-        return Trained(predictor, self.checkpoint.finished)
+        return Trained(predictor, self.checkpoint.finished, tuple(found for found in self.roundings if found))
 
     @property
     def training(self) -> int:
@@ -127,10 +137,13 @@ class Session:
         for index, target in enumerate(self.config.data.targets):
             self.report(Report("warm start", message=f"transform of {target.column}"))
             transforms.append(choose_transform(target, data.X, data.targets[:, index], self.config))
-        Y = standardise(tuple(transforms), data.targets)
+        roundings = find_roundings(self.config, data, tuple(transforms))
+        for found in filter(None, roundings):
+            self.report(Report("warning", message=found.warning()))
+        Y, floor = standardise(tuple(transforms), data.targets), noise_floors(roundings)
         self.report(Report("warm start", message="neighbours"))
-        has_neighbours = choose_neighbours(self.config, data.X, Y)
-        order = choose_order(self.config, data.X, Y)
+        has_neighbours = choose_neighbours(self.config, data.X, Y, noise_floor=floor)
+        order = choose_order(self.config, data.X, Y, noise_floor=floor)
         return Checkpoint(tuple(transforms), order, has_neighbours, (), None, self._elapsed())
 
     def _warm_start(self) -> Unfinished:
@@ -144,6 +157,7 @@ class Session:
             output.kernel,
             num_inducing=output.num_inducing,
             seed=self.config.seed,
+            noise_floor=factor.noise_floor,
         )
         current = Unfinished(regression)
         self._keep(current)
@@ -195,15 +209,30 @@ def with_neighbours(data: TrainingData, neighbours: Neighbours) -> TrainingData:
     return replace(data, X=neighbours.extend_training_rows(), X_validation=neighbours.extend(data.X_validation))
 
 
-def split_factors(settings: config.Model, data: TrainingData, checkpoint: Checkpoint) -> tuple[Factor, ...]:
+def find_roundings(
+    config: Config, data: TrainingData, transforms: tuple[TargetTransform, ...]
+) -> list[RoundedTarget | None]:
+    """Return how each target is rounded, by the training rows."""
+    columns = zip(config.data.targets, data.targets.T, transforms, strict=True)
+    return [find_rounding(target.column, values, transform, target.rounding) for target, values, transform in columns]
+
+
+def noise_floors(roundings: list[RoundedTarget | None]) -> Array:
+    """Return the noise variances that the targets' rounding requires, [P], standardised; 0 where it does not matter."""
+    return np.array([found.variance if found else 0.0 for found in roundings])
+
+
+def split_factors(
+    settings: config.Model, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array
+) -> tuple[Factor, ...]:
     """Return one factor with all targets, or one per target with the targets before it among its inputs."""
     transforms, order = checkpoint.transforms, checkpoint.order
     if settings.targets_model == "joint" or len(order) == 1:
-        return (Factor(data, transforms),)
+        return (Factor(data, transforms, noise_floor),)
     factors = []
     for place in order:
         own = replace(data, targets=data.targets[:, [place]], targets_validation=data.targets_validation[:, [place]])
-        factors.append(Factor(own, (transforms[place],)))
+        factors.append(Factor(own, (transforms[place],), noise_floor[[place]]))
         data = replace(
             data,
             X=extend(data.X, transforms[place].forward(data.targets[:, place])),

@@ -18,8 +18,9 @@ from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.model.encoder import RESIDUAL_RANGE
+from cde_app.model.likelihood import ROOM_ABOVE_FLOOR
 from cde_app.model.prior import Prior, build_prior
-from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart, TrendStart, start_kernel
+from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart, NoiseStart, TrendStart, start_kernel
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.warm_start import (
@@ -32,6 +33,7 @@ from cde_app.training.warm_start import (
 Array = NDArray[np.float64]
 
 NOISE_SHARE_FLOOR = 0.05
+LATENT_SHARE_FLOOR = 0.05
 PLANE_NOISE = 0.01
 """Relative noise of the regression that turns h into a plane."""
 DESIGN_POINTS = 4096
@@ -57,13 +59,16 @@ class LinearFactor:
         return scaled @ covariance, np.sqrt(np.diag(covariance))
 
 
-def split_noise(residual: Array, *, latent_dim: int, latent_share: float) -> LinearFactor:
+def split_noise(
+    residual: Array, *, latent_dim: int, latent_share: float, noise_share: Array | float = NOISE_SHARE_FLOOR
+) -> LinearFactor:
     """Hand `latent_share` of the residual's leading principal directions to the latent variables.
 
     Args:
         residual: [N, P], standard deviation about one per target.
         latent_dim: Dw.
         latent_share: share of those directions' variance that w explains, in (0, 1).
+        noise_share: [P], smallest share of each target's variance that w leaves unexplained, in (0, 1).
     """
     num_targets = residual.shape[1]
     correlation = residual.T @ residual / len(residual)
@@ -76,7 +81,7 @@ def split_noise(residual: Array, *, latent_dim: int, latent_share: float) -> Lin
     signs = np.sign(vectors[np.abs(vectors[:, order]).argmax(0), order])
     loadings[:, :leading] = vectors[:, order] * signs * np.sqrt(latent_share * values[order])
     explained = (loadings**2).sum(1)
-    loadings *= np.sqrt(np.minimum(1.0, (1 - NOISE_SHARE_FLOOR) / np.maximum(explained, 1e-12)))[:, None]
+    loadings *= np.sqrt(np.minimum(1.0, (1 - noise_share) / np.maximum(explained, 1e-12)))[:, None]
     return LinearFactor(loadings, 1.0 - (loadings**2).sum(1))
 
 
@@ -88,6 +93,7 @@ def starting_point(
     Y: Array,
     *,
     seed: int,
+    noise_floor: Array | float = 0.0,
 ) -> ModelStart:
     """Return where the model starts.
 
@@ -98,6 +104,7 @@ def starting_point(
         X: [N, D], standardised features.
         Y: [N, P], standardised targets.
         seed: of k-means and of the draws of w.
+        noise_floor: [P], noise variances that w must leave to the likelihood.
     """
     latent_dim = settings.latent.dim
     prior = build_prior(settings.latent) if latent_dim else None
@@ -107,13 +114,18 @@ def starting_point(
         features = features if inner.mean is None else features @ inner.mean
     moved = features is not X
     noise_sd = np.sqrt(regression.noise)
+    noise_start = start_noise(settings.likelihood, X, seed=seed)
     if prior is None:
         terms: tuple[GPStart, ...] = (
             regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed),
         )
-        return ModelStart(inner_layers, terms, None, Compositor("concatenate", None), regression.noise, len(X))
+        compositor = Compositor("concatenate", None)
+        return ModelStart(inner_layers, terms, None, compositor, regression.noise, len(X), noise_floor, noise_start)
     residual = (Y - regression.mean(X)) / noise_sd
-    factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share)
+    required = np.clip(
+        (1 + ROOM_ABOVE_FLOOR) * noise_floor / regression.noise, NOISE_SHARE_FLOOR, 1 - LATENT_SHARE_FLOOR
+    )
+    factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share, noise_share=required)
     slope, sd = factor.posterior()
     plane = factor.loadings * noise_sd[:, None]
     compositor = start_compositor(settings.latent, features)
@@ -139,7 +151,17 @@ def starting_point(
         encoder = EncoderStart(None, 0 * slope, sd, 0 * means)
     else:
         encoder = EncoderStart(frozen, slope, sd, means)
-    return ModelStart(inner_layers, terms, encoder, compositor, regression.noise * factor.noise, len(X))
+    noise = regression.noise * factor.noise
+    return ModelStart(inner_layers, terms, encoder, compositor, noise, len(X), noise_floor, noise_start)
+
+
+def start_noise(settings: config.Likelihood, X: Array, *, seed: int) -> NoiseStart | None:
+    """Return where noise that varies with x starts; None for noise that does not."""
+    if settings.kind != "heteroscedastic_gaussian":
+        return None
+    lengthscales = np.full(X.shape[1], np.sqrt(X.shape[1]))
+    kernel = start_kernel(settings.kernel, variance=1.0, lengthscales=lengthscales)
+    return NoiseStart(kernel, cluster_centres(X[:20_000], settings.num_inducing, seed=seed))
 
 
 def start_compositor(settings: config.Latent, features: Array) -> Compositor:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.data.rounding import find_rounding
 from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
 from cde_app.training.warm_start import fit_screening_regression
 
@@ -20,6 +21,8 @@ HELD_OUT = 0.2
 def choose_transform(target: config.TargetColumn, X: Array, y: Array, settings: config.Config) -> TargetTransform:
     """Return a target's transform, fitted on all rows; `auto` screens identity, log and Yeo-Johnson first.
 
+    A logit is never screened: bounds are knowledge that only the user has.
+
     Args:
         target: the column's settings.
         X: [N, D], standardised features of the training rows.
@@ -29,6 +32,9 @@ def choose_transform(target: config.TargetColumn, X: Array, y: Array, settings: 
     match target.transform.kind:
         case "log":
             return fit_transform("log", y, shift=target.transform.shift, label=f"column {target.column!r}")
+        case "logit":
+            bounds = {"lower": target.transform.lower, "upper": target.transform.upper}
+            return fit_transform("logit", y, **bounds, label=f"column {target.column!r}")
         case "identity" | "yeo_johnson":
             return fit_transform(target.transform.kind, y, label=f"column {target.column!r}")
     candidates = candidate_transforms(y, label=f"column {target.column!r}")
@@ -38,7 +44,9 @@ def choose_transform(target: config.TargetColumn, X: Array, y: Array, settings: 
     scores = []
     for candidate in candidates:
         z = candidate.forward(y)[:, None]
-        regression = fit_screening_regression(X[fitted], z[fitted], settings)
+        rounded = find_rounding(target.column, y, candidate, target.rounding)
+        floor = rounded.variance if rounded else 0.0
+        regression = fit_screening_regression(X[fitted], z[fitted], settings, noise_floor=floor)
         density = regression.log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
         scores.append(density.mean())
     best = int(np.argmax(scores))

@@ -64,7 +64,14 @@ class SparseRegression:
 
 
 def fit_sparse_regression(
-    X: Array, Y: Array, settings: config.WarmStart, kernel: config.Kernel, *, num_inducing: int, seed: int
+    X: Array,
+    Y: Array,
+    settings: config.WarmStart,
+    kernel: config.Kernel,
+    *,
+    num_inducing: int,
+    seed: int,
+    noise_floor: Array | float = 0.0,
 ) -> SparseRegression:
     """Fit the hyperparameters by L-BFGS on at most `max_rows` rows, then q(u) in closed form on all of them.
 
@@ -75,6 +82,7 @@ def fit_sparse_regression(
         kernel: kernel of g.
         num_inducing: M; fewer where there are fewer different rows.
         seed: of the choice of rows and of k-means.
+        noise_floor: [P], smallest noise variances.
 
     Source: Titsias (2009) for the bound and the optimal q(u).
     """
@@ -84,7 +92,7 @@ def fit_sparse_regression(
     Z = cluster_centres(X[rows], num_inducing, seed=seed)
     if not settings.enabled:
         prior_mean, prior_factor = np.zeros((len(Z), num_targets)), np.stack([np.eye(len(Z))] * num_targets)
-        noise = np.full(num_targets, INITIAL_NOISE)
+        noise = np.maximum(np.full(num_targets, INITIAL_NOISE), noise_floor)
         return SparseRegression(start, Z, cholesky(start.covariance(Z, Z)), prior_mean, prior_factor, noise)
     model = gpflow.models.SGPR(
         (tf.constant(X[rows]), tf.constant(Y[rows])),
@@ -97,22 +105,32 @@ def fit_sparse_regression(
         gpflow.optimizers.Scipy().minimize(
             model.training_loss, model.trainable_variables, options={"maxiter": settings.max_steps}
         )
-    noise = np.full(num_targets, float(model.likelihood.variance.numpy()))
+    noise = np.maximum(np.full(num_targets, float(model.likelihood.variance.numpy())), noise_floor)
     Z = model.inducing_variable.Z.numpy()
     regression = solve_sparse_regression(X, Y, read_kernel(model.kernel), Z, noise)
     if num_targets == 1:
         return regression
     residual = Y - regression.mean(X)
-    noise = np.maximum((residual**2).mean(0), 1e-6)
+    noise = np.maximum((residual**2).mean(0), np.maximum(1e-6, noise_floor))
     return solve_sparse_regression(X, Y, regression.kernel, Z, noise)
 
 
-def fit_screening_regression(X: Array, Y: Array, settings: config.Config) -> SparseRegression:
-    """Fit quickly and roughly, to compare ways to prepare the targets."""
+def fit_screening_regression(
+    X: Array, Y: Array, settings: config.Config, *, noise_floor: Array | float = 0.0
+) -> SparseRegression:
+    """Fit quickly and roughly, to compare ways to prepare the data."""
     warm_start, output = settings.training.warm_start, settings.model.output
     quick = warm_start.model_copy(update={"enabled": True, "max_steps": min(SCREENING_STEPS, warm_start.max_steps)})
     num_inducing = min(SCREENING_INDUCING, output.num_inducing)
-    return fit_sparse_regression(X, Y, quick, output.kernel, num_inducing=num_inducing, seed=settings.seed)
+    return fit_sparse_regression(
+        X,
+        Y,
+        quick,
+        output.kernel,
+        num_inducing=num_inducing,
+        seed=settings.seed,
+        noise_floor=noise_floor,
+    )
 
 
 def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:

@@ -416,6 +416,17 @@ def test_a_log_target_must_be_above_minus_its_shift() -> None:
     )
 
 
+def test_a_logit_target_must_lie_strictly_between_its_bounds() -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3], "y": [30.0, 100.0, 0.0]})
+    data = data_of("a", targets=[{"column": "y", "transform": {"kind": "logit", "upper": 100}}])
+    assert faults_of(data, frame) == (
+        (
+            "a.csv: column 'y' must lie strictly between 0 and 100 for its logit transform; got 100 in row 2 of the "
+            "table. Widen the bounds, or choose yeo_johnson or identity."
+        ),
+    )
+
+
 def test_two_complete_rows_are_the_least() -> None:
     frame = pd.DataFrame({"a": [1, None, None], "y": [1.0, 2.0, 3.0]})
     assert faults_of(data_of("a", missing="drop"), frame) == (

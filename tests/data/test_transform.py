@@ -16,6 +16,7 @@ from cde_app.errors import DataError
 TRANSFORMS = {
     "identity": TargetTransform("identity", location=3.0, scale=2.5),
     "log": TargetTransform("log", location=0.3, scale=0.7, shift=1.5),
+    "logit": TargetTransform("logit", location=-0.4, scale=0.9, lower=-2.0, upper=60.0),
     **{
         f"yeo_johnson {exponent}": TargetTransform(
             "yeo_johnson", location=0.2, scale=1.3, exponent=exponent, centre=4.0, spread=0.5
@@ -81,6 +82,12 @@ def test_the_log_density_outside_the_support_of_a_log_transform_is_minus_infinit
     assert np.all(np.isneginf(norm.logpdf(transform.forward(y)) + transform.log_jacobian(y)))
 
 
+def test_the_log_density_at_and_beyond_the_bounds_of_a_logit_is_minus_infinity() -> None:
+    transform = TargetTransform("logit", location=0.0, scale=1.0, lower=-1.0, upper=3.0)
+    y = np.array([-2.0, -1.0, 3.0, 4.0])
+    assert np.all(np.isneginf(norm.logpdf(transform.forward(y)) + transform.log_jacobian(y)))
+
+
 def test_nan_stays_nan() -> None:
     for transform in TRANSFORMS.values():
         assert np.isnan([transform.forward(np.nan), transform.inverse(np.nan), transform.log_jacobian(np.nan)]).all()
@@ -111,10 +118,10 @@ def test_a_very_skewed_target_keeps_an_unbounded_range(sign: int) -> None:
     assert np.all(np.isfinite(fitted.inverse(np.linspace(-8, 8, 9))))
 
 
-@pytest.mark.parametrize("kind", ["identity", "log", "yeo_johnson"])
+@pytest.mark.parametrize("kind", ["identity", "log", "yeo_johnson", "logit"])
 def test_a_fitted_transform_standardises_the_training_targets(kind: str) -> None:
     y = np.random.default_rng(3).lognormal(size=300)
-    z = fit_transform(kind, y).forward(y)  # type: ignore[arg-type]
+    z = fit_transform(kind, y, lower=0.0, upper=100.0).forward(y)  # type: ignore[arg-type]
     assert np.mean(z) == pytest.approx(0, abs=1e-10)
     assert np.std(z) == pytest.approx(1)
 
@@ -150,6 +157,16 @@ def test_a_log_of_a_target_that_is_not_positive_names_the_value_and_the_way_out(
     assert str(caught.value) == (
         "a.csv: column 'y': must be above -0.25 for a log transform with shift 0.25; got -0.5. "
         "Raise the shift, or choose yeo_johnson or identity."
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1.5])
+def test_a_logit_of_a_target_on_or_beyond_its_bounds_names_the_value_and_the_way_out(value: float) -> None:
+    with pytest.raises(DataError) as caught:
+        fit_transform("logit", [0.5, value], label="a.csv: column 'y'")
+    assert str(caught.value) == (
+        f"a.csv: column 'y': must lie strictly between 0 and 1 for a logit transform; got {value:g}. "
+        "Widen the bounds, or choose yeo_johnson or identity."
     )
 
 

@@ -17,6 +17,7 @@ TRANSFORMS = {
     "identity": IDENTITY,
     "log": TargetTransform("log", 0.2, 0.7, shift=3.0),
     "wide log": TargetTransform("log", 0.2, 1.5),
+    "logit": TargetTransform("logit", -0.3, 0.8, lower=-5.0, upper=20.0),
     "yeo_johnson": TargetTransform("yeo_johnson", 0.1, 1.1, exponent=0.3, centre=1.0, spread=2.0),
     "steepest yeo_johnson": TargetTransform("yeo_johnson", 0.1, 0.8, exponent=2.0, centre=1.0, spread=2.0),
 }

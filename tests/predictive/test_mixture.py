@@ -18,7 +18,8 @@ from cde_app.predictive.mixture import Mixture
 IDENTITY = TargetTransform("identity", 5.0, 3.0)
 LOG = TargetTransform("log", 0.4, 0.8, shift=2.0)
 YEO_JOHNSON = TargetTransform("yeo_johnson", 0.1, 1.1, exponent=0.4, centre=1.0, spread=2.0)
-TRANSFORMS = pytest.mark.parametrize("transform", [IDENTITY, LOG, YEO_JOHNSON], ids=lambda t: t.kind)
+LOGIT = TargetTransform("logit", -0.3, 0.8, lower=-2.0, upper=9.0)
+TRANSFORMS = pytest.mark.parametrize("transform", [IDENTITY, LOG, YEO_JOHNSON, LOGIT], ids=lambda t: t.kind)
 
 
 def make_mixture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,14 +138,14 @@ def test_the_order_of_a_chain_is_the_given_one_or_the_one_with_the_best_held_out
     X = np.random.default_rng(1).standard_normal((300, 1))
     z = np.sin(3 * X[:, 0])
     y = np.sign(z) * np.abs(z) ** 0.2 + 0.3 * np.random.default_rng(2).standard_normal(300)
-    assert choose_order(config, X, np.column_stack([y, z])) == (1, 0)
+    assert choose_order(config, X, np.column_stack([y, z]), noise_floor=np.zeros(2)) == (1, 0)
     named = config.model_copy(update={"model": config.model.model_copy(update={"chain_order": ("z", "y")})})
-    assert choose_order(named, X, np.column_stack([z, y])) == (1, 0)
+    assert choose_order(named, X, np.column_stack([z, y]), noise_floor=np.zeros(2)) == (1, 0)
     joint = config.model_copy(update={"model": config.model.model_copy(update={"targets_model": "joint"})})
-    assert choose_order(joint, X, np.column_stack([y, z])) == (0, 1)
+    assert choose_order(joint, X, np.column_stack([y, z]), noise_floor=np.zeros(2)) == (0, 1)
     assert len(run(joint, data)[0].predictor.factors) == 1
     monkeypatch.setattr(chain_order, "MIN_GAIN", 100.0)
-    assert choose_order(config, X, np.column_stack([y, z])) == (0, 1)
+    assert choose_order(config, X, np.column_stack([y, z]), noise_floor=np.zeros(2)) == (0, 1)
 
 
 def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> None:
@@ -258,6 +259,26 @@ def test_the_number_of_members_follows_the_number_of_rows(num_rows: int, expecte
     config = small_config(ensemble="auto")
     assert loop.resolve_ensemble(config.training, num_rows=num_rows) == expected
     assert loop.resolve_ensemble(small_config(ensemble=3).training, num_rows=num_rows) == 3
+
+
+def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding() -> None:
+    exact = small_data()
+    data = replace(exact, targets=np.round(exact.targets))
+    trained, checkpoints, reports = run(small_config(max_steps=25), data)
+    (found,) = trained.rounded
+    floor = 1 / 12 / data.targets.var()
+    assert (found.step, found.variance) == (1.0, pytest.approx(floor))
+    assert [report.message for report in reports if report.stage == "warning"] == [found.warning()]
+    posterior = trained.predictor.factors[0].members[0]
+    defence = posterior.defence
+    assert defence is not None
+    for noise in (posterior.noise, checkpoints[0].current.regression.noise, defence.noise):
+        assert noise[0] >= floor
+    target = {"column": "y", "transform": {"kind": "identity"}, "rounding": 0}
+    config = small_config(max_steps=25).model_dump() | {"data": {"path": "x.csv", "inputs": ["x"], "targets": [target]}}
+    free, _, reports = run(Config.model_validate(config), data)
+    assert (free.rounded, [report for report in reports if report.stage == "warning"]) == ((), [])
+    assert run(small_config(max_steps=25), exact)[0].rounded == ()
 
 
 @pytest.mark.parametrize(

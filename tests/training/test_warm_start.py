@@ -92,6 +92,28 @@ def test_factor_and_noise_add_up_to_the_variance_and_the_posterior_is_exact(num_
     np.testing.assert_allclose(sd**2, np.diag(np.eye(latent_dim) - A.T @ np.linalg.inv(joint) @ A), atol=1e-10)
 
 
+def test_the_latent_variables_leave_the_noise_the_share_that_its_floor_requires() -> None:
+    random = np.random.default_rng(0)
+    residual = random.standard_normal((500, 2)) @ np.array([[1.0, 0.9], [0.0, 0.4]])
+    share = np.array([0.05, 0.6])
+    factor = split_noise(residual / residual.std(0), latent_dim=1, latent_share=0.9, noise_share=share)
+    assert np.all(factor.noise >= share - 1e-12)
+    np.testing.assert_allclose(factor.noise[1], 0.6)
+    free = split_noise(residual / residual.std(0), latent_dim=1, latent_share=0.9)
+    assert free.noise[1] < 0.6
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "heteroscedastic_gaussian", "student_t"])
+def test_with_a_noise_floor_the_model_still_starts_with_the_moments_of_the_sparse_gp(kind: str) -> None:
+    small = small_model(latent={"dim": 1}, defensive_weight=0, output={"num_inducing_latent": 40}, noise_floor=0.05,
+                        likelihood={"kind": kind})  # fmt: skip
+    assert small.posterior().noise[0] >= 0.05
+    mixture = small.posterior(num_components=512).predict(small.X)
+    _, variance = small.regression.as_sparse_gp().moments(small.X)
+    sd = np.sqrt(variance + small.regression.noise)
+    assert np.median(np.abs(mixture.sd() / mixture.transforms[0].scale / sd - 1)) < 0.2
+
+
 def test_cluster_centres_are_different_rows_and_no_more_than_there_are() -> None:
     X = np.repeat(np.arange(5.0), 10)[:, None]
     np.testing.assert_array_equal(cluster_centres(X, 20, seed=0), np.arange(5.0)[:, None])
