@@ -88,16 +88,16 @@ def test_check_and_train_refuse_a_family_that_cannot_be_a_prior(
             "encoder: {kind: per_row}",
             "",
             (
-                "training.batch_size: expected 'full', as model.latent.encoder 'per_row' has parameters for all rows in "
-                "their order; got 'auto'. Set it to full, or choose the encoder 'mlp'."
+                "training.batch_size: expected 'full', as model.latent.encoder 'per_row' has parameters for all rows "
+                "in their order; got 'auto'. Set it to full, or choose the encoder 'mlp'."
             ),
         ),
         (
             f"encoder: {{kind: per_row}}, {LAPLACE}",
             ", batch_size: full",
             (
-                "model.latent: the encoder 'per_row' needs the prior 'normal', the only one for which it has parameters; "
-                "got 'tfp'. Choose the encoder 'mlp'."
+                "model.latent: the encoder 'per_row' needs the prior 'normal', the only one for which it has "
+                "parameters; got 'tfp'. Choose the encoder 'mlp'."
             ),
         ),
     ],
