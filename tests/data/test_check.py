@@ -168,7 +168,7 @@ def test_held_out_rows_outside_the_training_range_are_reported() -> None:
 def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
     base = describe(table()).cost
     assert (base.num_trainings, base.max_steps, base.batch_size) == (4, 1000, 256)
-    assert 15 < base.seconds < 30
+    assert 30 < base.seconds < 90
     assert describe(table(), training={"max_steps": 3000}).cost.seconds > 1.5 * base.seconds
     assert describe(table(), training={"batch_size": "full"}).cost.batch_size == 900
     big = describe(table(), model={"output": {"structure": "joint", "num_inducing": 512}}).cost
