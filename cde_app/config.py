@@ -524,7 +524,7 @@ class Training(Section):
     objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
     """What training maximises."""
     max_steps: PositiveInt | Literal["auto"] = "auto"
-    """Steps; auto = 1000 below 5000 rows, else 2000."""
+    """Steps; auto = 300 below 500 rows, 1000 below 5000, else 2000."""
     batch_size: PositiveInt | Literal["auto", "full"] = "auto"
     """Rows per step; auto = 256 below 2000 rows, else 512."""
     learning_rate: PositiveFloat = 0.02
@@ -542,7 +542,7 @@ class Training(Section):
     def resolved_max_steps(self, num_rows: int) -> int:
         """Return the steps for so many training rows."""
         if self.max_steps == "auto":
-            return 1000 if num_rows < 5000 else 2000
+            return 300 if num_rows < 500 else 1000 if num_rows < 5000 else 2000
         return self.max_steps
 
     def resolved_batch_size(self, num_rows: int) -> int:

@@ -64,13 +64,11 @@ def check(file: ConfigFile) -> TableReport:
     """Check the configuration's table and say what training will meet.
 
     Raises:
-        ConfigError: the latent prior cannot be one.
         DataError: the table breaks the column contract; all faults at once.
     """
     data, source = file.config.data, source_name(file.config.data.path)
     frame = read_table(data.path)
     check_table(data, frame, source=source)
-    check_prior(file.config, str(file.path or "<stdin>"))
     return describe_table(file.config, frame, source=source)
 
 

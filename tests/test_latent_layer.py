@@ -71,13 +71,10 @@ def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line
         ),
     ],
 )
-def test_check_and_train_refuse_a_family_that_cannot_be_a_prior(
-    latent: str, message: str, tmp_path: Path, cde: Cde
-) -> None:
+def test_training_refuses_a_family_that_cannot_be_a_prior(latent: str, message: str, tmp_path: Path, cde: Cde) -> None:
     config = write(tmp_path, latent)
-    for command in (["check", config], ["train", config, "--out", tmp_path / "run", "--quiet"]):
-        outcome = cde(*command)
-        assert (outcome.code, outcome.err) == (2, f"error: {config}: {message}\n")
+    outcome = cde("train", config, "--out", tmp_path / "run", "--quiet")
+    assert (outcome.code, outcome.err) == (2, f"error: {config}: {message}\n")
     assert not (tmp_path / "run").exists()
 
 

@@ -283,7 +283,7 @@ def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding(
 
 @pytest.mark.parametrize(
     ("num_rows", "noise", "max_steps", "batch_size", "kl_weight"),
-    [(100, 0.2, 1000, 100, 1.0), (100, 0.1, 1000, 100, 0.3), (1800, 0.2, 1000, 256, 0.3), (9000, 0.2, 2000, 512, 0.3)],
+    [(100, 0.2, 300, 100, 1.0), (100, 0.1, 300, 100, 0.3), (1800, 0.2, 1000, 256, 0.3), (9000, 0.2, 2000, 512, 0.3)],
 )
 def test_auto_settings_follow_the_number_of_rows(
     num_rows: int, noise: float, max_steps: int, batch_size: int, kl_weight: float
