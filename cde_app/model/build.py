@@ -51,7 +51,9 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
             InnerGPLayer(inner, latent_dim=latent_dim, num_data=start.num_data, name=f"inner_{index}")
             for index, inner in enumerate(start.inner_layers)
         )
-        output = OutputGPLayer(start.output_terms, latent_dim=latent_dim, num_data=start.num_data, name="output")
+        output = OutputGPLayer(
+            start.output_terms, start.output_mean, latent_dim=latent_dim, num_data=start.num_data, name="output"
+        )
         likelihood = build_likelihood(settings.likelihood, start.noise)
         layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]
         deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)

@@ -8,14 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import Kernel
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-    from cde_app import config
 
     Array = NDArray[np.float64]
 
@@ -40,29 +38,38 @@ class GPStart:
 
 
 @dataclass(frozen=True)
+class MeanStart:
+    """The mean function m of a layer; where it trains its slope, its slope is an array, and so with its offset."""
+
+    function: MeanFunction
+    trains_slope: bool
+    trains_offset: bool
+
+
+@dataclass(frozen=True)
 class InnerStart:
     """One inner layer: x <- m(x) + f(.) P."""
 
     gp: GPStart
-    mean: Array | None
-    """[D, D'] for m(x) = x A; None for m(x) = x."""
+    mean: MeanStart
+    """m, [D] to [D']."""
     projection: Array
     """P, [Q, D']."""
 
 
 @dataclass(frozen=True)
 class TrendStart:
-    """The warm start's mean m(x) = k(x, Z) alpha + c, which the encoder subtracts from y."""
+    """The warm start's mean k(x, Z) alpha + m(x), which the encoder subtracts from y."""
 
     kernel: Kernel
     inducing_inputs: Array
     """[M, D]."""
     alpha: Array
     """[M, P]."""
-    constant: Array
-    """[P]."""
+    mean_function: MeanFunction
+    """m, [D] to [P]."""
     noise_sd: Array
-    """[P], standard deviation of y - m(x)."""
+    """[P], standard deviation of what is left of y."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +96,5 @@ class ModelStart:
     """[P], noise variances."""
     num_data: int
     """Training rows."""
-
-
-def start_kernel(settings: config.Kernel, *, variance: float, lengthscales: Array) -> Kernel:
-    """Return the kernel that the settings name, its variance shared equally by the summands of a sum."""
-    if settings.kind == "sum":
-        share = variance / len(settings.kernels)
-        parts = tuple(start_kernel(part, variance=share, lengthscales=lengthscales) for part in settings.kernels)
-        return Kernel("sum", variance, np.empty(0), parts)
-    return Kernel(settings.kind, variance, np.array(lengthscales, float))
+    output_mean: MeanStart
+    """Added to the output terms, [D'] to [P]."""

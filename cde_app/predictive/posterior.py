@@ -13,6 +13,7 @@ from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.sparse_gp import SparseGP
 
@@ -30,8 +31,8 @@ class InnerLayer:
     """x <- m(x) + f(.) P, f made of Q independent GPs drawn once per node."""
 
     gp: SparseGP
-    mean: Array | None
-    """[D, D'] for m(x) = x A; None for m(x) = x."""
+    mean: MeanFunction
+    """m, [D] to [D']."""
     projection: Array
     """P, [Q, D']."""
 
@@ -39,8 +40,7 @@ class InnerLayer:
         """Draw the layer's outputs at every node; X [N, 1 or C, D], W [C, Dw], noise [C, Q] to [N, C, D']."""
         mean, variance = _moments(self.gp, X, W)
         draws = mean + np.sqrt(variance) * noise
-        carried = X if self.mean is None else X @ self.mean
-        return carried + draws @ self.projection
+        return self.mean(X) + draws @ self.projection
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Defence:
     """Wide copies of the warm start: components that keep every row's density above a floor."""
 
     gp: SparseGP
-    mean: Array
-    """[P], added to the GP's mean."""
+    mean: MeanFunction
+    """Added to the GP's mean, [D] to [P]."""
     noise: Array
     """[P], noise variances."""
     inflation: Array
@@ -73,6 +73,8 @@ class Posterior:
     """[C, sum of Q]: standard normal nodes for the inner layers."""
     defence: Defence | None
     transforms: tuple[TargetTransform, ...]
+    output_mean: MeanFunction
+    """Added to the terms, of x as the inner layers leave it, [D'] to [P]."""
 
     @property
     def latent_dim(self) -> int:
@@ -140,20 +142,20 @@ class Posterior:
             start += layer.gp.num_gps
         moments = [_moments(term, features, W) for term in self.output_terms]
         shape = (len(X), len(W), len(self.noise))
-        means = np.broadcast_to(sum(mean for mean, _ in moments), shape)
+        means = np.broadcast_to(sum(mean for mean, _ in moments) + self.output_mean(features), shape)
         variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise, shape)
         if self.defence is None:
             return means, variances
         mean, variance = self.defence.gp.moments(X)
         wide = self.defence.inflation[:, None] * (variance + self.defence.noise)[:, None, :]
-        wide_means = np.broadcast_to((mean + self.defence.mean)[:, None, :], wide.shape)
+        wide_means = np.broadcast_to((mean + self.defence.mean(X))[:, None, :], wide.shape)
         return np.concatenate([means, wide_means], axis=1), np.concatenate([variances, wide], axis=1)
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
         return {
             "inner_layers": [
-                {"gp": layer.gp.to_tree(), "mean": layer.mean, "projection": layer.projection}
+                {"gp": layer.gp.to_tree(), "mean": layer.mean.to_tree(), "projection": layer.projection}
                 for layer in self.inner_layers
             ],
             "output_terms": [term.to_tree() for term in self.output_terms],
@@ -162,8 +164,10 @@ class Posterior:
             "inner_noise": self.inner_noise,
             "defence": None
             if self.defence is None
-            else {f.name: getattr(self.defence, f.name) for f in fields(Defence)} | {"gp": self.defence.gp.to_tree()},
+            else {f.name: getattr(self.defence, f.name) for f in fields(Defence)}
+            | {"gp": self.defence.gp.to_tree(), "mean": self.defence.mean.to_tree()},
             "transforms": [transform.to_json() for transform in self.transforms],
+            "output_mean": self.output_mean.to_tree(),
         }
 
     @classmethod
@@ -172,15 +176,26 @@ class Posterior:
         defence = tree["defence"]
         return cls(
             inner_layers=tuple(
-                InnerLayer(SparseGP.from_tree(layer["gp"]), layer["mean"], layer["projection"])
+                InnerLayer(
+                    SparseGP.from_tree(layer["gp"]), MeanFunction.from_tree(layer["mean"]), layer["projection"]
+                )
                 for layer in tree["inner_layers"]
             ),
             output_terms=tuple(map(SparseGP.from_tree, tree["output_terms"])),
             noise=tree["noise"],
             latent_nodes=tree["latent_nodes"],
             inner_noise=tree["inner_noise"],
-            defence=None if defence is None else Defence(**{**defence, "gp": SparseGP.from_tree(defence["gp"])}),
+            defence=None
+            if defence is None
+            else Defence(
+                **{
+                    **defence,
+                    "gp": SparseGP.from_tree(defence["gp"]),
+                    "mean": MeanFunction.from_tree(defence["mean"]),
+                }
+            ),
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
+            output_mean=MeanFunction.from_tree(tree["output_mean"]),
         )
 
 

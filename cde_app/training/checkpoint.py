@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.posterior import pack, unpack
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.warm_start import SparseRegression
@@ -45,7 +46,10 @@ class Checkpoint:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the checkpoint as arrays for an `.npz` file; nothing needs a pickle."""
-        regression = asdict(self.regression) | {"kernel": self.regression.kernel.to_tree()}
+        regression = asdict(self.regression) | {
+            "kernel": self.regression.kernel.to_tree(),
+            "mean_function": self.regression.mean_function.to_tree(),
+        }
         tree = {
             "transforms": [transform.to_json() for transform in self.transforms],
             "regression": regression,
@@ -60,7 +64,10 @@ class Checkpoint:
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         """Rebuild what `to_arrays` returned."""
         tree = unpack(json.loads(str(arrays["spec"])), arrays)
-        regression = tree["regression"] | {"kernel": Kernel.from_tree(tree["regression"]["kernel"])}
+        regression = tree["regression"] | {
+            "kernel": Kernel.from_tree(tree["regression"]["kernel"]),
+            "mean_function": MeanFunction.from_tree(tree["regression"]["mean_function"]),
+        }
         return cls(
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
             regression=SparseRegression(**regression),

@@ -38,7 +38,7 @@ def export_posterior(
     inner_layers = tuple(
         InnerLayer(
             export_gp(layer.gp, sees_latent=layer.sees_latent),
-            None if layer.mean is None else layer.mean.numpy(),
+            layer.mean.read(),
             layer.projection.numpy(),
         )
         for layer in model.inner_layers
@@ -57,6 +57,7 @@ def export_posterior(
         inner_noise=nodes[:, latent_dim:],
         defence=_defence(defence, settings.defensive_weight) if settings.defensive_weight else None,
         transforms=transforms,
+        output_mean=model.output.mean.read(),
     )
 
 
@@ -78,7 +79,7 @@ def export_gp(gp: GPLayer, *, sees_latent: bool) -> SparseGP:
 def _defence(regression: SparseRegression, weight: float) -> Defence:
     return Defence(
         gp=regression.as_sparse_gp(),
-        mean=np.zeros(len(regression.noise)),
+        mean=regression.mean_function,
         noise=regression.noise,
         inflation=np.array(DEFENSIVE_INFLATION),
         weight=weight,

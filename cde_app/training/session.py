@@ -16,6 +16,7 @@ from cde_app.model.build import Model, build_model
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.checkpoint import Best, Checkpoint
 from cde_app.training.export import export_posterior
+from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Schedule, Trainer, fit, resolve_schedule
 from cde_app.training.starting_point import starting_point
 from cde_app.training.target_transform import choose_transform
@@ -39,6 +40,8 @@ class TrainingData:
     """[V, D]."""
     targets_validation: Array
     """[V, P]; V may be 0."""
+    axes: tuple[Axis, ...]
+    """[D], what the features are."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,14 @@ def warm_start(config: Config, data: TrainingData, report: Callable[[Report], No
     for index, target in enumerate(config.data.targets):
         report(Report("warm start", message=f"transform of {target.column}"))
         transforms.append(
-            choose_transform(target, data.X, data.targets[:, index], config.model, settings, seed=config.seed)
+            choose_transform(
+                target, data.X, data.targets[:, index], config.model, settings, axes=data.axes, seed=config.seed
+            )
         )
     Y = standardise(tuple(transforms), data.targets)
     report(Report("warm start", message="sparse GP"))
-    output = config.model.output
     regression = fit_sparse_regression(
-        data.X, Y, settings, output.kernel, num_inducing=output.num_inducing, seed=config.seed
+        data.X, Y, settings, config.model.output, axes=data.axes, seed=config.seed
     )
     return Checkpoint(tuple(transforms), regression, None, Best(), time.monotonic() - started)
 
@@ -154,7 +158,9 @@ def warm_start(config: Config, data: TrainingData, report: Callable[[Report], No
 def prepare(config: Config, data: TrainingData, checkpoint: Checkpoint) -> tuple[Trainer, Model]:
     """Build the model and put it, and its optimisers, where the checkpoint left them."""
     Y = standardise(checkpoint.transforms, data.targets)
-    start = starting_point(config.model, config.training.warm_start, checkpoint.regression, data.X, Y, seed=config.seed)
+    start = starting_point(
+        config.model, config.training.warm_start, checkpoint.regression, data.X, Y, axes=data.axes, seed=config.seed
+    )
     model = build_model(config.model, start, num_features=data.X.shape[1], seed=config.seed)
     noise = float(checkpoint.regression.noise.mean())
     schedule = resolve_schedule(config.training, num_rows=len(data.X), noise=noise)

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from cde_app import config
-from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart, TrendStart, start_kernel
+from cde_app.model.start import EncoderStart, GPStart, InnerStart, MeanStart, ModelStart, TrendStart
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import Kernel
+from cde_app.training.inducing import choose_inducing
+from cde_app.training.kernel_start import Axis, latent_axes, lengthscales_of, start_kernel
+from cde_app.training.mean_start import least_squares_mean, start_mean
 from cde_app.training.warm_start import (
     SparseRegression,
     cholesky,
-    cluster_centres,
     posterior_of_whitened,
 )
 
@@ -81,6 +84,7 @@ def starting_point(
     X: Array,
     Y: Array,
     *,
+    axes: tuple[Axis, ...],
     seed: int,
 ) -> ModelStart:
     """Return where the model starts.
@@ -91,72 +95,100 @@ def starting_point(
         regression: the fitted sparse GP.
         X: [N, D], standardised features.
         Y: [N, P], standardised targets.
+        axes: [D], what the features are.
         seed: of k-means and of the draws of w.
     """
     latent_dim = settings.latent.dim
-    inner_layers = inner_starts(settings, X, seed=seed)
-    features = X
-    for inner in inner_layers:
-        features = features if inner.mean is None else features @ inner.mean
+    inner_layers, features, axes = inner_starts(settings, X, axes, seed=seed)
     moved = features is not X
+    mean_function = least_squares_mean(settings.output.mean, features, Y) if moved else regression.mean_function
+    output_mean = start_mean(settings.output.mean, mean_function)
+    rest = Y - mean_function(features)
     noise_sd = np.sqrt(regression.noise)
     if latent_dim == 0:
         terms: tuple[GPStart, ...] = (
-            regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed),
+            regression_term(
+                settings.output, regression, features, axes, rest, moved=moved, sees_latent=False, seed=seed
+            ),
         )
-        return ModelStart(inner_layers, terms, None, regression.noise, len(X))
+        return ModelStart(inner_layers, terms, None, regression.noise, len(X), output_mean)
     residual = (Y - regression.mean(X)) / noise_sd
     factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share)
     slope, sd = factor.posterior()
     plane = factor.loadings * noise_sd[:, None]
     if settings.output.structure == "additive":
-        trend = regression_term(settings.output, regression, features, Y, moved=moved, sees_latent=False, seed=seed)
-        terms = (trend, plane_term(settings.output, regression, features, plane, seed=seed))
+        trend = regression_term(
+            settings.output, regression, features, axes, rest, moved=moved, sees_latent=False, seed=seed
+        )
+        terms = (trend, plane_term(settings.output, regression, features, axes, plane, seed=seed))
     else:
-        terms = (joint_term(settings.output, regression, features, regression.mean(X), plane, seed=seed),)
+        mean = regression.mean(X) - mean_function(features)
+        terms = (joint_term(settings.output, regression, features, axes, mean, plane, seed=seed),)
     frozen = TrendStart(
         regression.kernel,
         regression.inducing_inputs,
         solve_triangular(regression.factor.T, regression.q_mu, lower=False),
-        np.zeros(len(noise_sd)),
+        regression.mean_function,
         noise_sd,
     )
     sees_residual = settings.latent.encoder.residual
     encoder = EncoderStart(frozen if sees_residual else None, slope if sees_residual else 0 * slope, sd)
-    return ModelStart(inner_layers, terms, encoder, regression.noise * factor.noise, len(X))
+    return ModelStart(inner_layers, terms, encoder, regression.noise * factor.noise, len(X), output_mean)
 
 
-def inner_starts(settings: config.Model, X: Array, *, seed: int) -> tuple[InnerStart, ...]:
-    """Return inner layers that start close to their mean functions."""
+def inner_starts(
+    settings: config.Model, X: Array, axes: tuple[Axis, ...], *, seed: int
+) -> tuple[tuple[InnerStart, ...], Array, tuple[Axis, ...]]:
+    """Return inner layers that start close to their mean functions, and the features and axes that they start with."""
     starts = []
     features = X
     for layer in settings.layers:
         num_features = features.shape[1]
         num_gps = min(layer.num_gps, num_features)
         directions = principal_directions(features, num_gps)
-        mean, projection = None, directions.T
-        match layer.mean.kind:
-            case "pca":
-                mean, projection = directions, np.eye(num_gps)
-            case "zero":
-                mean, projection = np.zeros((num_features, num_gps)), np.eye(num_gps)
-        inputs = features
+        keeps_width = layer.mean.kind == "identity" or (layer.mean.kind == "linear" and num_gps == num_features)
+        mean = inner_mean(layer.mean, np.eye(num_features) if keeps_width else directions)
+        projection = directions.T if keeps_width else np.eye(num_gps)
+        inputs, input_axes = features, axes
         if layer.sees_latent:
             latents = np.random.default_rng([seed, 4]).standard_normal((len(X), settings.latent.dim))
-            inputs = np.concatenate([features, latents], axis=1)
-        Z = cluster_centres(inputs[:20_000], layer.num_inducing, seed=seed)
+            inputs, input_axes = np.concatenate([features, latents], axis=1), axes + latent_axes(settings.latent.dim)
         lengthscales = np.full(inputs.shape[1], np.sqrt(inputs.shape[1]))
-        # With m(x) = 0 nothing but f carries x on: its GPs then start as the principal components themselves.
-        carries = layer.mean.kind == "zero"
-        kernel = start_kernel(layer.kernel, variance=1.0 if carries else INNER_VARIANCE, lengthscales=lengthscales)
+        # With a constant m nothing but f carries x on: its GPs then start as the principal components themselves.
+        carries = layer.mean.kind in ("zero", "constant")
+        kernel = start_kernel(
+            layer.kernel,
+            axes=input_axes,
+            variance=1.0 if carries else INNER_VARIANCE,
+            lengthscales=lengthscales,
+        )
+        Z = choose_inducing(layer.inducing, kernel, inputs, layer.num_inducing, seed=seed)
         q_mu = np.zeros((len(Z), num_gps))
         if carries:
             components = Z[:, :num_features] @ directions
             q_mu = solve_triangular(cholesky(kernel.covariance(Z, Z)), components, lower=True)
         gp = GPStart(kernel, Z, q_mu, np.full((len(Z), num_gps), INNER_SD), layer.sees_latent)
         starts.append(InnerStart(gp, mean, projection))
-        features = features @ directions if layer.mean.kind != "identity" else features
-    return tuple(starts)
+        if layer.mean.kind != "identity":
+            axes = (Axis(""),) * num_gps
+        features = features if keeps_width else features @ directions
+    return tuple(starts), features, axes
+
+
+def inner_mean(settings: config.InnerMean, directions: Array) -> MeanStart:
+    """Return the mean function of an inner layer, a linear or narrowing one along `directions` [D, Q]."""
+    match settings.kind:
+        case "identity":
+            function = MeanFunction(None)
+        case "pca":
+            function = MeanFunction(directions)
+        case "linear":
+            function = MeanFunction(directions, np.zeros(directions.shape[1]))
+        case "zero":
+            function = MeanFunction(np.zeros_like(directions))
+        case "constant":
+            function = MeanFunction(np.zeros_like(directions), np.zeros(directions.shape[1]))
+    return start_mean(settings, function)
 
 
 def principal_directions(X: Array, num_directions: int) -> Array:
@@ -167,51 +199,69 @@ def principal_directions(X: Array, num_directions: int) -> Array:
 
 
 def regression_term(
-    output: config.AdditiveOutput | config.JointOutput,
+    output: config.Output,
     regression: SparseRegression,
     features: Array,
-    Y: Array,
+    axes: tuple[Axis, ...],
+    values: Array,
     *,
     moved: bool,
     sees_latent: bool,
     seed: int,
 ) -> GPStart:
-    """Return g(x) as the warm start has it; refitted where the inner layers change the features' width."""
+    """Return g(x) as the warm start has it; refitted to values [N, P] where the inner layers change the features."""
     if not moved:
         return GPStart(regression.kernel, regression.inducing_inputs, regression.q_mu, regression.q_sqrt, sees_latent)
     kernel = start_kernel(
         output.kernel,
-        variance=regression.kernel.variance,
+        axes=axes,
+        variance=float(regression.kernel.diagonal(regression.inducing_inputs).mean()),
         lengthscales=np.full(features.shape[1], np.sqrt(features.shape[1])),
     )
-    return fitted_term(kernel, features, Y, regression.noise, output.num_inducing, sees_latent=sees_latent, seed=seed)
+    Z = choose_inducing(output.inducing, kernel, features, output.num_inducing, seed=seed)
+    return fitted_term(kernel, Z, features, values, regression.noise, sees_latent=sees_latent)
 
 
 def plane_term(
-    output: config.AdditiveOutput, regression: SparseRegression, features: Array, plane: Array, *, seed: int
+    output: config.AdditiveOutput,
+    regression: SparseRegression,
+    features: Array,
+    axes: tuple[Axis, ...],
+    plane: Array,
+    *,
+    seed: int,
 ) -> GPStart:
     """Return h(x, w) that starts as the plane A w; A [P, Dw] in standardised units of y."""
     rows, W = latent_design(len(features), plane.shape[1], seed=seed)
     amplitude = float((plane**2).sum(1).mean())
     lengthscales = latent_lengthscales(regression, features, plane.shape[1])
-    kernel = start_kernel(output.kernel_latent, variance=4.0 * amplitude, lengthscales=lengthscales)
+    axes += latent_axes(plane.shape[1])
+    kernel = start_kernel(output.kernel_latent, axes=axes, variance=4.0 * amplitude, lengthscales=lengthscales)
     inputs = np.concatenate([features[rows], W], axis=1)
     noise = np.full(len(plane), PLANE_NOISE * amplitude)
-    return fitted_term(kernel, inputs, W @ plane.T, noise, output.num_inducing_latent, sees_latent=True, seed=seed)
+    Z = choose_inducing(output.inducing, kernel, inputs, output.num_inducing_latent, seed=seed)
+    return fitted_term(kernel, Z, inputs, W @ plane.T, noise, sees_latent=True)
 
 
 def joint_term(
-    output: config.JointOutput, regression: SparseRegression, features: Array, mean: Array, plane: Array, *, seed: int
+    output: config.JointOutput,
+    regression: SparseRegression,
+    features: Array,
+    axes: tuple[Axis, ...],
+    mean: Array,
+    plane: Array,
+    *,
+    seed: int,
 ) -> GPStart:
-    """Return f(x, w) that starts as the warm start's mean [N, P] plus the plane A w."""
+    """Return f(x, w) that starts as `mean` [N, P], what the warm start adds to m(x), plus the plane A w."""
     rows, W = latent_design(len(features), plane.shape[1], seed=seed)
     lengthscales = latent_lengthscales(regression, features, plane.shape[1])
-    kernel = start_kernel(output.kernel, variance=1.0, lengthscales=lengthscales)
+    axes += latent_axes(plane.shape[1])
+    kernel = start_kernel(output.kernel, axes=axes, variance=1.0, lengthscales=lengthscales)
     inputs = np.concatenate([features[rows], W], axis=1)
     noise = np.maximum(PLANE_NOISE * regression.noise, 1e-4)
-    return fitted_term(
-        kernel, inputs, mean[rows] + W @ plane.T, noise, output.num_inducing, sees_latent=True, seed=seed
-    )
+    Z = choose_inducing(output.inducing, kernel, inputs, output.num_inducing, seed=seed)
+    return fitted_term(kernel, Z, inputs, mean[rows] + W @ plane.T, noise, sees_latent=True)
 
 
 def latent_design(num_rows: int, latent_dim: int, *, seed: int) -> tuple[NDArray[np.intp], Array]:
@@ -225,24 +275,17 @@ def latent_design(num_rows: int, latent_dim: int, *, seed: int) -> tuple[NDArray
 def latent_lengthscales(regression: SparseRegression, features: Array, latent_dim: int) -> Array:
     """Return lengthscales for [x, w]: the warm start's for x, within reason, and 2 for w."""
     num_features = features.shape[1]
-    warm = (regression.kernel.parts[0] if regression.kernel.parts else regression.kernel).lengthscales
-    if len(warm) != num_features:
+    if regression.inducing_inputs.shape[1] == num_features:
+        warm = lengthscales_of(regression.kernel, num_features)
+    else:
         warm = np.full(num_features, np.sqrt(num_features))
     return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(latent_dim, 1.0)])
 
 
 def fitted_term(
-    kernel: Kernel,
-    inputs: Array,
-    values: Array,
-    noise: Array,
-    num_inducing: int,
-    *,
-    sees_latent: bool,
-    seed: int,
+    kernel: Kernel, Z: Array, inputs: Array, values: Array, noise: Array, *, sees_latent: bool
 ) -> GPStart:
-    """Return a GP whose q(u) is the regression of `values` [N, P] on `inputs` [N, D]."""
-    Z = cluster_centres(inputs[:20_000], num_inducing, seed=seed)
+    """Return a GP with inducing inputs Z whose q(u) is the regression of `values` [N, P] on `inputs` [N, D]."""
     factor = cholesky(kernel.covariance(Z, Z))
     A = solve_triangular(factor, kernel.covariance(Z, inputs), lower=True)
     q_mu, q_sqrt = posterior_of_whitened(A @ A.T, A @ values, noise)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cde_app import config
 from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
+from cde_app.training.kernel_start import Axis
 from cde_app.training.warm_start import fit_sparse_regression
 
 Array = NDArray[np.float64]
@@ -20,7 +21,14 @@ SCREENING_INDUCING = 64
 
 
 def choose_transform(
-    target: config.TargetColumn, X: Array, y: Array, settings: config.Model, warm_start: config.WarmStart, *, seed: int
+    target: config.TargetColumn,
+    X: Array,
+    y: Array,
+    settings: config.Model,
+    warm_start: config.WarmStart,
+    *,
+    axes: tuple[Axis, ...],
+    seed: int,
 ) -> TargetTransform:
     """Return a target's transform, fitted on all rows; `auto` screens identity, log and Yeo-Johnson first.
 
@@ -30,6 +38,7 @@ def choose_transform(
         y: [N], the target in the user's units.
         settings: the `model` block.
         warm_start: the `warm_start` block.
+        axes: [D], what the features are.
         seed: of the choice of rows and of the screening fits.
     """
     match target.transform.kind:
@@ -44,17 +53,17 @@ def choose_transform(
         return candidates[0]
     held_out, fitted = rows[:num_held_out], rows[num_held_out:]
     screening = warm_start.model_copy(update={"enabled": True, "max_steps": min(SCREENING_STEPS, warm_start.max_steps)})
+    # The identity as mean function is of several targets; one alone has no column of its own in it.
+    output = settings.output.model_copy(
+        update={
+            "num_inducing": min(SCREENING_INDUCING, settings.output.num_inducing),
+            "mean": config.ZeroMean() if settings.output.mean.kind == "identity" else settings.output.mean,
+        }
+    )
     scores = []
     for candidate in candidates:
         z = candidate.forward(y)[:, None]
-        regression = fit_sparse_regression(
-            X[fitted],
-            z[fitted],
-            screening,
-            settings.output.kernel,
-            num_inducing=min(SCREENING_INDUCING, settings.output.num_inducing),
-            seed=seed,
-        )
+        regression = fit_sparse_regression(X[fitted], z[fitted], screening, output, axes=axes, seed=seed)
         density = regression.log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
         scores.append(density.mean())
     best = int(np.argmax(scores))

@@ -6,19 +6,21 @@ Letters: N rows, D features, P targets, M inducing inputs.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gpflow
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cde_app import config
 from cde_app.model.layers import build_kernel, positive_parameter, read_kernel
-from cde_app.model.start import start_kernel
+from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.training.inducing import choose_inducing
+from cde_app.training.kernel_start import Axis, start_kernel
+from cde_app.training.mean_start import least_squares_mean
 
 Array = NDArray[np.float64]
 
@@ -28,7 +30,7 @@ CHUNK_ROWS = 8192
 
 @dataclass(frozen=True)
 class SparseRegression:
-    """y = g(x) + e with the optimal q(u) given every row; one kernel, one noise variance per target."""
+    """y = m(x) + g(x) + e with the optimal q(u) given every row; one kernel, one noise variance per target."""
 
     kernel: Kernel
     inducing_inputs: Array
@@ -41,6 +43,8 @@ class SparseRegression:
     """[P, M, M], whitened."""
     noise: Array
     """[P], noise variances."""
+    mean_function: MeanFunction
+    """m, [D] to [P]."""
 
     def as_sparse_gp(self) -> SparseGP:
         """Return g as prediction has it."""
@@ -52,38 +56,45 @@ class SparseRegression:
     def mean(self, X: Array) -> Array:
         """Return the posterior mean; [N, D] to [N, P]."""
         gp = self.as_sparse_gp()
-        return np.concatenate([gp.moments(chunk)[0] for chunk in _chunks(X)])
+        return self.mean_function(X) + np.concatenate([gp.moments(chunk)[0] for chunk in _chunks(X)])
 
     def log_density(self, X: Array, Y: Array) -> Array:
         """Return log p(y | x) of each row and target; [N, P]."""
         mean, variance = self.as_sparse_gp().moments(X)
         variance = variance + self.noise
-        return -0.5 * ((Y - mean) ** 2 / variance + np.log(2 * np.pi * variance))
+        return -0.5 * ((Y - self.mean_function(X) - mean) ** 2 / variance + np.log(2 * np.pi * variance))
 
 
 def fit_sparse_regression(
-    X: Array, Y: Array, settings: config.WarmStart, kernel: config.Kernel, *, num_inducing: int, seed: int
+    X: Array, Y: Array, settings: config.WarmStart, output: config.Output, *, axes: tuple[Axis, ...], seed: int
 ) -> SparseRegression:
     """Fit the hyperparameters by L-BFGS on at most `max_rows` rows, then q(u) in closed form on all of them.
+
+    The mean function is the least-squares one; g is the regression of what it leaves of y.
 
     Args:
         X: [N, D], standardised features.
         Y: [N, P], standardised targets.
         settings: the `warm_start` block; where it is not enabled the prior is returned as it is.
-        kernel: kernel of g.
-        num_inducing: M; fewer where there are fewer different rows.
+        output: kernel, inducing inputs (fewer where there are fewer different rows) and mean function.
+        axes: [D], what the features are.
         seed: of the choice of rows and of k-means.
 
     Source: Titsias (2009) for the bound and the optimal q(u).
     """
     rows = np.random.default_rng([seed, 1]).permutation(len(X))[: settings.max_rows]
     num_features, num_targets = X.shape[1], Y.shape[1]
-    start = start_kernel(kernel, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features)))
-    Z = cluster_centres(X[rows], num_inducing, seed=seed)
+    mean_function = least_squares_mean(output.mean, X, Y)
+    Y = Y - mean_function(X)
+    start = start_kernel(
+        output.kernel, axes=axes, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features))
+    )
+    Z = choose_inducing(output.inducing, start, X[rows], output.num_inducing, seed=seed)
     if not settings.enabled:
         prior_mean, prior_factor = np.zeros((len(Z), num_targets)), np.stack([np.eye(len(Z))] * num_targets)
         noise = np.full(num_targets, INITIAL_NOISE)
-        return SparseRegression(start, Z, cholesky(start.covariance(Z, Z)), prior_mean, prior_factor, noise)
+        factor = cholesky(start.covariance(Z, Z))
+        return SparseRegression(start, Z, factor, prior_mean, prior_factor, noise, mean_function)
     model = gpflow.models.SGPR(
         (tf.constant(X[rows]), tf.constant(Y[rows])),
         build_kernel(start),
@@ -98,15 +109,15 @@ def fit_sparse_regression(
     noise = np.full(num_targets, float(model.likelihood.variance.numpy()))
     Z = model.inducing_variable.Z.numpy()
     regression = solve_sparse_regression(X, Y, read_kernel(model.kernel), Z, noise)
-    if num_targets == 1:
-        return regression
-    residual = Y - regression.mean(X)
-    noise = np.maximum((residual**2).mean(0), 1e-6)
-    return solve_sparse_regression(X, Y, regression.kernel, Z, noise)
+    if num_targets > 1:
+        residual = Y - regression.mean(X)
+        noise = np.maximum((residual**2).mean(0), 1e-6)
+        regression = solve_sparse_regression(X, Y, regression.kernel, Z, noise)
+    return replace(regression, mean_function=mean_function)
 
 
 def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:
-    """Return the optimal q(u) for given hyperparameters, from every row, in chunks of bounded memory.
+    """Return the optimal q(u) for given hyperparameters and no mean function, from every row, in chunks.
 
     S = (I + A A' / noise)^-1, mu = S A y / noise, with A = L^-1 k(Z, X): the whitened form of Titsias (2009).
     """
@@ -118,7 +129,7 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
         gram += A @ A.T
         moment += A @ Y_chunk
     q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
-    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise)
+    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, zero_mean(X.shape[1], Y.shape[1]))
 
 
 def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Array, Array]:
@@ -130,15 +141,6 @@ def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Arr
         means.append(cho_solve(precision, moment[:, target] / variance))
         factors.append(np.linalg.cholesky(_symmetric(cho_solve(precision, identity))))
     return np.stack(means, axis=1), np.stack(factors)
-
-
-def cluster_centres(X: Array, num_inducing: int, *, seed: int) -> Array:
-    """Return at most `num_inducing` k-means centres of the different rows of X."""
-    different = np.unique(X, axis=0)
-    if len(different) <= num_inducing:
-        return different
-    centres, labels = kmeans2(different, num_inducing, minit="++", rng=np.random.default_rng([seed, 2]))
-    return centres[np.unique(labels)]
 
 
 def cholesky(K: Array) -> Array:

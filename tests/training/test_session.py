@@ -13,6 +13,7 @@ from cde_app.errors import NumericalError
 from cde_app.predictive.posterior import Posterior, pack
 from cde_app.training import loop, session
 from cde_app.training.checkpoint import Checkpoint
+from cde_app.training.kernel_start import Axis
 from cde_app.training.session import Report, Trained, TrainingData, train_posterior
 
 
@@ -36,7 +37,7 @@ def small_data(*, validation: int = 0) -> TrainingData:
     random = np.random.default_rng(0)
     X = random.standard_normal((60 + validation, 1))
     targets = np.sin(2 * X) + (0.1 + 0.3 * (X > 0)) * random.standard_normal(X.shape)
-    return TrainingData(X[:60], targets[:60], X[60:], targets[60:])
+    return TrainingData(X[:60], targets[:60], X[60:], targets[60:], (Axis("x"),))
 
 
 def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Report]]:

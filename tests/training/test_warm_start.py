@@ -10,10 +10,15 @@ from cde_app import config
 from cde_app.data.transform import fit_transform
 from cde_app.model.layers import build_kernel
 from cde_app.predictive.sparse_gp import Kernel
+from cde_app.training.inducing import cluster_centres
+from cde_app.training.kernel_start import Axis
 from cde_app.training.starting_point import split_noise
 from cde_app.training.target_transform import choose_transform
-from cde_app.training.warm_start import cluster_centres, fit_sparse_regression, solve_sparse_regression
+from cde_app.training.warm_start import fit_sparse_regression, solve_sparse_regression
 from tests.small_models import small_model
+
+AXES = (Axis("x"),)
+SMOOTH = config.JointOutput(kernel=config.SquaredExponential(), num_inducing=30)
 
 
 def table(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +50,7 @@ def test_the_regression_does_not_depend_on_the_chunks(monkeypatch: pytest.Monkey
 
 def test_the_fit_finds_the_noise() -> None:
     X, Y = table(300)
-    fitted = fit_sparse_regression(X, Y, config.WarmStart(), config.SquaredExponential(), num_inducing=30, seed=0)
+    fitted = fit_sparse_regression(X, Y, config.WarmStart(), SMOOTH, axes=AXES, seed=0)
     # The maximum-likelihood variance of 300 residuals has a relative standard error of sqrt(2 / 300) = 0.08.
     np.testing.assert_allclose(fitted.noise, 0.04, rtol=4 * 0.082 + 0.02)
 
@@ -53,7 +58,7 @@ def test_the_fit_finds_the_noise() -> None:
 def test_with_several_targets_each_has_its_own_noise() -> None:
     X, Y = table(300)
     Y = np.hstack([Y, Y + 0.5 * np.random.default_rng(1).standard_normal(Y.shape)])
-    fitted = fit_sparse_regression(X, Y, config.WarmStart(), config.SquaredExponential(), num_inducing=30, seed=0)
+    fitted = fit_sparse_regression(X, Y, config.WarmStart(), SMOOTH, axes=AXES, seed=0)
     np.testing.assert_allclose(fitted.noise, [0.04, 0.29], rtol=0.35)
 
 
@@ -104,12 +109,12 @@ def test_the_automatic_transform_is_the_one_that_the_noise_asks_for(power: int, 
     X = random.standard_normal((400, 1))
     y = np.sin(2 * X[:, 0]) + 0.3 * random.standard_normal(400)
     y = np.exp(2 * y) if power else y
-    chosen = choose_transform(config.TargetColumn(column="y"), X, y, config.Model(), config.WarmStart(), seed=0)
+    chosen = choose_transform(config.TargetColumn(column="y"), X, y, config.Model(), config.WarmStart(), axes=AXES, seed=0)
     assert chosen.kind == kind or (kind == "log" and chosen.kind == "yeo_johnson" and chosen.exponent < 0.3)
 
 
 def test_a_transform_that_is_named_is_taken() -> None:
     X, Y = table()
     target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())
-    chosen = choose_transform(target, X, Y[:, 0], config.Model(), config.WarmStart(), seed=0)
+    chosen = choose_transform(target, X, Y[:, 0], config.Model(), config.WarmStart(), axes=AXES, seed=0)
     assert chosen == fit_transform("yeo_johnson", Y[:, 0])

@@ -1,0 +1,43 @@
+"""Whether the model that the configuration describes fits the features that the table gives."""
+
+from __future__ import annotations
+
+from cde_app import config
+from cde_app.data.encoding import ColumnContract
+from cde_app.errors import DataError
+
+
+def check_model(model: config.Model, contract: ColumnContract, *, source: str) -> None:
+    """Hold the model against the features.
+
+    Args:
+        model: the configuration's `model` block.
+        contract: fitted on the training rows.
+        source: the table, as errors name it.
+
+    Raises:
+        DataError: a kernel acts on a column that is constant, or the widths of an identity mean differ.
+    """
+    constant = {column.name for column in contract.inputs if not column.features}
+    faults = [
+        f"{source}: column {name!r} ({key}) must vary over the training rows; got a constant. Leave it out there."
+        for place in config.kernel_places(model)
+        for key in [".".join(map(str, (*place.path, "columns")))]
+        for name in place.kernel.columns
+        if name in constant
+    ]
+    width, num_targets = _width_of_output(model, len(contract.feature_names)), len(contract.targets)
+    if model.output.mean.kind == "identity" and width != num_targets:
+        faults.append(
+            f"{source}: the output layer must have as many inputs as targets for model.output.mean: identity; got "
+            f"{width} inputs and {num_targets} targets. Choose kind: linear."
+        )
+    if faults:
+        raise DataError(*dict.fromkeys(faults))
+
+
+def _width_of_output(model: config.Model, num_features: int) -> int:
+    """Return the number of features that the output layer sees."""
+    for layer in model.layers:
+        num_features = num_features if layer.mean.kind == "identity" else min(layer.num_gps, num_features)
+    return num_features
