@@ -279,7 +279,7 @@ ProductKernel.model_rebuild()
 
 
 class Inducing(Section):
-    """Where the inducing inputs start: at the centres of clusters, or where the GP still varies most given the others."""
+    """Where the inducing inputs start: at centres of clusters, or where the GP varies most given those before."""
 
     kind: Literal["kmeans", "greedy_variance"] = "kmeans"
 
@@ -369,7 +369,7 @@ class InnerLayer(Section):
     kernel: Kernel = SquaredExponential()
     """Kernel of f."""
     mean: InnerMean = Field(default=IdentityMean(), discriminator="kind")
-    """identity keeps the width and adds the GPs along the leading principal directions; the others narrow to num_gps."""
+    """identity keeps the width and adds the GPs along the leading principal directions; others narrow to num_gps."""
     sees_latent: bool = False
     """False: f sees x and its draw is shared by all latent draws of a row. True: f sees [x, w]."""
 
@@ -448,11 +448,11 @@ def kernel_places(model: Model) -> Iterator[KernelPlace]:
     """Yield every kernel of every layer that may name columns."""
     has_latent, mixed_by = model.latent.dim > 0, None
     for index, layer in enumerate(model.layers):
-        path = ("model", "layers", index)
-        for inner, kernel in _leaf_kernels(layer.kernel, (*path, "kernel")):
-            yield KernelPlace(inner, kernel, layer.sees_latent and has_latent, mixed_by)
+        here: tuple[str | int, ...] = ("model", "layers", index)
+        for path, kernel in _leaf_kernels(layer.kernel, (*here, "kernel")):
+            yield KernelPlace(path, kernel, layer.sees_latent and has_latent, mixed_by)
         if mixed_by is None and layer.mean.kind != "identity":
-            mixed_by = (*path, "mean")
+            mixed_by = (*here, "mean")
     output = model.output
     sees_latent = has_latent and output.structure == "joint"
     for path, kernel in _leaf_kernels(output.kernel, ("model", "output", "kernel")):
@@ -462,9 +462,7 @@ def kernel_places(model: Model) -> Iterator[KernelPlace]:
             yield KernelPlace(path, kernel, True, mixed_by)
 
 
-def _leaf_kernels(
-    kernel: Kernel, path: tuple[str | int, ...]
-) -> Iterator[tuple[tuple[str | int, ...], LeafKernel]]:
+def _leaf_kernels(kernel: Kernel, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], LeafKernel]]:
     if isinstance(kernel, SumKernel | ProductKernel):
         for index, part in enumerate(kernel.kernels):
             yield from _leaf_kernels(part, (*path, "kernels", index))

@@ -21,7 +21,9 @@ def kernel_column_faults(config: Config) -> Iterator[tuple[KeyPath, str]]:
         if isinstance(place.kernel, Periodic) and place.mixed_by is None:
             others = [name for name in named or kinds if kinds.get(name, "numeric") != "numeric"]
             if others:
-                message = f"a periodic kernel acts on numeric columns; got {listed(others)}. Name others in its columns."
+                message = (
+                    f"a periodic kernel acts on numeric columns; got {listed(others)}. Name others in its columns."
+                )
                 yield place.path, message
 
 

@@ -26,11 +26,12 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
         for name in place.kernel.columns
         if name in constant
     ]
-    width, num_targets = _width_of_output(model, len(contract.feature_names)), len(contract.targets)
-    if model.output.mean.kind == "identity" and width != num_targets:
+    num_features, num_targets = len(contract.feature_names), len(contract.targets)
+    num_inputs = _width_of_output(model, num_features)
+    if model.output.mean.kind == "identity" and not num_features == num_inputs == num_targets:
         faults.append(
-            f"{source}: the output layer must have as many inputs as targets for model.output.mean: identity; got "
-            f"{width} inputs and {num_targets} targets. Choose kind: linear."
+            f"{source}: model.output.mean: identity needs as many features and inputs of the output layer as targets; "
+            f"got {num_features}, {num_inputs} and {num_targets}. Choose kind: linear."
         )
     if faults:
         raise DataError(*dict.fromkeys(faults))

@@ -176,9 +176,7 @@ class Posterior:
         defence = tree["defence"]
         return cls(
             inner_layers=tuple(
-                InnerLayer(
-                    SparseGP.from_tree(layer["gp"]), MeanFunction.from_tree(layer["mean"]), layer["projection"]
-                )
+                InnerLayer(SparseGP.from_tree(layer["gp"]), MeanFunction.from_tree(layer["mean"]), layer["projection"])
                 for layer in tree["inner_layers"]
             ),
             output_terms=tuple(map(SparseGP.from_tree, tree["output_terms"])),

@@ -149,9 +149,7 @@ def warm_start(config: Config, data: TrainingData, report: Callable[[Report], No
         )
     Y = standardise(tuple(transforms), data.targets)
     report(Report("warm start", message="sparse GP"))
-    regression = fit_sparse_regression(
-        data.X, Y, settings, config.model.output, axes=data.axes, seed=config.seed
-    )
+    regression = fit_sparse_regression(data.X, Y, settings, config.model.output, axes=data.axes, seed=config.seed)
     return Checkpoint(tuple(transforms), regression, None, Best(), time.monotonic() - started)
 
 

@@ -282,9 +282,7 @@ def latent_lengthscales(regression: SparseRegression, features: Array, latent_di
     return np.concatenate([np.clip(warm, 0.5, 1.0 + np.sqrt(num_features)), np.full(latent_dim, 1.0)])
 
 
-def fitted_term(
-    kernel: Kernel, Z: Array, inputs: Array, values: Array, noise: Array, *, sees_latent: bool
-) -> GPStart:
+def fitted_term(kernel: Kernel, Z: Array, inputs: Array, values: Array, noise: Array, *, sees_latent: bool) -> GPStart:
     """Return a GP with inducing inputs Z whose q(u) is the regression of `values` [N, P] on `inputs` [N, D]."""
     factor = cholesky(kernel.covariance(Z, Z))
     A = solve_triangular(factor, kernel.covariance(Z, inputs), lower=True)

@@ -69,7 +69,9 @@ def test_a_kernel_survives_the_way_to_gpflow_and_back(kind: str) -> None:
     np.testing.assert_allclose(built(X, full_cov=False), KERNELS[kind].diagonal(X), atol=1e-10)
     assert_same_tree(read_kernel(built).to_tree(), KERNELS[kind].to_tree())
     stored, arrays = pack(KERNELS[kind].to_tree())
-    assert_same_tree(Kernel.from_tree(unpack(json.loads(json.dumps(stored)), arrays)).to_tree(), KERNELS[kind].to_tree())
+    assert_same_tree(
+        Kernel.from_tree(unpack(json.loads(json.dumps(stored)), arrays)).to_tree(), KERNELS[kind].to_tree()
+    )
     assert build_kernel(KERNELS[kind]).trainable_variables
 
 
@@ -141,7 +143,7 @@ SETTINGS = {
         ("linear", True, "mixed", {"mean": {"kind": "linear"}, "inducing": {"kind": "greedy_variance"}}),
         ("identity", True, "latent", {"mean": {"kind": "linear"}, "kernel_latent": SETTINGS["latent"]}),
         ("identity", False, "named", {"structure": "joint", "kernel": SETTINGS["named"]}),
-        ("pca", False, "mixed", {"structure": "joint", "mean": {"kind": "identity"}, "kernel": SETTINGS["mixed"]}),
+        ("pca", False, "mixed", {"structure": "joint", "mean": {"kind": "linear"}, "kernel": SETTINGS["mixed"]}),
     ],
 )
 def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(
