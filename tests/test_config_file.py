@@ -312,8 +312,8 @@ model:
         (
             "  output: {kernel: {kind: sum, kernels: [{kind: linear, columns: [latent]}, {kind: constant}]}}",
             (
-                "4:67: model.output.kernel.kernels.0.columns.0: expected columns of data.inputs; got 'latent' where the "
-                "kernel does not see w. Leave it out."
+                "4:67: model.output.kernel.kernels.0.columns.0: expected columns of data.inputs; got 'latent' where "
+                "the kernel does not see w. Leave it out."
             ),
         ),
         (

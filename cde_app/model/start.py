@@ -39,7 +39,7 @@ class GPStart:
 
 @dataclass(frozen=True)
 class MeanStart:
-    """The mean function m of a layer; where it trains its slope, its slope is an array, and so with its offset."""
+    """The mean function m of a layer, and which of its arrays are trained."""
 
     function: MeanFunction
     trains_slope: bool
