@@ -663,7 +663,7 @@ class Training(Section):
     objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
     """What training maximises."""
     max_steps: PositiveInt | Literal["auto"] = "auto"
-    """Steps; auto = 300 below 1500 rows, 800 below 5000, else 2000."""
+    """Steps; auto = 1000 below 5000 rows, else 2000."""
     batch_size: PositiveInt | Literal["auto", "full"] = "auto"
     """Rows per step; auto = 256 below 2000 rows, else 512."""
     learning_rate: PositiveFloat = 0.02
@@ -671,12 +671,34 @@ class Training(Section):
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of Adam's gradient."""
     ensemble: PositiveInt | Literal["auto"] = "auto"
-    """Trainings with seeds of their own whose densities are averaged; auto = 4 below 2000 rows, else 2."""
+    """Trainings with seeds of their own whose densities are averaged; auto = 4 below 2000 rows, else 1."""
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
     checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
+
+    def resolved_max_steps(self, num_rows: int) -> int:
+        """Return the steps for so many training rows."""
+        if self.max_steps == "auto":
+            return 1000 if num_rows < 5000 else 2000
+        return self.max_steps
+
+    def resolved_batch_size(self, num_rows: int) -> int:
+        """Return the rows per step, at most all of them."""
+        match self.batch_size:
+            case "auto":
+                return min(256 if num_rows < 2000 else 512, num_rows)
+            case "full":
+                return num_rows
+            case size:
+                return min(size, num_rows)
+
+    def resolved_ensemble(self, num_rows: int) -> int:
+        """Return the number of trainings."""
+        if self.ensemble == "auto":
+            return 4 if num_rows < 2000 else 1
+        return self.ensemble
 
 
 # --- predict ------------------------------------------------------------------------------------------------------

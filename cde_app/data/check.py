@@ -110,8 +110,8 @@ class TableReport:
                 f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
             )
         lines.append(
-            f"training: {cost.max_steps} steps of {cost.batch_size} rows, about {cost.seconds:.0f} s and "
-            f"{cost.memory_bytes / 1e9:.1f} GB (rough)"
+            f"training: {cost.num_trainings} x {cost.max_steps} steps of {cost.batch_size} rows, about "
+            f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough)"
         )
         return lines + [f"warning: {warning}" for warning in self.warnings]
 

@@ -15,8 +15,9 @@ _START_BYTES = 700e6  # TensorFlow and the libraries
 
 @dataclass(frozen=True)
 class Cost:
-    """Steps and rows per step, `auto` resolved; seconds on one core and bytes, right within a factor of about three."""
+    """Trainings, steps and rows per step, `auto` resolved; seconds on one core and bytes, within a factor of three."""
 
+    num_trainings: int
     max_steps: int
     batch_size: int
     seconds: float
@@ -26,8 +27,9 @@ class Cost:
 def estimate_cost(settings: config.Config, *, num_rows: int, num_features: int, num_targets: int) -> Cost:
     """Estimate the cost of one training.
 
-    A step takes 4 ms + 6 ms x W, W = sum(M^2) B K (1 + (P - 1) / 2) (1 + D / 50) relative to W of the default sizes
-    (M = 64, 128, 64; B = 384 rows; K = 5 draws; one target); 15 s are added for the start. Memory is 700 MB and
+    A run has one training per member of the ensemble and per factor of a chain, which has one of the P targets. A step
+    takes 4 ms + 6 ms x W, W = sum(M^2) B K (1 + (P - 1) / 2) (1 + D / 50) relative to W of the default sizes (M = 64,
+    128, 64; B = 384 rows; K = 5 draws; one target); 15 s are added for the start. Memory is 700 MB and
     8 bytes x (4 N (D + P) + 12 B K P sum(M) + 10 P sum(M^2)).
 
     Args:
@@ -37,27 +39,24 @@ def estimate_cost(settings: config.Config, *, num_rows: int, num_features: int, 
         num_targets: P.
     """
     training = settings.training
-    max_steps = training.max_steps
-    if max_steps == "auto":
-        max_steps = 300 if num_rows < 1500 else 800 if num_rows < 5000 else 2000
-    if training.batch_size == "auto":
-        batch_size = 256 if num_rows < 2000 else 512
-    else:
-        batch_size = num_rows if training.batch_size == "full" else training.batch_size
-    batch_size = min(batch_size, num_rows)
+    max_steps, batch_size = training.resolved_max_steps(num_rows), training.resolved_batch_size(num_rows)
+    factors = num_targets if settings.model.targets_model == "chain" else 1
+    num_trainings = factors * training.resolved_ensemble(num_rows)
+    targets = num_targets // factors  # of one model
     draws = training.objective.num_samples if settings.model.latent.dim else 1
     sizes = [min(size, num_rows) for size in inducing_sizes(settings.model)]
     squares = sum(size**2 for size in sizes)
-    work = squares * batch_size * draws * (1 + (num_targets - 1) / 2) * (1 + num_features / 50) / _DEFAULT_WORK
+    work = squares * batch_size * draws * (1 + (targets - 1) / 2) * (1 + num_features / 50) / _DEFAULT_WORK
     numbers = (
         4 * num_rows * (num_features + num_targets)
-        + 12 * batch_size * draws * num_targets * sum(sizes)
-        + 10 * num_targets * squares
+        + 12 * batch_size * draws * targets * sum(sizes)
+        + 10 * targets * squares
     )
     return Cost(
+        num_trainings=num_trainings,
         max_steps=max_steps,
         batch_size=batch_size,
-        seconds=_START_SECONDS + max_steps * (_STEP_SECONDS + _WORK_SECONDS * work),
+        seconds=_START_SECONDS + num_trainings * max_steps * (_STEP_SECONDS + _WORK_SECONDS * work),
         memory_bytes=_START_BYTES + 8.0 * numbers,
     )
 

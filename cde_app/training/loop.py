@@ -63,17 +63,7 @@ class Step:
 
 def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) -> Schedule:
     """Resolve every `auto`; `noise` is the warm start's noise variance, the mean over standardised targets."""
-    max_steps = settings.max_steps
-    if max_steps == "auto":
-        max_steps = 300 if num_rows < 1500 else 800 if num_rows < 5000 else 2000
-    match settings.batch_size:
-        case "auto":
-            batch_size = 256 if num_rows < 2000 else 512
-        case "full":
-            batch_size = num_rows
-        case size:
-            batch_size = size
-    batch_size = min(batch_size, num_rows)
+    batch_size = settings.resolved_batch_size(num_rows)
     kl_weight = settings.objective.kl_weight
     if kl_weight == "auto":
         kl_weight = 1.0 if num_rows < SMALL_DATA and noise > NOISY else 0.3
@@ -81,14 +71,7 @@ def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) 
     if natural_step == "auto":
         # The gradient's noise grows with num_rows / batch_size, so the step shrinks with it.
         natural_step = NATURAL_STEP * batch_size / num_rows
-    return Schedule(max_steps, batch_size, kl_weight, natural_step)
-
-
-def resolve_ensemble(settings: config.Training, *, num_rows: int) -> int:
-    """Return the number of members of the ensemble."""
-    if settings.ensemble == "auto":
-        return 4 if num_rows < 2000 else 2
-    return settings.ensemble
+    return Schedule(settings.resolved_max_steps(num_rows), batch_size, kl_weight, natural_step)
 
 
 class Trainer:

@@ -21,7 +21,7 @@ from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.kernel_start import Axis, neighbour_axes
-from cde_app.training.loop import Step, Trainer, resolve_ensemble
+from cde_app.training.loop import Step, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
 from cde_app.training.neighbourhood import choose_neighbours
 from cde_app.training.target_transform import choose_transform
@@ -93,7 +93,7 @@ class Session:
             self.neighbours = fit_neighbours(data.X, Y, count=config.model.neighbours.count)
             data = with_neighbours(data, self.neighbours)
         self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings))
-        self.num_members = resolve_ensemble(config.training, num_rows=len(data.X))
+        self.num_members = config.training.resolved_ensemble(len(data.X))
         self.num_trainings = len(self.factors) * self.num_members
 
     def run(self) -> Trained:

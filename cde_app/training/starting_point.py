@@ -137,13 +137,17 @@ def starting_point(
     design = latent_design(features, inner_axes, prior, compositor, latent_dim=latent_dim, seed=seed)
     lengthscales = latent_lengthscales(regression, features, prior, compositor, latent_dim=latent_dim)
     if settings.output.structure == "additive":
+        values = design.scores @ plane.T
         trend = regression_term(
             settings.output, regression, features, inner_axes, rest, moved=moved, sees_latent=False, seed=seed
         )
         terms = (trend, plane_term(settings.output, design, lengthscales, plane, seed=seed))
     else:
-        mean = regression.mean(X) - mean_function(features)
-        terms = (joint_term(settings.output, design, lengthscales, regression, mean, plane, seed=seed),)
+        values = (regression.mean(X) - mean_function(features))[design.rows] + design.scores @ plane.T
+        terms = (joint_term(settings.output, design, lengthscales, regression, values, seed=seed),)
+    noise = regression.noise * factor.noise
+    if compositor.kind != "concatenate":
+        noise = noise + unexplained(terms[-1], design.inputs, values)
     frozen = TrendStart(
         regression.kernel,
         regression.inducing_inputs,
@@ -151,15 +155,14 @@ def starting_point(
         regression.mean_function,
         noise_sd,
     )
-    settings_of_encoder = settings.latent.encoder
+    encoder_settings = settings.latent.encoder
     means = np.clip(residual, -RESIDUAL_RANGE, RESIDUAL_RANGE) @ slope
-    if settings_of_encoder.initial_width is not None:
-        sd = np.full(latent_dim, settings_of_encoder.initial_width)
-    if settings_of_encoder.kind == "mlp" and not settings_of_encoder.residual:
+    if encoder_settings.initial_width is not None:
+        sd = np.full(latent_dim, encoder_settings.initial_width)
+    if encoder_settings.kind == "mlp" and not encoder_settings.residual:
         encoder = EncoderStart(None, 0 * slope, sd, 0 * means)
     else:
         encoder = EncoderStart(frozen, slope, sd, means)
-    noise = regression.noise * factor.noise
     return ModelStart(inner_layers, terms, encoder, compositor, noise, len(X), output_mean, noise_floor, noise_start)
 
 
@@ -306,20 +309,23 @@ def joint_term(
     design: LatentDesign,
     lengthscales: Array,
     regression: SparseRegression,
-    mean: Array,
-    plane: Array,
+    values: Array,
     *,
     seed: int,
 ) -> GPStart:
-    """Return f(x, w) that starts as `mean` [N, P], what the warm start adds to m(x), plus the plane A z.
-
-    z are the normal scores of w.
-    """
+    """Return f(x, w) that starts at `values` [n, P] of the design: the warm start's mean less m(x), plus A z."""
     kernel = start_kernel(output.kernel, axes=design.axes, variance=1.0, lengthscales=lengthscales)
     noise = np.maximum(PLANE_NOISE * regression.noise, 1e-4)
     Z = choose_inducing(output.inducing, kernel, design.inputs, output.num_inducing, seed=seed)
-    values = mean[design.rows] + design.scores @ plane.T
     return fitted_term(kernel, Z, design.inputs, values, noise, sees_latent=True)
+
+
+def unexplained(term: GPStart, inputs: Array, values: Array) -> Array:
+    """Return the variance of `values` [n, P] about the GP's mean, [P]: what c(x, w) cannot tell is noise at first."""
+    factor = cholesky(term.kernel.covariance(term.inducing_inputs, term.inducing_inputs))
+    weights = solve_triangular(factor.T, term.q_mu, lower=False)
+    variance: Array = ((values - term.kernel.covariance(inputs, term.inducing_inputs) @ weights) ** 2).mean(0)
+    return variance
 
 
 def latent_design(

@@ -283,11 +283,11 @@ def test_every_epoch_deals_each_row_once_in_an_order_of_its_own() -> None:
     np.testing.assert_array_equal(trainer._batches(4, 2), batches[4:6])
 
 
-@pytest.mark.parametrize(("num_rows", "expected"), [(100, 4), (9000, 2)])
+@pytest.mark.parametrize(("num_rows", "expected"), [(100, 4), (9000, 1)])
 def test_the_number_of_members_follows_the_number_of_rows(num_rows: int, expected: int) -> None:
     config = small_config(ensemble="auto")
-    assert loop.resolve_ensemble(config.training, num_rows=num_rows) == expected
-    assert loop.resolve_ensemble(small_config(ensemble=3).training, num_rows=num_rows) == 3
+    assert config.training.resolved_ensemble(num_rows) == expected
+    assert small_config(ensemble=3).training.resolved_ensemble(num_rows) == 3
 
 
 def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding() -> None:
@@ -312,7 +312,7 @@ def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding(
 
 @pytest.mark.parametrize(
     ("num_rows", "noise", "max_steps", "batch_size", "kl_weight"),
-    [(100, 0.2, 300, 100, 1.0), (100, 0.1, 300, 100, 0.3), (1800, 0.2, 800, 256, 0.3), (9000, 0.2, 2000, 512, 0.3)],
+    [(100, 0.2, 1000, 100, 1.0), (100, 0.1, 1000, 100, 0.3), (1800, 0.2, 1000, 256, 0.3), (9000, 0.2, 2000, 512, 0.3)],
 )
 def test_auto_settings_follow_the_number_of_rows(
     num_rows: int, noise: float, max_steps: int, batch_size: int, kl_weight: float
