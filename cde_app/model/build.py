@@ -59,7 +59,12 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
             for index, inner in enumerate(start.inner_layers)
         )
         output = OutputGPLayer(
-            start.output_terms, compositor, latent_dim=latent_dim, num_data=start.num_data, name="output"
+            start.output_terms,
+            start.output_mean,
+            compositor,
+            latent_dim=latent_dim,
+            num_data=start.num_data,
+            name="output",
         )
         likelihood = build_likelihood(settings.likelihood, start)
         layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]

@@ -113,7 +113,7 @@ def log_likelihoods(
     features = X[None]
     for index, layer in enumerate(model.inner_layers):
         features = draw_inner(layer, features, W, tf.random.experimental.stateless_fold_in(seed, index))
-    means, variances = [], []
+    means, variances = [model.output.mean(features)], []
     for term, sees_latent, state in zip(model.output.terms, model.output.sees_latent, states, strict=True):
         inputs = join(model.output.compositor, features, W) if sees_latent else features
         mean, variance = moments(term, flatten(inputs), *state)
