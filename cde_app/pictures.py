@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cde_app.report.gallery import Scene
 
 ImageFormat = Literal["png", "svg"]
-PICTURED_ROWS, LATENT_ROWS = 2000, 500
+PICTURED_ROWS, LATENT_ROWS, FEWEST_WITNESSES = 2000, 500, 100
 
 
 def prediction_pictures(model: TrainedRun, frame: pd.DataFrame, *, source: str) -> dict[str, bytes]:
@@ -48,7 +48,9 @@ def run_pictures(
     pictures = density_pictures(scene, image_format)
     if rows is not None:
         pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
-    some = np.linspace(0, len(table.frame) - 1, min(LATENT_ROWS, len(table.frame))).astype(int)
+    # A training row is its own nearest neighbour, so that held-out rows are the better witnesses where there are enough.
+    witnesses = table.split.test if len(table.split.test) >= FEWEST_WITNESSES else np.arange(len(table.frame))
+    some = witnesses[np.linspace(0, len(witnesses) - 1, min(LATENT_ROWS, len(witnesses))).astype(int)]
     latents = model.predictor.latents(table.inputs[some], table.targets[some])
     for latent in latents:
         pictures |= latent_pictures(
