@@ -48,7 +48,7 @@ def run_pictures(
     pictures = density_pictures(scene, image_format)
     if rows is not None:
         pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
-    # A training row is its own nearest neighbour, so that held-out rows are the better witnesses where there are enough.
+    # A training row is its own nearest neighbour: held-out rows are the better witnesses where there are enough.
     witnesses = table.split.test if len(table.split.test) >= FEWEST_WITNESSES else np.arange(len(table.frame))
     some = witnesses[np.linspace(0, len(witnesses) - 1, min(LATENT_ROWS, len(witnesses))).astype(int)]
     latents = model.predictor.latents(table.inputs[some], table.targets[some])

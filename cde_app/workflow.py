@@ -303,7 +303,7 @@ def info(run_path: Path) -> dict[str, Any]:
     """
     run = Run.open(run_path)
     manifest, config = manifest_of(run), read_run_config(run)
-    facts = ("format_version", "cde_version", "seed", "seconds", "trainings", "uses_neighbours", "rows", "dropped_features")
+    facts = ("format_version", "cde_version", "seed", "seconds", "trainings", "uses_neighbours", "rows")
     return {
         "run": str(run_path),
         "data": {
@@ -311,7 +311,7 @@ def info(run_path: Path) -> dict[str, Any]:
             "inputs": [column.column for column in config.data.inputs],
             "targets": [column.column for column in config.data.targets],
         },
-        **{name: manifest[name] for name in facts},
+        **{name: manifest[name] for name in (*facts, "dropped_features")},
         "metrics": run.read_json("metrics.json"),
     }
 
