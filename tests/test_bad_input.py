@@ -256,8 +256,8 @@ def test_a_model_that_does_not_fit_the_features_is_refused(command: tuple[str, .
             DATA,
             "table.csv: column 'flat' (model.output.kernel.columns) must vary over the training rows; got a constant. "
             "Leave it out there.",
-            "table.csv: model.output.mean: identity needs as many features and inputs of the output layer as targets; "
-            "got 4, 4 and 1. Choose kind: linear.",
+            "table.csv: model.output.mean: identity needs as many features (neighbours and earlier targets of a chain "
+            "included) and inputs of the output layer as a model has targets; got 4, 4 and 1. Choose kind: linear.",
         )
 
 

@@ -30,8 +30,9 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
     num_inputs = _width_of_output(model, num_features)
     if model.output.mean.kind == "identity" and not num_features == num_inputs == num_targets:
         faults.append(
-            f"{source}: model.output.mean: identity needs as many features and inputs of the output layer as targets; "
-            f"got {num_features}, {num_inputs} and {num_targets}. Choose kind: linear."
+            f"{source}: model.output.mean: identity needs as many features (neighbours and earlier targets of a chain "
+            f"included) and inputs of the output layer as a model has targets; got {num_features}, {num_inputs} and "
+            f"{num_targets}. Choose kind: linear."
         )
     if faults:
         raise DataError(*dict.fromkeys(faults))

@@ -288,3 +288,30 @@ def test_faults_of_all_targets_are_reported_at_once() -> None:
 def test_a_table_of_targets_alone_is_refused() -> None:
     with pytest.raises(DataError, match=r"a\.csv: no column is left as an input; got 'a', 'y'. Add a column."):
         infer(("a", "y"))
+
+
+# --- the model ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "widths"),
+    [
+        ({"targets_model": "joint"}, None),
+        ({"targets_model": "joint", "neighbours": {"enabled": True}}, "5, 5 and 2"),
+        ({"targets_model": "joint", "layers": [{"num_gps": 1, "mean": {"kind": "pca"}}]}, "2, 1 and 2"),
+        ({"targets_model": "chain"}, "3, 3 and 1"),
+    ],
+)
+def test_the_identity_is_a_mean_where_every_model_is_as_wide_as_its_targets(
+    model: dict[str, Any], widths: str | None
+) -> None:
+    frame = table(b=np.arange(1000.0), z=np.arange(1000.0) ** 2)
+    blocks = {
+        "data": {"inputs": ["a", "b"], "targets": ["y", "z"]},
+        "model": {"output": {"structure": "additive", "mean": {"kind": "identity"}}, **model},
+    }
+    if widths is None:
+        describe(frame, **blocks)
+    else:
+        with pytest.raises(DataError, match=rf"a\.csv: model\.output\.mean: identity needs .*; got {widths}\."):
+            describe(frame, **blocks)
