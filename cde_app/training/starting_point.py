@@ -115,7 +115,7 @@ def starting_point(
     output_mean = start_mean(settings.output.mean, mean_function)
     rest = Y - mean_function(features)
     noise_sd = np.sqrt(regression.noise)
-    noise_start = start_noise(settings.likelihood, X, axes, seed=seed)
+    noise_start = start_noise(settings.likelihood, X, axes)
     if prior is None:
         terms: tuple[GPStart, ...] = (
             regression_term(
@@ -166,13 +166,16 @@ def starting_point(
     return ModelStart(inner_layers, terms, encoder, compositor, noise, len(X), output_mean, noise_floor, noise_start)
 
 
-def start_noise(settings: config.Likelihood, X: Array, axes: tuple[Axis, ...], *, seed: int) -> NoiseStart | None:
-    """Return where noise that varies with x starts; None for noise that does not."""
+def start_noise(settings: config.Likelihood, X: Array, axes: tuple[Axis, ...]) -> NoiseStart | None:
+    """Return where noise that varies with x starts; None for noise that does not.
+
+    Its inducing inputs are part of the compiled step, and so the same for all members of an ensemble.
+    """
     if settings.kind != "heteroscedastic_gaussian":
         return None
     lengthscales = np.full(X.shape[1], np.sqrt(X.shape[1]))
     kernel = start_kernel(settings.kernel, axes=axes, variance=1.0, lengthscales=lengthscales)
-    return NoiseStart(kernel, choose_inducing(settings.inducing, kernel, X, settings.num_inducing, seed=seed))
+    return NoiseStart(kernel, choose_inducing(settings.inducing, kernel, X, settings.num_inducing, seed=0))
 
 
 def start_compositor(settings: config.Latent, features: Array) -> Compositor:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
-from cde_app.config import Config
+from cde_app.config import Config, Likelihood
 from cde_app.errors import NumericalError
 from cde_app.predictive.posterior import pack
 from cde_app.predictive.predictor import Predictor
@@ -117,10 +118,13 @@ def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes
         assert_same_bytes(whole.predictor, resumed.predictor)
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "heteroscedastic_gaussian"])
 def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_own(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, likelihood: str
 ) -> None:
     config, data = chained()
+    noise = TypeAdapter(Likelihood).validate_python({"kind": likelihood})
+    config = config.model_copy(update={"model": config.model.model_copy(update={"likelihood": noise})})
     shared, _, _ = run(config, data)
     from cde_app.training import session
 
