@@ -35,9 +35,12 @@ def choose_neighbours(
     neighbours = settings.model.neighbours
     if neighbours.enabled != "auto":
         return neighbours.enabled and len(X) > 1
-    is_identity = settings.model.output.mean.kind == "identity"  # which has no target for another feature
-    if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES or is_identity:
+    if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES:
         return False
+    if settings.data.split.kind in ("group", "time"):
+        return False  # a training row's nearest are of its own group or hour, which a new row does not have
+    if settings.model.output.mean.kind == "identity":
+        return False  # which has no target for another feature
     held_out, fitted = split_for_screening(len(X), seed=settings.seed)
     known = np.setdiff1d(np.arange(len(X)), held_out)  # all other rows: the more there are, the nearer they lie
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
