@@ -97,30 +97,30 @@ def score_forecasts(folder: Path, settings: dict[str, Any], scales: np.ndarray) 
 
 
 def comparison(results: list[dict[str, Any]], peers: pd.DataFrame, panel: dict[str, Any]) -> str:
-    """Return the table of scores beside the best peer, and the mean ranks, as Markdown."""
+    """Return a line per table, means over its splits beside the best peer's, and the mean ranks, as Markdown."""
     ours = pd.DataFrame(results)
-    lines = ["| table | splits | score | cde | best peer | peer | place | seconds |", "|---" * 8 + "|"]
-    places: dict[str, list[int]] = {"nlpd": [], "crps": []}
+    lines = ["| table | NLPD | best peer | place | CRPS | best peer | place | 90 % held | seconds |", "|---" * 9 + "|"]
+    places: dict[str, list[int]] = {"NLPD": [], "CRPS": []}
     for name, rows in ours.groupby("dataset", sort=False):
         splits = sorted(rows.split)
         same = peers[(peers.dataset == name) & peers.split.isin(splits)]
-        complete = same.groupby("method").split.nunique()
-        same = same[same.method.isin(complete[complete == len(splits)].index)]
-        crps = "crps" if rows.outputs.iloc[0] == 1 else "energy_std"
-        note = panel[str(name)]["note"]
-        for label, key in (("nlpd", "nlpd"), ("crps", crps)):
+        cells = [str(name)]
+        for label, key in (("NLPD", "nlpd"), ("CRPS", "crps" if rows.outputs.iloc[0] == 1 else "energy_std")):
+            scored = same.dropna(subset=[key])
+            complete = scored.groupby("method").split.nunique()
+            scored = scored[scored.method.isin(complete[complete == len(splits)].index)]
+            theirs = scored.groupby("method")[key].mean().sort_values()
             value = rows[key].mean()
-            theirs = same.groupby("method")[key].mean().dropna().sort_values()
-            best = f"{theirs.iloc[0]:.4g} | {theirs.index[0]}" if len(theirs) else "- | -"
-            place = int((theirs < value).sum()) + 1
-            ranked = len(theirs) > 0 and not (label == "nlpd" and note and "NLPD" in note)
-            if ranked:
-                places[label].append(place)
-            shown = f"{place}/{len(theirs) + 1}" if ranked else "-"
-            seconds = f"{rows.fit_s.mean():.0f}"
-            lines.append(f"| {name} | {len(splits)} | {label} | {value:.4g} | {best} | {shown} | {seconds} |")
-    lines += [
-        f"mean place in {label}: {np.mean(found):.2f} over {len(found)} tables, first on {found.count(1)}"
+            cells.append(f"{value:.4g}")
+            if (label == "NLPD" and "NLPD" in (panel[str(name)]["note"] or "")) or not len(theirs):
+                cells += ["", ""]  # a density of grades says nothing
+                continue
+            places[label].append(int((theirs < value).sum()) + 1)
+            cells += [f"{theirs.iloc[0]:.4g} {theirs.index[0]}", f"{places[label][-1]} of {len(theirs) + 1}"]
+        cells += [f"{100 * rows.cover90.mean():.0f} %", f"{rows.fit_s.mean():.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [""] + [
+        f"Mean place in {label}: {np.mean(found):.2f} over {len(found)} tables, first on {found.count(1)}."
         for label, found in places.items()
         if found
     ]
