@@ -73,6 +73,23 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     return layer
 
 
+class InputProjection(tf_keras.layers.Layer):
+    """[x, w] -> [x A, w], A [D, D'] learned, before every GP layer.
+
+    Source: Dutordoir et al. (2018), whose model has such an A; here it is a point estimate.
+    """
+
+    def __init__(self, start: np.ndarray, *, latent_dim: int) -> None:
+        super().__init__(name="input_projection", dtype=gpflow.default_float())
+        self.projection = tf.Variable(start, name="projection")
+        self.latent_dim = latent_dim
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Project x and hand w on."""
+        X, W = split_latent(inputs, self.latent_dim)
+        return tf.concat([X @ self.projection, W], axis=-1)
+
+
 class InnerGPLayer(tf_keras.layers.Layer):
     """An inner layer [x, w] -> [m(x) + f(.) P, w], f a GPflux `GPLayer` on x or on c(x, w).
 
@@ -104,13 +121,14 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
     """The output layer f = sum of GPflux `GPLayer`s, each on x or on c(x, w), independent under q.
 
     One term on c(x, w) is the papers' output layer; g(x) + h(c(x, w)) is the additive one. Its compositor is the latent
-    layer's.
+    layer's. With a mixing P [Q, P], learned, each term has Q GPs and the layer's outputs are f P.
     """
 
     def __init__(
         self,
         starts: tuple[GPStart, ...],
         compositor: tf_keras.layers.Layer,
+        mixing: np.ndarray | None,
         *,
         latent_dim: int,
         num_data: int,
@@ -120,17 +138,24 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         self.terms = [build_gp(start, num_data=num_data, name=f"{name}_{i}") for i, start in enumerate(starts)]
         self.sees_latent = [start.sees_latent for start in starts]
         self.compositor = compositor
+        self.mixing = None if mixing is None else tf.Variable(mixing, name="mixing")
         self.latent_dim = latent_dim
         self.num_data = num_data
 
+    def mix(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the marginal means and variances of f P from those of f; two [..., Q] to two [..., P]."""
+        if self.mixing is None:
+            return mean, variance
+        return mean @ self.mixing, variance @ tf.square(self.mixing)
+
     def predict(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the marginal means and variances of f; [n, D + Dw] to two [n, P]."""
+        """Return the marginal means and variances of the outputs; [n, D + Dw] to two [n, P]."""
         X, W = split_latent(inputs, self.latent_dim)
         moments = [
             term.predict(self.compositor([X, W]) if sees_latent else X)
             for term, sees_latent in zip(self.terms, self.sees_latent, strict=True)
         ]
-        return tf.add_n([mean for mean, _ in moments]), tf.add_n([variance for _, variance in moments])
+        return self.mix(tf.add_n([mean for mean, _ in moments]), tf.add_n([variance for _, variance in moments]))
 
     def prior_kl(self) -> tf.Tensor:
         """Return KL[q(u) || p(u)], the sum over the terms."""
@@ -145,6 +170,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         return outputs
 
     def _distribution(self, inputs: tf.Tensor) -> tfp.distributions.Distribution:
+        # Of its marginals alone even where P mixes: GPflux's likelihood layer asks for no more, nor does the ELBO.
         mean, variance = self.predict(inputs)
         return tfp.distributions.MultivariateNormalDiag(loc=mean, scale_diag=tf.sqrt(variance))
 
