@@ -140,7 +140,8 @@ def quantile_name(level: float) -> str:
 def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
     """Return the mixtures of consecutive rows as arrays: weights [C], means and variances [N, C, P], transforms.
 
-    Where the targets depend on each other within a component there are `covariances` [N, C, P, P] too. `joint` says whether they are the joint density of the targets, or, for a chain, each target's own density alone.
+    Where the targets depend on each other within a component there are `covariances` [N, C, P, P] too. `joint` says
+    whether they are the joint density of the targets, or, for a chain, each target's own density alone.
     """
     mixtures = [forecast.components() for forecast in forecasts]
     first = mixtures[0]

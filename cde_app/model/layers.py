@@ -15,10 +15,13 @@ from check_shapes import check_shapes
 from gpflow.keras import tf_keras
 from gpflow.utilities import positive
 from gpflux.layers import GPLayer
+from numpy.typing import NDArray
 
 from cde_app.model.compositor import build_compositor
 from cde_app.model.start import GPStart, InnerStart
 from cde_app.predictive.sparse_gp import Kernel
+
+Array = NDArray[np.float64]
 
 KERNELS = {
     "squared_exponential": gpflow.kernels.SquaredExponential,
@@ -79,7 +82,7 @@ class InputProjection(tf_keras.layers.Layer):
     Source: Dutordoir et al. (2018), whose model has such an A; here it is a point estimate.
     """
 
-    def __init__(self, start: np.ndarray, *, latent_dim: int) -> None:
+    def __init__(self, start: Array, *, latent_dim: int) -> None:
         super().__init__(name="input_projection", dtype=gpflow.default_float())
         self.projection = tf.Variable(start, name="projection")
         self.latent_dim = latent_dim
@@ -128,7 +131,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         self,
         starts: tuple[GPStart, ...],
         compositor: tf_keras.layers.Layer,
-        mixing: np.ndarray | None,
+        mixing: Array | None,
         *,
         latent_dim: int,
         num_data: int,

@@ -8,8 +8,9 @@ With w_k ~ q(w | x, y), m_k and v_k the moments of the output layer at [x, w_k] 
     predictive           log 1/K sum_k N(y; m_k, v_k + s2) p(w_k) / q(w_k)            ours; no bound on log p(y | x)
 
 minus kl_weight KL[q(u) || p(u)] / N in each, and plus log p(V) / N for noise with weights V of its own; for Student's t
-N(y; m, v + s2) is E_q(f) t(y | f). Where the output layer mixes Q GPs by P, f P takes the place of f: the marginal
-variances v_k P^2 in the bounds, the covariance P' diag(v_k) P in the density. The K draws of a row share the functions of the inner layers.
+N(y; m, v + s2) is E_q(f) t(y | f). Where the output layer mixes by P, f P takes the place of f: the bounds have its
+marginal variances v_k P^2, the density its covariance P' diag(v_k) P. The K draws of a row share the functions of the
+inner layers.
 """
 
 from __future__ import annotations

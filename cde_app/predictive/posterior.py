@@ -148,8 +148,14 @@ class Posterior:
         widest = max(len(gp.inducing_inputs) for gp in (*self.output_terms, *(layer.gp for layer in self.inner_layers)))
         step = max(1, FLOATS_IN_MEMORY // (widest * len(self.latent_nodes)))
         chunks = [self._components(X[start : start + step]) for start in range(0, max(len(X), 1), step)]
-        means, variances, covariances = (None if part[0] is None else np.concatenate(part) for part in zip(*chunks))
-        return Mixture(self.weights, means, variances, self.transforms, covariances)
+        covariances = [chunk.covariances for chunk in chunks if chunk.covariances is not None]
+        return Mixture(
+            self.weights,
+            np.concatenate([chunk.means for chunk in chunks]),
+            np.concatenate([chunk.variances for chunk in chunks]),
+            self.transforms,
+            np.concatenate(covariances) if covariances else None,
+        )
 
     def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return the moments of one component per row.
