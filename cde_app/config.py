@@ -5,7 +5,8 @@ Each field's docstring becomes its comment in the file that `cde init` writes. D
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -218,27 +219,90 @@ def _expand_bare_names(value: Any, **defaults: str) -> Any:
 # --- model --------------------------------------------------------------------------------------------------------
 
 
+LATENT_COLUMN = "latent"
+"""The name of the latent variables among a kernel's columns."""
+NEIGHBOURS_COLUMN = "neighbours"
+"""The name of the features from the nearest rows there."""
+
+
 class SquaredExponential(Section):
     """Infinitely smooth functions, one lengthscale per input."""
 
     kind: Literal["squared_exponential"] = "squared_exponential"
+    columns: tuple[ColumnName, ...] = ()
+    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
 
 
 class Matern(Section):
     """Rougher functions, one lengthscale per input."""
 
     kind: Literal["matern12", "matern32", "matern52"]
+    columns: tuple[ColumnName, ...] = ()
+    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+
+
+class RationalQuadratic(Section):
+    """Smooth functions that vary on long and short scales, one lengthscale per input."""
+
+    kind: Literal["rational_quadratic"] = "rational_quadratic"
+    alpha: PositiveFloat = 1.0
+    """Where the exponent starts; the larger, the nearer to squared_exponential."""
+    columns: tuple[ColumnName, ...] = ()
+    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+
+
+class Periodic(Section):
+    """Functions that repeat themselves for ever, smooth within a period; of numeric columns."""
+
+    kind: Literal["periodic"] = "periodic"
+    period: PositiveFloat
+    """Where the period starts [units of the column; standard deviations of what is no column of data.inputs]."""
+    columns: tuple[ColumnName, ...] = ()
+    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+
+
+class Linear(Section):
+    """Planes through the origin, one variance per input; they go on beyond the training rows."""
+
+    kind: Literal["linear"] = "linear"
+    columns: tuple[ColumnName, ...] = ()
+    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+
+
+class ConstantKernel(Section):
+    """One unknown level for all rows."""
+
+    kind: Literal["constant"] = "constant"
 
 
 class SumKernel(Section):
-    """The sum of several kernels."""
+    """The sum of several kernels: a sum of functions."""
 
     kind: Literal["sum"] = "sum"
-    kernels: tuple[Annotated[SquaredExponential | Matern, Field(discriminator="kind")], ...] = Field(min_length=2)
-    """The summands."""
+    kernels: tuple[Kernel, ...] = Field(min_length=2)
+    """The summands, of any kind."""
 
 
-Kernel = Annotated[SquaredExponential | Matern | SumKernel, Field(discriminator="kind")]
+class ProductKernel(Section):
+    """The product of several kernels: a function that needs all of them to be near."""
+
+    kind: Literal["product"] = "product"
+    kernels: tuple[Kernel, ...] = Field(min_length=2)
+    """The factors, of any kind."""
+
+
+Kernel = Annotated[
+    SquaredExponential | Matern | RationalQuadratic | Periodic | Linear | ConstantKernel | SumKernel | ProductKernel,
+    Field(discriminator="kind"),
+]
+SumKernel.model_rebuild()
+ProductKernel.model_rebuild()
+
+
+class Inducing(Section):
+    """Where the inducing inputs start: at centres of clusters, or where the GP varies most given those before."""
+
+    kind: Literal["kmeans", "greedy_variance"] = "kmeans"
 
 
 class NormalPrior(Section):
@@ -345,6 +409,22 @@ class PCAMean(Section):
     kind: Literal["pca"] = "pca"
 
 
+class ConstantMean(Section):
+    """m(x) = b, trained."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class LinearMean(Section):
+    """m(x) = x A + b, trained; starts as pca or, in an output layer, as the least-squares plane."""
+
+    kind: Literal["linear"] = "linear"
+
+
+InnerMean = ZeroMean | IdentityMean | PCAMean | ConstantMean | LinearMean
+OutputMean = ZeroMean | IdentityMean | ConstantMean | LinearMean
+
+
 class InnerLayer(Section):
     """An inner GP layer: x <- m(x) + P f(x), f made of independent GPs."""
 
@@ -352,10 +432,12 @@ class InnerLayer(Section):
     """Independent GPs (at most as many as there are features)."""
     num_inducing: PositiveInt = 64
     """Inducing inputs."""
+    inducing: Inducing = Inducing()
+    """Where the inducing inputs start."""
     kernel: Kernel = SquaredExponential()
     """Kernel of f."""
-    mean: ZeroMean | IdentityMean | PCAMean = Field(default=IdentityMean(), discriminator="kind")
-    """identity keeps the width and adds the GPs along the leading principal directions; pca narrows to num_gps."""
+    mean: InnerMean = Field(default=IdentityMean(), discriminator="kind")
+    """identity keeps the width and adds the GPs along the leading principal directions; others narrow to num_gps."""
     sees_latent: bool = False
     """False: f sees x and its draw is shared by all latent draws of a row. True: f sees [x, w]."""
 
@@ -382,12 +464,16 @@ class AdditiveOutput(Section):
     """Inducing inputs of g."""
     num_inducing_latent: PositiveInt = 64
     """Inducing inputs of h."""
+    inducing: Inducing = Inducing()
+    """Where the inducing inputs start."""
     kernel: Kernel = SumKernel(kernels=(SquaredExponential(), Matern(kind="matern32")))
     """Kernel of g."""
     kernel_latent: Kernel = SquaredExponential()
     """Kernel of h."""
     mixing: OutputMixing | None = None
     """null = a GP per target; {num_latent_gps: 2} = GPs that the targets share, so that they depend on each other."""
+    mean: OutputMean = Field(default=ZeroMean(), discriminator="kind")
+    """Added to g(x) + h(x, w)."""
 
 
 class JointOutput(Section):
@@ -396,10 +482,17 @@ class JointOutput(Section):
     structure: Literal["joint"] = "joint"
     num_inducing: PositiveInt = 128
     """Inducing inputs."""
+    inducing: Inducing = Inducing()
+    """Where the inducing inputs start."""
     kernel: Kernel = SquaredExponential()
     """Kernel of f."""
+    mean: OutputMean = Field(default=ZeroMean(), discriminator="kind")
+    """Added to f(x, w)."""
     mixing: OutputMixing | None = None
     """null = a GP per target; {num_latent_gps: 2} = GPs that the targets share, so that they depend on each other."""
+
+
+Output = AdditiveOutput | JointOutput
 
 
 class GaussianLikelihood(Section):
@@ -418,6 +511,8 @@ class HeteroscedasticGaussianLikelihood(Section):
     """Smallest noise variance [variance of the standardised target]."""
     num_inducing: PositiveInt = 32
     """Inducing inputs of a."""
+    inducing: Inducing = Inducing()
+    """Where the inducing inputs start."""
     kernel: Kernel = SquaredExponential()
     """Kernel of a."""
 
@@ -457,7 +552,7 @@ class Model(Section):
     """null = the GPs see x; {dim: 3} = they see three learned directions of it (the encoder sees x)."""
     layers: tuple[InnerLayer, ...] = (InnerLayer(),)
     """Inner GP layers; [] is the single-layer GP-CDE."""
-    output: AdditiveOutput | JointOutput = Field(default=AdditiveOutput(), discriminator="structure")
+    output: Output = Field(default=AdditiveOutput(), discriminator="structure")
     """The last GP layer."""
     likelihood: Likelihood = Field(default=GaussianLikelihood(), discriminator="kind")
     """The noise around it."""
@@ -472,6 +567,51 @@ class Model(Section):
                 "likelihood 'student_t'. Choose 'gaussian' or 'heteroscedastic_gaussian', or set output.mixing to null."
             )
         return self
+
+
+LeafKernel = SquaredExponential | Matern | RationalQuadratic | Periodic | Linear
+
+
+class KernelPlace(NamedTuple):
+    """A kernel that may name columns, and where it stands."""
+
+    path: tuple[str | int, ...]
+    kernel: LeafKernel
+    sees_latent: bool
+    """Whether w is among its inputs, which it is not where it is added to x or multiplies it."""
+    mixed_by: tuple[str | int, ...] | None
+    """The projection or the mean function before it after which the inputs are no columns any more."""
+
+
+def kernel_places(model: Model) -> Iterator[KernelPlace]:
+    """Yield every kernel of every layer that may name columns."""
+    has_latent = model.latent.dim > 0
+    mixed_by: tuple[str | int, ...] | None = None if model.input_projection is None else ("model", "input_projection")
+    has_axes = has_latent and model.latent.compositor.kind == "concatenate"
+    for index, layer in enumerate(model.layers):
+        here: tuple[str | int, ...] = ("model", "layers", index)
+        for path, kernel in _leaf_kernels(layer.kernel, (*here, "kernel")):
+            yield KernelPlace(path, kernel, layer.sees_latent and has_axes, mixed_by)
+        if mixed_by is None and layer.mean.kind != "identity":
+            mixed_by = (*here, "mean")
+    output = model.output
+    sees_latent = has_axes and output.structure == "joint"
+    for path, kernel in _leaf_kernels(output.kernel, ("model", "output", "kernel")):
+        yield KernelPlace(path, kernel, sees_latent, mixed_by)
+    if output.structure == "additive" and has_latent:
+        for path, kernel in _leaf_kernels(output.kernel_latent, ("model", "output", "kernel_latent")):
+            yield KernelPlace(path, kernel, has_axes, mixed_by)
+    if model.likelihood.kind == "heteroscedastic_gaussian":
+        for path, kernel in _leaf_kernels(model.likelihood.kernel, ("model", "likelihood", "kernel")):
+            yield KernelPlace(path, kernel, False, None)
+
+
+def _leaf_kernels(kernel: Kernel, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], LeafKernel]]:
+    if isinstance(kernel, SumKernel | ProductKernel):
+        for index, part in enumerate(kernel.kernels):
+            yield from _leaf_kernels(part, (*path, "kernels", index))
+    elif not isinstance(kernel, ConstantKernel):
+        yield path, kernel
 
 
 # --- training -----------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
     """Train, keeping checkpoints and the history in the run."""
     with silenced_stderr():
         from cde_app.training.checkpoint import Checkpoint
+        from cde_app.training.kernel_start import Axis
         from cde_app.training.member import TrainingData
         from cde_app.training.session import Session
 
@@ -73,7 +74,13 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
         checkpoint = Checkpoint.from_arrays(arrays)
         run.rewind_history(checkpoint.place)
     fitted, held_out = table.split.train, table.split.validation
-    data = TrainingData(table.inputs[fitted], table.targets[fitted], table.inputs[held_out], table.targets[held_out])
+    data = TrainingData(
+        table.inputs[fitted],
+        table.targets[fitted],
+        table.inputs[held_out],
+        table.targets[held_out],
+        tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features),
+    )
 
     def save(checkpoint: Checkpoint) -> None:
         arrays = checkpoint.to_arrays() | {"table": np.array(json.dumps(table.hashes))}

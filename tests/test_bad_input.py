@@ -244,6 +244,23 @@ def test_a_bad_configuration_is_refused_with_its_line(fault: str, command: str, 
         assert (outcome.code, outcome.out) == (CONFIG, "")
 
 
+@pytest.mark.parametrize("command", [("check",), ("train", "--out", "runs/a", "--quiet")])
+def test_a_model_that_does_not_fit_the_features_is_refused(command: tuple[str, ...], cde: Cde) -> None:
+    kernel = "kernel: {kind: linear, columns: [x, flat]}"
+    text = CONFIG_TEXT.replace("inputs: [x,", "inputs: [x, flat,")
+    Path("config.yaml").write_text(f"{text}model: {{output: {{{kernel}, mean: {{kind: identity}}}}}}\n")
+    write_table(["flat," + line if n == 0 else "7," + line for n, line in enumerate(rows_of_table())])
+    with nothing_changes():
+        assert_refused(
+            cde(*command, "config.yaml"),
+            DATA,
+            "table.csv: column 'flat' (model.output.kernel.columns) must vary over the training rows; got a constant. "
+            "Leave it out there.",
+            "table.csv: model.output.mean: identity needs as many features (neighbours and earlier targets of a chain "
+            "included) and inputs of the output layer as a model has targets; got 4, 4 and 1. Choose kind: linear.",
+        )
+
+
 def test_both_spellings_of_a_key_are_one_fault_that_names_the_right_one(cde: Cde) -> None:
     Path("config.yaml").write_text(CONFIG_TEXT + "  max-steps: 30\n")
     with nothing_changes():

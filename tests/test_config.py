@@ -17,12 +17,13 @@ MINIMAL: dict[str, Any] = {
 }
 
 
-def sections(annotation: Any = Config) -> Iterator[type[Section]]:
-    """Yield every section class of the tree, some more than once."""
+def sections(annotation: Any = Config, above: tuple[type[Section], ...] = ()) -> Iterator[type[Section]]:
+    """Yield every section class of the tree, some more than once; a kernel may have kernels."""
     for model in variants_of(item_of(annotation) or annotation).values():
         yield model
-        for field in model.model_fields.values():
-            yield from sections(field.annotation)
+        if model not in above:
+            for field in model.model_fields.values():
+                yield from sections(field.annotation, (*above, model))
 
 
 def with_data(**data: Any) -> dict[str, Any]:

@@ -295,6 +295,99 @@ def test_a_missing_kind_without_a_default_lists_the_kinds() -> None:
     assert "model.output.kernel.kernels.0.kind: missing key; expected one of 'squared_exponential', 'matern12'" in line
 
 
+COLUMNS = """\
+schema_version: 1
+data: {path: a.csv, inputs: [time, {column: site, kind: categorical}], targets: [y]}
+model:
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        (
+            "  output: {kernel: {kind: linear, columns: [tim]}}",
+            (
+                "4:45: model.output.kernel.columns.0: expected one of 'time', 'site', 'neighbours'; got 'tim'. "
+                "Did you mean 'time'?"
+            ),
+        ),
+        (
+            "  output: {kernel_latent: {kind: linear, columns: [time, latend]}}",
+            (
+                "4:58: model.output.kernel_latent.columns.1: expected one of 'time', 'site', 'latent', 'neighbours'; "
+                "got 'latend'. Did you mean 'latent'?"
+            ),
+        ),
+        (
+            "  output: {kernel: {kind: sum, kernels: [{kind: linear, columns: [latent]}, {kind: constant}]}}",
+            (
+                "4:67: model.output.kernel.kernels.0.columns.0: expected inputs of the kernel; got 'latent' where w "
+                "is none of its own. Leave it out."
+            ),
+        ),
+        (
+            "  layers: [{mean: {kind: pca}}, {kernel: {kind: matern12, columns: [site]}}]",
+            (
+                "4:69: model.layers.1.kernel.columns.0: expected inputs that are columns; got 'site' after "
+                "model.layers.0.mean has mixed them. Leave it out."
+            ),
+        ),
+        (
+            "  output: {kernel: {kind: periodic, period: 3}}",
+            (
+                "4:20: model.output.kernel: a periodic kernel acts on numeric columns; got 'site'. "
+                "Name others in its columns."
+            ),
+        ),
+    ],
+)
+def test_a_kernel_that_names_a_column_it_cannot_have_is_refused(model: str, line: str) -> None:
+    assert fault(f"{COLUMNS}{model}\n") == f"f.yaml:{line}"
+
+
+@pytest.mark.parametrize("kind", ["add", "multiply"])
+def test_where_w_is_joined_to_the_features_a_kernel_names_them_but_not_w(kind: str) -> None:
+    """c(x, w) is then as wide as x: every input is a feature that w has moved, and none is w."""
+    text = f"{COLUMNS}  latent: {{compositor: {{kind: {kind}}}}}\n"
+    text += "  output: {kernel_latent: {kind: linear, columns: [COLUMN]}}\n"
+    assert parse(text.replace("COLUMN", "time")).model.output.kernel_latent.columns == ("time",)
+    assert "got 'latent' where w is none of its own. Leave it out." in fault(text.replace("COLUMN", "latent"))
+
+
+def test_a_kernel_may_name_the_neighbours_and_the_targets_of_a_chain_where_there_can_be_any() -> None:
+    columns = COLUMNS.replace("[y]", "[y, z]")
+    text = f"{columns}  output: {{kernel: {{kind: linear, columns: [neighbours, y]}}}}\n"
+    assert parse(text).model.output.kernel.columns == ("neighbours", "y")
+    alone = text.replace("[y, z]", "[y]")
+    assert "expected one of 'time', 'site', 'neighbours'; got 'y'." in fault(alone)
+    joint = f"{text}  targets_model: joint\n"
+    assert "expected one of 'time', 'site', 'neighbours'; got 'y'." in fault(joint)
+    without = f"{text}  neighbours: {{enabled: false}}\n"
+    assert "got 'neighbours' where model.neighbours.enabled is false. Leave it out." in fault(without)
+
+
+def test_the_kernel_of_the_noise_names_columns_but_not_w() -> None:
+    text = COLUMNS + "  likelihood: {kind: heteroscedastic_gaussian, kernel: {kind: linear, columns: [COLUMN]}}\n"
+    assert parse(text.replace("COLUMN", "time")).model.likelihood.kernel.columns == ("time",)
+    assert "model.likelihood.kernel.columns.0: expected inputs of the kernel; got 'latent'" in fault(
+        text.replace("COLUMN", "latent")
+    )
+
+
+def test_a_column_named_as_what_is_no_column_cannot_be_named_where_both_are_seen() -> None:
+    text = COLUMNS.replace("time", "neighbours") + "  output: {kernel: {kind: linear, columns: [neighbours]}}\n"
+    expected = "'neighbours' means the features of the nearest rows here; got a column of that name too."
+    assert f"{expected} Rename the column." in fault(text)
+    assert parse(f"{text}  neighbours: {{enabled: false}}\n").data.inputs[0].column == "neighbours"
+
+
+def test_a_column_named_latent_cannot_be_named_where_w_is_seen() -> None:
+    text = COLUMNS.replace("time", "latent") + "  output: {kernel_latent: {kind: linear, columns: [latent]}}\n"
+    assert "'latent' means the latent variables here; got a column of that name too. Rename the column." in fault(text)
+    assert parse(text.replace("kernel_latent", "kernel")).data.inputs[0].column == "latent"
+
+
 # --- values -------------------------------------------------------------------------------------------------------
 
 
@@ -581,6 +674,19 @@ splits = st.one_of(
 )
 
 
+NESTED_KERNEL = {
+    "kind": "sum",
+    "kernels": [
+        {
+            "kind": "product",
+            "kernels": [{"kind": "linear", "columns": ["latent"]}, {"kind": "rational_quadratic", "alpha": 0.5}],
+        },
+        {"kind": "periodic", "period": 2.0, "columns": ["latent"]},
+        {"kind": "constant"},
+    ],
+}
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     data: dict[str, Any] = {"path": "/t.csv", "split": draw(splits)}
@@ -593,7 +699,13 @@ def configs(draw: st.DrawFn) -> Config:
     model = {
         "layers": draw(st.lists(st.fixed_dictionaries({"num_gps": st.integers(1, 9)}), max_size=2)),
         "output": draw(
-            st.sampled_from([{"structure": "additive"}, {"structure": "joint", "kernel": {"kind": "matern12"}}])
+            st.sampled_from(
+                [
+                    {"structure": "additive"},
+                    {"structure": "additive", "kernel_latent": NESTED_KERNEL, "mean": {"kind": "linear"}},
+                    {"structure": "joint", "kernel": {"kind": "matern12"}, "inducing": {"kind": "greedy_variance"}},
+                ]
+            )
         ),
         "likelihood": draw(
             st.sampled_from(

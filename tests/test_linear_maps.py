@@ -25,7 +25,7 @@ from cde_app.predictive.posterior import Posterior, pack, unpack
 from cde_app.training.starting_point import starting_point
 from cde_app.training.warm_start import fit_sparse_regression
 from tests.conftest import TINY_CONFIG
-from tests.small_models import NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
+from tests.small_models import AXES, NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
 
 Cde = Callable[..., Any]
 STANDARD_ERRORS = 4.0
@@ -62,7 +62,7 @@ def moments_by_gpflux(small: Small, posterior: Posterior) -> tuple[np.ndarray, n
         parts = [term.predict(seen if sees else features) for term, sees in terms]
         mean, variance = (sum(part[i].numpy() for part in parts) for i in range(2))
         P = np.eye(mean.shape[1]) if model.output.mixing is None else model.output.mixing.numpy()
-        means.append(mean @ P)
+        means.append(mean @ P + model.output.mean(features))
         covariances.append(np.stack([P.T @ np.diag(v) @ P + np.diag(s) for v, s in zip(variance, noise, strict=True)]))
     return np.stack(means, axis=1), np.stack(covariances, axis=1)
 
@@ -73,8 +73,8 @@ def moments_by_gpflux(small: Small, posterior: Posterior) -> tuple[np.ndarray, n
 @pytest.mark.parametrize(
     ("num_targets", "num_latent_gps", "dim", "options"),
     [
-        (2, 1, None, {}),
-        (2, 2, 2, {"output": {"structure": "joint"}}),
+        (2, 1, None, {"output": {"mean": {"kind": "linear"}}}),
+        (2, 2, 2, {"output": {"structure": "joint", "mean": {"kind": "constant"}}}),
         (3, 2, 5, {"latent": {"dim": 2}, "likelihood": {"kind": "heteroscedastic_gaussian", "num_inducing": 5}}),
         (3, 5, 1, {"latent": {"dim": 2, "compositor": {"kind": "add"}}, "layers": [{}]}),
         (2, 1, 2, {"latent": {"dim": 0}, "layers": [{"mean": {"kind": "pca"}}]}),
@@ -184,8 +184,9 @@ def test_targets_that_are_alike_lose_nothing_by_sharing_a_gp(*, alike: bool) -> 
     small = mapped_model(2, num_latent_gps=1)
     X, Y = small.X, small.Y[:, [0, 0]] if alike else small.Y
     warm_start, plain = config.WarmStart(max_steps=20), small_model(2).settings
-    regression = fit_sparse_regression(X, Y, warm_start, plain.output.kernel, num_inducing=8, seed=0)
-    starts = [starting_point(settings, warm_start, regression, X, Y, seed=0) for settings in (small.settings, plain)]
+    regression = fit_sparse_regression(X, Y, warm_start, plain.output, axes=AXES, seed=0)
+    models = (small.settings, plain)
+    starts = [starting_point(settings, warm_start, regression, X, Y, axes=AXES, seed=0) for settings in models]
     mean_is_kept = np.allclose(starts[0].output_terms[0].q_mu @ starts[0].mixing, regression.q_mu, atol=1e-9)
     noise_is_kept = np.allclose(starts[0].noise, starts[1].noise, atol=1e-9)
     assert (mean_is_kept, noise_is_kept) == (alike, alike)
@@ -292,6 +293,13 @@ def test_a_model_with_both_maps_trains_and_predicts_from_the_command_line(tmp_pa
             (
                 "model: output.mixing needs normal noise, with which the mixed targets are normal together; got the "
                 "likelihood 'student_t'. Choose 'gaussian' or 'heteroscedastic_gaussian', or set output.mixing to null."
+            ),
+        ),
+        (
+            "  input_projection: {dim: 2}\n  output: {kernel: {kind: matern32, columns: [x]}}\n",
+            (
+                "model.output.kernel.columns.0: expected inputs that are columns; got 'x' after model.input_projection "
+                "has mixed them. Leave it out."
             ),
         ),
         (

@@ -592,3 +592,21 @@ def test_a_table_without_a_complete_row_leaves_the_old_predictions_alone(odd_run
     assert outcome.err == "error: empty.csv: expected at least one complete row; got none. Fill the gaps.\n"
     assert {name: sha256(Path("out") / name) for name in names_in(Path("out"))} == before
     assert sorted(os.listdir("out")) == ["manifest.json", "samples.csv", "summary.csv"]
+
+
+def test_composite_kernels_and_mean_functions_train_predict_and_evaluate(line_run: Any, cde: Cde) -> None:
+    kernel = (
+        "{kind: sum, kernels: [{kind: product, kernels: [{kind: periodic, columns: [t], period: 6.0}, "
+        "{kind: squared_exponential}]}, {kind: linear}]}"
+    )
+    layer = f"{{num_gps: 1, num_inducing: 6, inducing: {{kind: greedy_variance}}, kernel: {kernel}}}"
+    text = line_run.config.read_text().replace("layers: []", f"layers: [{layer}]")
+    text = text.replace("num_inducing: 10,", f"num_inducing: 10, kernel: {kernel}, mean: {{kind: linear}},")
+    Path("config.yaml").write_text(text)
+    shutil.copy(line_run.table, "table.csv")
+    assert cde("train", "config.yaml", "--out", "run", "--quiet").code == 0
+    assert cde("predict", "run", "table.csv", "--out", "out", "--quiet").code == 0
+    summary = pd.read_csv("out/summary.csv")
+    assert np.isfinite(summary[["y_mean", "y_sd"]].to_numpy()).all()
+    metrics = json.loads(cde("evaluate", "run", "--json").out)
+    assert np.isfinite(metrics["nlpd"]["value"])

@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from cde_app.config import Config, Section
 from cde_app.config_file.document import UNREADABLE, Document, Fault, KeyPath, dotted, looks_like_a_number, short_repr
+from cde_app.config_file.kernel_columns import kernel_column_faults
 from cde_app.config_file.schema import (
     a_section,
     all_keys,
@@ -43,6 +44,8 @@ def check_document(document: Document) -> Config:
         checker.report_version(version)
     else:
         config = checker.section(Config, None, document.value, ())
+        if isinstance(config, Config):
+            checker.report_kernels(config)
     faults = document.faults + checker.faults
     if faults:
         ordered = sorted(faults, key=lambda fault: (fault.place.line, fault.place.column))
@@ -63,6 +66,10 @@ class _Checker:
         versions = " and ".join(map(str, READ_VERSIONS))
         advice = "Use the version of cde that wrote the file, or write it anew with `cde init`."
         self._value_fault(("schema_version",), f"this program reads schema_version {versions}; got {version}. {advice}")
+
+    def report_kernels(self, config: Config) -> None:
+        for path, message in kernel_column_faults(config):
+            self._value_fault(path, message)
 
     def value(self, annotation: Any, default: Any, value: Any, path: KeyPath) -> Any:
         """Return the checked value of a field, or `_INVALID` after reporting why."""

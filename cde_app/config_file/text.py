@@ -67,7 +67,7 @@ def _any_of(schema: Any) -> Any:
 
 
 def _section(section: Section, indent: str, kinds: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of every field; `kinds` are the variants that could stand here."""
+    """Yield the lines of every field; `kinds` are the variants that could stand here and have not been listed yet."""
     for name in type(section).model_fields:
         yield from _entry(section, name, indent, kinds)
 
@@ -86,19 +86,19 @@ def _entry(section: Section, name: str, indent: str, kinds: dict[str, Any]) -> I
         yield from _above(meaning, variants, indent)
         yield f"{indent}{name}:"
         for item in value:
-            yield from _item(item, indent + "  ", variants)
+            yield from _item(item, indent + "  ")
     else:
         choices = kinds if name == tag_of(type(section)) else variants or _choices(field)
         yield from _beside(f"{indent}{name}: {_one_line(value)}", meaning, tuple(choices), indent)
 
 
-def _item(section: Section, indent: str, kinds: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of one entry of a list of sections."""
+def _item(section: Section, indent: str) -> Iterator[str]:
+    """Yield the lines of one entry of a list of sections; the variants stand above the list."""
     if _fits_a_line(section):
         yield f"{indent}- {_one_line(section)}"
         return
     dash = "- "
-    for line in _section(section, indent + "  ", kinds):
+    for line in _section(section, indent + "  ", {}):
         is_comment = line.lstrip().startswith("#")
         yield line if is_comment or not dash else f"{indent}{dash}{line[len(indent) + 2 :]}"
         dash = dash if is_comment else ""
@@ -137,8 +137,8 @@ def _choices(field: FieldInfo) -> list[str]:
 
 
 def _above(comment: str, choices: Iterable[str], indent: str) -> list[str]:
-    lines = [*textwrap.wrap(comment, _WIDTH - len(indent) - 2), *_one_of(choices)]
-    return [f"{indent}# {line}" for line in lines]
+    texts = [comment, *_one_of(choices)]
+    return [f"{indent}# {line}" for text in texts for line in textwrap.wrap(text, _WIDTH - len(indent) - 2)]
 
 
 def _beside(line: str, comment: str, choices: Iterable[str], indent: str) -> list[str]:

@@ -15,6 +15,7 @@ from cde_app.data.columns import FloatArray, counts_rows, list_names, read_days,
 from cde_app.data.cost import Cost, estimate_cost, inducing_sizes
 from cde_app.data.encoding import ColumnContract, check_table, complete_rows, encode_targets, fit_contract, out_of_range
 from cde_app.data.infer import Inference, infer_data
+from cde_app.data.model_fit import check_model
 from cde_app.data.rounding import RoundedTarget, find_rounding, rounding_step
 from cde_app.data.split import Split, split_rows
 from cde_app.data.transform import fit_transform
@@ -125,13 +126,14 @@ def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str)
 
     Raises:
         DataError: the table breaks the contract, the split leaves too few rows, no input varies over the training rows,
-            or a target does not.
+            a target does not, or the model does not fit the features.
     """
     data = settings.data
     check_table(data, frame, source=source)
     kept = frame[complete_rows(data, frame, source=source, with_targets=True)]
     parts = split_rows(data.split, kept, seed=settings.seed, source=source)
     contract = fit_contract(data, kept.iloc[parts.train], source=source)
+    check_model(settings.model, contract, source=source)
     targets = encode_targets(contract, kept, source=source)
     rounded = [
         _find_rounding(target, values[parts.train], source)

@@ -20,6 +20,7 @@ from cde_app.data.encoding import (
     has_targets,
 )
 from cde_app.data.files import find_files, source_name
+from cde_app.data.model_fit import check_model
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import read_table
 from cde_app.storage import file_hash
@@ -54,6 +55,7 @@ def prepare_training(config: Config) -> PreparedTable:
     frame = frame[complete_rows(data, frame, source=source, with_targets=True)]
     split = split_rows(data.split, frame, seed=config.seed, source=source)
     contract = fit_contract(data, frame.iloc[split.train], source=source)
+    check_model(config.model, contract, source=source)
     inputs = encode_inputs(contract, frame, source=source)
     return PreparedTable(hashes, frame, inputs, encode_targets(contract, frame, source=source), contract, split)
 

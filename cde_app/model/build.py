@@ -64,6 +64,7 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         )
         output = OutputGPLayer(
             start.output_terms,
+            start.output_mean,
             compositor,
             start.mixing,
             latent_dim=latent_dim,

@@ -11,9 +11,9 @@ from gpflow.keras import tf_keras
 from gpflux.encoders import DirectlyParameterizedNormalDiag
 
 from cde_app import config
-from cde_app.model.layers import build_kernel
+from cde_app.model.layers import MeanLayer, build_kernel
 from cde_app.model.prior import Prior
-from cde_app.model.start import EncoderStart, TrendStart
+from cde_app.model.start import EncoderStart, MeanStart, TrendStart
 
 RESIDUAL_RANGE = 4.0
 """Standardised residuals are clipped here, so that an outlier cannot drag its q(w) away from the prior."""
@@ -51,12 +51,12 @@ class Trend(tf.Module):
         gpflow.set_trainable(self.kernel, False)
         self.inducing_inputs = tf.constant(start.inducing_inputs)
         self.alpha = tf.constant(start.alpha)
-        self.constant = tf.constant(start.constant)
+        self.mean_function = MeanLayer(MeanStart(start.mean_function, trains_slope=False, trains_offset=False))
         self.noise_sd = tf.constant(start.noise_sd)
 
     def residual(self, X: tf.Tensor, Y: tf.Tensor) -> tf.Tensor:
         """Return (y - m(x)) / sd, [B, P]."""
-        mean = self.kernel(X, self.inducing_inputs) @ self.alpha + self.constant
+        mean = self.kernel(X, self.inducing_inputs) @ self.alpha + self.mean_function(X)
         return (Y - mean) / self.noise_sd
 
 

@@ -18,16 +18,19 @@ from gpflux.layers import GPLayer
 from numpy.typing import NDArray
 
 from cde_app.model.compositor import build_compositor
-from cde_app.model.start import GPStart, InnerStart
-from cde_app.predictive.sparse_gp import Kernel
+from cde_app.model.start import GPStart, InnerStart, MeanStart
+from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.sparse_gp import Kernel, combined
 
 Array = NDArray[np.float64]
 
-KERNELS = {
+COMBINATIONS = {"sum": gpflow.kernels.Sum, "product": gpflow.kernels.Product}
+STATIONARY_KERNELS = {
     "squared_exponential": gpflow.kernels.SquaredExponential,
     "matern12": gpflow.kernels.Matern12,
     "matern32": gpflow.kernels.Matern32,
     "matern52": gpflow.kernels.Matern52,
+    "rational_quadratic": gpflow.kernels.RationalQuadratic,
 }
 
 
@@ -38,21 +41,49 @@ def positive_parameter(value: Any, *, lower: float | None = None) -> gpflow.Para
 
 def build_kernel(start: Kernel) -> gpflow.kernels.Kernel:
     """Return the GPflow kernel with the same hyperparameters."""
-    if start.kind == "sum":
-        return gpflow.kernels.Sum([build_kernel(part) for part in start.parts])
-    kernel = KERNELS[start.kind](lengthscales=start.lengthscales)
+    if start.kind in COMBINATIONS:
+        return COMBINATIONS[start.kind]([build_kernel(part) for part in start.parts])
+    active_dims = None if start.columns is None else list(start.columns)
+    match start.kind:
+        case "constant":
+            kernel = gpflow.kernels.Constant(active_dims=active_dims)
+        case "linear":
+            kernel = gpflow.kernels.Linear(variance=start.variance, active_dims=active_dims)
+        case "periodic":
+            base = gpflow.kernels.SquaredExponential(lengthscales=start.lengthscales, active_dims=active_dims)
+            base.variance = positive_parameter(start.variance)
+            base.lengthscales = positive_parameter(start.lengthscales)
+            kernel = gpflow.kernels.Periodic(base, period=start.period)
+            kernel.period = positive_parameter(start.period)
+            return kernel
+        case _:
+            kernel = STATIONARY_KERNELS[start.kind](lengthscales=start.lengthscales, active_dims=active_dims)
+            kernel.lengthscales = positive_parameter(start.lengthscales)
     kernel.variance = positive_parameter(start.variance)
-    kernel.lengthscales = positive_parameter(start.lengthscales)
+    if start.kind == "rational_quadratic":
+        kernel.alpha = positive_parameter(start.alpha)
     return kernel
 
 
 def read_kernel(kernel: gpflow.kernels.Kernel) -> Kernel:
-    """Undo `build_kernel`: return the kernel as plain arrays."""
-    if isinstance(kernel, gpflow.kernels.Sum):
-        parts = tuple(read_kernel(part) for part in kernel.kernels)
-        return Kernel("sum", sum(part.variance for part in parts), np.empty(0), parts)
-    kind = next(kind for kind, kernel_class in KERNELS.items() if type(kernel) is kernel_class)
-    return Kernel(kind, float(kernel.variance.numpy()), kernel.lengthscales.numpy())
+    """Undo `build_kernel`: return the kernel as plain arrays; a sum of sums is one sum, as GPflow makes it."""
+    for kind, combination in COMBINATIONS.items():
+        if type(kernel) is combination:
+            return combined(kind, tuple(read_kernel(part) for part in kernel.kernels))
+    dims = kernel.active_dims
+    columns = None if isinstance(dims, slice) else tuple(int(dim) for dim in dims)
+    match kernel:
+        case gpflow.kernels.Constant():
+            return Kernel("constant", float(kernel.variance.numpy()), np.empty(0), columns=columns)
+        case gpflow.kernels.Linear():
+            return Kernel("linear", kernel.variance.numpy(), np.empty(0), columns=columns)
+        case gpflow.kernels.Periodic():
+            base, period = kernel.base_kernel, kernel.period.numpy()
+            variance, lengthscales = float(base.variance.numpy()), base.lengthscales.numpy()
+            return Kernel("periodic", variance, lengthscales, columns=columns, period=period)
+    kind = next(kind for kind, kernel_class in STATIONARY_KERNELS.items() if type(kernel) is kernel_class)
+    alpha = float(kernel.alpha.numpy()) if kind == "rational_quadratic" else 1.0
+    return Kernel(kind, float(kernel.variance.numpy()), kernel.lengthscales.numpy(), columns=columns, alpha=alpha)
 
 
 def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
@@ -93,6 +124,26 @@ class InputProjection(tf_keras.layers.Layer):
         return tf.concat([X @ self.projection, W], axis=-1)
 
 
+class MeanLayer(tf_keras.layers.Layer):
+    """m(x) = x A + b; A and b are variables where the start says that they train."""
+
+    def __init__(self, start: MeanStart) -> None:
+        super().__init__(name="mean", dtype=gpflow.default_float())
+        slope, offset = start.function.slope, start.function.offset
+        self.slope = None if slope is None else tf.Variable(slope) if start.trains_slope else tf.constant(slope)
+        self.offset = None if offset is None else tf.Variable(offset) if start.trains_offset else tf.constant(offset)
+
+    def call(self, X: tf.Tensor) -> tf.Tensor:
+        """Return m(X); [..., D] to [..., D']."""
+        values = X if self.slope is None else X @ self.slope
+        return values if self.offset is None else values + self.offset
+
+    def read(self) -> MeanFunction:
+        """Return the mean function as plain arrays."""
+        slope, offset = (None if part is None else part.numpy() for part in (self.slope, self.offset))
+        return MeanFunction(slope, offset)
+
+
 class InnerGPLayer(tf_keras.layers.Layer):
     """An inner layer [x, w] -> [m(x) + f(.) P, w], f a GPflux `GPLayer` on x or on c(x, w).
 
@@ -104,13 +155,13 @@ class InnerGPLayer(tf_keras.layers.Layer):
         self.gp = build_gp(start.gp, num_data=num_data, name=f"{name}_gp")
         self.sees_latent = start.gp.sees_latent
         self.latent_dim = latent_dim
-        self.mean = None if start.mean is None else tf.constant(start.mean)
+        self.mean = MeanLayer(start.mean)
         self.projection = tf.constant(start.projection)
         self.compositor = build_compositor(start.compositor)
 
     def carry(self, X: tf.Tensor) -> tf.Tensor:
         """Return m(x)."""
-        return X if self.mean is None else X @ self.mean
+        return self.mean(X)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Draw the outputs; the GP adds its KL to the losses when training."""
@@ -121,15 +172,16 @@ class InnerGPLayer(tf_keras.layers.Layer):
 
 
 class OutputGPLayer(tfp.layers.DistributionLambda):
-    """The output layer f = sum of GPflux `GPLayer`s, each on x or on c(x, w), independent under q.
+    """The output layer f = m(x) + a sum of GPflux `GPLayer`s, each on x or on c(x, w), independent under q.
 
     One term on c(x, w) is the papers' output layer; g(x) + h(c(x, w)) is the additive one. Its compositor is the latent
-    layer's. With a mixing P [Q, P], learned, each term has Q GPs and the layer's outputs are f P.
+    layer's. With a mixing P [Q, P], learned, each term has Q GPs and P mixes their sum before m(x) is added.
     """
 
     def __init__(
         self,
         starts: tuple[GPStart, ...],
+        mean: MeanStart,
         compositor: tf_keras.layers.Layer,
         mixing: Array | None,
         *,
@@ -140,6 +192,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         super().__init__(make_distribution_fn=self._distribution, name=name, dtype=gpflow.default_float())
         self.terms = [build_gp(start, num_data=num_data, name=f"{name}_{i}") for i, start in enumerate(starts)]
         self.sees_latent = [start.sees_latent for start in starts]
+        self.mean = MeanLayer(mean)
         self.compositor = compositor
         self.mixing = None if mixing is None else tf.Variable(mixing, name="mixing")
         self.latent_dim = latent_dim
@@ -158,7 +211,10 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
             term.predict(self.compositor([X, W]) if sees_latent else X)
             for term, sees_latent in zip(self.terms, self.sees_latent, strict=True)
         ]
-        return self.mix(tf.add_n([mean for mean, _ in moments]), tf.add_n([variance for _, variance in moments]))
+        mean, variance = self.mix(
+            tf.add_n([mean for mean, _ in moments]), tf.add_n([variance for _, variance in moments])
+        )
+        return mean + self.mean(X), variance
 
     def prior_kl(self) -> tf.Tensor:
         """Return KL[q(u) || p(u)], the sum over the terms."""

@@ -118,14 +118,14 @@ def log_predictive(
 def log_predictive_mixed(
     likelihood: Gaussian, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, mixing: tf.Tensor
 ) -> tf.Tensor:
-    """Return log N(y; m P, P' diag(v) P + noise), the density of y = f P + e; the targets depend on each other.
+    """Return log N(y; mean, P' diag(v) P + noise), the density of y = f P + e; the targets depend on each other.
 
     Args:
         likelihood: normal noise.
         X: [B, D], features before the inner layers.
         Y: [B, P].
-        mean: m of f, [K or 1, B, Q].
-        variance: v, the same.
+        mean: of f P, [K or 1, B, P].
+        variance: v of f, [K or 1, B, Q].
         mixing: P, [Q, P].
 
     Returns:
@@ -134,7 +134,7 @@ def log_predictive_mixed(
     noise = noise_variance(likelihood, X)
     covariance = tf.einsum("...q,qp,qr->...pr", variance, mixing, mixing) + tf.linalg.diag(noise)
     factor = tf.linalg.cholesky(covariance)
-    whitened = tf.linalg.triangular_solve(factor, (Y - mean @ mixing)[..., None])[..., 0]
+    whitened = tf.linalg.triangular_solve(factor, (Y - mean)[..., None])[..., 0]
     log_scales = tf.math.log(tf.linalg.diag_part(factor))
     return -tf.reduce_sum(0.5 * (whitened**2 + LOG_2PI) + log_scales, axis=-1)
 

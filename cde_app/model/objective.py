@@ -128,11 +128,13 @@ def log_likelihoods(
         means.append(tf.reshape(mean, shape))
         variances.append(tf.reshape(variance, shape))
     mean, variance = sum_broadcast(means), sum_broadcast(variances)
+    mean, marginal = model.output.mix(mean, variance)
+    mean = model.output.mean(features) + mean
     if settings.kind == "predictive" and model.output.mixing is not None:
         per_draw = log_predictive_mixed(model.likelihood, X, Y, mean, variance, model.output.mixing)
     else:
         log_likelihood = log_predictive if settings.kind == "predictive" else expected_log_likelihood
-        per_draw = log_likelihood(model.likelihood, X, Y, *model.output.mix(mean, variance))
+        per_draw = log_likelihood(model.likelihood, X, Y, mean, marginal)
     return tf.broadcast_to(per_draw, [W.shape[0], X.shape[0]])
 
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import Kernel
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-    from cde_app import config
 
     Array = NDArray[np.float64]
 
@@ -41,12 +39,21 @@ class GPStart:
 
 
 @dataclass(frozen=True)
+class MeanStart:
+    """The mean function m of a layer, and which of its arrays are trained."""
+
+    function: MeanFunction
+    trains_slope: bool
+    trains_offset: bool
+
+
+@dataclass(frozen=True)
 class InnerStart:
     """One inner layer: x <- m(x) + f(.) P."""
 
     gp: GPStart
-    mean: Array | None
-    """[D, D'] for m(x) = x A; None for m(x) = x."""
+    mean: MeanStart
+    """m, [D] to [D']."""
     projection: Array
     """P, [Q, D']."""
     compositor: Compositor
@@ -55,17 +62,17 @@ class InnerStart:
 
 @dataclass(frozen=True)
 class TrendStart:
-    """The warm start's mean m(x) = k(x, Z) alpha + c, which the encoder subtracts from y."""
+    """The warm start's mean k(x, Z) alpha + m(x), which the encoder subtracts from y."""
 
     kernel: Kernel
     inducing_inputs: Array
     """[M, D]."""
     alpha: Array
     """[M, P]."""
-    constant: Array
-    """[P]."""
+    mean_function: MeanFunction
+    """m, [D] to [P]."""
     noise_sd: Array
-    """[P], standard deviation of y - m(x)."""
+    """[P], standard deviation of what is left of y."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,8 @@ class ModelStart:
     """[P], noise variances."""
     num_data: int
     """Training rows."""
+    output_mean: MeanStart
+    """Added to the output terms, [D'] to [P]."""
     noise_floor: Array | float = 0.0
     """[P], noise variances below which training may not go, for what the targets' rounding requires."""
     noise_start: NoiseStart | None = None
@@ -114,12 +123,3 @@ class ModelStart:
     """A, [D, D']: every GP sees x A; None where they see x."""
     mixing: Array | None = None
     """P, [Q, P]: y = f P + e; None where each target has GPs of its own."""
-
-
-def start_kernel(settings: config.Kernel, *, variance: float, lengthscales: Array) -> Kernel:
-    """Return the kernel that the settings name, its variance shared equally by the summands of a sum."""
-    if settings.kind == "sum":
-        share = variance / len(settings.kernels)
-        parts = tuple(start_kernel(part, variance=share, lengthscales=lengthscales) for part in settings.kernels)
-        return Kernel("sum", variance, np.empty(0), parts)
-    return Kernel(settings.kind, variance, np.array(lengthscales, float))

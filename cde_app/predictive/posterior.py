@@ -14,6 +14,7 @@ from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
@@ -44,8 +45,8 @@ class InnerLayer:
     """x <- m(x) + f(.) P, f made of Q independent GPs drawn once per node."""
 
     gp: SparseGP
-    mean: Array | None
-    """[D, D'] for m(x) = x A; None for m(x) = x."""
+    mean: MeanFunction
+    """m, [D] to [D']."""
     projection: Array
     """P, [Q, D']."""
     compositor: Compositor | None
@@ -58,8 +59,7 @@ class InnerLayer:
         """
         mean, variance = _moments(self.gp, self.compositor, X, W)
         draws = mean + np.sqrt(variance) * noise
-        carried = X if self.mean is None else X @ self.mean
-        return carried + draws @ self.projection
+        return self.mean(X) + draws @ self.projection
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Defence:
     """Wide copies of the warm start: components that keep every row's density above a floor."""
 
     gp: SparseGP
-    mean: Array
-    """[P], added to the GP's mean."""
+    mean: MeanFunction
+    """Added to the GP's mean, [D] to [P]."""
     noise: Array
     """[P], noise variances."""
     inflation: Array
@@ -80,7 +80,7 @@ class Defence:
         """Return their means and variances, two [N, E, P]."""
         mean, variance = self.gp.moments(X)
         wide = self.inflation[:, None] * (variance + self.noise)[:, None, :]
-        return np.broadcast_to((mean + self.mean)[:, None, :], wide.shape), wide
+        return np.broadcast_to((mean + self.mean(X))[:, None, :], wide.shape), wide
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Posterior:
     """[C, sum of Q]: standard normal nodes for the inner layers."""
     defence: Defence | None
     transforms: tuple[TargetTransform, ...]
+    output_mean: MeanFunction
+    """Added to the terms, of x as the inner layers leave it, [D'] to [P]."""
     noise_trend: NoiseTrend | None = None
     """None where the noise does not vary with x."""
     noise_factors: Array | None = None
@@ -257,11 +259,16 @@ class Posterior:
         shape = (len(X), W.shape[-2], len(self.noise))
         mean, variance, noise = sum(m for m, _ in moments), sum(v for _, v in moments), self.noise_at(X, node)
         if self.mixing is None:
-            return Moments(np.broadcast_to(mean, shape), np.broadcast_to(variance + noise, shape), None)
+            return Moments(
+                np.broadcast_to(mean + self.output_mean(features), shape),
+                np.broadcast_to(variance + noise, shape),
+                None,
+            )
         covariance = np.einsum("ncq,qp,qr->ncpr", variance, self.mixing, self.mixing, optimize=True)
         covariance = np.broadcast_to(covariance + noise[..., None] * np.eye(shape[2]), (*shape, shape[2]))
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
-        return Moments(np.broadcast_to(mean @ self.mixing, shape), variance, covariance)
+        mean = mean @ self.mixing + self.output_mean(features)
+        return Moments(np.broadcast_to(mean, shape), variance, covariance)
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
@@ -269,7 +276,7 @@ class Posterior:
             "inner_layers": [
                 {
                     "gp": layer.gp.to_tree(),
-                    "mean": layer.mean,
+                    "mean": layer.mean.to_tree(),
                     "projection": layer.projection,
                     "compositor": None if layer.compositor is None else layer.compositor.to_tree(),
                 }
@@ -282,8 +289,10 @@ class Posterior:
             "inner_noise": self.inner_noise,
             "defence": None
             if self.defence is None
-            else {f.name: getattr(self.defence, f.name) for f in fields(Defence)} | {"gp": self.defence.gp.to_tree()},
+            else {f.name: getattr(self.defence, f.name) for f in fields(Defence)}
+            | {"gp": self.defence.gp.to_tree(), "mean": self.defence.mean.to_tree()},
             "transforms": [transform.to_json() for transform in self.transforms],
+            "output_mean": self.output_mean.to_tree(),
             "noise_trend": None
             if self.noise_trend is None
             else {f.name: getattr(self.noise_trend, f.name) for f in fields(NoiseTrend)}
@@ -301,7 +310,7 @@ class Posterior:
             inner_layers=tuple(
                 InnerLayer(
                     SparseGP.from_tree(layer["gp"]),
-                    layer["mean"],
+                    MeanFunction.from_tree(layer["mean"]),
                     layer["projection"],
                     None if layer["compositor"] is None else Compositor.from_tree(layer["compositor"]),
                 )
@@ -312,8 +321,17 @@ class Posterior:
             noise=tree["noise"],
             latent_nodes=tree["latent_nodes"],
             inner_noise=tree["inner_noise"],
-            defence=None if defence is None else Defence(**{**defence, "gp": SparseGP.from_tree(defence["gp"])}),
+            defence=None
+            if defence is None
+            else Defence(
+                **{
+                    **defence,
+                    "gp": SparseGP.from_tree(defence["gp"]),
+                    "mean": MeanFunction.from_tree(defence["mean"]),
+                }
+            ),
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
+            output_mean=MeanFunction.from_tree(tree["output_mean"]),
             noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": Kernel.from_tree(trend["kernel"])}),
             noise_factors=tree["noise_factors"],
             input_projection=tree["input_projection"],

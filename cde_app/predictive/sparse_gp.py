@@ -5,7 +5,7 @@ Letters: n points, M inducing inputs, Q independent GPs that share the kernel an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,26 +24,53 @@ SQRT_3, SQRT_5 = float(np.sqrt(3)), float(np.sqrt(5))
 
 @dataclass(frozen=True)
 class Kernel:
-    """A stationary kernel with one lengthscale per input, or a sum of such kernels."""
+    """A kernel of D inputs, or a sum or a product of kernels; a leaf acts on d of the inputs."""
 
     kind: str
-    """squared_exponential | matern12 | matern32 | matern52 | sum."""
-    variance: float
-    """k(x, x)."""
+    """squared_exponential | matern12 | matern32 | matern52 | rational_quadratic | periodic | linear | constant | sum |
+    product."""
+    variance: float | Array
+    """k(x, x); of a linear kernel [d], one per input. Unused by a sum and a product."""
     lengthscales: Array
-    """[D]; unused by a sum."""
+    """[d]; unused by a linear and a constant kernel, a sum and a product."""
     parts: tuple[Kernel, ...] = ()
-    """The summands of a sum."""
+    """The summands of a sum, the factors of a product."""
+    columns: tuple[int, ...] | None = None
+    """The d inputs that a leaf acts on; None for all."""
+    alpha: float = 1.0
+    """Of a rational quadratic: the weight of the longer lengthscales falls with it."""
+    period: Array = field(default_factory=lambda: np.empty(0))
+    """[d], of a periodic kernel."""
 
     def covariance(self, X: Array, Z: Array) -> Array:
-        """Return k(X, Z); [n, D] and [M, D] to [n, M]."""
-        if self.kind == "sum":
+        """Return k(X, Z); [n, D] and [M, D] to [n, M].
+
+        Source: Rasmussen and Williams (2006), chapter 4, with GPflow's parameters; the periodic kernel is GPflow's
+        `Periodic` of a squared exponential, exp(-sum_d sin^2(pi (x_d - z_d) / p_d) / (2 l_d^2)).
+        """
+        if self.kind in ("sum", "product"):
+            combine = np.add if self.kind == "sum" else np.multiply
             covariance = self.parts[0].covariance(X, Z)
             for part in self.parts[1:]:
-                covariance += part.covariance(X, Z)
+                combine(covariance, part.covariance(X, Z), out=covariance)
             return covariance
-        values = _squared_distance(X / self.lengthscales, Z / self.lengthscales)
-        if self.kind == "squared_exponential":
+        X, Z = self._inputs(X), self._inputs(Z)
+        match self.kind:
+            case "constant":
+                return np.full((len(X), len(Z)), self.variance)
+            case "linear":
+                return X @ (self.variance * Z).T
+            case "periodic":
+                values = _squared_distance(self._on_circles(X), self._on_circles(Z))
+            case _:
+                values = _squared_distance(X / self.lengthscales, Z / self.lengthscales)
+        if self.kind == "rational_quadratic":
+            values *= 0.5 / self.alpha
+            values += 1.0
+            np.power(values, -self.alpha, out=values)
+            values *= self.variance
+            return values
+        if self.kind in ("squared_exponential", "periodic"):
             values *= -0.5
             np.exp(values, out=values)
             values *= self.variance
@@ -65,13 +92,41 @@ class Kernel:
                 polynomial *= self.variance
             case _:
                 raise ValueError(
-                    "kernel kind must be one of squared_exponential, matern12, matern32, matern52, sum; "
-                    f"got {self.kind!r}"
+                    "kernel kind must be one of squared_exponential, matern12, matern32, matern52, rational_quadratic, "
+                    f"periodic, linear, constant, sum, product; got {self.kind!r}"
                 )
         np.negative(values, out=values)
         np.exp(values, out=values)
         values *= polynomial
         return values
+
+    def diagonal(self, X: Array) -> Array:
+        """Return k(x, x) of each point; [n, D] to [n]."""
+        match self.kind:
+            case "sum":
+                return np.sum([part.diagonal(X) for part in self.parts], axis=0)
+            case "product":
+                return np.prod([part.diagonal(X) for part in self.parts], axis=0)
+            case "linear":
+                return self._inputs(X) ** 2 @ self.variance
+        return np.full(len(X), self.variance)
+
+    def leaves(self) -> list[Kernel]:
+        """Return the kernels that are no sum or product, in their order."""
+        return [leaf for part in self.parts for leaf in part.leaves()] if self.parts else [self]
+
+    def _inputs(self, X: Array) -> Array:
+        """Return the inputs that the leaf acts on; [n, D] to [n, d]."""
+        return X if self.columns is None else X[:, list(self.columns)]
+
+    def _on_circles(self, X: Array) -> Array:
+        """Return points whose distance is that of the periodic kernel; [n, d] to [n, 2 d].
+
+        On a circle of radius 1 / (2 l) the squared distance of the angles 2 pi x / p and 2 pi z / p is
+        sin^2(pi (x - z) / p) / l^2.
+        """
+        angles = 2.0 * np.pi * X / self.period
+        return np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / np.tile(2.0 * self.lengthscales, 2)
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
@@ -80,12 +135,21 @@ class Kernel:
             "variance": self.variance,
             "lengthscales": self.lengthscales,
             "parts": [part.to_tree() for part in self.parts],
+            "columns": None if self.columns is None else list(self.columns),
+            "alpha": self.alpha,
+            "period": self.period,
         }
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Kernel:
         """Rebuild what `to_tree` returned."""
-        return cls(tree["kind"], tree["variance"], tree["lengthscales"], tuple(map(cls.from_tree, tree["parts"])))
+        columns = None if tree["columns"] is None else tuple(tree["columns"])
+        return cls(**{**tree, "parts": tuple(map(cls.from_tree, tree["parts"])), "columns": columns})
+
+
+def combined(kind: str, parts: tuple[Kernel, ...]) -> Kernel:
+    """Return the sum or the product of kernels."""
+    return Kernel(kind, 1.0, np.empty(0), parts)
 
 
 @dataclass(frozen=True)
@@ -128,7 +192,7 @@ class SparseGP:
                 reduced = covariance @ reduction
                 np.square(reduced, out=reduced)
                 variances[rows, q] = reduced[:, :split].sum(1) - reduced[:, split:].sum(1)
-        return means, np.maximum(self.kernel.variance + variances, 0.0)
+        return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0)
 
     @cached_property
     def _mean_weights(self) -> Array:

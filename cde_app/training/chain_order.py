@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cde_app import config
 from cde_app.predictive.chain import extend
+from cde_app.training.kernel_start import Axis
 from cde_app.training.target_transform import split_for_screening
 from cde_app.training.warm_start import fit_screening_regression
 
@@ -19,13 +20,16 @@ MIN_GAIN = 0.02
 MOST_TARGETS = 3
 
 
-def choose_order(settings: config.Config, X: Array, Y: Array, *, noise_floor: Array) -> tuple[int, ...]:
+def choose_order(
+    settings: config.Config, X: Array, Y: Array, *, axes: tuple[Axis, ...], noise_floor: Array
+) -> tuple[int, ...]:
     """Return the targets' places in the order in which a chain takes them.
 
     Args:
         settings: the configuration; `model.chain_order` names the order, or leaves it to the screening.
         X: [N, D], standardised features of the training rows.
         Y: [N, P], standardised targets.
+        axes: [D], what the features are.
         noise_floor: [P], smallest noise variances.
     """
     names, named = [target.column for target in settings.data.targets], settings.model.chain_order
@@ -41,11 +45,11 @@ def choose_order(settings: config.Config, X: Array, Y: Array, *, noise_floor: Ar
         """Return the held-out density of one target given the ones before it, in whichever order those come."""
         key = (target, frozenset(earlier))
         if key not in scores:
-            inputs = X
+            inputs, input_axes = X, axes
             for place in sorted(earlier):
-                inputs = extend(inputs, Y[:, place])
+                inputs, input_axes = extend(inputs, Y[:, place]), (*input_axes, Axis(names[place]))
             regression = fit_screening_regression(
-                inputs[fitted], Y[fitted][:, [target]], settings, noise_floor=noise_floor[[target]]
+                inputs[fitted], Y[fitted][:, [target]], settings, axes=input_axes, noise_floor=noise_floor[[target]]
             )
             scores[key] = float(regression.log_density(inputs[held_out], Y[held_out][:, [target]]).mean())
         return scores[key]

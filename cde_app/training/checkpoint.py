@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.posterior import Posterior, pack, unpack
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.warm_start import SparseRegression
@@ -104,10 +105,16 @@ class Checkpoint:
 
 
 def _unfinished_tree(current: Unfinished) -> dict[str, Any]:
-    regression = asdict(current.regression) | {"kernel": current.regression.kernel.to_tree()}
+    regression = asdict(current.regression) | {
+        "kernel": current.regression.kernel.to_tree(),
+        "mean_function": current.regression.mean_function.to_tree(),
+    }
     return {"regression": regression, "state": current.state, "best": vars(current.best)}
 
 
 def _unfinished_from_tree(tree: dict[str, Any]) -> Unfinished:
-    regression = tree["regression"] | {"kernel": Kernel.from_tree(tree["regression"]["kernel"])}
+    regression = tree["regression"] | {
+        "kernel": Kernel.from_tree(tree["regression"]["kernel"]),
+        "mean_function": MeanFunction.from_tree(tree["regression"]["mean_function"]),
+    }
     return Unfinished(SparseRegression(**regression), tree["state"], Best(**tree["best"]))

@@ -42,7 +42,7 @@ def export_posterior(
     inner_layers = tuple(
         InnerLayer(
             export_gp(layer.gp, sees_latent=layer.sees_latent),
-            None if layer.mean is None else layer.mean.numpy(),
+            layer.mean.read(),
             layer.projection.numpy(),
             read_compositor(layer.compositor) if layer.sees_latent else None,
         )
@@ -69,6 +69,7 @@ def export_posterior(
         inner_noise=nodes[:, latent_dim:num_draws],
         defence=_defence(defence, settings.defensive_weight) if settings.defensive_weight else None,
         transforms=transforms,
+        output_mean=model.output.mean.read(),
         noise_trend=trend,
         noise_factors=student_t_factors(nodes[:, num_draws:], model.likelihood.df) if is_student_t else None,
         input_projection=None if model.input_projection is None else model.input_projection.projection.numpy(),
@@ -103,7 +104,7 @@ def export_noise_trend(variance: gpflow.Parameter | VaryingVariance) -> NoiseTre
 def _defence(regression: SparseRegression, weight: float) -> Defence:
     return Defence(
         gp=regression.as_sparse_gp(),
-        mean=np.zeros(len(regression.noise)),
+        mean=regression.mean_function,
         noise=regression.noise,
         inflation=np.array(DEFENSIVE_INFLATION),
         weight=weight,

@@ -139,6 +139,11 @@ class Trainer:
                 )
             self.retries += 1
 
+    def fits(self, model: Model) -> bool:
+        """Whether `begin` can take another model; how many inducing inputs it has may depend on its seed."""
+        variables = unique(model.deep_gp.trainable_variables)
+        return [own.shape for own in self.all_variables] == [other.shape for other in variables]
+
     def begin(self, model: Model, *, seed: int) -> None:
         """Train anew from where another model of the same shapes stands, without compiling the step again.
 

@@ -14,6 +14,7 @@ from cde_app.model.build import build_model
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
+from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Step, Trainer, fit, resolve_schedule
 from cde_app.training.starting_point import starting_point
 
@@ -35,6 +36,8 @@ class TrainingData:
     """[V, D]."""
     targets_validation: Array
     """[V, P]; V may be 0."""
+    axes: tuple[Axis, ...]
+    """[D], what the features are."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
         factor: what to train on.
         current: the warm start, and where the training was left.
         seed: of the training.
-        spare: the trainer of another member of the ensemble, whose compiled step is used again; None compiles one.
+        spare: the trainer of another member of the ensemble, whose compiled step is used again where it fits; None
+            compiles one.
     """
     X, Y = factor.data.X, factor.standardised_targets()
     start = starting_point(
@@ -73,16 +77,17 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
         current.regression,
         X,
         Y,
+        axes=factor.data.axes,
         seed=seed,
         noise_floor=factor.noise_floor,
     )
     model = build_model(config.model, start, num_features=X.shape[1], seed=seed)
-    if spare is None:
-        schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))
-        trainer = Trainer(model, config.training, schedule, X, Y, seed=seed)
-    else:
+    if spare is not None and spare.fits(model):
         trainer = spare
         trainer.begin(model, seed=seed)
+    else:
+        schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))
+        trainer = Trainer(model, config.training, schedule, X, Y, seed=seed)
     if current.state is not None:
         trainer.restore(current.state)
     return trainer

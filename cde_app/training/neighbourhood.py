@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cde_app import config
 from cde_app.predictive.neighbours import fit_neighbours
+from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.target_transform import split_for_screening
 from cde_app.training.warm_start import fit_screening_regression
 
@@ -19,28 +20,33 @@ FEWEST_FEATURES = 3
 """On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
 
 
-def choose_neighbours(settings: config.Config, X: Array, Y: Array, *, noise_floor: Array) -> bool:
+def choose_neighbours(
+    settings: config.Config, X: Array, Y: Array, *, axes: tuple[Axis, ...], noise_floor: Array
+) -> bool:
     """Say whether to append the features of the nearest training rows.
 
     Args:
         settings: the configuration; `model.neighbours.enabled` decides, or leaves it to the screening.
         X: [N, D], standardised features of the training rows.
         Y: [N, P], standardised targets.
+        axes: [D], what the features are.
         noise_floor: [P], smallest noise variances.
     """
     neighbours = settings.model.neighbours
     if neighbours.enabled != "auto":
         return neighbours.enabled and len(X) > 1
-    if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES:
+    is_identity = settings.model.output.mean.kind == "identity"  # which has no target for another feature
+    if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES or is_identity:
         return False
     held_out, fitted = split_for_screening(len(X), seed=settings.seed)
     known = np.setdiff1d(np.arange(len(X)), held_out)  # all other rows: the more there are, the nearer they lie
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
     extended = nearest.extend_training_rows()[np.searchsorted(known, fitted)]
 
-    def score(inputs: Array, held_out_inputs: Array) -> float:
-        regression = fit_screening_regression(inputs, Y[fitted], settings, noise_floor=noise_floor)
+    def score(inputs: Array, held_out_inputs: Array, axes: tuple[Axis, ...]) -> float:
+        regression = fit_screening_regression(inputs, Y[fitted], settings, axes=axes, noise_floor=noise_floor)
         return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
 
-    gain = score(extended, nearest.extend(X[held_out])) - score(X[fitted], X[held_out])
+    with_neighbours = score(extended, nearest.extend(X[held_out]), axes + neighbour_axes(Y.shape[1]))
+    gain = with_neighbours - score(X[fitted], X[held_out], axes)
     return gain > MIN_GAIN

@@ -20,6 +20,7 @@ from cde_app.predictive.neighbours import Neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
+from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.loop import Step, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
 from cde_app.training.neighbourhood import choose_neighbours
@@ -91,7 +92,7 @@ class Session:
         if self.checkpoint.has_neighbours:
             self.neighbours = fit_neighbours(data.X, Y, count=config.model.neighbours.count)
             data = with_neighbours(data, self.neighbours)
-        self.factors = split_factors(config.model, data, self.checkpoint, noise_floors(self.roundings))
+        self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings))
         self.num_members = config.training.resolved_ensemble(len(data.X))
         self.num_trainings = len(self.factors) * self.num_members
 
@@ -136,26 +137,26 @@ class Session:
         transforms = []
         for index, target in enumerate(self.config.data.targets):
             self.report(Report("warm start", message=f"transform of {target.column}"))
-            transforms.append(choose_transform(target, data.X, data.targets[:, index], self.config))
+            transforms.append(choose_transform(target, data.X, data.targets[:, index], self.config, axes=data.axes))
         roundings = find_roundings(self.config, data, tuple(transforms))
         for found in filter(None, roundings):
             self.report(Report("warning", message=found.warning()))
         Y, floor = standardise(tuple(transforms), data.targets), noise_floors(roundings)
         self.report(Report("warm start", message="neighbours"))
-        has_neighbours = choose_neighbours(self.config, data.X, Y, noise_floor=floor)
-        order = choose_order(self.config, data.X, Y, noise_floor=floor)
+        has_neighbours = choose_neighbours(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
+        order = choose_order(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
         return Checkpoint(tuple(transforms), order, has_neighbours, (), None, self._elapsed())
 
     def _warm_start(self) -> Unfinished:
         """Fit the sparse GP from which every member of the current factor starts."""
         self.report(Report("warm start", self.training, self.num_trainings, message="sparse GP"))
-        output, factor = self.config.model.output, self.factor
+        factor = self.factor
         regression = fit_sparse_regression(
             factor.data.X,
             factor.standardised_targets(),
             self.config.training.warm_start,
-            output.kernel,
-            num_inducing=output.num_inducing,
+            self.config.model.output,
+            axes=factor.data.axes,
             seed=self.config.seed,
             noise_floor=factor.noise_floor,
         )
@@ -206,7 +207,12 @@ class Session:
 
 def with_neighbours(data: TrainingData, neighbours: Neighbours) -> TrainingData:
     """Append the features of the nearest training rows; a training row is no neighbour of itself."""
-    return replace(data, X=neighbours.extend_training_rows(), X_validation=neighbours.extend(data.X_validation))
+    return replace(
+        data,
+        X=neighbours.extend_training_rows(),
+        X_validation=neighbours.extend(data.X_validation),
+        axes=data.axes + neighbour_axes(neighbours.Y.shape[1]),
+    )
 
 
 def find_roundings(
@@ -223,11 +229,11 @@ def noise_floors(roundings: list[RoundedTarget | None]) -> Array:
 
 
 def split_factors(
-    settings: config.Model, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array
+    settings: config.Config, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array
 ) -> tuple[Factor, ...]:
     """Return one factor with all targets, or one per target with the targets before it among its inputs."""
     transforms, order = checkpoint.transforms, checkpoint.order
-    if settings.targets_model == "joint" or len(order) == 1:
+    if settings.model.targets_model == "joint" or len(order) == 1:
         return (Factor(data, transforms, noise_floor),)
     factors = []
     for place in order:
@@ -237,5 +243,6 @@ def split_factors(
             data,
             X=extend(data.X, transforms[place].forward(data.targets[:, place])),
             X_validation=extend(data.X_validation, transforms[place].forward(data.targets_validation[:, place])),
+            axes=(*data.axes, Axis(settings.data.targets[place].column)),
         )
     return tuple(factors)

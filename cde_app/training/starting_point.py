@@ -23,15 +23,14 @@ from cde_app import config
 from cde_app.model.encoder import RESIDUAL_RANGE
 from cde_app.model.likelihood import ROOM_ABOVE_FLOOR
 from cde_app.model.prior import Prior, build_prior
-from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart, NoiseStart, TrendStart, start_kernel
+from cde_app.model.start import EncoderStart, GPStart, InnerStart, MeanStart, ModelStart, NoiseStart, TrendStart
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import Kernel
-from cde_app.training.warm_start import (
-    SparseRegression,
-    cholesky,
-    cluster_centres,
-    posterior_of_whitened,
-)
+from cde_app.training.inducing import choose_inducing
+from cde_app.training.kernel_start import Axis, composed_axes, lengthscales_of, start_kernel
+from cde_app.training.mean_start import least_squares_mean, start_mean
+from cde_app.training.warm_start import SparseRegression, cholesky, posterior_of_whitened
 
 Array = NDArray[np.float64]
 
@@ -100,6 +99,7 @@ def starting_point(
     X: Array,
     Y: Array,
     *,
+    axes: tuple[Axis, ...],
     seed: int,
     noise_floor: Array | float = 0.0,
 ) -> ModelStart:
@@ -111,28 +111,35 @@ def starting_point(
         regression: the fitted sparse GP.
         X: [N, D], standardised features.
         Y: [N, P], standardised targets.
+        axes: [D], what the features are.
         seed: of k-means and of the draws of w.
         noise_floor: [P], noise variances that w must leave to the likelihood.
     """
     latent_dim = settings.latent.dim
     prior = build_prior(settings.latent) if latent_dim else None
     projection = start_projection(settings.input_projection, X)
-    features = X if projection is None else X @ projection
-    inner_layers = inner_starts(settings, prior, features, seed=seed)
-    for inner in inner_layers:
-        features = features if inner.mean is None else features @ inner.mean
+    seen, seen_axes = X, axes
+    if projection is not None:
+        seen, seen_axes = X @ projection, (Axis(""),) * projection.shape[1]
+    inner_layers, features, inner_axes = inner_starts(settings, prior, seen, seen_axes, seed=seed)
     moved = features is not X
+    mean_function = least_squares_mean(settings.output.mean, features, Y) if moved else regression.mean_function
+    output_mean = start_mean(settings.output.mean, mean_function)
+    rest = Y - mean_function(features)
     noise_sd = np.sqrt(regression.noise)
-    noise_start = start_noise(settings.likelihood, X, seed=seed)
+    noise_start = start_noise(settings.likelihood, X, axes, seed=seed)
     mixing = start_mixing(settings.output.mixing, Y)
     warm_mean, lost = regression.mean(X), np.zeros(len(noise_sd))
-    of_f, F, mean = regression, Y, warm_mean
+    of_f, F, mean = regression, rest, warm_mean - mean_function(features)
     if mixing is not None:
-        of_f, F, mean = unmixed(regression, mixing), Y @ mixing.T, warm_mean @ mixing.T
-        lost += ((warm_mean - mean @ mixing) ** 2).mean(0)
+        of_f, F = unmixed(regression, mixing), rest @ mixing.T
+        lost += ((mean - mean @ mixing.T @ mixing) ** 2).mean(0)
+        mean = mean @ mixing.T
 
     def trend_term() -> GPStart:
-        return regression_term(settings.output, of_f, features, F, moved=moved, sees_latent=False, seed=seed)
+        return regression_term(
+            settings.output, of_f, features, inner_axes, F, moved=moved, sees_latent=False, seed=seed
+        )
 
     if prior is None:
         terms: tuple[GPStart, ...] = (trend_term(),)
@@ -146,6 +153,7 @@ def starting_point(
             compositor,
             regression.noise + lost,
             len(X),
+            output_mean,
             noise_floor,
             noise_start,
             projection,
@@ -162,7 +170,7 @@ def starting_point(
     plane = factor.loadings * noise_sd[:, None]
     plane = plane if mixing is None else mixing @ plane
     compositor = start_compositor(settings.latent, features)
-    design = latent_design(features, prior, compositor, latent_dim=latent_dim, seed=seed)
+    design = latent_design(features, inner_axes, prior, compositor, latent_dim=latent_dim, seed=seed)
     lengthscales = latent_lengthscales(regression, features, prior, compositor, latent_dim=latent_dim)
     if settings.output.structure == "additive":
         values = design.scores @ plane.T
@@ -179,7 +187,7 @@ def starting_point(
         regression.kernel,
         regression.inducing_inputs,
         solve_triangular(regression.factor.T, regression.q_mu, lower=False),
-        np.zeros(len(noise_sd)),
+        regression.mean_function,
         noise_sd,
     )
     encoder_settings = settings.latent.encoder
@@ -191,7 +199,17 @@ def starting_point(
     else:
         encoder = EncoderStart(frozen, slope, sd, means)
     return ModelStart(
-        inner_layers, terms, encoder, compositor, noise, len(X), noise_floor, noise_start, projection, mixing
+        inner_layers,
+        terms,
+        encoder,
+        compositor,
+        noise,
+        len(X),
+        output_mean,
+        noise_floor,
+        noise_start,
+        projection,
+        mixing,
     )
 
 
@@ -222,13 +240,13 @@ def unmixed(regression: SparseRegression, mixing: Array) -> SparseRegression:
     )
 
 
-def start_noise(settings: config.Likelihood, X: Array, *, seed: int) -> NoiseStart | None:
+def start_noise(settings: config.Likelihood, X: Array, axes: tuple[Axis, ...], *, seed: int) -> NoiseStart | None:
     """Return where noise that varies with x starts; None for noise that does not."""
     if settings.kind != "heteroscedastic_gaussian":
         return None
     lengthscales = np.full(X.shape[1], np.sqrt(X.shape[1]))
-    kernel = start_kernel(settings.kernel, variance=1.0, lengthscales=lengthscales)
-    return NoiseStart(kernel, cluster_centres(X[:20_000], settings.num_inducing, seed=seed))
+    kernel = start_kernel(settings.kernel, axes=axes, variance=1.0, lengthscales=lengthscales)
+    return NoiseStart(kernel, choose_inducing(settings.inducing, kernel, X, settings.num_inducing, seed=seed))
 
 
 def start_compositor(settings: config.Latent, features: Array) -> Compositor:
@@ -248,38 +266,61 @@ def start_compositor(settings: config.Latent, features: Array) -> Compositor:
     return Compositor(kind, takes_turns.astype(float))
 
 
-def inner_starts(settings: config.Model, prior: Prior | None, X: Array, *, seed: int) -> tuple[InnerStart, ...]:
-    """Return inner layers that start close to their mean functions."""
+def inner_starts(
+    settings: config.Model, prior: Prior | None, X: Array, axes: tuple[Axis, ...], *, seed: int
+) -> tuple[tuple[InnerStart, ...], Array, tuple[Axis, ...]]:
+    """Return inner layers that start close to their mean functions, and the features and axes that they start with."""
     starts = []
     features = X
     for layer in settings.layers:
         num_features = features.shape[1]
         num_gps = min(layer.num_gps, num_features)
         directions = principal_directions(features, num_gps)
-        mean, projection = None, directions.T
-        match layer.mean.kind:
-            case "pca":
-                mean, projection = directions, np.eye(num_gps)
-            case "zero":
-                mean, projection = np.zeros((num_features, num_gps)), np.eye(num_gps)
-        inputs, compositor = features, Compositor("concatenate", None)
+        keeps_width = layer.mean.kind == "identity" or (layer.mean.kind == "linear" and num_gps == num_features)
+        mean = inner_mean(layer.mean, np.eye(num_features) if keeps_width else directions)
+        projection = directions.T if keeps_width else np.eye(num_gps)
+        inputs, input_axes, compositor = features, axes, Compositor("concatenate", None)
         if layer.sees_latent and prior is not None:
             scores = np.random.default_rng([seed, 4]).standard_normal((len(X), settings.latent.dim))
             compositor = start_compositor(settings.latent, features)
             inputs = compositor.compose(features, prior.from_normal_scores(scores))
-        Z = cluster_centres(inputs[:20_000], layer.num_inducing, seed=seed)
+            input_axes = composed_axes(compositor, axes, latent_dim=settings.latent.dim)
         lengthscales = np.full(inputs.shape[1], np.sqrt(inputs.shape[1]))
-        # With m(x) = 0 nothing but f carries x on: its GPs then start as the principal components themselves.
-        carries = layer.mean.kind == "zero"
-        kernel = start_kernel(layer.kernel, variance=1.0 if carries else INNER_VARIANCE, lengthscales=lengthscales)
+        # With a constant m nothing but f carries x on: its GPs then start as the principal components themselves.
+        carries = layer.mean.kind in ("zero", "constant")
+        kernel = start_kernel(
+            layer.kernel,
+            axes=input_axes,
+            variance=1.0 if carries else INNER_VARIANCE,
+            lengthscales=lengthscales,
+        )
+        Z = choose_inducing(layer.inducing, kernel, inputs, layer.num_inducing, seed=seed)
         q_mu = np.zeros((len(Z), num_gps))
         if carries:
             components = Z[:, :num_features] @ directions
             q_mu = solve_triangular(cholesky(kernel.covariance(Z, Z)), components, lower=True)
         gp = GPStart(kernel, Z, q_mu, np.full((len(Z), num_gps), INNER_SD), layer.sees_latent)
         starts.append(InnerStart(gp, mean, projection, compositor))
-        features = features @ directions if layer.mean.kind != "identity" else features
-    return tuple(starts)
+        if layer.mean.kind != "identity":
+            axes = (Axis(""),) * num_gps
+        features = features if keeps_width else features @ directions
+    return tuple(starts), features, axes
+
+
+def inner_mean(settings: config.InnerMean, directions: Array) -> MeanStart:
+    """Return the mean function of an inner layer, a linear or narrowing one along `directions` [D, Q]."""
+    match settings.kind:
+        case "identity":
+            function = MeanFunction(None)
+        case "pca":
+            function = MeanFunction(directions)
+        case "linear":
+            function = MeanFunction(directions, np.zeros(directions.shape[1]))
+        case "zero":
+            function = MeanFunction(np.zeros_like(directions))
+        case "constant":
+            function = MeanFunction(np.zeros_like(directions), np.zeros(directions.shape[1]))
+    return start_mean(settings, function)
 
 
 def principal_directions(X: Array, num_directions: int) -> Array:
@@ -290,24 +331,27 @@ def principal_directions(X: Array, num_directions: int) -> Array:
 
 
 def regression_term(
-    output: config.AdditiveOutput | config.JointOutput,
+    output: config.Output,
     regression: SparseRegression,
     features: Array,
-    Y: Array,
+    axes: tuple[Axis, ...],
+    values: Array,
     *,
     moved: bool,
     sees_latent: bool,
     seed: int,
 ) -> GPStart:
-    """Return g(x) as the warm start has it; refitted where the inner layers change the features' width."""
+    """Return g(x) as the warm start has it; refitted to values [N, P] where the inner layers change the features."""
     if not moved:
         return GPStart(regression.kernel, regression.inducing_inputs, regression.q_mu, regression.q_sqrt, sees_latent)
     kernel = start_kernel(
         output.kernel,
-        variance=regression.kernel.variance,
+        axes=axes,
+        variance=float(regression.kernel.diagonal(regression.inducing_inputs).mean()),
         lengthscales=np.full(features.shape[1], np.sqrt(features.shape[1])),
     )
-    return fitted_term(kernel, features, Y, regression.noise, output.num_inducing, sees_latent=sees_latent, seed=seed)
+    Z = choose_inducing(output.inducing, kernel, features, output.num_inducing, seed=seed)
+    return fitted_term(kernel, Z, features, values, regression.noise, sees_latent=sees_latent)
 
 
 @dataclass(frozen=True)
@@ -319,6 +363,8 @@ class LatentDesign:
     """Normal scores of w, [n, Dw]."""
     inputs: Array
     """c(x, w) at the rows."""
+    axes: tuple[Axis, ...]
+    """What the inputs are."""
 
 
 def plane_term(
@@ -326,10 +372,10 @@ def plane_term(
 ) -> GPStart:
     """Return h(x, w) that starts as the plane A z, z the normal scores of w; A [P, Dw] in standardised units of y."""
     amplitude = float((plane**2).sum(1).mean())
-    kernel = start_kernel(output.kernel_latent, variance=4.0 * amplitude, lengthscales=lengthscales)
+    kernel = start_kernel(output.kernel_latent, axes=design.axes, variance=4.0 * amplitude, lengthscales=lengthscales)
     noise = np.full(len(plane), PLANE_NOISE * amplitude)
-    values = design.scores @ plane.T
-    return fitted_term(kernel, design.inputs, values, noise, output.num_inducing_latent, sees_latent=True, seed=seed)
+    Z = choose_inducing(output.inducing, kernel, design.inputs, output.num_inducing_latent, seed=seed)
+    return fitted_term(kernel, Z, design.inputs, design.scores @ plane.T, noise, sees_latent=True)
 
 
 def joint_term(
@@ -341,10 +387,11 @@ def joint_term(
     *,
     seed: int,
 ) -> GPStart:
-    """Return f(x, w) that starts at `values` [n, P] of the design: the warm start's mean plus the plane A z."""
-    kernel = start_kernel(output.kernel, variance=1.0, lengthscales=lengthscales)
+    """Return f(x, w) that starts at `values` [n, P] of the design: the warm start's mean less m(x), plus A z."""
+    kernel = start_kernel(output.kernel, axes=design.axes, variance=1.0, lengthscales=lengthscales)
     noise = np.maximum(PLANE_NOISE * regression.noise, 1e-4)
-    return fitted_term(kernel, design.inputs, values, noise, output.num_inducing, sees_latent=True, seed=seed)
+    Z = choose_inducing(output.inducing, kernel, design.inputs, output.num_inducing, seed=seed)
+    return fitted_term(kernel, Z, design.inputs, values, noise, sees_latent=True)
 
 
 def unexplained(term: GPStart, inputs: Array, values: Array, mixing: Array | None) -> Array:
@@ -358,13 +405,16 @@ def unexplained(term: GPStart, inputs: Array, values: Array, mixing: Array | Non
     return variance if mixing is None else variance @ mixing**2
 
 
-def latent_design(features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int, seed: int) -> LatentDesign:
+def latent_design(
+    features: Array, axes: tuple[Axis, ...], prior: Prior, compositor: Compositor, *, latent_dim: int, seed: int
+) -> LatentDesign:
     """Draw the design."""
     random = np.random.default_rng([seed, 5])
     repeats = -(-DESIGN_POINTS // len(features))
     rows = np.concatenate([random.permutation(len(features)) for _ in range(repeats)])[:DESIGN_POINTS]
     scores = random.standard_normal((DESIGN_POINTS, latent_dim))
-    return LatentDesign(rows, scores, compositor.compose(features[rows], prior.from_normal_scores(scores)))
+    inputs = compositor.compose(features[rows], prior.from_normal_scores(scores))
+    return LatentDesign(rows, scores, inputs, composed_axes(compositor, axes, latent_dim=latent_dim))
 
 
 def latent_lengthscales(
@@ -375,8 +425,9 @@ def latent_lengthscales(
     The spread is half the width of the prior's central 68 %, one for the normal.
     """
     num_features = features.shape[1]
-    warm = (regression.kernel.parts[0] if regression.kernel.parts else regression.kernel).lengthscales
-    if len(warm) != num_features:
+    if regression.inducing_inputs.shape[1] == num_features:
+        warm = lengthscales_of(regression.kernel, num_features)
+    else:
         warm = np.full(num_features, np.sqrt(num_features))
     of_features = np.clip(warm, 0.5, 1.0 + np.sqrt(num_features))
     if compositor.kind != "concatenate":
@@ -385,18 +436,8 @@ def latent_lengthscales(
     return np.concatenate([of_features, 0.5 * (high - low)])
 
 
-def fitted_term(
-    kernel: Kernel,
-    inputs: Array,
-    values: Array,
-    noise: Array,
-    num_inducing: int,
-    *,
-    sees_latent: bool,
-    seed: int,
-) -> GPStart:
-    """Return a GP whose q(u) is the regression of `values` [N, P] on `inputs` [N, D]."""
-    Z = cluster_centres(inputs[:20_000], num_inducing, seed=seed)
+def fitted_term(kernel: Kernel, Z: Array, inputs: Array, values: Array, noise: Array, *, sees_latent: bool) -> GPStart:
+    """Return a GP with inducing inputs Z whose q(u) is the regression of `values` [N, P] on `inputs` [N, D]."""
     factor = cholesky(kernel.covariance(Z, Z))
     A = solve_triangular(factor, kernel.covariance(Z, inputs), lower=True)
     q_mu, q_sqrt = posterior_of_whitened(A @ A.T, A @ values, noise)

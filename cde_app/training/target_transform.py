@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cde_app import config
 from cde_app.data.rounding import find_rounding
 from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
+from cde_app.training.kernel_start import Axis
 from cde_app.training.warm_start import fit_screening_regression
 
 Array = NDArray[np.float64]
@@ -18,7 +19,9 @@ SCREENING_ROWS = 2000
 HELD_OUT = 0.2
 
 
-def choose_transform(target: config.TargetColumn, X: Array, y: Array, settings: config.Config) -> TargetTransform:
+def choose_transform(
+    target: config.TargetColumn, X: Array, y: Array, settings: config.Config, *, axes: tuple[Axis, ...]
+) -> TargetTransform:
     """Return a target's transform, fitted on all rows; `auto` screens identity, log and Yeo-Johnson first.
 
     A logit is never screened: bounds are knowledge that only the user has.
@@ -28,6 +31,7 @@ def choose_transform(target: config.TargetColumn, X: Array, y: Array, settings: 
         X: [N, D], standardised features of the training rows.
         y: [N], the target in the user's units.
         settings: the configuration.
+        axes: [D], what the features are.
     """
     match target.transform.kind:
         case "log":
@@ -46,7 +50,7 @@ def choose_transform(target: config.TargetColumn, X: Array, y: Array, settings: 
         z = candidate.forward(y)[:, None]
         rounded = find_rounding(target.column, y, candidate, target.rounding)
         floor = rounded.variance if rounded else 0.0
-        regression = fit_screening_regression(X[fitted], z[fitted], settings, noise_floor=floor)
+        regression = fit_screening_regression(X[fitted], z[fitted], settings, axes=axes, noise_floor=floor)
         density = regression.log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
         scores.append(density.mean())
     best = int(np.argmax(scores))

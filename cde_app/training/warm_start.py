@@ -6,19 +6,21 @@ Letters: N rows, D features, P targets, M inducing inputs.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gpflow
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cde_app import config
 from cde_app.model.layers import build_kernel, positive_parameter, read_kernel
-from cde_app.model.start import start_kernel
+from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.training.inducing import choose_inducing
+from cde_app.training.kernel_start import Axis, start_kernel
+from cde_app.training.mean_start import least_squares_mean
 
 Array = NDArray[np.float64]
 
@@ -30,7 +32,7 @@ SCREENING_INDUCING = 64
 
 @dataclass(frozen=True)
 class SparseRegression:
-    """y = g(x) + e with the optimal q(u) given every row; one kernel, one noise variance per target."""
+    """y = m(x) + g(x) + e with the optimal q(u) given every row; one kernel, one noise variance per target."""
 
     kernel: Kernel
     inducing_inputs: Array
@@ -43,6 +45,8 @@ class SparseRegression:
     """[P, M, M], whitened."""
     noise: Array
     """[P], noise variances."""
+    mean_function: MeanFunction
+    """m, [D] to [P]."""
 
     def as_sparse_gp(self) -> SparseGP:
         """Return g as prediction has it."""
@@ -54,33 +58,35 @@ class SparseRegression:
     def mean(self, X: Array) -> Array:
         """Return the posterior mean; [N, D] to [N, P]."""
         gp = self.as_sparse_gp()
-        return np.concatenate([gp.moments(chunk)[0] for chunk in _chunks(X)])
+        return self.mean_function(X) + np.concatenate([gp.moments(chunk)[0] for chunk in _chunks(X)])
 
     def log_density(self, X: Array, Y: Array) -> Array:
         """Return log p(y | x) of each row and target; [N, P]."""
         mean, variance = self.as_sparse_gp().moments(X)
         variance = variance + self.noise
-        return -0.5 * ((Y - mean) ** 2 / variance + np.log(2 * np.pi * variance))
+        return -0.5 * ((Y - self.mean_function(X) - mean) ** 2 / variance + np.log(2 * np.pi * variance))
 
 
 def fit_sparse_regression(
     X: Array,
     Y: Array,
     settings: config.WarmStart,
-    kernel: config.Kernel,
+    output: config.Output,
     *,
-    num_inducing: int,
+    axes: tuple[Axis, ...],
     seed: int,
     noise_floor: Array | float = 0.0,
 ) -> SparseRegression:
     """Fit the hyperparameters by L-BFGS on at most `max_rows` rows, then q(u) in closed form on all of them.
 
+    The mean function is the least-squares one; g is the regression of what it leaves of y.
+
     Args:
         X: [N, D], standardised features.
         Y: [N, P], standardised targets.
         settings: the `warm_start` block; where it is not enabled the prior is returned as it is.
-        kernel: kernel of g.
-        num_inducing: M; fewer where there are fewer different rows.
+        output: kernel, inducing inputs (fewer where there are fewer different rows) and mean function.
+        axes: [D], what the features are.
         seed: of the choice of rows and of k-means.
         noise_floor: [P], smallest noise variances.
 
@@ -88,12 +94,17 @@ def fit_sparse_regression(
     """
     rows = np.random.default_rng([seed, 1]).permutation(len(X))[: settings.max_rows]
     num_features, num_targets = X.shape[1], Y.shape[1]
-    start = start_kernel(kernel, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features)))
-    Z = cluster_centres(X[rows], num_inducing, seed=seed)
+    mean_function = least_squares_mean(output.mean, X, Y)
+    Y = Y - mean_function(X)
+    start = start_kernel(
+        output.kernel, axes=axes, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features))
+    )
+    Z = choose_inducing(output.inducing, start, X[rows], output.num_inducing, seed=seed)
     if not settings.enabled:
         prior_mean, prior_factor = np.zeros((len(Z), num_targets)), np.stack([np.eye(len(Z))] * num_targets)
         noise = np.maximum(np.full(num_targets, INITIAL_NOISE), noise_floor)
-        return SparseRegression(start, Z, cholesky(start.covariance(Z, Z)), prior_mean, prior_factor, noise)
+        factor = cholesky(start.covariance(Z, Z))
+        return SparseRegression(start, Z, factor, prior_mean, prior_factor, noise, mean_function)
     model = gpflow.models.SGPR(
         (tf.constant(X[rows]), tf.constant(Y[rows])),
         build_kernel(start),
@@ -108,33 +119,33 @@ def fit_sparse_regression(
     noise = np.maximum(np.full(num_targets, float(model.likelihood.variance.numpy())), noise_floor)
     Z = model.inducing_variable.Z.numpy()
     regression = solve_sparse_regression(X, Y, read_kernel(model.kernel), Z, noise)
-    if num_targets == 1:
-        return regression
-    residual = Y - regression.mean(X)
-    noise = np.maximum((residual**2).mean(0), np.maximum(1e-6, noise_floor))
-    return solve_sparse_regression(X, Y, regression.kernel, Z, noise)
+    if num_targets > 1:
+        residual = Y - regression.mean(X)
+        noise = np.maximum((residual**2).mean(0), np.maximum(1e-6, noise_floor))
+        regression = solve_sparse_regression(X, Y, regression.kernel, Z, noise)
+    return replace(regression, mean_function=mean_function)
 
 
 def fit_screening_regression(
-    X: Array, Y: Array, settings: config.Config, *, noise_floor: Array | float = 0.0
+    X: Array, Y: Array, settings: config.Config, *, axes: tuple[Axis, ...], noise_floor: Array | float = 0.0
 ) -> SparseRegression:
-    """Fit quickly and roughly, to compare ways to prepare the data."""
+    """Fit quickly and roughly, to compare ways to prepare the data; see `fit_sparse_regression`.
+
+    The identity as mean function is of several targets; one alone has no column of its own in it, and here it is zero.
+    """
     warm_start, output = settings.training.warm_start, settings.model.output
     quick = warm_start.model_copy(update={"enabled": True, "max_steps": min(SCREENING_STEPS, warm_start.max_steps)})
-    num_inducing = min(SCREENING_INDUCING, output.num_inducing)
-    return fit_sparse_regression(
-        X,
-        Y,
-        quick,
-        output.kernel,
-        num_inducing=num_inducing,
-        seed=settings.seed,
-        noise_floor=noise_floor,
+    rough = output.model_copy(
+        update={
+            "num_inducing": min(SCREENING_INDUCING, output.num_inducing),
+            "mean": config.ZeroMean() if output.mean.kind == "identity" else output.mean,
+        }
     )
+    return fit_sparse_regression(X, Y, quick, rough, axes=axes, seed=settings.seed, noise_floor=noise_floor)
 
 
 def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:
-    """Return the optimal q(u) for given hyperparameters, from every row, in chunks of bounded memory.
+    """Return the optimal q(u) for given hyperparameters and no mean function, from every row, in chunks.
 
     S = (I + A A' / noise)^-1, mu = S A y / noise, with A = L^-1 k(Z, X): the whitened form of Titsias (2009).
     """
@@ -146,7 +157,7 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
         gram += A @ A.T
         moment += A @ Y_chunk
     q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
-    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise)
+    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, zero_mean(X.shape[1], Y.shape[1]))
 
 
 def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Array, Array]:
@@ -158,21 +169,6 @@ def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Arr
         means.append(cho_solve(precision, moment[:, target] / variance))
         factors.append(np.linalg.cholesky(_symmetric(cho_solve(precision, identity))))
     return np.stack(means, axis=1), np.stack(factors)
-
-
-def cluster_centres(X: Array, num_inducing: int, *, seed: int) -> Array:
-    """Return `num_inducing` k-means centres of the different rows of X, or those rows if they are fewer.
-
-    A cluster that has lost its rows is replaced by a row, so that the number of centres does not depend on the seed.
-    """
-    different = np.unique(X, axis=0)
-    if len(different) <= num_inducing:
-        return different
-    random = np.random.default_rng([seed, 2])
-    centres, labels = kmeans2(different, num_inducing, minit="++", rng=random)
-    empty = np.setdiff1d(np.arange(num_inducing), labels)
-    centres[empty] = different[random.choice(len(different), len(empty), replace=False)]
-    return centres
 
 
 def cholesky(K: Array) -> Array:

@@ -168,7 +168,7 @@ def test_held_out_rows_outside_the_training_range_are_reported() -> None:
 def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
     base = describe(table()).cost
     assert (base.num_trainings, base.max_steps, base.batch_size) == (4, 1000, 256)
-    assert 15 < base.seconds < 30
+    assert 30 < base.seconds < 90
     assert describe(table(), training={"max_steps": 3000}).cost.seconds > 1.5 * base.seconds
     assert describe(table(), training={"batch_size": "full"}).cost.batch_size == 900
     big = describe(table(), model={"output": {"structure": "joint", "num_inducing": 512}}).cost
@@ -288,3 +288,30 @@ def test_faults_of_all_targets_are_reported_at_once() -> None:
 def test_a_table_of_targets_alone_is_refused() -> None:
     with pytest.raises(DataError, match=r"a\.csv: no column is left as an input; got 'a', 'y'. Add a column."):
         infer(("a", "y"))
+
+
+# --- the model ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "widths"),
+    [
+        ({"targets_model": "joint"}, None),
+        ({"targets_model": "joint", "neighbours": {"enabled": True}}, "5, 5 and 2"),
+        ({"targets_model": "joint", "layers": [{"num_gps": 1, "mean": {"kind": "pca"}}]}, "2, 1 and 2"),
+        ({"targets_model": "chain"}, "3, 3 and 1"),
+    ],
+)
+def test_the_identity_is_a_mean_where_every_model_is_as_wide_as_its_targets(
+    model: dict[str, Any], widths: str | None
+) -> None:
+    frame = table(b=np.arange(1000.0), z=np.arange(1000.0) ** 2)
+    blocks = {
+        "data": {"inputs": ["a", "b"], "targets": ["y", "z"]},
+        "model": {"output": {"structure": "additive", "mean": {"kind": "identity"}}, **model},
+    }
+    if widths is None:
+        describe(frame, **blocks)
+    else:
+        with pytest.raises(DataError, match=rf"a\.csv: model\.output\.mean: identity needs .*; got {widths}\."):
+            describe(frame, **blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import tensorflow as tf
 from cde_app.model.layers import build_gp, build_kernel, moments, q_covariance, quadratic_form, read_kernel
 from cde_app.model.objective import joint_moments
 from cde_app.model.start import GPStart
-from cde_app.predictive.sparse_gp import Kernel
+from cde_app.predictive.posterior import pack, unpack
+from cde_app.predictive.sparse_gp import Kernel, combined
 from cde_app.training.export import export_gp
 from tests.small_models import perturb, small_model
 
@@ -20,6 +22,19 @@ KERNELS = {
     for kind in ("squared_exponential", "matern12", "matern32", "matern52")
 }
 KERNELS["sum"] = Kernel("sum", 2.6, np.empty(0), (KERNELS["squared_exponential"], KERNELS["matern32"]))
+KERNELS |= {
+    "rational_quadratic": Kernel("rational_quadratic", 1.3, np.array([0.7, 1.5, 2.0]), alpha=0.6),
+    "periodic": Kernel("periodic", 1.3, np.array([0.7, 1.5, 2.0]), period=np.array([2.0, 3.0, 5.0])),
+    "linear": Kernel("linear", np.array([0.5, 0.1, 0.9]), np.empty(0)),
+    "constant": Kernel("constant", 0.7, np.empty(0)),
+    "columns": Kernel("matern52", 0.8, np.array([0.7, 2.0]), columns=(2, 0)),
+    "periodic_column": Kernel("periodic", 0.8, np.array([0.7]), columns=(1,), period=np.array([2.0])),
+    "linear_columns": Kernel("linear", np.array([0.4, 0.7]), np.empty(0), columns=(0, 2)),
+}
+KERNELS["product"] = combined("product", (KERNELS["periodic_column"], KERNELS["matern32"], KERNELS["linear_columns"]))
+KERNELS["nested"] = combined(
+    "sum", (KERNELS["product"], KERNELS["constant"], combined("product", (KERNELS["sum"], KERNELS["columns"])))
+)
 
 
 def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
@@ -48,8 +63,26 @@ def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(kind: str, num_
 def test_a_kernel_survives_the_way_to_gpflow_and_back(kind: str) -> None:
     built = build_kernel(KERNELS[kind])
     X = np.random.default_rng(3).standard_normal((5, 3))
+    Z = np.random.default_rng(4).standard_normal((7, 3))
+    np.testing.assert_allclose(built(X, Z), KERNELS[kind].covariance(X, Z), atol=1e-10)
     np.testing.assert_allclose(built(X), KERNELS[kind].covariance(X, X), atol=1e-7)
-    np.testing.assert_allclose(read_kernel(built).covariance(X, X), KERNELS[kind].covariance(X, X), atol=1e-12)
+    np.testing.assert_allclose(built(X, full_cov=False), KERNELS[kind].diagonal(X), atol=1e-10)
+    assert_same_tree(read_kernel(built).to_tree(), KERNELS[kind].to_tree())
+    stored, arrays = pack(KERNELS[kind].to_tree())
+    assert_same_tree(
+        Kernel.from_tree(unpack(json.loads(json.dumps(stored)), arrays)).to_tree(), KERNELS[kind].to_tree()
+    )
+    assert build_kernel(KERNELS[kind]).trainable_variables
+
+
+def assert_same_tree(ours: dict[str, Any], truth: dict[str, Any]) -> None:
+    assert ours.keys() == truth.keys()
+    assert (ours["kind"], ours["columns"], len(ours["parts"])) == (truth["kind"], truth["columns"], len(truth["parts"]))
+    for key in ("variance", "lengthscales", "alpha", "period"):
+        if not truth["parts"]:
+            np.testing.assert_allclose(ours[key], truth[key], rtol=1e-12)
+    for part, other in zip(ours["parts"], truth["parts"], strict=True):
+        assert_same_tree(part, other)
 
 
 def test_the_gradient_of_the_quadratic_form_equals_that_of_the_plain_products() -> None:
@@ -78,11 +111,49 @@ def test_joint_moments_over_the_draws_of_a_row_equal_the_full_covariance_of_gpfl
         np.testing.assert_allclose(covariance[row], expected + 1e-6 * tf.eye(4, dtype=tf.float64), atol=1e-8)
 
 
-@pytest.mark.parametrize("mean", ["identity", "pca", "zero"])
-@pytest.mark.parametrize("sees_latent", [False, True])
-def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(mean: str, sees_latent: bool) -> None:
-    layers = [{"mean": {"kind": mean}, "sees_latent": sees_latent}, {"mean": {"kind": "identity"}}]
-    built = perturb(small_model(num_targets=2, latent={"dim": 2}, layers=layers))
+SETTINGS = {
+    "mixed": {
+        "kind": "sum",
+        "kernels": [
+            {"kind": "product", "kernels": [{"kind": "periodic", "period": 3.0}, {"kind": "squared_exponential"}]},
+            {"kind": "linear"},
+        ],
+    },
+    "named": {
+        "kind": "sum",
+        "kernels": [
+            {"kind": "periodic", "period": 3.0, "columns": ["b"]},
+            {"kind": "linear", "columns": ["a", "c"]},
+            {"kind": "rational_quadratic"},
+            {"kind": "constant"},
+        ],
+    },
+    "latent": {
+        "kind": "product",
+        "kernels": [{"kind": "linear", "columns": ["latent"]}, {"kind": "matern52", "columns": ["a", "latent"]}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("mean", "sees_latent", "kernel", "output", "compositor"),
+    [
+        *((mean, latent, None, {}, "concatenate") for mean in ("identity", "pca", "zero") for latent in (False, True)),
+        ("constant", False, "mixed", {"mean": {"kind": "constant"}, "kernel": SETTINGS["mixed"]}, "concatenate"),
+        ("linear", True, "mixed", {"mean": {"kind": "linear"}, "inducing": {"kind": "greedy_variance"}}, "concatenate"),
+        ("identity", True, "latent", {"mean": {"kind": "linear"}, "kernel_latent": SETTINGS["latent"]}, "concatenate"),
+        ("identity", False, "named", {"structure": "joint", "kernel": SETTINGS["named"]}, "concatenate"),
+        ("identity", True, "named", {"kernel_latent": SETTINGS["named"]}, "add"),
+        ("pca", True, "named", {"structure": "joint", "inducing": {"kind": "greedy_variance"}}, "multiply"),
+        ("pca", False, "mixed", {"mean": {"kind": "linear"}, "kernel": SETTINGS["mixed"]}, "concatenate"),
+    ],
+)
+def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(
+    mean: str, sees_latent: bool, kernel: str | None, output: dict[str, Any], compositor: str
+) -> None:
+    first = {"mean": {"kind": mean}, "sees_latent": sees_latent} | ({"kernel": SETTINGS[kernel]} if kernel else {})
+    layers, latent = [first, {"mean": {"kind": "identity"}}], {"dim": 2, "compositor": {"kind": compositor}}
+    built = perturb(small_model(num_targets=2, latent=latent, layers=layers, output=output))
     posterior = built.posterior(num_components=4)
     features, W = built.X[:, None, :], posterior.latent_nodes
     start = 0
@@ -90,9 +161,9 @@ def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(mean: str, sees_
         noise = posterior.inner_noise[:, start : start + exported.gp.num_gps]
         start += exported.gp.num_gps
         stacked = np.broadcast_to(features, (len(built.X), 4, features.shape[-1]))
-        joined = np.concatenate([stacked, np.broadcast_to(W, (len(built.X), *W.shape))], axis=-1)
-        inputs = joined if layer.sees_latent else stacked
-        f_mean, f_variance = (part.numpy() for part in layer.gp.predict(inputs.reshape(-1, inputs.shape[-1])))
+        W_stacked = tf.constant(np.broadcast_to(W, (len(built.X), *W.shape)))
+        inputs = layer.compositor([tf.constant(stacked), W_stacked]) if layer.sees_latent else stacked
+        f_mean, f_variance = (part.numpy() for part in layer.gp.predict(tf.reshape(inputs, [-1, inputs.shape[-1]])))
         draws = (f_mean + np.sqrt(f_variance) * np.tile(noise, (len(built.X), 1))) @ layer.projection.numpy()
         expected = layer.carry(tf.constant(stacked)).numpy() + draws.reshape(len(built.X), 4, -1)
         features = exported.propagate(features, W, noise)

@@ -22,7 +22,9 @@ from cde_app.model.likelihood import (
     noise_variance,
 )
 from cde_app.model.objective import bound
-from cde_app.model.start import ModelStart, NoiseStart
+from cde_app.model.start import MeanStart, ModelStart, NoiseStart
+from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.mean_function import zero_mean
 from cde_app.predictive.posterior import Posterior, gaussian_nodes, pack, student_t_factors, unpack
 from cde_app.predictive.sparse_gp import Kernel
 from tests.small_models import perturb, small_model
@@ -44,7 +46,17 @@ def build(kind: str, noise: list[float], *, floor: float = 0.0, **settings: Any)
     """Build a likelihood of its own, without a model around it."""
     random = np.random.default_rng(0)
     varying = NoiseStart(Kernel("squared_exponential", 1.0, np.ones(2)), random.standard_normal((5, 2)))
-    start = ModelStart((), (), None, np.array(noise), 10, floor, varying if kind.startswith("hetero") else None)
+    start = ModelStart(
+        inner_layers=(),
+        output_terms=(),
+        encoder=None,
+        compositor=Compositor("concatenate", None),
+        noise=np.array(noise),
+        num_data=10,
+        output_mean=MeanStart(zero_mean(2, len(noise)), trains_slope=False, trains_offset=False),
+        noise_floor=floor,
+        noise_start=varying if kind.startswith("hetero") else None,
+    )
     return build_likelihood(likelihood_settings(kind, **settings), start)
 
 

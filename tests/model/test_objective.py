@@ -16,6 +16,13 @@ from cde_app.model.objective import bound, data_term, output_states
 from tests.small_models import Small, perturb, small_model
 
 STANDARD_ERRORS = 4.0
+KERNEL_SETTINGS: dict[str, dict[str, Any]] = {
+    "rational_quadratic": {"kind": "rational_quadratic"},
+    "periodic": {"kind": "periodic", "period": 3.0},
+    "product": {"kind": "product", "kernels": [{"kind": "linear"}, {"kind": "matern12"}]},
+    "sum": {"kind": "sum", "kernels": [{"kind": "linear"}, {"kind": "constant"}, {"kind": "matern52"}]},
+}
+MEANS = ["zero", "constant", "linear", "identity"]
 
 
 def objective(kind: str, **settings: Any) -> config.Objective:
@@ -191,6 +198,22 @@ def test_a_gradient_reaches_every_trainable_variable(
         )
     for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):
         assert gradient is not None, variable.name
+        assert np.isfinite(gradient).all(), variable.name
+        assert np.abs(gradient).max() > 0, variable.name
+
+
+@pytest.mark.parametrize(("kernel", "mean"), list(zip(KERNEL_SETTINGS, MEANS, strict=True)))
+def test_a_gradient_reaches_every_variable_of_every_kernel_and_mean(kernel: str, mean: str) -> None:
+    settings = KERNEL_SETTINGS[kernel]
+    inner = {"kernel": settings, "mean": {"kind": mean}}
+    output = {"structure": "joint", "kernel": settings, "mean": {"kind": mean}}
+    num_targets = 3 if mean == "identity" else 1  # as many as features
+    small = perturb(small_model(num_targets, latent={"dim": 1}, layers=[inner | {"sees_latent": True}], output=output))
+    X, Y = tf.constant(small.X), tf.constant(small.Y)
+    variables = small.model.deep_gp.trainable_variables
+    with tf.GradientTape() as tape:
+        value = bound(small.model, objective("elbo"), X, Y, kl_weight=1.0, seed=tf.constant([0, 0]))
+    for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):
         assert np.isfinite(gradient).all(), variable.name
         assert np.abs(gradient).max() > 0, variable.name
 

@@ -12,7 +12,9 @@ from scipy.stats import norm
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.chain import Chain, extend
+from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.mean_function import zero_mean
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
 from cde_app.predictive.posterior import Defence, Posterior, gaussian_nodes, pack, uniform_nodes, unpack
 from cde_app.predictive.predictor import Predictor
@@ -41,17 +43,19 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
             make_gp(num_inputs, sees_latent=False, seed=seed),
             make_gp(num_inputs + 1, sees_latent=True, seed=seed + 1),
         ),
+        compositor=Compositor("concatenate", None),
         noise=np.array([0.05]),
         latent_nodes=gaussian_nodes(num_nodes, 1, seed=seed),
         inner_noise=np.zeros((num_nodes, 0)),
         defence=Defence(
             gp=make_gp(num_inputs, sees_latent=False, seed=seed + 2),
-            mean=np.zeros(1),
+            mean=zero_mean(num_inputs, 1),
             noise=np.array([0.3]),
             inflation=np.array([2.0, 4.0]),
             weight=0.1,
         ),
         transforms=(transform,),
+        output_mean=zero_mean(num_inputs, 1),
     )
 
 

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive import posterior as posterior_module
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.posterior import Defence, InnerLayer, Posterior, gaussian_nodes, pack, unpack
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
@@ -36,7 +37,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
     inner = tuple(
         InnerLayer(
             make_gp(dims[i] + (latent_dim if i == 0 else 0), 2, sees_latent=i == 0 and latent_dim > 0, seed=i),
-            random.normal(size=(3, 4)) if i == 0 else None,
+            MeanFunction(random.normal(size=(3, 4)) if i == 0 else None),
             random.normal(size=(2, 4)),
             CONCATENATE if i == 0 and latent_dim else None,
         )
@@ -47,7 +48,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         terms.append(make_gp(dims[-1] + latent_dim, 2, sees_latent=True, seed=11))
     wide = Defence(
         gp=make_gp(3, 2, sees_latent=False, seed=12),
-        mean=np.array([0.1, -0.2]),
+        mean=MeanFunction(random.normal(size=(3, 2)), np.array([0.1, -0.2])),
         noise=np.array([0.3, 0.4]),
         inflation=np.array([1.0, 9.0]),
         weight=0.02,
@@ -61,6 +62,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         inner_noise=gaussian_nodes(num_nodes, 2 * num_inner, seed=2),
         defence=wide if defence else None,
         transforms=TRANSFORMS,
+        output_mean=MeanFunction(random.normal(size=(dims[-1], 2)), np.array([0.3, 0.0])),
     )
 
 
@@ -70,10 +72,10 @@ def one_component(posterior: Posterior, x: np.ndarray, node: int) -> tuple[np.nd
     for layer in posterior.inner_layers:
         mean, variance = layer.gp.moments(np.concatenate([x, w] if layer.gp.sees_latent else [x])[None])
         draw = mean[0] + np.sqrt(variance[0]) * posterior.inner_noise[node, start : start + 2]
-        x = (x if layer.mean is None else x @ layer.mean) + draw @ layer.projection
+        x = layer.mean(x) + draw @ layer.projection
         start += 2
     moments = [gp.moments(np.concatenate([x, w] if gp.sees_latent else [x])[None]) for gp in posterior.output_terms]
-    return sum(m[0] for m, _ in moments), sum(v[0] for _, v in moments) + posterior.noise
+    return sum(m[0] for m, _ in moments) + posterior.output_mean(x), sum(v[0] for _, v in moments) + posterior.noise
 
 
 CONTRACT = pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_the_defensive_components_are_wide_and_have_their_share_of_the_weight() 
     assert mixture.weights.sum() == pytest.approx(1.0, abs=1e-14)
     assert mixture.weights[-2:].sum() == pytest.approx(0.02, abs=1e-14)
     mean, variance = posterior.defence.gp.moments(X)
-    np.testing.assert_allclose(mixture.means[:, -1], mean + posterior.defence.mean, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(mixture.means[:, -1], mean + posterior.defence.mean(X), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(mixture.variances[:, -1], 9 * (variance + posterior.defence.noise), rtol=1e-10)
     bare = replace(posterior, defence=None).predict(X)
     np.testing.assert_allclose(bare.weights, 1 / 8)

@@ -66,8 +66,8 @@ def test_the_kernel_of_a_point_with_itself_is_the_variance(kind: str) -> None:
 
 
 def test_an_unknown_kernel_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"kernel kind must be one of .*matern52, sum; got 'periodic'"):
-        Kernel("periodic", 1.0, LENGTHSCALES).covariance(np.zeros((1, 2)), np.zeros((1, 2)))
+    with pytest.raises(ValueError, match=r"kernel kind must be one of .*matern52, .*sum, product; got 'cosine'"):
+        Kernel("cosine", 1.0, LENGTHSCALES).covariance(np.zeros((1, 2)), np.zeros((1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_far_from_the_inducing_inputs_the_moments_are_the_priors() -> None:
     gp, _, _ = make_gp(make_sum())
     means, variances = gp.moments(np.full((1, 2), 1e3))
     np.testing.assert_array_equal(means, 0.0)
-    np.testing.assert_array_equal(variances, 1.2)
+    np.testing.assert_allclose(variances, 1.2, rtol=1e-15)
 
 
 def test_no_points_have_no_moments() -> None:

@@ -16,6 +16,7 @@ from cde_app.predictive.predictor import Predictor
 from cde_app.training import chain_order, loop, member
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint
+from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer
 from cde_app.training.member import TrainingData, prepare
 from cde_app.training.session import Report, Session, Trained
@@ -47,7 +48,7 @@ def small_data(*, validation: int = 0) -> TrainingData:
     random = np.random.default_rng(0)
     X = random.standard_normal((60 + validation, 1))
     targets = np.sin(2 * X) + (0.1 + 0.3 * (X > 0)) * random.standard_normal(X.shape)
-    return TrainingData(X[:60], targets[:60], X[60:], targets[60:])
+    return TrainingData(X[:60], targets[:60], X[60:], targets[60:], (Axis("x"),))
 
 
 def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Report]]:
@@ -98,7 +99,7 @@ def chained(**training: Any) -> tuple[Config, TrainingData]:
     def with_second(targets: np.ndarray) -> np.ndarray:
         return np.column_stack([targets, targets + 0.1 * noise.standard_normal(targets.shape)])
 
-    both = TrainingData(data.X, with_second(data.targets), data.X_validation, with_second(data.targets_validation))
+    both = replace(data, targets=with_second(data.targets), targets_validation=with_second(data.targets_validation))
     return Config.model_validate(tree), both
 
 
@@ -138,14 +139,42 @@ def test_the_order_of_a_chain_is_the_given_one_or_the_one_with_the_best_held_out
     X = np.random.default_rng(1).standard_normal((300, 1))
     z = np.sin(3 * X[:, 0])
     y = np.sign(z) * np.abs(z) ** 0.2 + 0.3 * np.random.default_rng(2).standard_normal(300)
-    assert choose_order(config, X, np.column_stack([y, z]), noise_floor=np.zeros(2)) == (1, 0)
+    assert choose_order(config, X, np.column_stack([y, z]), axes=data.axes, noise_floor=np.zeros(2)) == (1, 0)
     named = config.model_copy(update={"model": config.model.model_copy(update={"chain_order": ("z", "y")})})
-    assert choose_order(named, X, np.column_stack([z, y]), noise_floor=np.zeros(2)) == (1, 0)
+    assert choose_order(named, X, np.column_stack([z, y]), axes=data.axes, noise_floor=np.zeros(2)) == (1, 0)
     joint = config.model_copy(update={"model": config.model.model_copy(update={"targets_model": "joint"})})
-    assert choose_order(joint, X, np.column_stack([y, z]), noise_floor=np.zeros(2)) == (0, 1)
+    assert choose_order(joint, X, np.column_stack([y, z]), axes=data.axes, noise_floor=np.zeros(2)) == (0, 1)
     assert len(run(joint, data)[0].predictor.factors) == 1
     monkeypatch.setattr(chain_order, "MIN_GAIN", 100.0)
-    assert choose_order(config, X, np.column_stack([y, z]), noise_floor=np.zeros(2)) == (0, 1)
+    assert choose_order(config, X, np.column_stack([y, z]), axes=data.axes, noise_floor=np.zeros(2)) == (0, 1)
+
+
+def test_a_kernel_of_named_inputs_finds_them_in_every_factor_of_a_chain() -> None:
+    config, data = chained()
+    tree = config.model_dump()
+    tree["model"] |= {"neighbours": {"enabled": True}, "layers": []}
+    names = ["x", "neighbours", "y"]
+    tree["model"]["output"]["kernel"] = {"kind": "sum", "kernels": [{"kind": "linear", "columns": [n]} for n in names]}
+    tree["training"] |= {"ensemble": 1, "max_steps": 2}
+    trained, _, _ = run(Config.model_validate(tree), data)
+    kernels = [factor.members[0].output_terms[0].kernel.parts for factor in trained.predictor.factors]
+    first, second = ([(part.kind, part.columns) for part in parts] for parts in kernels)
+    of_features = [("linear", (0,)), ("linear", (1, 2, 3))]
+    assert first == [*of_features, ("constant", None)], "the first target is no input of its own factor"
+    assert second == [*of_features, ("linear", (4,))]
+
+
+def test_members_whose_greedy_inducing_inputs_differ_in_number_each_compile_a_step() -> None:
+    config, data = chained()
+    tree = config.model_dump()
+    tree["model"]["output"] |= {"inducing": {"kind": "greedy_variance"}, "num_inducing_latent": 200}
+    tree["training"] |= {"max_steps": 2}
+    config = Config.model_validate(tree)
+    whole, checkpoints, _ = run(config, data)
+    sizes = [len(one.output_terms[1].inducing_inputs) for factor in whole.predictor.factors for one in factor.members]
+    assert sizes[0] != sizes[1], "the kernel of h has no more to say after a number of inputs that the draws decide"
+    resumed, _, _ = run(config, data, checkpoint=checkpoints[1])
+    assert_same_bytes(whole.predictor, resumed.predictor)
 
 
 def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> None:

@@ -10,10 +10,18 @@ from cde_app import config
 from cde_app.data.transform import fit_transform
 from cde_app.model.layers import build_kernel
 from cde_app.predictive.sparse_gp import Kernel
+from cde_app.training.inducing import cluster_centres
+from cde_app.training.kernel_start import Axis
 from cde_app.training.starting_point import split_noise
 from cde_app.training.target_transform import choose_transform
-from cde_app.training.warm_start import cluster_centres, fit_sparse_regression, solve_sparse_regression
+from cde_app.training.warm_start import fit_sparse_regression, solve_sparse_regression
 from tests.small_models import small_model
+
+AXES = (Axis("x"),)
+CONFIG = config.Config.model_validate(
+    {"schema_version": 1, "data": {"path": "x.csv", "inputs": ["x"], "targets": ["y"]}}
+)
+SMOOTH = config.JointOutput(kernel=config.SquaredExponential(), num_inducing=30)
 
 
 def table(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +53,7 @@ def test_the_regression_does_not_depend_on_the_chunks(monkeypatch: pytest.Monkey
 
 def test_the_fit_finds_the_noise() -> None:
     X, Y = table(300)
-    fitted = fit_sparse_regression(X, Y, config.WarmStart(), config.SquaredExponential(), num_inducing=30, seed=0)
+    fitted = fit_sparse_regression(X, Y, config.WarmStart(), SMOOTH, axes=AXES, seed=0)
     # The maximum-likelihood variance of 300 residuals has a relative standard error of sqrt(2 / 300) = 0.08.
     np.testing.assert_allclose(fitted.noise, 0.04, rtol=4 * 0.082 + 0.02)
 
@@ -53,14 +61,18 @@ def test_the_fit_finds_the_noise() -> None:
 def test_with_several_targets_each_has_its_own_noise() -> None:
     X, Y = table(300)
     Y = np.hstack([Y, Y + 0.5 * np.random.default_rng(1).standard_normal(Y.shape)])
-    fitted = fit_sparse_regression(X, Y, config.WarmStart(), config.SquaredExponential(), num_inducing=30, seed=0)
+    fitted = fit_sparse_regression(X, Y, config.WarmStart(), SMOOTH, axes=AXES, seed=0)
     np.testing.assert_allclose(fitted.noise, [0.04, 0.29], rtol=0.35)
 
 
-def test_without_a_latent_layer_the_model_starts_as_the_sparse_gp() -> None:
-    small = small_model(2, latent={"dim": 0}, defensive_weight=0)
+@pytest.mark.parametrize("kind", ["zero", "constant", "linear", "identity"])
+def test_without_a_latent_layer_the_model_starts_as_the_sparse_gp(kind: str) -> None:
+    num_targets = 3 if kind == "identity" else 2
+    small = small_model(num_targets, latent={"dim": 0}, defensive_weight=0, output={"mean": {"kind": kind}})
     mixture = small.posterior().predict(small.X)
     mean, variance = small.regression.as_sparse_gp().moments(small.X)
+    mean = mean + small.regression.mean_function(small.X)
+    np.testing.assert_allclose(small.regression.mean(small.X), mean, atol=1e-12)
     np.testing.assert_allclose(mixture.means[:, 0], mean, atol=1e-8)
     np.testing.assert_allclose(mixture.variances[:, 0], variance + small.regression.noise, atol=1e-8)
 
@@ -114,6 +126,24 @@ def test_with_a_noise_floor_the_model_still_starts_with_the_moments_of_the_spars
     assert np.median(np.abs(mixture.sd() / mixture.transforms[0].scale / sd - 1)) < 0.2
 
 
+def test_the_linear_mean_is_the_least_squares_plane_and_the_encoder_and_the_defence_have_it() -> None:
+    small = small_model(2, latent={"dim": 1}, output={"mean": {"kind": "linear"}})
+    design = np.column_stack([small.X, np.ones(len(small.X))])
+    plane = design @ np.linalg.lstsq(design, small.Y, rcond=None)[0]
+    np.testing.assert_allclose(small.regression.mean_function(small.X), plane, atol=1e-10)
+    residual = small.model.latent.encoder.trend.residual(small.X, small.Y)
+    sd = np.sqrt(small.regression.noise)
+    np.testing.assert_allclose(residual, (small.Y - small.regression.mean(small.X)) / sd, atol=1e-5)
+    defence = small.posterior().predict(small.X).means[:, -1]
+    np.testing.assert_allclose(defence, small.regression.mean(small.X), atol=1e-10)
+
+
+def test_with_an_inner_layer_of_mean_zero_g_still_starts_at_the_principal_components() -> None:
+    """What the first layer hands on at step zero is not m(x) = 0 but the components that its GPs start as."""
+    Z = small_model(latent={"dim": 0}, layers=[{"mean": {"kind": "zero"}}]).model.output.terms[0].inducing_variable
+    assert Z.inducing_variable.Z.shape == (8, 2)
+
+
 def test_cluster_centres_are_different_rows_and_no_more_than_there_are() -> None:
     X = np.repeat(np.arange(5.0), 10)[:, None]
     np.testing.assert_array_equal(cluster_centres(X, 20, seed=0), np.arange(5.0)[:, None])
@@ -126,12 +156,12 @@ def test_the_automatic_transform_is_the_one_that_the_noise_asks_for(power: int, 
     X = random.standard_normal((400, 1))
     y = np.sin(2 * X[:, 0]) + 0.3 * random.standard_normal(400)
     y = np.exp(2 * y) if power else y
-    chosen = choose_transform(config.TargetColumn(column="y"), X, y, config.Model(), config.WarmStart(), seed=0)
+    chosen = choose_transform(config.TargetColumn(column="y"), X, y, CONFIG, axes=AXES)
     assert chosen.kind == kind or (kind == "log" and chosen.kind == "yeo_johnson" and chosen.exponent < 0.3)
 
 
 def test_a_transform_that_is_named_is_taken() -> None:
     X, Y = table()
     target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())
-    chosen = choose_transform(target, X, Y[:, 0], config.Model(), config.WarmStart(), seed=0)
+    chosen = choose_transform(target, X, Y[:, 0], CONFIG, axes=AXES)
     assert chosen == fit_transform("yeo_johnson", Y[:, 0])

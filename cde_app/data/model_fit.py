@@ -1,0 +1,57 @@
+"""Whether the model that the configuration describes fits the features that the table gives."""
+
+from __future__ import annotations
+
+from cde_app import config
+from cde_app.data.encoding import ColumnContract
+from cde_app.errors import DataError
+
+
+def check_model(model: config.Model, contract: ColumnContract, *, source: str) -> None:
+    """Hold the model against the features.
+
+    Args:
+        model: the configuration's `model` block.
+        contract: fitted on the training rows.
+        source: the table, as errors name it.
+
+    Raises:
+        DataError: a kernel acts on a column that is constant, or the widths of an identity mean differ.
+    """
+    constant = {column.name for column in contract.inputs if not column.features}
+    faults = [
+        f"{source}: column {name!r} ({key}) must vary over the training rows; got a constant. Leave it out there."
+        for place in config.kernel_places(model)
+        for key in [".".join(map(str, (*place.path, "columns")))]
+        for name in place.kernel.columns
+        if name in constant
+    ]
+    num_features, num_targets = _widest_factor(model, contract)
+    num_inputs = _width_of_output(model, num_features)
+    if model.output.mean.kind == "identity" and not num_features == num_inputs == num_targets:
+        faults.append(
+            f"{source}: model.output.mean: identity needs as many features (neighbours and earlier targets of a chain "
+            f"included) and inputs of the output layer as a model has targets; got {num_features}, {num_inputs} and "
+            f"{num_targets}. Choose kind: linear."
+        )
+    if faults:
+        raise DataError(*dict.fromkeys(faults))
+
+
+def _widest_factor(model: config.Model, contract: ColumnContract) -> tuple[int, int]:
+    """Return the numbers of features and of targets of the model, or of the last one of a chain."""
+    num_features, num_targets = len(contract.feature_names), len(contract.targets)
+    if model.neighbours.enabled is True:
+        num_features += num_targets + 1
+    if model.targets_model == "joint":
+        return num_features, num_targets
+    return num_features + num_targets - 1, 1
+
+
+def _width_of_output(model: config.Model, num_features: int) -> int:
+    """Return the number of features that the output layer sees."""
+    if model.input_projection is not None:
+        num_features = min(model.input_projection.dim, num_features)
+    for layer in model.layers:
+        num_features = num_features if layer.mean.kind == "identity" else min(layer.num_gps, num_features)
+    return num_features

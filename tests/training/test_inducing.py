@@ -1,0 +1,43 @@
+"""The greedy choice of inducing inputs against its definition, and against chance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cde_app import config
+from cde_app.predictive.sparse_gp import Kernel
+from cde_app.training.inducing import choose_inducing, greedy_variance
+
+KERNEL = Kernel("matern32", 1.4, np.array([0.8, 1.3]))
+
+
+def remaining_variance(kernel: Kernel, X: np.ndarray, chosen: list[int]) -> np.ndarray:
+    """The variance of f at every row given f at the chosen ones, by the textbook."""
+    cross = kernel.covariance(X, X[chosen])
+    return kernel.diagonal(X) - np.sum(cross * np.linalg.solve(kernel.covariance(X[chosen], X[chosen]), cross.T).T, 1)
+
+
+def rows(num_rows: int = 200) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return np.concatenate([0.1 * random.standard_normal((num_rows - 20, 2)), 3 * random.standard_normal((20, 2))])
+
+
+def test_the_greedy_choice_equals_its_slow_definition() -> None:
+    X, chosen = rows(), [0]
+    while len(chosen) < 12:
+        chosen.append(int(np.argmax(remaining_variance(KERNEL, X, chosen))))
+    np.testing.assert_array_equal(greedy_variance(KERNEL, X, 12), chosen)
+
+
+def test_the_greedy_choice_leaves_less_variance_than_a_random_one() -> None:
+    X, random = rows(), np.random.default_rng(1)
+    greedy = remaining_variance(KERNEL, X, list(greedy_variance(KERNEL, X, 15))).sum()
+    assert greedy < min(remaining_variance(KERNEL, X, list(random.permutation(200)[:15])).sum() for _ in range(50))
+
+
+def test_the_greedy_choice_ends_where_the_kernel_has_no_more_to_say() -> None:
+    settings = config.Inducing(kind="greedy_variance")
+    line = Kernel("linear", np.ones(2), np.empty(0))
+    assert choose_inducing(settings, line, rows(), 10, seed=0).shape == (2, 2)
+    twice = np.repeat(rows()[:10], 2, axis=0)
+    assert len(choose_inducing(settings, KERNEL, twice, 20, seed=0)) == 10
