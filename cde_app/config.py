@@ -442,6 +442,20 @@ class InnerLayer(Section):
     """False: f sees x and its draw is shared by all latent draws of a row. True: f sees [x, w]."""
 
 
+class InputProjection(Section):
+    """Every GP sees x A in place of x, A [D, dim] learned; it starts at the leading principal directions."""
+
+    dim: PositiveInt
+    """Width of x A (at most that of x)."""
+
+
+class OutputMixing(Section):
+    """y = f P + e: each term has num_latent_gps GPs in place of one per target, and a learned P mixes them."""
+
+    num_latent_gps: PositiveInt
+    """Independent GPs of each term (at most as many as there are targets)."""
+
+
 class AdditiveOutput(Section):
     """y = g(x) + h(x, w): two sparse GPs, each with inducing inputs of its own."""
 
@@ -456,6 +470,8 @@ class AdditiveOutput(Section):
     """Kernel of g."""
     kernel_latent: Kernel = SquaredExponential()
     """Kernel of h."""
+    mixing: OutputMixing | None = None
+    """null = a GP per target; {num_latent_gps: 2} = GPs that the targets share, so that they depend on each other."""
     mean: OutputMean = Field(default=ZeroMean(), discriminator="kind")
     """Added to g(x) + h(x, w)."""
 
@@ -472,6 +488,8 @@ class JointOutput(Section):
     """Kernel of f."""
     mean: OutputMean = Field(default=ZeroMean(), discriminator="kind")
     """Added to f(x, w)."""
+    mixing: OutputMixing | None = None
+    """null = a GP per target; {num_latent_gps: 2} = GPs that the targets share, so that they depend on each other."""
 
 
 Output = AdditiveOutput | JointOutput
@@ -530,6 +548,8 @@ class Model(Section):
     """The targets in the order of the chain; auto = by the held-out density of the warm start (three at most)."""
     neighbours: Neighbours = Neighbours()
     latent: Latent = Latent()
+    input_projection: InputProjection | None = None
+    """null = the GPs see x; {dim: 3} = they see three learned directions of it (the encoder sees x)."""
     layers: tuple[InnerLayer, ...] = (InnerLayer(),)
     """Inner GP layers; [] is the single-layer GP-CDE."""
     output: Output = Field(default=AdditiveOutput(), discriminator="structure")
@@ -538,6 +558,15 @@ class Model(Section):
     """The noise around it."""
     defensive_weight: Fraction = 0.02
     """Weight of two wide copies of the warm start in every density, so that no row is lost to a tail [fraction]."""
+
+    @model_validator(mode="after")
+    def _mixing_has_normal_noise(self) -> Model:
+        if self.output.mixing is not None and self.likelihood.kind == "student_t":
+            raise ValueError(
+                "output.mixing needs normal noise, with which the mixed targets are normal together; got the "
+                "likelihood 'student_t'. Choose 'gaussian' or 'heteroscedastic_gaussian', or set output.mixing to null."
+            )
+        return self
 
 
 LeafKernel = SquaredExponential | Matern | RationalQuadratic | Periodic | Linear
@@ -551,12 +580,13 @@ class KernelPlace(NamedTuple):
     sees_latent: bool
     """Whether w is among its inputs, which it is not where it is added to x or multiplies it."""
     mixed_by: tuple[str | int, ...] | None
-    """The mean function of an earlier layer after which the inputs are no columns any more."""
+    """The projection or the mean function before it after which the inputs are no columns any more."""
 
 
 def kernel_places(model: Model) -> Iterator[KernelPlace]:
     """Yield every kernel of every layer that may name columns."""
-    has_latent, mixed_by = model.latent.dim > 0, None
+    has_latent = model.latent.dim > 0
+    mixed_by: tuple[str | int, ...] | None = None if model.input_projection is None else ("model", "input_projection")
     has_axes = has_latent and model.latent.compositor.kind == "concatenate"
     for index, layer in enumerate(model.layers):
         here: tuple[str | int, ...] = ("model", "layers", index)
@@ -734,6 +764,17 @@ class Config(Section):
         order, names = self.model.chain_order, [target.column for target in self.data.targets]
         if order != "auto" and sorted(order) != sorted(names):
             raise ValueError(f"model.chain_order must name each target once, {names}; got {list(order)}. Correct it.")
+        return self
+
+    @model_validator(mode="after")
+    def _mixing_has_targets_to_mix(self) -> Config:
+        model, num_targets = self.model, len(self.data.targets)
+        if model.output.mixing is not None and model.targets_model == "chain" and num_targets > 1:
+            raise ValueError(
+                "model.output.mixing: expected null in a chain, each model of which has a target of its own; got "
+                f"{{num_latent_gps: {model.output.mixing.num_latent_gps}}} and {num_targets} targets. "
+                "Set model.targets_model to joint."
+            )
         return self
 
     @model_validator(mode="after")

@@ -140,7 +140,8 @@ def quantile_name(level: float) -> str:
 def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
     """Return the mixtures of consecutive rows as arrays: weights [C], means and variances [N, C, P], transforms.
 
-    `joint` says whether they are the joint density of the targets, or, for a chain, each target's own density alone.
+    Where the targets depend on each other within a component there are `covariances` [N, C, P, P] too. `joint` says
+    whether they are the joint density of the targets, or, for a chain, each target's own density alone.
     """
     mixtures = [forecast.components() for forecast in forecasts]
     first = mixtures[0]
@@ -150,6 +151,9 @@ def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
         "means": np.concatenate([mixture.means for mixture in mixtures]),
         "variances": np.concatenate([mixture.variances for mixture in mixtures]),
     }
+    covariances = [mixture.covariances for mixture in mixtures if mixture.covariances is not None]
+    if covariances:
+        arrays["covariances"] = np.concatenate(covariances)
     for p, transform in enumerate(first.transforms):
         arrays |= {f"transform.{p}.{key}": np.array(value) for key, value in transform.to_json().items()}
     return arrays

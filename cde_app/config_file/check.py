@@ -6,7 +6,7 @@ values are judged by pydantic in its strict mode (a quoted number is text), sect
 
 from __future__ import annotations
 
-from typing import Any, Union, get_args
+from typing import Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
@@ -18,12 +18,11 @@ from cde_app.config_file.schema import (
     a_section,
     all_keys,
     expectation,
-    in_words,
     item_of,
     listed,
-    members,
     metadata,
     nearest,
+    scalars_of,
     tag_of,
     variants_of,
 )
@@ -78,11 +77,9 @@ class _Checker:
             return _INVALID
         if item_of(annotation) is not None:
             return self.items(annotation, value, path)
-        scalars = [other for other in members(annotation) if not variants_of(other)]
-        if len(scalars) < len(members(annotation)) and (isinstance(value, dict) or not scalars):
+        if variants_of(annotation) and (isinstance(value, dict) or scalars_of(annotation) is None):
             return self.section(annotation, default, value, path)
-        single = Union[tuple(scalars)] if variants_of(annotation) else annotation  # noqa: UP007 (made at run time)
-        return self.scalar(single, default, value, path)
+        return self.scalar(annotation, default, value, path)
 
     def items(self, annotation: Any, value: Any, path: KeyPath) -> Any:
         if not isinstance(value, list):
@@ -97,7 +94,8 @@ class _Checker:
         return _INVALID if _INVALID in checked else tuple(checked)
 
     def scalar(self, annotation: Any, default: Any, value: Any, path: KeyPath) -> Any:
-        adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+        single = scalars_of(annotation)
+        adapter = TypeAdapter(single, config=ConfigDict(strict=True, allow_inf_nan=False))
         for candidate in self._readings(value, path):
             try:
                 checked = adapter.validate_python(candidate)
@@ -105,9 +103,8 @@ class _Checker:
                 continue
             if not _is_mere_likeness(candidate, checked):
                 return checked
-        schema = TypeAdapter(annotation).json_schema()
-        advice = self._scalar_advice(schema, default, value, path)
-        return self._value_fault(path, f"expected {in_words(schema)}; got {short_repr(value)}. {advice}")
+        advice = self._scalar_advice(TypeAdapter(single).json_schema(), default, value, path)
+        return self._value_fault(path, f"expected {expectation(annotation)}; got {short_repr(value)}. {advice}")
 
     def section(self, annotation: Any, default: Any, value: Any, path: KeyPath) -> Any:
         variants = variants_of(annotation)

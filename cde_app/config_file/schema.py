@@ -42,10 +42,11 @@ def expectation(annotation: Any) -> str:
     """Say in words what a value must be, for example `an integer >= 1 or 'auto'`."""
     if item_of(annotation) is not None:
         return f"a list (each entry {expectation(item_of(annotation))})"
-    variants = variants_of(annotation)
-    if variants:
-        return a_section(variants)
-    return in_words(TypeAdapter(annotation).json_schema())
+    variants, scalars = variants_of(annotation), scalars_of(annotation)
+    alternatives = [a_section(variants)] if variants else []
+    if scalars is not None:
+        alternatives.append(in_words(TypeAdapter(scalars).json_schema()))
+    return " or ".join(alternatives)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -69,6 +70,15 @@ def members(annotation: Any) -> tuple[Any, ...]:
     bare = _bare(annotation)
     is_union = get_origin(bare) in (Union, UnionType)
     return get_args(bare) if is_union else (annotation,)
+
+
+def scalars_of(annotation: Any) -> Any:
+    """Return the annotation of the single values that may stand beside sections, None if there are none."""
+    alternatives = members(annotation)
+    scalars = [other for other in alternatives if not variants_of(other)]
+    if len(scalars) == len(alternatives):
+        return annotation
+    return Union[tuple(scalars)] if scalars else None  # noqa: UP007 (made at run time)
 
 
 def metadata(annotation: Any) -> list[Any]:

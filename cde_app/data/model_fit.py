@@ -50,6 +50,8 @@ def _widest_factor(model: config.Model, contract: ColumnContract) -> tuple[int, 
 
 def _width_of_output(model: config.Model, num_features: int) -> int:
     """Return the number of features that the output layer sees."""
+    if model.input_projection is not None:
+        num_features = min(model.input_projection.dim, num_features)
     for layer in model.layers:
         num_features = num_features if layer.mean.kind == "identity" else min(layer.num_gps, num_features)
     return num_features

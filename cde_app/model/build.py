@@ -13,7 +13,7 @@ from gpflux.models import DeepGP
 from cde_app import config
 from cde_app.model.compositor import build_compositor
 from cde_app.model.latent import LatentLayer, build_latent_layer
-from cde_app.model.layers import InnerGPLayer, OutputGPLayer
+from cde_app.model.layers import InnerGPLayer, InputProjection, OutputGPLayer
 from cde_app.model.likelihood import build_likelihood
 from cde_app.model.start import ModelStart
 
@@ -24,6 +24,7 @@ class Model:
 
     deep_gp: DeepGP
     latent: LatentLayer | None
+    input_projection: InputProjection | None
     inner_layers: tuple[InnerGPLayer, ...]
     output: OutputGPLayer
     likelihood: ScalarLikelihood
@@ -54,6 +55,9 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
                 carries=True,
                 seed=seed,
             )
+        input_projection = None
+        if start.input_projection is not None:
+            input_projection = InputProjection(start.input_projection, latent_dim=latent_dim)
         inner_layers = tuple(
             InnerGPLayer(inner, latent_dim=latent_dim, num_data=start.num_data, name=f"inner_{index}")
             for index, inner in enumerate(start.inner_layers)
@@ -62,14 +66,15 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
             start.output_terms,
             start.output_mean,
             compositor,
+            start.mixing,
             latent_dim=latent_dim,
             num_data=start.num_data,
             name="output",
         )
         likelihood = build_likelihood(settings.likelihood, start)
-        layers = [layer for layer in (latent, *inner_layers, output) if layer is not None]
+        layers = [layer for layer in (latent, input_projection, *inner_layers, output) if layer is not None]
         deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)
-        return Model(deep_gp, latent, inner_layers, output, likelihood, start.num_data)
+        return Model(deep_gp, latent, input_projection, inner_layers, output, likelihood, start.num_data)
 
 
 @contextmanager

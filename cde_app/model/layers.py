@@ -15,11 +15,14 @@ from check_shapes import check_shapes
 from gpflow.keras import tf_keras
 from gpflow.utilities import positive
 from gpflux.layers import GPLayer
+from numpy.typing import NDArray
 
 from cde_app.model.compositor import build_compositor
 from cde_app.model.start import GPStart, InnerStart, MeanStart
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import Kernel, combined
+
+Array = NDArray[np.float64]
 
 COMBINATIONS = {"sum": gpflow.kernels.Sum, "product": gpflow.kernels.Product}
 STATIONARY_KERNELS = {
@@ -104,6 +107,23 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     return layer
 
 
+class InputProjection(tf_keras.layers.Layer):
+    """[x, w] -> [x A, w], A [D, D'] learned, before every GP layer.
+
+    Source: Dutordoir et al. (2018), whose model has such an A; here it is a point estimate.
+    """
+
+    def __init__(self, start: Array, *, latent_dim: int) -> None:
+        super().__init__(name="input_projection", dtype=gpflow.default_float())
+        self.projection = tf.Variable(start, name="projection")
+        self.latent_dim = latent_dim
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Project x and hand w on."""
+        X, W = split_latent(inputs, self.latent_dim)
+        return tf.concat([X @ self.projection, W], axis=-1)
+
+
 class MeanLayer(tf_keras.layers.Layer):
     """m(x) = x A + b; A and b are variables where the start says that they train."""
 
@@ -155,7 +175,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
     """The output layer f = m(x) + a sum of GPflux `GPLayer`s, each on x or on c(x, w), independent under q.
 
     One term on c(x, w) is the papers' output layer; g(x) + h(c(x, w)) is the additive one. Its compositor is the latent
-    layer's.
+    layer's. With a mixing P [Q, P], learned, each term has Q GPs and P mixes their sum before m(x) is added.
     """
 
     def __init__(
@@ -163,6 +183,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         starts: tuple[GPStart, ...],
         mean: MeanStart,
         compositor: tf_keras.layers.Layer,
+        mixing: Array | None,
         *,
         latent_dim: int,
         num_data: int,
@@ -173,18 +194,27 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         self.sees_latent = [start.sees_latent for start in starts]
         self.mean = MeanLayer(mean)
         self.compositor = compositor
+        self.mixing = None if mixing is None else tf.Variable(mixing, name="mixing")
         self.latent_dim = latent_dim
         self.num_data = num_data
 
+    def mix(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the marginal means and variances of f P from those of f; two [..., Q] to two [..., P]."""
+        if self.mixing is None:
+            return mean, variance
+        return mean @ self.mixing, variance @ tf.square(self.mixing)
+
     def predict(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the marginal means and variances of f; [n, D + Dw] to two [n, P]."""
+        """Return the marginal means and variances of the outputs; [n, D + Dw] to two [n, P]."""
         X, W = split_latent(inputs, self.latent_dim)
         moments = [
             term.predict(self.compositor([X, W]) if sees_latent else X)
             for term, sees_latent in zip(self.terms, self.sees_latent, strict=True)
         ]
-        mean = tf.add_n([mean for mean, _ in moments]) + self.mean(X)
-        return mean, tf.add_n([variance for _, variance in moments])
+        mean, variance = self.mix(
+            tf.add_n([mean for mean, _ in moments]), tf.add_n([variance for _, variance in moments])
+        )
+        return mean + self.mean(X), variance
 
     def prior_kl(self) -> tf.Tensor:
         """Return KL[q(u) || p(u)], the sum over the terms."""
@@ -199,6 +229,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         return outputs
 
     def _distribution(self, inputs: tf.Tensor) -> tfp.distributions.Distribution:
+        # Of its marginals alone even where P mixes: GPflux's likelihood layer asks for no more, nor does the ELBO.
         mean, variance = self.predict(inputs)
         return tfp.distributions.MultivariateNormalDiag(loc=mean, scale_diag=tf.sqrt(variance))
 

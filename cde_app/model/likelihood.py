@@ -115,6 +115,30 @@ def log_predictive(
     return -0.5 * tf.reduce_sum((Y - mean) ** 2 / total + tf.math.log(total) + LOG_2PI, axis=-1)
 
 
+def log_predictive_mixed(
+    likelihood: Gaussian, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, mixing: tf.Tensor
+) -> tf.Tensor:
+    """Return log N(y; mean, P' diag(v) P + noise), the density of y = f P + e; the targets depend on each other.
+
+    Args:
+        likelihood: normal noise.
+        X: [B, D], features before the inner layers.
+        Y: [B, P].
+        mean: of f P, [K or 1, B, P].
+        variance: v of f, [K or 1, B, Q].
+        mixing: P, [Q, P].
+
+    Returns:
+        [K or 1, B].
+    """
+    noise = noise_variance(likelihood, X)
+    covariance = tf.einsum("...q,qp,qr->...pr", variance, mixing, mixing) + tf.linalg.diag(noise)
+    factor = tf.linalg.cholesky(covariance)
+    whitened = tf.linalg.triangular_solve(factor, (Y - mean)[..., None])[..., 0]
+    log_scales = tf.math.log(tf.linalg.diag_part(factor))
+    return -tf.reduce_sum(0.5 * (whitened**2 + LOG_2PI) + log_scales, axis=-1)
+
+
 def expected_log_likelihood(
     likelihood: ScalarLikelihood, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
 ) -> tf.Tensor:

@@ -8,7 +8,9 @@ With w_k ~ q(w | x, y), m_k and v_k the moments of the output layer at [x, w_k] 
     predictive           log 1/K sum_k N(y; m_k, v_k + s2) p(w_k) / q(w_k)            ours; no bound on log p(y | x)
 
 minus kl_weight KL[q(u) || p(u)] / N in each, and plus log p(V) / N for noise with weights V of its own; for Student's t
-N(y; m, v + s2) is E_q(f) t(y | f). The K draws of a row share the functions of the inner layers.
+N(y; m, v + s2) is E_q(f) t(y | f). Where the output layer mixes by P, f P takes the place of f: the bounds have its
+marginal variances v_k P^2, the density its covariance P' diag(v_k) P. The K draws of a row share the functions of the
+inner layers.
 """
 
 from __future__ import annotations
@@ -25,7 +27,12 @@ from cde_app import config
 from cde_app.model.build import Model
 from cde_app.model.latent import LatentLayer, stratified_normal
 from cde_app.model.layers import InnerGPLayer, moments, q_covariance, whitening_matrix
-from cde_app.model.likelihood import expected_log_likelihood, log_predictive, noise_log_prior
+from cde_app.model.likelihood import (
+    expected_log_likelihood,
+    log_predictive,
+    log_predictive_mixed,
+    noise_log_prior,
+)
 
 
 class LatentDraws(NamedTuple):
@@ -43,9 +50,9 @@ class OutputState(NamedTuple):
     """q(v) of one term of the output layer, as the natural gradient sees it."""
 
     q_mu: tf.Tensor
-    """[M, P]."""
+    """[M, Q], Q = P unless the layer mixes."""
     S: tf.Tensor
-    """[P, M, M]."""
+    """[Q, M, M]."""
 
 
 def output_states(model: Model) -> list[OutputState]:
@@ -110,19 +117,24 @@ def log_likelihoods(
     seed: tf.Tensor,
 ) -> tf.Tensor:
     """Return log p(y | x, w_k) as the objective has it; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
-    features = X[None]
+    features = (X if model.input_projection is None else X @ model.input_projection.projection)[None]
     for index, layer in enumerate(model.inner_layers):
         features = draw_inner(layer, features, W, tf.random.experimental.stateless_fold_in(seed, index))
-    means, variances = [model.output.mean(features)], []
+    means, variances = [], []
     for term, sees_latent, state in zip(model.output.terms, model.output.sees_latent, states, strict=True):
         inputs = join(model.output.compositor, features, W) if sees_latent else features
         mean, variance = moments(term, flatten(inputs), *state)
-        shape = [*inputs.shape[:2], Y.shape[-1]]
+        shape = [*inputs.shape[:2], mean.shape[-1]]
         means.append(tf.reshape(mean, shape))
         variances.append(tf.reshape(variance, shape))
     mean, variance = sum_broadcast(means), sum_broadcast(variances)
-    log_likelihood = log_predictive if settings.kind == "predictive" else expected_log_likelihood
-    per_draw = log_likelihood(model.likelihood, X, Y, mean, variance)
+    mean, marginal = model.output.mix(mean, variance)
+    mean = model.output.mean(features) + mean
+    if settings.kind == "predictive" and model.output.mixing is not None:
+        per_draw = log_predictive_mixed(model.likelihood, X, Y, mean, variance, model.output.mixing)
+    else:
+        log_likelihood = log_predictive if settings.kind == "predictive" else expected_log_likelihood
+        per_draw = log_likelihood(model.likelihood, X, Y, mean, marginal)
     return tf.broadcast_to(per_draw, [W.shape[0], X.shape[0]])
 
 

@@ -104,6 +104,7 @@ class ModelStart:
 
     inner_layers: tuple[InnerStart, ...]
     output_terms: tuple[GPStart, ...]
+    """Of a GP per target each, or of Q that `mixing` mixes."""
     encoder: EncoderStart | None
     """None without latent variables."""
     compositor: Compositor
@@ -118,3 +119,7 @@ class ModelStart:
     """[P], noise variances below which training may not go, for what the targets' rounding requires."""
     noise_start: NoiseStart | None = None
     """None where the noise does not vary with x."""
+    input_projection: Array | None = None
+    """A, [D, D']: every GP sees x A; None where they see x."""
+    mixing: Array | None = None
+    """P, [Q, P]: y = f P + e; None where each target has GPs of its own."""

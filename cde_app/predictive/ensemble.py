@@ -36,6 +36,7 @@ class Ensemble:
     def predict(self, X: Array) -> Mixture:
         """Return the mixture of each row, all members' components in one; X [N, D], standardised."""
         mixtures = [member.predict(X) for member in self.members]
+        covariances = [mixture.covariances for mixture in mixtures if mixture.covariances is not None]
         if len(mixtures) == 1:
             return mixtures[0]
         return Mixture(
@@ -43,6 +44,7 @@ class Ensemble:
             np.concatenate([mixture.means for mixture in mixtures], axis=1),
             np.concatenate([mixture.variances for mixture in mixtures], axis=1),
             mixtures[0].transforms,
+            np.concatenate(covariances, axis=1) if covariances else None,
         )
 
     def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:

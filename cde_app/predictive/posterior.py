@@ -6,7 +6,7 @@ Letters: N rows, D features, P targets, Dw latent variables, C nodes, Q inner GP
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import gammaincinv, logsumexp, ndtr, ndtri
@@ -27,6 +27,17 @@ FLOATS_IN_MEMORY = 32_000_000
 """Largest number of kernel values held at once; rows are taken in chunks below it."""
 ROWS_AT_ONCE = 16_384
 """Rows with a node of their own that are held at once."""
+
+
+class Moments(NamedTuple):
+    """The moments of components, standardised."""
+
+    means: Array
+    """[N, C, P]."""
+    variances: Array
+    """[N, C, P]."""
+    covariances: Array | None
+    """[N, C, P, P] where the targets depend on each other within a component."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Posterior:
 
     inner_layers: tuple[InnerLayer, ...]
     output_terms: tuple[SparseGP, ...]
-    """The output layer is the sum of these GPs."""
+    """The output layer f is the sum of these GPs."""
     compositor: Compositor
     """Joins x and w for the terms that see both."""
     noise: Array
@@ -114,6 +125,10 @@ class Posterior:
     """None where the noise does not vary with x."""
     noise_factors: Array | None = None
     """[C, P], factors on the noise at each node, 1 / lambda for Student's t; None where it is normal."""
+    input_projection: Array | None = None
+    """A, [D, D']: every layer sees x A; None where they see x."""
+    mixing: Array | None = None
+    """P, [Q, P]: the targets are f P plus noise; None where they are f plus noise."""
 
     @property
     def latent_dim(self) -> int:
@@ -135,9 +150,14 @@ class Posterior:
         widest = max(len(gp.inducing_inputs) for gp in (*self.output_terms, *(layer.gp for layer in self.inner_layers)))
         step = max(1, FLOATS_IN_MEMORY // (widest * len(self.latent_nodes)))
         chunks = [self._components(X[start : start + step]) for start in range(0, max(len(X), 1), step)]
-        means = np.concatenate([mean for mean, _ in chunks])
-        variances = np.concatenate([variance for _, variance in chunks])
-        return Mixture(self.weights, means, variances, self.transforms)
+        covariances = [chunk.covariances for chunk in chunks if chunk.covariances is not None]
+        return Mixture(
+            self.weights,
+            np.concatenate([chunk.means for chunk in chunks]),
+            np.concatenate([chunk.variances for chunk in chunks]),
+            self.transforms,
+            np.concatenate(covariances) if covariances else None,
+        )
 
     def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return the moments of one component per row.
@@ -155,7 +175,7 @@ class Posterior:
             chunk = np.arange(start, min(start + ROWS_AT_ONCE, len(X)))
             is_node = component[chunk] < num_nodes
             rows, wide = chunk[is_node], chunk[~is_node]
-            mean, variance = self._node_moments(X[rows], component[rows])
+            mean, variance, _ = self._node_moments(X[rows], component[rows])
             means[rows], variances[rows] = mean[:, 0], variance[:, 0]
             if self.defence is not None and wide.size:
                 mean, variance = self.defence.components(X[wide])
@@ -182,7 +202,8 @@ class Posterior:
         num_nodes = len(self.latent_nodes)
         mixture = self.predict(X)
         means, variances = mixture.means[:, :num_nodes], mixture.variances[:, :num_nodes]
-        log_likelihood = -0.5 * ((Y[:, None] - means) ** 2 / variances + np.log(variances)).sum(-1)
+        covariances = None if mixture.covariances is None else mixture.covariances[:, :num_nodes]
+        log_likelihood = _log_normal(Y[:, None] - means, variances, covariances)
         responsibility = np.exp(log_likelihood - logsumexp(log_likelihood, axis=1, keepdims=True))
         mean = responsibility @ self.latent_nodes
         second = responsibility @ self.latent_nodes**2
@@ -209,29 +230,45 @@ class Posterior:
         share = self.defence.weight
         return np.concatenate([np.full(num_nodes, (1 - share) / num_nodes), np.full(num_wide, share / num_wide)])
 
-    def _components(self, X: Array) -> tuple[Array, Array]:
-        """Return the components' means and variances, two [N, C, P]."""
-        means, variances = self._node_moments(X)
+    def _components(self, X: Array) -> Moments:
+        """Return the moments of all components."""
+        nodes = self._node_moments(X)
         if self.defence is None:
-            return means, variances
+            return nodes
         wide_means, wide = self.defence.components(X)
-        return np.concatenate([means, wide_means], axis=1), np.concatenate([variances, wide], axis=1)
+        covariances = nodes.covariances
+        if covariances is not None:
+            covariances = np.concatenate([covariances, wide[..., None] * np.eye(len(self.noise))], axis=1)
+        return Moments(
+            np.concatenate([nodes.means, wide_means], axis=1),
+            np.concatenate([nodes.variances, wide], axis=1),
+            covariances,
+        )
 
-    def _node_moments(self, X: Array, node: NDArray[np.intp] | None = None) -> tuple[Array, Array]:
-        """Return means and variances at every node, two [N, C, P], or at one node of each row, [N], two [N, 1, P]."""
+    def _node_moments(self, X: Array, node: NDArray[np.intp] | None = None) -> Moments:
+        """Return the moments at every node, or at one node of each row, [N], with C = 1."""
         W, inner_noise = self.latent_nodes, self.inner_noise
         if node is not None:
             W, inner_noise = W[node, None], inner_noise[node, None]
-        features, start = X[:, None, :], 0
+        features, start = (X if self.input_projection is None else X @ self.input_projection)[:, None, :], 0
         for layer in self.inner_layers:
             noise = inner_noise[..., start : start + layer.gp.num_gps]
             features = layer.propagate(features, W, noise)
             start += layer.gp.num_gps
         moments = [_moments(term, self.compositor, features, W) for term in self.output_terms]
         shape = (len(X), W.shape[-2], len(self.noise))
-        means = np.broadcast_to(sum(mean for mean, _ in moments) + self.output_mean(features), shape)
-        variances = np.broadcast_to(sum(variance for _, variance in moments) + self.noise_at(X, node), shape)
-        return means, variances
+        mean, variance, noise = sum(m for m, _ in moments), sum(v for _, v in moments), self.noise_at(X, node)
+        if self.mixing is None:
+            return Moments(
+                np.broadcast_to(mean + self.output_mean(features), shape),
+                np.broadcast_to(variance + noise, shape),
+                None,
+            )
+        covariance = np.einsum("ncq,qp,qr->ncpr", variance, self.mixing, self.mixing, optimize=True)
+        covariance = np.broadcast_to(covariance + noise[..., None] * np.eye(shape[2]), (*shape, shape[2]))
+        variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+        mean = mean @ self.mixing + self.output_mean(features)
+        return Moments(np.broadcast_to(mean, shape), variance, covariance)
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
@@ -261,6 +298,8 @@ class Posterior:
             else {f.name: getattr(self.noise_trend, f.name) for f in fields(NoiseTrend)}
             | {"kernel": self.noise_trend.kernel.to_tree()},
             "noise_factors": self.noise_factors,
+            "input_projection": self.input_projection,
+            "mixing": self.mixing,
         }
 
     @classmethod
@@ -295,6 +334,8 @@ class Posterior:
             output_mean=MeanFunction.from_tree(tree["output_mean"]),
             noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": Kernel.from_tree(trend["kernel"])}),
             noise_factors=tree["noise_factors"],
+            input_projection=tree["input_projection"],
+            mixing=tree["mixing"],
         )
 
 
@@ -347,6 +388,15 @@ def unpack(spec: Any, arrays: dict[str, Array]) -> Any:
     if isinstance(spec, list):
         return [unpack(value, arrays) for value in spec]
     return spec
+
+
+def _log_normal(deviations: Array, variances: Array, covariances: Array | None) -> Array:
+    """Return log N(deviations; 0, covariances) up to a constant, [N, C, P] to [N, C]; of the variances without them."""
+    if covariances is None:
+        return -0.5 * (deviations**2 / variances + np.log(variances)).sum(-1)
+    factors = np.linalg.cholesky(covariances)
+    whitened = np.linalg.solve(factors, deviations[..., None])[..., 0]
+    return -(0.5 * whitened**2 + np.log(np.diagonal(factors, axis1=-2, axis2=-1))).sum(-1)
 
 
 def _moments(gp: SparseGP, compositor: Compositor | None, X: Array, W: Array) -> tuple[Array, Array]:

@@ -72,6 +72,8 @@ def export_posterior(
         output_mean=model.output.mean.read(),
         noise_trend=trend,
         noise_factors=student_t_factors(nodes[:, num_draws:], model.likelihood.df) if is_student_t else None,
+        input_projection=None if model.input_projection is None else model.input_projection.projection.numpy(),
+        mixing=None if model.output.mixing is None else model.output.mixing.numpy(),
     )
 
 

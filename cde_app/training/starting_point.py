@@ -5,12 +5,15 @@ r = A w + e, A the leading principal directions of its correlation scaled so tha
 h(x, w) starts as the plane A w, and the encoder as the exact posterior of w in this linear model. Where the prior is
 not normal the plane is one in the prior's normal scores, Phi^-1(F(w)), which are normal whatever the prior.
 
-Letters: N rows, D features, Dw latent variables, P targets, M inducing inputs.
+Where the output layer mixes Q GPs, y = f P + e, all of this is told of f = y P' (the rows of P are orthonormal before
+training), and what P leaves out is noise at first; so is what a projection of the features leaves out.
+
+Letters: N rows, D features, Dw latent variables, P targets, Q GPs that are mixed, M inducing inputs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +59,11 @@ class LinearFactor:
         scaled = self.loadings / self.noise[:, None]
         covariance = np.linalg.inv(np.eye(self.loadings.shape[1]) + self.loadings.T @ scaled)
         return scaled @ covariance, np.sqrt(np.diag(covariance))
+
+    def within(self, projector: Array) -> LinearFactor:
+        """Return the factor with what the projector [P, P] takes from its loadings left to the noise."""
+        loadings = projector @ self.loadings
+        return LinearFactor(loadings, self.noise + ((self.loadings - loadings) ** 2).sum(1))
 
 
 def split_noise(
@@ -109,45 +117,72 @@ def starting_point(
     """
     latent_dim = settings.latent.dim
     prior = build_prior(settings.latent) if latent_dim else None
-    inner_layers, features, inner_axes = inner_starts(settings, prior, X, axes, seed=seed)
+    projection = start_projection(settings.input_projection, X)
+    seen, seen_axes = X, axes
+    if projection is not None:
+        seen, seen_axes = X @ projection, (Axis(""),) * projection.shape[1]
+    inner_layers, features, inner_axes = inner_starts(settings, prior, seen, seen_axes, seed=seed)
     moved = features is not X
     mean_function = least_squares_mean(settings.output.mean, features, Y) if moved else regression.mean_function
     output_mean = start_mean(settings.output.mean, mean_function)
     rest = Y - mean_function(features)
     noise_sd = np.sqrt(regression.noise)
     noise_start = start_noise(settings.likelihood, X, axes)
-    if prior is None:
-        terms: tuple[GPStart, ...] = (
-            regression_term(
-                settings.output, regression, features, inner_axes, rest, moved=moved, sees_latent=False, seed=seed
-            ),
+    mixing = start_mixing(settings.output.mixing, Y)
+    warm_mean, lost = regression.mean(X), np.zeros(len(noise_sd))
+    of_f, F, mean = regression, rest, warm_mean - mean_function(features)
+    if mixing is not None:
+        of_f, F = unmixed(regression, mixing), rest @ mixing.T
+        lost += ((mean - mean @ mixing.T @ mixing) ** 2).mean(0)
+        mean = mean @ mixing.T
+
+    def trend_term() -> GPStart:
+        return regression_term(
+            settings.output, of_f, features, inner_axes, F, moved=moved, sees_latent=False, seed=seed
         )
+
+    if prior is None:
+        terms: tuple[GPStart, ...] = (trend_term(),)
+        if projection is not None:
+            lost += unexplained(terms[0], features, mean, mixing)
         compositor = Compositor("concatenate", None)
         return ModelStart(
-            inner_layers, terms, None, compositor, regression.noise, len(X), output_mean, noise_floor, noise_start
+            inner_layers,
+            terms,
+            None,
+            compositor,
+            regression.noise + lost,
+            len(X),
+            output_mean,
+            noise_floor,
+            noise_start,
+            projection,
+            mixing,
         )
-    residual = (Y - regression.mean(X)) / noise_sd
+    residual = (Y - warm_mean) / noise_sd
     required = np.clip(
         (1 + ROOM_ABOVE_FLOOR) * noise_floor / regression.noise, NOISE_SHARE_FLOOR, 1 - LATENT_SHARE_FLOOR
     )
     factor = split_noise(residual, latent_dim=latent_dim, latent_share=warm_start.latent_share, noise_share=required)
+    if mixing is not None:
+        factor = factor.within(mixing.T @ mixing / noise_sd[:, None] * noise_sd)
     slope, sd = factor.posterior()
     plane = factor.loadings * noise_sd[:, None]
+    plane = plane if mixing is None else mixing @ plane
     compositor = start_compositor(settings.latent, features)
     design = latent_design(features, inner_axes, prior, compositor, latent_dim=latent_dim, seed=seed)
     lengthscales = latent_lengthscales(regression, features, prior, compositor, latent_dim=latent_dim)
     if settings.output.structure == "additive":
         values = design.scores @ plane.T
-        trend = regression_term(
-            settings.output, regression, features, inner_axes, rest, moved=moved, sees_latent=False, seed=seed
-        )
-        terms = (trend, plane_term(settings.output, design, lengthscales, plane, seed=seed))
+        terms = (trend_term(), plane_term(settings.output, design, lengthscales, plane, seed=seed))
+        if projection is not None:
+            lost += unexplained(terms[0], features, mean, mixing)
     else:
-        values = (regression.mean(X) - mean_function(features))[design.rows] + design.scores @ plane.T
-        terms = (joint_term(settings.output, design, lengthscales, regression, values, seed=seed),)
-    noise = regression.noise * factor.noise
-    if compositor.kind != "concatenate":
-        noise = noise + unexplained(terms[-1], design.inputs, values)
+        values = mean[design.rows] + design.scores @ plane.T
+        terms = (joint_term(settings.output, design, lengthscales, of_f, values, seed=seed),)
+    if compositor.kind != "concatenate" or (projection is not None and settings.output.structure == "joint"):
+        lost += unexplained(terms[-1], design.inputs, values, mixing)
+    noise = regression.noise * factor.noise + lost
     frozen = TrendStart(
         regression.kernel,
         regression.inducing_inputs,
@@ -163,7 +198,46 @@ def starting_point(
         encoder = EncoderStart(None, 0 * slope, sd, 0 * means)
     else:
         encoder = EncoderStart(frozen, slope, sd, means)
-    return ModelStart(inner_layers, terms, encoder, compositor, noise, len(X), output_mean, noise_floor, noise_start)
+    return ModelStart(
+        inner_layers,
+        terms,
+        encoder,
+        compositor,
+        noise,
+        len(X),
+        output_mean,
+        noise_floor,
+        noise_start,
+        projection,
+        mixing,
+    )
+
+
+def start_projection(settings: config.InputProjection | None, X: Array) -> Array | None:
+    """Return the leading principal directions of X, [D, D'], D' <= D; None without a projection."""
+    return None if settings is None else principal_directions(X, min(settings.dim, X.shape[1]))
+
+
+def start_mixing(settings: config.OutputMixing | None, Y: Array) -> Array | None:
+    """Return the leading principal directions of Y as the rows of P, [Q, P]; None without mixing.
+
+    With as many GPs as targets P is the identity, from which the warm start is kept as it is.
+    """
+    if settings is None:
+        return None
+    num_targets = Y.shape[1]
+    if settings.num_latent_gps >= num_targets:
+        return np.eye(num_targets)
+    return principal_directions(Y, settings.num_latent_gps).T
+
+
+def unmixed(regression: SparseRegression, mixing: Array) -> SparseRegression:
+    """Return the regression of f = y P', its GPs independent; the rows of P [Q, P] are orthonormal."""
+    squares, q_sqrt = mixing**2, regression.q_sqrt
+    S = np.einsum("qp,pmn->qmn", squares, q_sqrt @ np.swapaxes(q_sqrt, 1, 2))
+    return replace(
+        regression, q_mu=regression.q_mu @ mixing.T, q_sqrt=np.linalg.cholesky(S), noise=squares @ regression.noise
+    )
 
 
 def start_noise(settings: config.Likelihood, X: Array, axes: tuple[Axis, ...]) -> NoiseStart | None:
@@ -323,12 +397,15 @@ def joint_term(
     return fitted_term(kernel, Z, design.inputs, values, noise, sees_latent=True)
 
 
-def unexplained(term: GPStart, inputs: Array, values: Array) -> Array:
-    """Return the variance of `values` [n, P] about the GP's mean, [P]: what c(x, w) cannot tell is noise at first."""
+def unexplained(term: GPStart, inputs: Array, values: Array, mixing: Array | None) -> Array:
+    """Return the variance of `values` of f [n, Q] about the GPs' mean, as the targets have it, [P].
+
+    What c(x, w), or the projection of x, cannot tell is noise at first.
+    """
     factor = cholesky(term.kernel.covariance(term.inducing_inputs, term.inducing_inputs))
     weights = solve_triangular(factor.T, term.q_mu, lower=False)
     variance: Array = ((values - term.kernel.covariance(inputs, term.inducing_inputs) @ weights) ** 2).mean(0)
-    return variance
+    return variance if mixing is None else variance @ mixing**2
 
 
 def latent_design(
