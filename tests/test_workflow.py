@@ -138,6 +138,7 @@ def test_the_history_goes_up_to_the_last_step_and_the_log_names_the_stages(tiny_
         "warm start",
         "warm start",
         "warm start",
+        "warm start",
         "evaluation",
         "pictures",
     ]
