@@ -544,8 +544,8 @@ class Model(Section):
 
     targets_model: Literal["joint", "chain"] = "chain"
     """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., a model each; joint = one model with shared kernels."""
-    chain_order: tuple[ColumnName, ...] | Literal["auto"] = "auto"
-    """The targets in the order of the chain; auto = by the held-out density of the warm start (three at most)."""
+    chain_order: tuple[ColumnName, ...] = ()
+    """The targets in the order of the chain; [] = by the held-out density of the warm start (three at most)."""
     neighbours: Neighbours = Neighbours()
     latent: Latent = Latent()
     input_projection: InputProjection | None = None
@@ -762,7 +762,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _chain_has_every_target(self) -> Config:
         order, names = self.model.chain_order, [target.column for target in self.data.targets]
-        if order != "auto" and sorted(order) != sorted(names):
+        if order and sorted(order) != sorted(names):
             raise ValueError(f"model.chain_order must name each target once, {names}; got {list(order)}. Correct it.")
         return self
 

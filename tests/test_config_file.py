@@ -805,3 +805,15 @@ def test_the_faults_shown_in_the_reference_are_the_programs_own_words() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     for text in ("model: {likelihood: {varience: 1}}\n", "training: {max_steps: many}\n"):
         assert fault(MINIMAL + text).partition(" ")[2] in page
+
+
+def test_the_order_of_a_chain_is_a_list_of_all_targets_or_empty() -> None:
+    text = "schema_version: 1\ndata: {path: a.csv, inputs: [x], targets: [y, z]}\nmodel: {chain_order: [z, y]}\n"
+    assert parse(text).model.chain_order == ("z", "y")
+    assert parse(text, "model.chain_order=[]").model.chain_order == ()
+    assert "model.chain_order must name each target once, ['y', 'z']; got ['z']" in fault(text, "model.chain_order=[z]")
+
+
+def test_a_number_inside_a_mapping_may_have_an_exponent() -> None:
+    prior = "model: {latent: {prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: 1e-1}}}}\n"
+    assert parse(MINIMAL + prior).model.latent.prior.parameters["scale"] == 0.1

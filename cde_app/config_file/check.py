@@ -194,6 +194,8 @@ class _Checker:
 
     def _readings(self, value: Any, path: KeyPath) -> list[Any]:
         """Return the values that the source may stand for: YAML 1.1 takes an unquoted 1e-3 for text."""
+        if isinstance(value, dict):
+            return [{key: self._readings(entry, (*path, key))[-1] for key, entry in value.items()}]
         if not isinstance(value, str) or self._source(path) is None or not looks_like_a_number(value):
             return [value]
         number = float(value)

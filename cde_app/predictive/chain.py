@@ -185,12 +185,20 @@ class Chain:
 
     @cached_property
     def _marginals(self) -> tuple[Mixture, ...]:
+        weights = np.full(len(self.nodes), 1 / len(self.nodes))
         mixtures = [
-            Mixture(np.full(len(self.nodes), 1 / len(self.nodes)), mean, variance, factor.members[0].transforms)
-            for factor, (mean, variance, _) in zip(self.factors, self._at_nodes, strict=True)
+            Mixture(weights, mean, variance, factor.members[0].transforms, None, factor.is_defensive[component])
+            for factor, (mean, variance, _), component in zip(
+                self.factors, self._at_nodes, self._node_components, strict=True
+            )
         ]
         mixtures[0] = self.factors[0].predict(self.X)
         return tuple(mixtures[place] for place in np.argsort(self.order))
+
+    @cached_property
+    def _node_components(self) -> list[NDArray[np.intp]]:
+        """Per factor the component at every node, [G]."""
+        return [factor.component_at(self.nodes[:, 2 * k]) for k, factor in enumerate(self.factors)]
 
     @cached_property
     def _node_draws(self) -> Array:
@@ -204,7 +212,7 @@ class Chain:
         num_nodes, found = len(self.nodes), []
         inputs = np.repeat(self.X, num_nodes, axis=0)
         for k, factor in enumerate(self.factors):
-            component = np.tile(factor.component_at(self.nodes[:, 2 * k]), self.num_rows)
+            component = np.tile(self._node_components[k], self.num_rows)
             moments = factor.moments_at(inputs, component)
             mean, variance = (values.reshape(self.num_rows, num_nodes, 1) for values in moments)
             z = mean[:, :, 0] + np.sqrt(variance[:, :, 0]) * ndtri(self.nodes[:, 2 * k + 1])

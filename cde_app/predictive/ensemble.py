@@ -33,6 +33,11 @@ class Ensemble:
         """[C], the weights of all members' components, one member after another."""
         return np.concatenate([member.weights for member in self.members]) / len(self.members)
 
+    @cached_property
+    def is_defensive(self) -> NDArray[np.bool_]:
+        """[C], which of them are defensive; see `Mixture`."""
+        return np.concatenate([member.is_defensive for member in self.members])
+
     def predict(self, X: Array) -> Mixture:
         """Return the mixture of each row, all members' components in one; X [N, D], standardised."""
         mixtures = [member.predict(X) for member in self.members]
@@ -45,6 +50,7 @@ class Ensemble:
             np.concatenate([mixture.variances for mixture in mixtures], axis=1),
             mixtures[0].transforms,
             np.concatenate(covariances, axis=1) if covariances else None,
+            self.is_defensive,
         )
 
     def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:

@@ -53,6 +53,9 @@ class Mixture:
     """One per target: user's units to standardised and back."""
     covariances: Array | None = None
     """[N or 1, C, P, P] where the targets depend on each other within a component; `variances` is its diagonal."""
+    is_defensive: NDArray[np.bool_] | None = None
+    """[C], the components that are there for the tails of the density alone: `mean`, `sd` and `covariance` leave them
+    out, because behind a logarithm the wide ones among them would outweigh all others. None: no component is."""
 
     @property
     def num_rows(self) -> int:
@@ -156,13 +159,13 @@ class Mixture:
 
     def mean(self) -> Array:
         """Return the predictive mean, [N, P]."""
-        return np.einsum("c,ncp->np", self.weights, self._component_moments[0])
+        return np.einsum("c,ncp->np", self._moment_weights, self._component_moments[0])
 
     def sd(self) -> Array:
         """Return the predictive standard deviation, [N, P]."""
         means, variances = self._component_moments
         deviations = means - self.mean()[:, None, :]
-        return np.sqrt(np.einsum("c,ncp->np", self.weights, variances + deviations**2))
+        return np.sqrt(np.einsum("c,ncp->np", self._moment_weights, variances + deviations**2))
 
     def covariance(self) -> Array:
         """Return the predictive covariance of the targets, [N, P, P].
@@ -173,8 +176,8 @@ class Mixture:
         """
         means, variances = self._component_moments
         deviations = means - self.mean()[:, None, :]
-        covariance = np.einsum("c,ncp,ncq->npq", self.weights, deviations, deviations)
-        within = np.einsum("c,ncp->np", self.weights, variances)
+        covariance = np.einsum("c,ncp,ncq->npq", self._moment_weights, deviations, deviations)
+        within = np.einsum("c,ncp->np", self._moment_weights, variances)
         covariance[:, range(self.num_targets), range(self.num_targets)] += within
         if self.covariances is not None:
             sds = np.sqrt(np.diagonal(self.covariances, axis1=-2, axis2=-1))
@@ -187,7 +190,7 @@ class Mixture:
                     np.broadcast_to(powers, coefficients[p].shape),
                     *(coefficients[i] for i in (p, q)),
                 )
-                covariance[:, p, q] += term @ self.weights
+                covariance[:, p, q] += term @ self._moment_weights
                 covariance[:, q, p] = covariance[:, p, q]
         return covariance
 
@@ -242,6 +245,14 @@ class Mixture:
         return samples
 
     # --- arithmetic in standardised units -------------------------------------------------------------------------
+
+    @cached_property
+    def _moment_weights(self) -> Array:
+        """[C], the weights without the defensive components, sum one."""
+        if self.is_defensive is None:
+            return self.weights
+        weights = np.where(self.is_defensive, 0.0, self.weights)
+        return weights / weights.sum()
 
     @cached_property
     def _component_moments(self) -> tuple[Array, Array]:

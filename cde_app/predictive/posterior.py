@@ -157,6 +157,7 @@ class Posterior:
             np.concatenate([chunk.variances for chunk in chunks]),
             self.transforms,
             np.concatenate(covariances) if covariances else None,
+            self.is_defensive,
         )
 
     def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
@@ -219,6 +220,11 @@ class Posterior:
         if self.noise_factors is None:
             return noise
         return noise * (self.noise_factors if node is None else self.noise_factors[node, None])
+
+    @property
+    def is_defensive(self) -> NDArray[np.bool_]:
+        """[C], which components are the defensive ones."""
+        return np.arange(len(self.weights)) >= len(self.latent_nodes)
 
     @property
     def weights(self) -> Array:

@@ -33,7 +33,7 @@ def choose_order(
         noise_floor: [P], smallest noise variances.
     """
     names, named = [target.column for target in settings.data.targets], settings.model.chain_order
-    if named != "auto":
+    if named:
         return tuple(names.index(name) for name in named)
     listed = tuple(range(len(names)))
     held_out, fitted = split_for_screening(len(X), seed=settings.seed)

@@ -20,8 +20,9 @@ NEGLIGIBLE = 1e-10
 
 
 def choose_inducing(settings: config.Inducing, kernel: Kernel, X: Array, num_inducing: int, *, seed: int) -> Array:
-    """Return at most `num_inducing` inducing inputs among or between the first 20,000 rows of X [N, D]."""
-    X = X[:MAX_ROWS]
+    """Return at most `num_inducing` inducing inputs among or between rows of X [N, D], at most 20,000 drawn ones."""
+    if len(X) > MAX_ROWS:
+        X = X[np.sort(np.random.default_rng([seed, 9]).permutation(len(X))[:MAX_ROWS])]
     match settings.kind:
         case "kmeans":
             return cluster_centres(X, num_inducing, seed=seed)

@@ -135,6 +135,7 @@ def train_member(
     def kept() -> Unfinished:
         return replace(current, state=trainer.state(), best=best)
 
+    settled = kept()
     try:
         if validates and trainer.step == 0:  # the warm start stays in the running
             best = Best(validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
@@ -144,13 +145,14 @@ def train_member(
                 score = validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
                 if score > best.score:
                     best = Best(score, step.step, trainer.state())
+            settled = kept()
             tell(step, score)
             if step.passes(settings.checkpoint_every):
-                keep(kept())
+                keep(settled)
             if validates and step.step - best.step >= settings.early_stopping.patience:
                 break
     except KeyboardInterrupt:
-        keep(kept())
+        keep(settled)  # not the present state, which may be in the midst of a call or before its validation
         raise
     steps = trainer.step
     if best.state is not None:

@@ -313,3 +313,17 @@ def test_a_mixture_of_some_rows_is_that_of_the_whole() -> None:
     y = mixture.sample(1, seed=8)[0]
     for rows in (slice(1, 4), np.array([5, 0]), np.arange(6) % 2 == 0):
         np.testing.assert_allclose(mixture[rows].log_density(y[rows]), mixture.log_density(y)[rows], rtol=1e-13)
+
+
+def test_defensive_components_hold_the_tails_of_the_density_and_no_share_of_the_moments() -> None:
+    """Behind a logarithm a component of 2 % with sixteen times the variance would be most of the mean."""
+    means, variances = np.array([[[0.0, 0.2], [0.1, 0.0], [0.0, 0.0]]]), np.full((1, 3, 2), 0.04)
+    variances[0, 2] = 16.0
+    wide = np.array([False, False, True])
+    mixture = Mixture(np.array([0.49, 0.49, 0.02]), means, variances, (LOG, IDENTITY), None, wide)
+    bare = Mixture(np.array([0.5, 0.5]), means[:, :2], variances[:, :2], (LOG, IDENTITY))
+    for moment in (Mixture.mean, Mixture.sd, Mixture.covariance):
+        np.testing.assert_allclose(moment(mixture), moment(bare), rtol=1e-12)
+    far = LOG.inverse(np.array([9.0]))
+    assert mixture.marginals()[0].log_density(far[:, None]) > bare.marginals()[0].log_density(far[:, None]) + 100
+    np.testing.assert_allclose(mixture[0:1].sd(), bare.sd(), rtol=1e-12)

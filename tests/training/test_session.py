@@ -196,6 +196,38 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
     assert_same_bytes(run(config, data)[0].predictor, resumed.predictor)
 
 
+def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeats_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, data = small_config(early_stopping={"every": 25}), small_data(validation=20)
+    expected = run(config, data)[0].predictor
+    advance, score = Trainer.advance, member.validation_score
+
+    def interrupted_advance(trainer: Trainer, num_steps: int) -> Any:
+        bounds = advance(trainer, num_steps)
+        if trainer.step == 50:
+            raise KeyboardInterrupt  # the variables have moved, and nobody knows yet
+        return bounds
+
+    def interrupted_score(*arguments: Any, **options: Any) -> float:
+        calls.append(1)
+        if len(calls) == 3:  # step zero, step 25, step 50
+            raise KeyboardInterrupt
+        return score(*arguments, **options)
+
+    for owner, name, replacement in (
+        (Trainer, "advance", interrupted_advance),
+        (member, "validation_score", interrupted_score),
+    ):
+        calls: list[int] = []
+        checkpoints: list[Checkpoint] = []
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(owner, name, replacement)
+            Session(config, data, checkpoint=None, save=checkpoints.append, report=lambda _: None).run()
+        assert checkpoints[-1].place == (0, 25)
+        assert_same_bytes(run(config, data, checkpoint=checkpoints[-1])[0].predictor, expected)
+
+
 def test_the_state_with_the_best_validation_score_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([-1.0, 0.0, 2.0, 1.0])
     monkeypatch.setattr(member, "validation_score", lambda *_, **__: next(scores))
