@@ -114,4 +114,4 @@ def test_a_training_with_a_per_row_encoder_resumes_to_the_same_bytes() -> None:
     whole, checkpoints, _ = run(config, small_data())
     stored = Checkpoint.from_arrays(checkpoints[1].to_arrays())
     resumed, _, _ = run(config, small_data(), checkpoint=stored)
-    assert_same_bytes(whole.posterior, resumed.posterior)
+    assert_same_bytes(whole.predictor, resumed.predictor)
