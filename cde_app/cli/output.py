@@ -67,7 +67,9 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def format_value(value: Any) -> str:
-    """Write a number with four digits, a score with its standard error, and anything else as it is."""
+    """Write a number with four digits, a score with its standard error, the parts of a list or mapping likewise."""
+    if isinstance(value, Mapping) and "value" not in value:
+        return " ".join(f"{key} {format_value(item)}" for key, item in value.items())
     if isinstance(value, Mapping):
         if value.get("num_infinite"):
             return f"infinite in {value['num_infinite']} rows"
