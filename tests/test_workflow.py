@@ -176,7 +176,13 @@ def test_another_seed_trains_to_other_bytes_and_overwrite_replaces_the_run(tiny_
 def start_training(tiny_run: Any, *, until_step: int) -> subprocess.Popen[str]:
     """Begin the tiny run's training in another process and wait until it has passed a step."""
     command = [sys.executable, "-m", "cde_app", "train", str(tiny_run.config), "--out", "run"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
+    )
     history, deadline = Path("run/history.jsonl"), time.monotonic() + 200
     while not (history.exists() and history.read_text().count("\n") > until_step // 25):
         assert process.poll() is None, process.stderr and process.stderr.read()
