@@ -1,4 +1,4 @@
-"""GP layers: kernels, GPflux `GPLayer`s, the inner and the output layer, and the moments that training uses.
+"""GP layers: kernels, GPflux `GPLayer`s, the inner and the output layer.
 
 Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, P targets.
 """
@@ -11,7 +11,6 @@ import gpflow
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from check_shapes import check_shapes
 from gpflow.keras import tf_keras
 from gpflow.utilities import positive
 from gpflux.layers import GPLayer
@@ -238,54 +237,3 @@ def split_latent(inputs: tf.Tensor, latent_dim: int) -> tuple[tf.Tensor, tf.Tens
     """Split [x, w] into x and w along the last axis."""
     num_features = inputs.shape[-1] - latent_dim
     return inputs[..., :num_features], inputs[..., num_features:]
-
-
-def q_covariance(q_sqrt: tf.Tensor) -> tf.Tensor:
-    """Return S of q(v) = N(., S); [Q, M, M] factors, or [M, Q] standard deviations, to [Q, M, M]."""
-    if q_sqrt.shape.rank == 2:
-        return tf.linalg.diag(tf.transpose(q_sqrt) ** 2)
-    return tf.matmul(q_sqrt, q_sqrt, transpose_b=True)
-
-
-@check_shapes("X: [n, D]", "q_mu: [M, Q]", "S: [Q, M, M]", "return[0]: [n, Q]", "return[1]: [n, Q]")
-def moments(gp: GPLayer, X: tf.Tensor, q_mu: tf.Tensor, S: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the marginal means and variances of q(f(X)), as `GPLayer.predict` does, in fewer products.
-
-    var = k(x, x) - k(x)' L^-T (I - S) L^-1 k(x): one product with a symmetric matrix forward, one backward.
-    """
-    kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
-    whitening = whitening_matrix(gp)
-    covariance = kernel(Z, X)
-    weights = tf.matmul(whitening, q_mu, transpose_a=True)
-    identity = tf.eye(tf.shape(S)[-1], dtype=S.dtype)
-    reduction = tf.matmul(whitening, tf.matmul(identity - S, whitening), transpose_a=True)
-    explained = [quadratic_form(reduction[q], covariance) for q in range(S.shape[0])]
-    variances = kernel(X, full_cov=False)[:, None] - tf.stack(explained, axis=-1)
-    return tf.matmul(covariance, weights, transpose_a=True), tf.maximum(variances, 1e-12)
-
-
-def whitening_matrix(gp: GPLayer) -> tf.Tensor:
-    """Return L^-1, L the Cholesky factor of k(Z, Z) + jitter, [M, M]."""
-    Kuu = gpflow.covariances.Kuu(
-        gp.inducing_variable.inducing_variable, gp.kernel.kernel, jitter=gpflow.default_jitter()
-    )
-    factor = tf.linalg.cholesky(Kuu)
-    return tf.linalg.triangular_solve(factor, tf.eye(tf.shape(Kuu)[0], dtype=Kuu.dtype))
-
-
-def whitened_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
-    """Return L^-1 k(Z, X), L the Cholesky factor of k(Z, Z) + jitter; Z [M, D], X [n, D] to [M, n]."""
-    Kuu = kernel(Z) + gpflow.default_jitter() * tf.eye(Z.shape[0], dtype=Z.dtype)
-    return tf.linalg.triangular_solve(tf.linalg.cholesky(Kuu), kernel(Z, X))
-
-
-@tf.custom_gradient
-def quadratic_form(A: tf.Tensor, K: tf.Tensor) -> Any:
-    """Return k_n' A k_n for the columns k_n of K; A [M, M] symmetric, K [M, n] to [n]."""
-    product = A @ K
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        weighted = K * upstream
-        return tf.matmul(weighted, K, transpose_b=True), 2.0 * product * upstream
-
-    return tf.reduce_sum(K * product, axis=0), gradient

@@ -26,13 +26,14 @@ from gpflow.kullback_leiblers import gauss_kl
 from cde_app import config
 from cde_app.model.build import Model
 from cde_app.model.latent import LatentLayer, stratified_normal
-from cde_app.model.layers import InnerGPLayer, moments, q_covariance, whitening_matrix
+from cde_app.model.layers import InnerGPLayer
 from cde_app.model.likelihood import (
     expected_log_likelihood,
     log_predictive,
     log_predictive_mixed,
     noise_log_prior,
 )
+from cde_app.model.moments import joint_moments, moments, q_covariance
 
 
 class LatentDraws(NamedTuple):
@@ -229,24 +230,9 @@ def draw_inner(layer: InnerGPLayer, features: tf.Tensor, W: tf.Tensor, seed: tf.
         mean, variance = moments(layer.gp, flatten(inputs), q_mu, S)
         draws = mean[None] + tf.sqrt(variance)[None] * noise
     else:
-        mean, covariance = joint_moments(layer, inputs, q_mu, S)
+        mean, covariance = joint_moments(layer.gp, inputs, q_mu, S)
         draws = mean + tf.einsum("bqkl,lbq->kbq", tf.linalg.cholesky(covariance), noise)
     return layer.carry(features) + draws @ layer.projection
-
-
-def joint_moments(layer: InnerGPLayer, inputs: tf.Tensor, q_mu: tf.Tensor, S: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the mean [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
-    gp = layer.gp
-    kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
-    num_draws, num_rows = inputs.shape[0], inputs.shape[1]
-    whitened = whitening_matrix(gp) @ kernel(Z, flatten(inputs))
-    mean = tf.reshape(tf.matmul(whitened, q_mu, transpose_a=True), [num_draws, num_rows, -1])
-    reduction = tf.eye(tf.shape(S)[-1], dtype=S.dtype) - S
-    per_row = tf.reshape(whitened, [-1, num_draws, num_rows])
-    explained = tf.einsum("mkb,qmp,plb->bqkl", per_row, reduction, per_row, optimize="optimal")
-    prior = kernel(tf.transpose(inputs, [1, 0, 2]))[:, None]
-    jitter = gpflow.default_jitter() * tf.eye(num_draws, dtype=inputs.dtype)
-    return mean, prior - explained + jitter
 
 
 def join(compositor: tf_keras.layers.Layer, features: tf.Tensor, W: tf.Tensor) -> tf.Tensor:

@@ -11,8 +11,9 @@ from cde_app import config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import Model
 from cde_app.model.compositor import read_compositor
-from cde_app.model.layers import q_covariance, read_kernel, whitening_matrix
+from cde_app.model.layers import read_kernel
 from cde_app.model.likelihood import VaryingVariance, noise_variance
+from cde_app.model.moments import whitening_matrix
 from cde_app.predictive.posterior import Defence, InnerLayer, NoiseTrend, Posterior, gaussian_nodes, student_t_factors
 from cde_app.predictive.sparse_gp import SparseGP
 from cde_app.training.warm_start import SparseRegression, cholesky
@@ -80,8 +81,9 @@ def export_posterior(
 def export_gp(gp: GPLayer, *, sees_latent: bool) -> SparseGP:
     """Return a GPflux `GPLayer` as arrays."""
     whitening = whitening_matrix(gp).numpy()
-    S = q_covariance(gp.q_sqrt).numpy() if gp.q_sqrt.shape.rank == 2 else None
-    factor = gp.q_sqrt.numpy() if S is None else np.sqrt(S)
+    factor = gp.q_sqrt.numpy()
+    if factor.ndim == 2:
+        factor = np.stack([np.diag(deviations) for deviations in factor.T])
     return SparseGP(
         kernel=read_kernel(gp.kernel.kernel),
         inducing_inputs=gp.inducing_variable.inducing_variable.Z.numpy(),

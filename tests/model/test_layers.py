@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cde_app.model.layers import build_gp, build_kernel, moments, q_covariance, quadratic_form, read_kernel
-from cde_app.model.objective import joint_moments
+from cde_app.model.covariance import covariance
+from cde_app.model.layers import build_gp, build_kernel, read_kernel
+from cde_app.model.moments import joint_moments, moments, q_covariance, quadratic_forms
 from cde_app.model.start import GPStart
 from cde_app.predictive.posterior import pack, unpack
 from cde_app.predictive.sparse_gp import Kernel, combined
@@ -46,11 +47,13 @@ def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize("num_gps", [1, 3])
+@pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 20), (3, 60)])  # of 6 inducing inputs
 @pytest.mark.parametrize("kind", KERNELS)
-def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(kind: str, num_gps: int, diagonal: bool) -> None:
+def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(
+    kind: str, num_gps: int, num_points: int, diagonal: bool
+) -> None:
     gp = build_gp(random_start(KERNELS[kind], num_gps=num_gps, diagonal=diagonal), num_data=10, name="gp")
-    X = np.random.default_rng(2).standard_normal((20, 3))
+    X = np.random.default_rng(2).standard_normal((num_points, 3))
     expected = [part.numpy() for part in gp.predict(tf.constant(X))]
     ours = moments(gp, tf.constant(X), tf.convert_to_tensor(gp.q_mu), q_covariance(gp.q_sqrt))
     exported = export_gp(gp, sees_latent=False).moments(X)
@@ -85,26 +88,58 @@ def assert_same_tree(ours: dict[str, Any], truth: dict[str, Any]) -> None:
         assert_same_tree(part, other)
 
 
-def test_the_gradient_of_the_quadratic_form_equals_that_of_the_plain_products() -> None:
+@pytest.mark.parametrize("kind", KERNELS)
+def test_the_covariance_and_its_gradient_equal_gpflow(kind: str) -> None:
+    kernel = build_kernel(KERNELS[kind])
+    random = np.random.default_rng(5)
+    Z = tf.Variable(random.standard_normal((6, 3)))
+    X = tf.Variable(np.concatenate([Z[:2] + 1e-6, random.standard_normal((7, 3))]))  # some points all but coincide
+    weights = tf.constant(random.standard_normal((6, 9)))
+
+    def with_gradients(function: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            values = function(Z, X)
+            loss = tf.reduce_sum(weights * values)
+        zero = tf.UnconnectedGradients.ZERO
+        return values, tape.gradient(loss, [Z, X, *kernel.trainable_variables], unconnected_gradients=zero)
+
+    ours, ours_gradients = with_gradients(lambda Z, X: covariance(kernel, Z, X))
+    truth, truth_gradients = with_gradients(kernel)
+    np.testing.assert_allclose(ours, truth, atol=1e-8)
+    for own, other in zip(ours_gradients, truth_gradients, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(own), tf.convert_to_tensor(other), atol=1e-5)
+
+
+def test_the_gradient_of_a_kernel_is_finite_where_points_coincide() -> None:
+    for kind in ("matern32", "matern52", "squared_exponential"):
+        Z = tf.Variable(np.random.default_rng(6).standard_normal((4, 3)))
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(covariance(build_kernel(KERNELS[kind]), Z, tf.identity(Z)))
+        assert np.isfinite(tape.gradient(loss, Z)).all()
+
+
+def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products() -> None:
     random = np.random.default_rng(4)
-    A, K = tf.Variable(random.standard_normal((5, 5))), tf.Variable(random.standard_normal((5, 7)))
-    weights = tf.constant(random.standard_normal(7))
+    A, K = tf.Variable(random.standard_normal((2, 5, 5))), tf.Variable(random.standard_normal((5, 7)))
+    weights = tf.constant(random.standard_normal((2, 7)))
 
     def gradients(function: Any) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            symmetric = A + tf.transpose(A)
+            symmetric = A + tf.linalg.matrix_transpose(A)
             loss = tf.reduce_sum(weights * function(symmetric, K))
         return tape.gradient(loss, [A, K])
 
-    plain = gradients(lambda S, L: tf.reduce_sum(L * (S @ L), axis=0))
-    for ours, truth in zip(gradients(quadratic_form), plain, strict=True):
+    plain = gradients(lambda S, L: tf.reduce_sum(L * (S @ L), axis=1))
+    for ours, truth in zip(gradients(quadratic_forms), plain, strict=True):
         np.testing.assert_allclose(ours, truth, atol=1e-12)
 
 
 def test_joint_moments_over_the_draws_of_a_row_equal_the_full_covariance_of_gpflux() -> None:
     layer = perturb(small_model(latent={"dim": 1}, layers=[{"sees_latent": True}])).model.inner_layers[0]
     inputs = tf.constant(np.random.default_rng(5).standard_normal((4, 7, 4)))  # K = 4 draws of 7 rows
-    mean, covariance = joint_moments(layer, inputs, tf.convert_to_tensor(layer.gp.q_mu), q_covariance(layer.gp.q_sqrt))
+    mean, covariance = joint_moments(
+        layer.gp, inputs, tf.convert_to_tensor(layer.gp.q_mu), q_covariance(layer.gp.q_sqrt)
+    )
     for row in range(7):
         expected_mean, expected = layer.gp.predict(inputs[:, row], full_cov=True)
         np.testing.assert_allclose(mean[:, row], expected_mean, atol=1e-8)
