@@ -86,13 +86,15 @@ class Trainer:
             model: the model at its starting point.
             settings: the `training` block.
             schedule: its resolved sizes.
-            X: [N, D], standardised features of the training rows.
-            Y: [N, P], standardised targets.
+            X: [N, D], standardised features of the training rows; read a few batches at a time, so that it may be a
+                memory map.
+            Y: [N, P], standardised targets; likewise.
             seed: of the batches and of every draw.
         """
         self.model, self.settings, self.schedule, self.seed = model, settings, schedule, seed
         self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
-        self.X, self.Y = tf.constant(X), tf.constant(Y)
+        self.X, self.Y = X, Y
+        self._order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
         self.step = 0
         self.retries = 0
         q_variables = {
@@ -110,8 +112,10 @@ class Trainer:
         inducing = {id(Z) for Z in inducing_variables(model)}
         rates = [INDUCING_RATE if id(variable) in inducing else 1.0 for variable in self.variables]
         self.adam = Adam(self.variables, rates=rates, clip_norm=settings.clip_norm)
-        signature = [tf.TensorSpec([None, schedule.batch_size], tf.int64), tf.TensorSpec([], tf.int64)]
-        self._compiled = tf.function(self._run, input_signature=[*signature, tf.TensorSpec([], gpflow.default_float())])
+        dtype = gpflow.default_float()
+        batches = [tf.TensorSpec([None, schedule.batch_size, values.shape[1]], dtype) for values in (X, Y)]
+        signature = [*batches, tf.TensorSpec([], tf.int64), tf.TensorSpec([], dtype)]
+        self._compiled = tf.function(self._run, input_signature=signature)
 
     def advance(self, num_steps: int) -> Array:
         """Take steps and return the bound of each; halve the rates and repeat from where it was after a failure.
@@ -120,11 +124,12 @@ class Trainer:
             NumericalError: the bound is not finite after `MAX_RETRIES` repetitions.
         """
         before = self.state()
+        rows = self._batches(self.step, num_steps)
+        X, Y = (tf.constant(values[rows]) for values in (self.X, self.Y))
         while True:
             rate = tf.constant(0.5**self.retries, gpflow.default_float())
-            indices = tf.constant(self._batches(self.step, num_steps))
             try:
-                bounds = self._compiled(indices, tf.constant(self.step, tf.int64), rate).numpy()
+                bounds = self._compiled(X, Y, tf.constant(self.step, tf.int64), rate).numpy()
             except tf.errors.InvalidArgumentError:
                 bounds = np.array([np.nan])
             if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
@@ -178,24 +183,25 @@ class Trainer:
 
         Full batches that are asked for are the rows in their own order, by which the per-row encoder knows them.
         """
-        num_rows, batch_size = int(self.X.shape[0]), self.schedule.batch_size
+        num_rows, batch_size = len(self.X), self.schedule.batch_size
         if self.settings.batch_size == "full":
             return np.tile(np.arange(num_rows), (num_steps, 1))
         start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
-        epochs = [
-            np.random.default_rng([self.seed, 6, epoch]).permutation(num_rows)
-            for epoch in range(start // num_rows, -(-stop // num_rows))
-        ]
+        epochs = [self._epoch(epoch) for epoch in range(start // num_rows, -(-stop // num_rows))]
         offset = start - (start // num_rows) * num_rows
         return np.concatenate(epochs)[offset : offset + stop - start].reshape(num_steps, batch_size)
 
-    def _run(self, indices: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-        bounds = tf.TensorArray(gpflow.default_float(), size=tf.shape(indices)[0])
-        for index in tf.range(tf.shape(indices)[0]):
-            rows = tf.ensure_shape(indices[index], [self.schedule.batch_size])
+    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+        """Return the order in which an epoch deals the rows; the last one is kept, as calls share it."""
+        if self._order is None or self._order[0] != (self.seed, epoch):
+            self._order = (self.seed, epoch), np.random.default_rng([self.seed, 6, epoch]).permutation(len(self.X))
+        return self._order[1]
+
+    def _run(self, X: tf.Tensor, Y: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        bounds = tf.TensorArray(gpflow.default_float(), size=tf.shape(X)[0])
+        for index in tf.range(tf.shape(X)[0]):
             step = first_step + tf.cast(index, tf.int64)
-            bound = self._one_step(tf.gather(self.X, rows), tf.gather(self.Y, rows), step, rate)
-            bounds = bounds.write(index, bound)
+            bounds = bounds.write(index, self._one_step(X[index], Y[index], step, rate))
         return bounds.stack()
 
     def _one_step(self, X: tf.Tensor, Y: tf.Tensor, step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:

@@ -293,9 +293,9 @@ def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(m
     before = trainer.state()
     compiled, rates = trainer._compiled, []
 
-    def failing(indices: Any, step: Any, rate: Any) -> Any:
+    def failing(X: Any, Y: Any, step: Any, rate: Any) -> Any:
         rates.append(float(rate))
-        return compiled(indices, step, rate) * (np.nan if len(rates) <= 2 else 1.0)
+        return compiled(X, Y, step, rate) * (np.nan if len(rates) <= 2 else 1.0)
 
     monkeypatch.setattr(trainer, "_compiled", failing)
     bounds = trainer.advance(5)
