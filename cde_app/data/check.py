@@ -199,7 +199,7 @@ def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
         value=float(distinct[most]),
         share=share,
         num_distinct=len(distinct),
-        rounding_step=rounding_step(distinct),
+        rounding_step=rounding_step(values),
         suspicious=bool(is_atom or len(distinct) < _DISTINCT_SHARE * len(values)),
     )
 
@@ -270,7 +270,7 @@ def _numeric_warnings(name: str, cells: pd.Series, target_names: Sequence[str], 
 
 def _atom_warning(atom: TargetAtoms) -> str:
     """Write that a target has atoms."""
-    step = "" if atom.rounding_step is None else f" (multiples of {atom.rounding_step:g})"
+    step = "" if atom.rounding_step is None else f" (steps of {atom.rounding_step:g})"
     return (
         f"target {atom.column!r} takes {atom.num_distinct} distinct values{step}, {atom.value:g} in "
         f"{100 * atom.share:.1f} % of the rows; the density is unbounded there; judge by CRPS, not by log density."
