@@ -536,8 +536,8 @@ def test_predictions_are_not_written_over_what_is_there(tiny_run: Any, cde: Cde)
     ("options", "message"),
     [
         (("--quantiles", "5,x"), "--quantiles: expected numbers between 0 and 1, parted by commas; got '5'."),
-        (("--samples", "-1"), "Invalid value for '--samples'"),
-        (("--format", "xlsx"), "Invalid value for '--format'"),
+        (("--samples", "-1"), "cde predict: invalid value for '--samples'"),
+        (("--format", "xlsx"), "cde predict: invalid value for '--format'"),
     ],
 )
 def test_a_wrong_option_is_a_fault_of_usage(options: tuple[str, ...], message: str, tiny_run: Any, cde: Cde) -> None:
