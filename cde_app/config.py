@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from cde_app.errors import SettingError
+
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
 FilePath = Annotated[str, StringConstraints(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -97,7 +99,8 @@ class LogitTransform(Section):
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> LogitTransform:
         if self.lower >= self.upper:
-            raise ValueError(f"upper must be above lower; got {self.upper:g} and {self.lower:g}. Exchange them.")
+            message = f"expected a bound above lower; got {self.upper:g} and {self.lower:g}. Exchange them."
+            raise SettingError(("upper",), message, because=("lower",))
         return self
 
 
@@ -199,12 +202,15 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Data:
-        names = [column.column for column in (*self.inputs, *self.targets)]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(
-                f"a column may be used once among inputs and targets; got {repeated} more than once. Leave one out."
-            )
+        seen: set[str] = set()
+        for key in ("inputs", "targets"):
+            for index, column in enumerate(getattr(self, key)):
+                if column.column in seen:
+                    message = (
+                        f"expected a column once among inputs and targets; got {column.column!r} again. Remove it."
+                    )
+                    raise SettingError((key, index), message)
+                seen.add(column.column)
         return self
 
 
@@ -384,9 +390,10 @@ class Latent(Section):
     @model_validator(mode="after")
     def _per_row_is_normal(self) -> Latent:
         if self.encoder.kind == "per_row" and self.prior.kind != "normal":
-            raise ValueError(
-                "the encoder 'per_row' needs the prior 'normal', the only one for which it has parameters; "
-                f"got {self.prior.kind!r}. Choose the encoder 'mlp'."
+            raise SettingError(
+                ("prior",),
+                "expected 'normal', the only prior for which the encoder 'per_row' has parameters; "
+                f"got {self.prior.kind!r}. Choose it, or the encoder 'mlp'.",
             )
         return self
 
@@ -562,9 +569,11 @@ class Model(Section):
     @model_validator(mode="after")
     def _mixing_has_normal_noise(self) -> Model:
         if self.output.mixing is not None and self.likelihood.kind == "student_t":
-            raise ValueError(
-                "output.mixing needs normal noise, with which the mixed targets are normal together; got the "
-                "likelihood 'student_t'. Choose 'gaussian' or 'heteroscedastic_gaussian', or set output.mixing to null."
+            raise SettingError(
+                ("output", "mixing"),
+                "expected null with the likelihood 'student_t', as mixed targets are normal together with normal noise "
+                f"only; got {{num_latent_gps: {self.output.mixing.num_latent_gps}}}. "
+                "Set it to null, or choose 'gaussian' or 'heteroscedastic_gaussian'.",
             )
         return self
 
@@ -763,17 +772,19 @@ class Config(Section):
     def _chain_has_every_target(self) -> Config:
         order, names = self.model.chain_order, [target.column for target in self.data.targets]
         if order and sorted(order) != sorted(names):
-            raise ValueError(f"model.chain_order must name each target once, {names}; got {list(order)}. Correct it.")
+            message = f"expected each target once, of {names}; got {list(order)}. Correct it."
+            raise SettingError(("model", "chain_order"), message)
         return self
 
     @model_validator(mode="after")
     def _mixing_has_targets_to_mix(self) -> Config:
         model, num_targets = self.model, len(self.data.targets)
         if model.output.mixing is not None and model.targets_model == "chain" and num_targets > 1:
-            raise ValueError(
-                "model.output.mixing: expected null in a chain, each model of which has a target of its own; got "
+            raise SettingError(
+                ("model", "output", "mixing"),
+                "expected null in a chain, each model of which has a target of its own; got "
                 f"{{num_latent_gps: {model.output.mixing.num_latent_gps}}} and {num_targets} targets. "
-                "Set model.targets_model to joint."
+                "Set model.targets_model to joint.",
             )
         return self
 
@@ -781,8 +792,10 @@ class Config(Section):
     def _per_row_sees_every_row(self) -> Config:
         latent, batch_size = self.model.latent, self.training.batch_size
         if latent.dim and latent.encoder.kind == "per_row" and batch_size != "full":
-            raise ValueError(
-                "training.batch_size: expected 'full', as model.latent.encoder 'per_row' has parameters for all rows "
-                f"in their order; got {batch_size!r}. Set it to full, or choose the encoder 'mlp'."
+            raise SettingError(
+                ("training", "batch_size"),
+                "expected 'full', as model.latent.encoder 'per_row' has parameters for all rows in their order; "
+                f"got {batch_size!r}. Set it to full, or choose the encoder 'mlp'.",
+                because=("model", "latent", "encoder"),
             )
         return self

@@ -227,7 +227,7 @@ CONFIGS: dict[str, tuple[str, str, str]] = {
     "a column that is input and target": (
         "targets: [a]",
         "targets: [a, x]",
-        "config.yaml:2:1: data: a column may be used once among inputs and targets; got ['x'] more than once.",
+        "config.yaml:5:16: data.targets.1: expected a column once among inputs and targets; got 'x' again. Remove it.",
     ),
 }
 
@@ -245,10 +245,9 @@ def test_a_bad_configuration_is_refused_with_its_line(fault: str, command: str, 
 
 
 @pytest.mark.parametrize("command", [("check",), ("train", "--out", "runs/a", "--quiet")])
-def test_a_model_that_does_not_fit_the_features_is_refused(command: tuple[str, ...], cde: Cde) -> None:
-    kernel = "kernel: {kind: linear, columns: [x, flat]}"
+def test_a_kernel_of_a_constant_column_is_refused(command: tuple[str, ...], cde: Cde) -> None:
     text = CONFIG_TEXT.replace("inputs: [x,", "inputs: [x, flat,")
-    Path("config.yaml").write_text(f"{text}model: {{output: {{{kernel}, mean: {{kind: identity}}}}}}\n")
+    Path("config.yaml").write_text(f"{text}model: {{output: {{kernel: {{kind: linear, columns: [x, flat]}}}}}}\n")
     write_table(["flat," + line if n == 0 else "7," + line for n, line in enumerate(rows_of_table())])
     with nothing_changes():
         assert_refused(
@@ -256,8 +255,19 @@ def test_a_model_that_does_not_fit_the_features_is_refused(command: tuple[str, .
             DATA,
             "table.csv: column 'flat' (model.output.kernel.columns) must vary over the training rows; got a constant. "
             "Leave it out there.",
-            "table.csv: model.output.mean: identity needs as many features (neighbours and earlier targets of a chain "
-            "included) and inputs of the output layer as a model has targets; got 4, 4 and 1. Choose kind: linear.",
+        )
+
+
+@pytest.mark.parametrize("command", [("check",), ("train", "--out", "runs/a", "--quiet")])
+def test_a_mean_that_does_not_fit_the_table_is_a_fault_of_the_configuration(command: tuple[str, ...], cde: Cde) -> None:
+    Path("config.yaml").write_text(f"{CONFIG_TEXT}model:\n  output:\n    mean: {{kind: identity}}\n")
+    with nothing_changes():
+        assert_refused(
+            cde(*command, "config.yaml"),
+            CONFIG,
+            "config.yaml:10:5: model.output.mean: identity needs as many features (neighbours and earlier targets of a "
+            "chain included) and inputs of the output layer as a model has targets; got 4, 4 and 1 with table.csv. "
+            "Choose kind: linear.",
         )
 
 

@@ -26,7 +26,7 @@ from cde_app.config_file.schema import (
     tag_of,
     variants_of,
 )
-from cde_app.errors import ConfigError
+from cde_app.errors import ConfigError, SettingError
 
 READ_VERSIONS: tuple[int, ...] = get_args(Config.model_fields["schema_version"].annotation)
 _INVALID = object()
@@ -154,8 +154,11 @@ class _Checker:
             section = model.model_validate(parts)
         except ValidationError as error:
             for fault in error.errors(include_url=False):
-                text = fault["msg"].removeprefix("Value error, ")
-                self._key_fault((*path, *fault["loc"][:1]), (*path, *fault["loc"][:1]), text)
+                broken = fault.get("ctx", {}).get("error")
+                if isinstance(broken, SettingError):
+                    self.faults.append(self.document.fault(broken, above=path))
+                else:
+                    self._key_fault((*path, *fault["loc"][:1]), (*path, *fault["loc"][:1]), fault["msg"])
             return _INVALID
         return _INVALID if unknown else section
 

@@ -11,7 +11,7 @@ import pytest
 
 from cde_app import config
 from cde_app.data.check import Inference, TableReport, describe_table, infer_data
-from cde_app.errors import DataError
+from cde_app.errors import DataError, SettingError
 
 
 def table(num_rows: int = 1000, **columns: Any) -> pd.DataFrame:
@@ -315,5 +315,5 @@ def test_the_identity_is_a_mean_where_every_model_is_as_wide_as_its_targets(
     if widths is None:
         describe(frame, **blocks)
     else:
-        with pytest.raises(DataError, match=rf"a\.csv: model\.output\.mean: identity needs .*; got {widths}\."):
+        with pytest.raises(SettingError, match=rf"^model\.output\.mean: identity needs .*; got {widths} with a\.csv\."):
             describe(frame, **blocks)
