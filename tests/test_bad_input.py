@@ -116,7 +116,24 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
             ),
             (
                 "table.csv: column 'a' must be numbers without gaps; got 1 empty cell, first in row 3 of the table. "
-                "Set data.missing or clean the file."
+                "Set data.missing to drop, or clean the file."
+            ),
+        ),
+    ),
+    "more than one cell": (
+        [*rows_of_table(), "inf,north,n.a.", "oops,north,n.a.", "-inf,south,2", "none,north,1"],
+        (
+            (
+                "table.csv: column 'x' must be numbers; got 2 cells such as 'oops', first in row 22 of the table. "
+                "Clean the column, or give it kind: categorical."
+            ),
+            (
+                "table.csv: column 'x' must be finite numbers; got 2 cells such as inf, first in row 21 of the table. "
+                "Clean the file."
+            ),
+            (
+                "table.csv: column 'a' must be numbers; got 2 cells such as 'n.a.', first in row 21 of the table. "
+                "Clean the column, or choose another target."
             ),
         ),
     ),
@@ -431,23 +448,18 @@ NEW_TABLES: dict[str, tuple[list[str] | None, tuple[str, ...]]] = {
     ),
     "text in a numeric column": (
         ["x,region", "1,north", "zero,south"],
-        (
-            (
-                "new.csv: column 'x' must be numbers; got 'zero' in row 2 of the table. "
-                "Clean the column, or give it kind: categorical."
-            ),
-        ),
+        (("new.csv: column 'x' must be numbers; got 'zero' in row 2 of the table. Clean the column."),),
     ),
     "gap": (
         ["x,region", "1,north", ",south", "2,"],
         (
             (
                 "new.csv: column 'x' must be numbers without gaps; got 1 empty cell, first in row 2 of the table. "
-                "Set data.missing or clean the file."
+                "Fill them, or leave those rows out."
             ),
             (
                 "new.csv: column 'region' must be labels without gaps; got 1 empty cell, first in row 3 of the table. "
-                "Set data.missing or clean the file."
+                "Fill them, or leave those rows out."
             ),
         ),
     ),
@@ -457,12 +469,7 @@ NEW_TABLES: dict[str, tuple[list[str] | None, tuple[str, ...]]] = {
     ),
     "text in a target": (
         ["x,region,a,b", "1,north,2,two"],
-        (
-            (
-                "new.csv: column 'b' must be numbers; got 'two' in row 1 of the table. "
-                "Clean the column, or choose another target."
-            ),
-        ),
+        (("new.csv: column 'b' must be numbers; got 'two' in row 1 of the table. Clean the column."),),
     ),
 }
 
@@ -502,10 +509,7 @@ def test_a_fault_far_down_a_table_costs_neither_old_nor_half_of_the_new_predicti
     good = ["x,region", *(f"{x!r},north" for x in rng.uniform(-1, 1, 1500))]
     write_table(good, "good.csv")
     write_table([*good, "far,north"], "bad.csv")
-    message = (
-        "bad.csv: column 'x' must be numbers; got 'far' in row 1501 of the table. "
-        "Clean the column, or give it kind: categorical."
-    )
+    message = "bad.csv: column 'x' must be numbers; got 'far' in row 1501 of the table. Clean the column."
     with nothing_changes():
         assert_refused(cde("predict", tiny_run.run, "bad.csv", "--out", "a/b", "--samples", "1"), DATA, message)
     assert cde("predict", tiny_run.run, "good.csv", "--out", "out", "--samples", "1", "--quiet").code == 0
@@ -539,6 +543,19 @@ def test_predictions_are_not_written_over_what_is_there(tiny_run: Any, cde: Cde)
             cde(*command, tiny_run.run, "--overwrite"),
             RUN,
             f"{tiny_run.run}: expected only predictions; got 'STATUS'. Move it, or choose another --out.",
+        )
+
+
+def test_a_gap_in_a_target_is_no_row_to_score(tiny_run: Any, cde: Cde) -> None:
+    write_table(["x,region,a,b", "1,north,2,3", "1,south,2,", "1,north,,1"], "new.csv")
+    with nothing_changes(tiny_run.run):
+        assert_refused(
+            cde("evaluate", tiny_run.run, "new.csv"),
+            DATA,
+            "new.csv: column 'a' must be numbers without gaps; got 1 empty cell, first in row 3 of the table. "
+            "Fill them, or leave those rows out.",
+            "new.csv: column 'b' must be numbers without gaps; got 1 empty cell, first in row 2 of the table. "
+            "Fill them, or leave those rows out.",
         )
 
 

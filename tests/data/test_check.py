@@ -280,7 +280,7 @@ def test_faults_of_all_targets_are_reported_at_once() -> None:
     assert caught.value.faults == (
         "a.csv: no column 'z' (--target); columns are 'a', 'y', 'word'. Correct the name or the table.",
         (
-            "a.csv: column 'word' must be numbers; got 'low' in row 1 of the table. "
+            "a.csv: column 'word' must be numbers; got 200 cells such as 'low', first in row 1 of the table. "
             "Clean the column, or choose another target."
         ),
         "a.csv: column 'y' must be a target once; got it more than once. Name it once.",
