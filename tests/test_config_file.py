@@ -883,6 +883,42 @@ def test_the_faults_shown_in_the_reference_are_the_programs_own_words() -> None:
         assert fault(MINIMAL + text).partition(" ")[2] in page
 
 
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (
+            "{kind: laplace}",
+            (
+                "f.yaml:3:32: model.latent.prior.kind: expected one of 'normal', 'tfp'; got 'laplace'. "
+                "A family is written {kind: tfp, family: Laplace, parameters: {...}}."
+            ),
+        ),
+        (
+            "{kind: log_normal}",
+            (
+                "f.yaml:3:32: model.latent.prior.kind: expected one of 'normal', 'tfp'; got 'log_normal'. "
+                "Did you mean 'normal', or {kind: tfp, family: LogNormal, parameters: {...}}?"
+            ),
+        ),
+        (
+            "studentT",
+            (
+                "f.yaml:3:25: model.latent.prior: expected a mapping with kind: normal | tfp; got 'studentT'. "
+                "Write {kind: tfp, family: StudentT, parameters: {...}}."
+            ),
+        ),
+    ],
+)
+def test_a_family_given_as_the_kind_of_the_prior_is_shown_its_form(prior: str, message: str) -> None:
+    assert fault(f"{MINIMAL}model: {{latent: {{prior: {prior}}}}}\n") == message
+
+
+def test_a_kind_of_a_section_without_families_is_shown_none() -> None:
+    assert fault(MINIMAL + "model: {latent: {encoder: {kind: laplace}}}\n").endswith(
+        "expected one of 'mlp', 'per_row'; got 'laplace'. Choose one of these."
+    )
+
+
 def test_the_order_of_a_chain_is_a_list_of_all_targets_or_empty() -> None:
     text = "schema_version: 1\ndata: {path: a.csv, inputs: [x], targets: [y, z]}\nmodel: {chain_order: [z, y]}\n"
     assert parse(text).model.chain_order == ("z", "y")
