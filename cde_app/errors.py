@@ -28,6 +28,24 @@ class ConfigError(CdeError):
     exit_code = 2
 
 
+class SettingError(ConfigError, ValueError):
+    """A setting breaks a rule of its section, or one that only the table or TensorFlow Probability can judge.
+
+    It is a ValueError for pydantic, which collects those of the sections; who has read the file adds the place.
+
+    Args:
+        key: the setting, as a path from the section that has the rule.
+        message: `<what was expected>; got <value>. <what to do>`.
+        because: the setting that the rule comes from, which has the place where the file does not write `key`.
+    """
+
+    def __init__(
+        self, key: tuple[str | int, ...], message: str, *, because: tuple[str | int, ...] | None = None
+    ) -> None:
+        super().__init__(f"{'.'.join(map(str, key))}: {message}")
+        self.key, self.message, self.because = key, message, key if because is None else because
+
+
 class DataError(CdeError):
     """The table breaks the column contract."""
 

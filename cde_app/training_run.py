@@ -12,7 +12,7 @@ import numpy as np
 from cde_app.config import Config
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable
-from cde_app.errors import ConfigError, RunError
+from cde_app.errors import RunError
 from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
 
@@ -39,20 +39,17 @@ class Progress:
     message: str = ""
 
 
-def check_prior(config: Config, source: str) -> None:
+def check_prior(config: Config) -> None:
     """Check what only TensorFlow Probability knows of the configuration: the family of the latent prior.
 
     Raises:
-        ConfigError: the family or its parameters cannot be a prior.
+        SettingError: the family or its parameters cannot be a prior.
     """
     if config.model.latent.dim == 0 or config.model.latent.prior.kind == "normal":
         return
     with silenced_stderr():
         from cde_app.model.prior import build_prior
-    try:
-        build_prior(config.model.latent)
-    except ConfigError as error:
-        raise ConfigError(*(f"{source}: {fault}" for fault in error.faults)) from None
+    build_prior(config.model.latent)
 
 
 def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Callable[[Progress], None]) -> Trained:

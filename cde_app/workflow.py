@@ -64,12 +64,14 @@ def check(file: ConfigFile) -> TableReport:
     """Check the configuration's table and say what training will meet.
 
     Raises:
+        ConfigError: the model does not fit the table.
         DataError: the table breaks the column contract; all faults at once.
     """
     data, source = file.config.data, source_name(file.config.data.path)
     frame = read_table(data.path)
     check_table(data, frame, source=source)
-    return describe_table(file.config, frame, source=source)
+    with file.placing_faults():
+        return describe_table(file.config, frame, source=source)
 
 
 # --- training -----------------------------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ def train(
         The scores, as in `metrics.json`.
 
     Raises:
-        ConfigError: the latent prior cannot be one.
+        ConfigError: the latent prior cannot be one, or the model does not fit the table.
         DataError: the table breaks the column contract.
         NumericalError: training failed numerically after every retry.
         RunError: the run directory may not be written.
@@ -99,8 +101,9 @@ def train(
     started = time.monotonic()
     config = file.config
     on_event(Progress("data", message=config.data.path))
-    table = prepare_training(config)
-    check_prior(config, str(file.path or "<stdin>"))
+    with file.placing_faults():
+        table = prepare_training(config)
+        check_prior(config)
     with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run:
         resolved = dump_config(config)
         if resume and run.read_bytes("config.yaml").decode() != resolved:

@@ -15,7 +15,7 @@ from cde_app.config_file.schema import expectation, item_of, tag_of, variants_of
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by docs/generate_configuration.py from cde_app/config.py; change it there. -->
+<!-- Written by docs/generate_configuration.py from cde_app/config/; change it there. -->
 
 A run is described by one YAML file. A newcomer needs two lines:
 

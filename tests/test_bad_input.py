@@ -116,7 +116,24 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
             ),
             (
                 "table.csv: column 'a' must be numbers without gaps; got 1 empty cell, first in row 3 of the table. "
-                "Set data.missing or clean the file."
+                "Set data.missing to drop, or clean the file."
+            ),
+        ),
+    ),
+    "more than one cell": (
+        [*rows_of_table(), "inf,north,n.a.", "oops,north,n.a.", "-inf,south,2", "none,north,1"],
+        (
+            (
+                "table.csv: column 'x' must be numbers; got 2 cells such as 'oops', first in row 22 of the table. "
+                "Clean the column, or give it kind: categorical."
+            ),
+            (
+                "table.csv: column 'x' must be finite numbers; got 2 cells such as inf, first in row 21 of the table. "
+                "Clean the file."
+            ),
+            (
+                "table.csv: column 'a' must be numbers; got 2 cells such as 'n.a.', first in row 21 of the table. "
+                "Clean the column, or choose another target."
             ),
         ),
     ),
@@ -227,7 +244,7 @@ CONFIGS: dict[str, tuple[str, str, str]] = {
     "a column that is input and target": (
         "targets: [a]",
         "targets: [a, x]",
-        "config.yaml:2:1: data: a column may be used once among inputs and targets; got ['x'] more than once.",
+        "config.yaml:5:16: data.targets.1: expected a column once among inputs and targets; got 'x' again. Remove it.",
     ),
 }
 
@@ -245,10 +262,9 @@ def test_a_bad_configuration_is_refused_with_its_line(fault: str, command: str, 
 
 
 @pytest.mark.parametrize("command", [("check",), ("train", "--out", "runs/a", "--quiet")])
-def test_a_model_that_does_not_fit_the_features_is_refused(command: tuple[str, ...], cde: Cde) -> None:
-    kernel = "kernel: {kind: linear, columns: [x, flat]}"
+def test_a_kernel_of_a_constant_column_is_refused(command: tuple[str, ...], cde: Cde) -> None:
     text = CONFIG_TEXT.replace("inputs: [x,", "inputs: [x, flat,")
-    Path("config.yaml").write_text(f"{text}model: {{output: {{{kernel}, mean: {{kind: identity}}}}}}\n")
+    Path("config.yaml").write_text(f"{text}model: {{output: {{kernel: {{kind: linear, columns: [x, flat]}}}}}}\n")
     write_table(["flat," + line if n == 0 else "7," + line for n, line in enumerate(rows_of_table())])
     with nothing_changes():
         assert_refused(
@@ -256,8 +272,19 @@ def test_a_model_that_does_not_fit_the_features_is_refused(command: tuple[str, .
             DATA,
             "table.csv: column 'flat' (model.output.kernel.columns) must vary over the training rows; got a constant. "
             "Leave it out there.",
-            "table.csv: model.output.mean: identity needs as many features (neighbours and earlier targets of a chain "
-            "included) and inputs of the output layer as a model has targets; got 4, 4 and 1. Choose kind: linear.",
+        )
+
+
+@pytest.mark.parametrize("command", [("check",), ("train", "--out", "runs/a", "--quiet")])
+def test_a_mean_that_does_not_fit_the_table_is_a_fault_of_the_configuration(command: tuple[str, ...], cde: Cde) -> None:
+    Path("config.yaml").write_text(f"{CONFIG_TEXT}model:\n  output:\n    mean: {{kind: identity}}\n")
+    with nothing_changes():
+        assert_refused(
+            cde(*command, "config.yaml"),
+            CONFIG,
+            "config.yaml:10:5: model.output.mean: identity needs as many features (neighbours and earlier targets of a "
+            "chain included) and inputs of the output layer as a model has targets; got 4, 4 and 1 with table.csv. "
+            "Choose kind: linear.",
         )
 
 
@@ -421,23 +448,18 @@ NEW_TABLES: dict[str, tuple[list[str] | None, tuple[str, ...]]] = {
     ),
     "text in a numeric column": (
         ["x,region", "1,north", "zero,south"],
-        (
-            (
-                "new.csv: column 'x' must be numbers; got 'zero' in row 2 of the table. "
-                "Clean the column, or give it kind: categorical."
-            ),
-        ),
+        (("new.csv: column 'x' must be numbers; got 'zero' in row 2 of the table. Clean the column."),),
     ),
     "gap": (
         ["x,region", "1,north", ",south", "2,"],
         (
             (
                 "new.csv: column 'x' must be numbers without gaps; got 1 empty cell, first in row 2 of the table. "
-                "Set data.missing or clean the file."
+                "Fill them, or leave those rows out."
             ),
             (
                 "new.csv: column 'region' must be labels without gaps; got 1 empty cell, first in row 3 of the table. "
-                "Set data.missing or clean the file."
+                "Fill them, or leave those rows out."
             ),
         ),
     ),
@@ -447,12 +469,7 @@ NEW_TABLES: dict[str, tuple[list[str] | None, tuple[str, ...]]] = {
     ),
     "text in a target": (
         ["x,region,a,b", "1,north,2,two"],
-        (
-            (
-                "new.csv: column 'b' must be numbers; got 'two' in row 1 of the table. "
-                "Clean the column, or choose another target."
-            ),
-        ),
+        (("new.csv: column 'b' must be numbers; got 'two' in row 1 of the table. Clean the column."),),
     ),
 }
 
@@ -492,10 +509,7 @@ def test_a_fault_far_down_a_table_costs_neither_old_nor_half_of_the_new_predicti
     good = ["x,region", *(f"{x!r},north" for x in rng.uniform(-1, 1, 1500))]
     write_table(good, "good.csv")
     write_table([*good, "far,north"], "bad.csv")
-    message = (
-        "bad.csv: column 'x' must be numbers; got 'far' in row 1501 of the table. "
-        "Clean the column, or give it kind: categorical."
-    )
+    message = "bad.csv: column 'x' must be numbers; got 'far' in row 1501 of the table. Clean the column."
     with nothing_changes():
         assert_refused(cde("predict", tiny_run.run, "bad.csv", "--out", "a/b", "--samples", "1"), DATA, message)
     assert cde("predict", tiny_run.run, "good.csv", "--out", "out", "--samples", "1", "--quiet").code == 0
@@ -532,12 +546,25 @@ def test_predictions_are_not_written_over_what_is_there(tiny_run: Any, cde: Cde)
         )
 
 
+def test_a_gap_in_a_target_is_no_row_to_score(tiny_run: Any, cde: Cde) -> None:
+    write_table(["x,region,a,b", "1,north,2,3", "1,south,2,", "1,north,,1"], "new.csv")
+    with nothing_changes(tiny_run.run):
+        assert_refused(
+            cde("evaluate", tiny_run.run, "new.csv"),
+            DATA,
+            "new.csv: column 'a' must be numbers without gaps; got 1 empty cell, first in row 3 of the table. "
+            "Fill them, or leave those rows out.",
+            "new.csv: column 'b' must be numbers without gaps; got 1 empty cell, first in row 2 of the table. "
+            "Fill them, or leave those rows out.",
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--quantiles", "5,x"), "--quantiles: expected numbers between 0 and 1, parted by commas; got '5'."),
-        (("--samples", "-1"), "Invalid value for '--samples'"),
-        (("--format", "xlsx"), "Invalid value for '--format'"),
+        (("--samples", "-1"), "cde predict: invalid value for '--samples'"),
+        (("--format", "xlsx"), "cde predict: invalid value for '--format'"),
     ],
 )
 def test_a_wrong_option_is_a_fault_of_usage(options: tuple[str, ...], message: str, tiny_run: Any, cde: Cde) -> None:

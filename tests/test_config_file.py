@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from cde_app.config import Config, CyclicColumn, LogTransform, Matern
 from cde_app.config_file import commented_config, config_schema, dump_config, load_config, parse_config
-from cde_app.errors import ConfigError
+from cde_app.errors import ConfigError, DataError, SettingError
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path("/project/configs")
@@ -74,7 +75,6 @@ def test_the_users_bytes_are_kept(tmp_path: Path) -> None:
     path.write_bytes(b"# mine\r\n" + MINIMAL.encode())
     file = load_config(path)
     assert file.source == path.read_bytes()
-    assert file.path == path
 
 
 def test_standard_input_is_read_and_its_paths_are_relative_to_the_working_folder(
@@ -83,7 +83,6 @@ def test_standard_input_is_read_and_its_paths_are_relative_to_the_working_folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(MINIMAL.encode())))
     file = load_config("-")
-    assert file.path is None
     assert file.source == MINIMAL.encode()
     assert file.config.data.path == str(tmp_path / "a.csv")
 
@@ -262,7 +261,9 @@ def test_a_section_named_like_its_kind_keeps_its_path() -> None:
 
 def test_the_bounds_of_a_logit_are_ordered_and_the_degrees_of_freedom_leave_a_variance() -> None:
     text = MINIMAL.replace("targets: [y]", "targets: [{column: y, transform: {kind: logit, lower: 2}}]")
-    assert "upper must be above lower; got 1 and 2. Exchange them." in fault(text)
+    message = "data.targets.0.transform.upper: expected a bound above lower; got 1 and 2. Exchange them."
+    assert fault(text) == f"f.yaml:2:81: {message}"  # of lower, as upper is not written
+    assert fault(text.replace("lower: 2", "lower: 2, upper: 1")) == f"f.yaml:2:91: {message}"
     line = fault(MINIMAL + "model: {likelihood: {kind: student_t, degrees_of_freedom: 2}}\n")
     assert "model.likelihood.degrees_of_freedom: expected a number > 2; got 2." in line
 
@@ -489,9 +490,84 @@ def test_an_empty_list_of_columns_is_refused() -> None:
     assert line == "f.yaml:2:43: data.targets: expected a list of at least 1; got 0. Add entries."
 
 
-def test_a_column_used_twice_points_to_the_data() -> None:
-    line = fault(MINIMAL.replace("[y]", "[x]"))
-    assert line.startswith("f.yaml:2:1: data: a column may be used once among inputs and targets; got ['x']")
+def test_a_column_used_twice_is_reported_at_its_second_use() -> None:
+    line = fault(MINIMAL.replace("[y]", "[y, x]"))
+    assert line == (
+        "f.yaml:2:47: data.targets.1: expected a column once among inputs and targets; got 'x' again. Remove it."
+    )
+
+
+RULES = {
+    "a chain's order": (
+        "model: {chain_order: [z]}\n",
+        "model.chain_order",
+        "expected each target once, of ['y', 'z']; got ['z']. Correct it.",
+    ),
+    "mixing in a chain": (
+        "model:\n  output: {mixing: {num_latent_gps: 1}}\n",
+        "model.output.mixing",
+        (
+            "expected null in a chain, each model of which has a target of its own; got {num_latent_gps: 1} and "
+            "2 targets. Set model.targets_model to joint."
+        ),
+    ),
+    "mixing with heavy tails": (
+        "model:\n  targets_model: joint\n  output: {mixing: {num_latent_gps: 1}}\n  likelihood: {kind: student_t}\n",
+        "model.output.mixing",
+        (
+            "expected null with the likelihood 'student_t', as mixed targets are normal together with normal noise "
+            "only; got {num_latent_gps: 1}. Set it to null, or choose 'gaussian' or 'heteroscedastic_gaussian'."
+        ),
+    ),
+    "small batches of a per-row encoder": (
+        "model: {latent: {encoder: {kind: per_row}}}\ntraining:\n  batch_size: 64\n",
+        "training.batch_size",
+        (
+            "expected 'full', as model.latent.encoder 'per_row' has parameters for all rows in their order; got 64. "
+            "Set it to full, or choose the encoder 'mlp'."
+        ),
+    ),
+    "a per-row encoder of another prior": (
+        (
+            "model:\n  latent:\n    encoder: {kind: per_row}\n"
+            "    prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: 1}}\n"
+        ),
+        "model.latent.prior",
+        (
+            "expected 'normal', the only prior for which the encoder 'per_row' has parameters; got 'tfp'. "
+            "Choose it, or the encoder 'mlp'."
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_between_settings_is_reported_at_the_setting_that_breaks_it(rule: str) -> None:
+    block, key, message = RULES[rule]
+    text = MINIMAL.replace("[y]", "[y, z]") + block
+    before = text[: text.index(f"{key.rpartition('.')[2]}:")]
+    place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+    assert fault(text) == f"f.yaml:{place}: {key}: {message}"
+
+
+def test_a_setting_that_is_not_written_is_reported_where_the_rule_comes_from() -> None:
+    line = fault(MINIMAL + "model:\n  latent:\n    encoder: {kind: per_row}\n")
+    assert line.startswith("f.yaml:5:5: training.batch_size: expected 'full', as model.latent.encoder 'per_row' has")
+    line = fault(MINIMAL, "model.latent.encoder.kind=per_row")
+    assert line.startswith("--set model.latent.encoder.kind=per_row: training.batch_size: expected 'full'")
+    line = fault(MINIMAL + "model: {latent: {encoder: {kind: per_row}}}\n", "training.batch_size=7")
+    assert line.startswith("--set training.batch_size=7: training.batch_size: expected 'full'")
+
+
+def test_a_setting_found_wrong_later_is_reported_where_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text(MINIMAL + "model:\n  output:\n    mean: {kind: identity}\n")
+    file = load_config(path)
+    place = re.escape(f"{path}:5:5: model.output.mean: too wide")
+    with pytest.raises(ConfigError, match=place), file.placing_faults():
+        raise SettingError(("model", "output", "mean"), "too wide")
+    with pytest.raises(DataError, match=r"^rows$"), file.placing_faults():
+        raise DataError("rows")
 
 
 def test_an_entry_of_a_list_is_judged_by_itself() -> None:
@@ -807,11 +883,48 @@ def test_the_faults_shown_in_the_reference_are_the_programs_own_words() -> None:
         assert fault(MINIMAL + text).partition(" ")[2] in page
 
 
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (
+            "{kind: laplace}",
+            (
+                "f.yaml:3:32: model.latent.prior.kind: expected one of 'normal', 'tfp'; got 'laplace'. "
+                "A family is written {kind: tfp, family: Laplace, parameters: {...}}."
+            ),
+        ),
+        (
+            "{kind: log_normal}",
+            (
+                "f.yaml:3:32: model.latent.prior.kind: expected one of 'normal', 'tfp'; got 'log_normal'. "
+                "Did you mean 'normal', or {kind: tfp, family: LogNormal, parameters: {...}}?"
+            ),
+        ),
+        (
+            "studentT",
+            (
+                "f.yaml:3:25: model.latent.prior: expected a mapping with kind: normal | tfp; got 'studentT'. "
+                "Write {kind: tfp, family: StudentT, parameters: {...}}."
+            ),
+        ),
+    ],
+)
+def test_a_family_given_as_the_kind_of_the_prior_is_shown_its_form(prior: str, message: str) -> None:
+    assert fault(f"{MINIMAL}model: {{latent: {{prior: {prior}}}}}\n") == message
+
+
+def test_a_kind_of_a_section_without_families_is_shown_none() -> None:
+    assert fault(MINIMAL + "model: {latent: {encoder: {kind: laplace}}}\n").endswith(
+        "expected one of 'mlp', 'per_row'; got 'laplace'. Choose one of these."
+    )
+
+
 def test_the_order_of_a_chain_is_a_list_of_all_targets_or_empty() -> None:
     text = "schema_version: 1\ndata: {path: a.csv, inputs: [x], targets: [y, z]}\nmodel: {chain_order: [z, y]}\n"
     assert parse(text).model.chain_order == ("z", "y")
     assert parse(text, "model.chain_order=[]").model.chain_order == ()
-    assert "model.chain_order must name each target once, ['y', 'z']; got ['z']" in fault(text, "model.chain_order=[z]")
+    line = fault(text, "model.chain_order=[z]")
+    assert line.startswith("--set model.chain_order=[z]: model.chain_order: expected each target once, of ['y', 'z']")
 
 
 def test_a_number_inside_a_mapping_may_have_an_exponent() -> None:

@@ -43,7 +43,9 @@ def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line
     variant: str, tmp_path: Path, cde: Cde
 ) -> None:
     config = write(tmp_path, *VARIANTS[variant])
-    assert cde("check", config).code == 0
+    checked = cde("check", config)
+    note = "note: model.latent.prior: `cde train` will check the family 'Laplace' and its parameters."
+    assert (checked.code, note in checked.out.splitlines()) == (0, variant == "Laplace")
     assert cde("train", config, "--out", tmp_path / "run", "--quiet").code == 0
     assert (tmp_path / "run/plots/latent.png").exists() or (tmp_path / "run/plots/latent_1.png").exists()
     outcome = cde("predict", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "out", "--quiet")
@@ -73,8 +75,11 @@ def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line
 )
 def test_training_refuses_a_family_that_cannot_be_a_prior(latent: str, message: str, tmp_path: Path, cde: Cde) -> None:
     config = write(tmp_path, latent)
+    key = message.partition(":")[0].rpartition(".")[2]
+    lines = config.read_text().splitlines()
+    (place,) = [f"{n}:{line.index(key + ':') + 1}" for n, line in enumerate(lines, 1) if "tfp" in line]
     outcome = cde("train", config, "--out", tmp_path / "run", "--quiet")
-    assert (outcome.code, outcome.err) == (2, f"error: {config}: {message}\n")
+    assert (outcome.code, outcome.err) == (2, f"error: {config}:{place}: {message}\n")
     assert not (tmp_path / "run").exists()
 
 
@@ -93,8 +98,8 @@ def test_training_refuses_a_family_that_cannot_be_a_prior(latent: str, message: 
             f"encoder: {{kind: per_row}}, {LAPLACE}",
             ", batch_size: full",
             (
-                "model.latent: the encoder 'per_row' needs the prior 'normal', the only one for which it has "
-                "parameters; got 'tfp'. Choose the encoder 'mlp'."
+                "model.latent.prior: expected 'normal', the only prior for which the encoder 'per_row' has "
+                "parameters; got 'tfp'. Choose it, or the encoder 'mlp'."
             ),
         ),
     ],

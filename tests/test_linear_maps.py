@@ -291,8 +291,9 @@ def test_a_model_with_both_maps_trains_and_predicts_from_the_command_line(tmp_pa
         (
             f"  targets_model: joint\n  likelihood: {{kind: student_t}}\n{MAPS}",
             (
-                "model: output.mixing needs normal noise, with which the mixed targets are normal together; got the "
-                "likelihood 'student_t'. Choose 'gaussian' or 'heteroscedastic_gaussian', or set output.mixing to null."
+                "model.output.mixing: expected null with the likelihood 'student_t', as mixed targets are normal "
+                "together with normal noise only; got {num_latent_gps: 1}. Set it to null, or choose 'gaussian' or "
+                "'heteroscedastic_gaussian'."
             ),
         ),
         (

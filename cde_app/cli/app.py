@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from cde_app import __version__
 from cde_app.cli import configuration, doctor, evaluate, failures, inspect, predict, train
 from cde_app.cli.output import emit
+from cde_app.errors import UsageError
 
 app = typer.Typer(
     name="cde",
@@ -54,4 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    return failures.call(lambda: app(arguments, prog_name="cde"), show_traceback="--verbose" in arguments)
+    return failures.call(lambda: _run(arguments), show_traceback="--verbose" in arguments)
+
+
+# What Typer raises for every wrong command line; some versions of it hide the class that the public one comes from.
+_WrongCommandLine: Any = typer.BadParameter.mro()[1]
+
+
+def _run(arguments: Sequence[str]) -> NoReturn:
+    """Run the application and exit as it does; a wrong command line is one line, as every other fault.
+
+    Raises:
+        UsageError: an argument or an option is missing, unknown or out of range.
+    """
+    try:
+        code = app(arguments, prog_name="cde", standalone_mode=False)
+    except _WrongCommandLine as error:
+        message, command = " ".join(error.format_message().split()), error.ctx.command_path if error.ctx else "cde"
+        if error.ctx and error.message == error.ctx.get_help():  # nothing was asked for
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        ended = message if message.endswith((".", "?", ")")) else f"{message}."
+        raise UsageError(f"{command}: {ended[0].lower()}{ended[1:]} See `{command} --help`.") from None
+    raise SystemExit(code)

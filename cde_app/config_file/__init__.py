@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cde_app.config import Config
 from cde_app.config_file.check import check_document
-from cde_app.config_file.document import read_document
+from cde_app.config_file.document import Document, read_document
 from cde_app.config_file.override import apply_override
 from cde_app.config_file.text import commented_config, config_schema, dump_config
-from cde_app.errors import ConfigError
+from cde_app.errors import ConfigError, SettingError
 
 __all__ = [
     "ConfigFile",
@@ -33,12 +34,24 @@ class ConfigFile:
     Args:
         config: resolved; the tables' paths are absolute.
         source: the user's bytes.
-        path: the file, None for standard input.
+        document: where each setting is written.
     """
 
     config: Config
     source: bytes
-    path: Path | None
+    document: Document
+
+    @contextmanager
+    def placing_faults(self) -> Iterator[None]:
+        """Add its place to the fault of a setting that comes up after the file was read.
+
+        Raises:
+            ConfigError: a setting does not fit the table, or the latent prior cannot be one.
+        """
+        try:
+            yield
+        except SettingError as error:
+            raise ConfigError(str(self.document.fault(error))) from None
 
 
 def load_config(path: Path | Literal["-"], overrides: Sequence[str] = ()) -> ConfigFile:
@@ -52,16 +65,16 @@ def load_config(path: Path | Literal["-"], overrides: Sequence[str] = ()) -> Con
         ConfigError: the file cannot be read, or one line for each fault in it and in the overrides.
     """
     if str(path) == "-":
-        source = sys.stdin.buffer.read()
-        config = parse_config(source, source_name="<stdin>", folder=Path.cwd(), overrides=overrides)
-        return ConfigFile(config=config, source=source, path=None)
-    path = Path(path)
-    try:
-        source = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise ConfigError(_unreadable(path, error)) from None
-    config = parse_config(source, source_name=str(path), folder=path.parent, overrides=overrides)
-    return ConfigFile(config=config, source=source, path=path)
+        source, name, folder = sys.stdin.buffer.read(), "<stdin>", Path.cwd()
+    else:
+        path = Path(path)
+        name, folder = str(path), path.parent
+        try:
+            source = path.read_bytes()
+        except (OSError, ValueError) as error:
+            raise ConfigError(_unreadable(path, error)) from None
+    document = _read_settings(source, name, overrides)
+    return ConfigFile(_resolved(document, folder), source, document)
 
 
 def parse_config(text: str | bytes, *, source_name: str, folder: Path, overrides: Sequence[str] = ()) -> Config:
@@ -76,9 +89,20 @@ def parse_config(text: str | bytes, *, source_name: str, folder: Path, overrides
     Raises:
         ConfigError: one line for each fault, in the order of the file, overrides last.
     """
+    document = _read_settings(text, source_name, overrides)
+    return _resolved(document, folder)
+
+
+def _read_settings(text: str | bytes, source_name: str, overrides: Sequence[str]) -> Document:
+    """Read the text, with the overrides in their places."""
     document = read_document(text, source_name)
     for override in overrides:
         apply_override(document, override)
+    return document
+
+
+def _resolved(document: Document, folder: Path) -> Config:
+    """Check the settings, and make their paths absolute."""
     config = check_document(document)
     paths = {
         "path": _absolute(config.data.path, folder),

@@ -6,6 +6,7 @@ values are judged by pydantic in its strict mode (a quoted number is text), sect
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -26,7 +27,7 @@ from cde_app.config_file.schema import (
     tag_of,
     variants_of,
 )
-from cde_app.errors import ConfigError
+from cde_app.errors import ConfigError, SettingError
 
 READ_VERSIONS: tuple[int, ...] = get_args(Config.model_fields["schema_version"].annotation)
 _INVALID = object()
@@ -154,8 +155,11 @@ class _Checker:
             section = model.model_validate(parts)
         except ValidationError as error:
             for fault in error.errors(include_url=False):
-                text = fault["msg"].removeprefix("Value error, ")
-                self._key_fault((*path, *fault["loc"][:1]), (*path, *fault["loc"][:1]), text)
+                broken = fault.get("ctx", {}).get("error")
+                if isinstance(broken, SettingError):
+                    self.faults.append(self.document.fault(broken, above=path))
+                else:
+                    self._key_fault((*path, *fault["loc"][:1]), (*path, *fault["loc"][:1]), fault["msg"])
             return _INVALID
         return _INVALID if unknown else section
 
@@ -180,6 +184,8 @@ class _Checker:
         advice = "Write its keys indented below, one a line."
         if isinstance(value, str) and value in variants:
             advice = f"Write `{{{tag}: {value}}}`."
+        elif isinstance(value, str) and (family := _as_family(variants, value)):
+            advice = f"Write {family}."
         elif is_name:
             advice = self._quoting_advice(value, path) or "Write the name of a column."
         elif value is None:
@@ -190,6 +196,8 @@ class _Checker:
         kinds = f"one of {listed(variants)}" if len(variants) > 1 else listed(variants)
         near = nearest(chosen, variants) if isinstance(chosen, str) else None
         advice = f"Did you mean {near!r}?" if near else "Choose one of these."
+        if isinstance(chosen, str) and (family := _as_family(variants, chosen)):
+            advice = f"Did you mean {near!r}, or {family}?" if near else f"A family is written {family}."
         return self._value_fault(path, f"expected {kinds}; got {short_repr(chosen)}. {advice}")
 
     def _readings(self, value: Any, path: KeyPath) -> list[Any]:
@@ -242,6 +250,13 @@ class _Checker:
         text = f"{dotted(path)}: {message}" if path else message
         self.faults.append(Fault(self.document.key_place(at), text))
         return _INVALID
+
+
+def _as_family(variants: dict[str, type[Section]], word: str) -> str | None:
+    """Write a word as the family of the kind that has families, `tfp` of the latent prior; None if none has."""
+    kind = next((kind for kind, model in variants.items() if "family" in model.model_fields), None)
+    name = "".join(part[:1].upper() + part[1:] for part in re.split(r"[-_ ]+", word))
+    return f"{{kind: {kind}, family: {name}, parameters: {{...}}}}" if kind and name.isidentifier() else None
 
 
 def _is_mere_likeness(value: Any, checked: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cde_app.errors import ConfigError
+from cde_app.errors import ConfigError, SettingError
 
 KeyPath = tuple[str | int, ...]
 
@@ -68,6 +68,18 @@ class Document:
     def value_place(self, path: KeyPath) -> Place:
         """Return where the value at `path` is written, or what is nearest to it."""
         return next(self.values[p] for p in _upwards(path) if p in self.values)
+
+    def fault(self, error: SettingError, *, above: KeyPath = ()) -> Fault:
+        """Return the fault of a setting, at its key or, where that is not written, at the key that the rule comes from.
+
+        Args:
+            error: the setting and what is wrong with it.
+            above: the section that has the rule.
+        """
+        key = (*above, *error.key)
+        is_written = key in self.keys or key in self.values
+        place = self.key_place(key if is_written else (*above, *error.because))
+        return Fault(place, f"{dotted(key)}: {error.message}")
 
 
 def dotted(path: KeyPath) -> str:

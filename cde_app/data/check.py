@@ -15,7 +15,7 @@ from cde_app.data.columns import FloatArray, counts_rows, list_names, read_days,
 from cde_app.data.cost import Cost, estimate_cost, inducing_sizes
 from cde_app.data.encoding import ColumnContract, check_table, complete_rows, encode_targets, fit_contract, out_of_range
 from cde_app.data.infer import Inference, infer_data
-from cde_app.data.model_fit import check_model
+from cde_app.data.model_fit import check_model, unchecked_settings
 from cde_app.data.rounding import RoundedTarget, find_rounding, rounding_step
 from cde_app.data.split import Split, split_rows
 from cde_app.data.transform import fit_transform
@@ -74,6 +74,7 @@ class TableReport:
         atoms: one entry per target.
         cost: a rough estimate of the training.
         warnings: whole sentences.
+        notes: what only the training can check.
     """
 
     source: str
@@ -88,6 +89,7 @@ class TableReport:
     atoms: tuple[TargetAtoms, ...]
     cost: Cost
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -113,7 +115,8 @@ class TableReport:
             f"training: {cost.num_trainings} x {cost.max_steps} steps of {cost.batch_size} rows, about "
             f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough)"
         )
-        return lines + [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return lines + [f"note: {note}" for note in self.notes]
 
 
 def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str) -> TableReport:
@@ -171,6 +174,7 @@ def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str)
             settings, num_rows=len(parts.train), num_features=num_features, num_targets=len(contract.targets)
         ),
         warnings=tuple(warnings),
+        notes=unchecked_settings(settings.model),
     )
 
 
@@ -199,7 +203,7 @@ def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
         value=float(distinct[most]),
         share=share,
         num_distinct=len(distinct),
-        rounding_step=rounding_step(distinct),
+        rounding_step=rounding_step(values),
         suspicious=bool(is_atom or len(distinct) < _DISTINCT_SHARE * len(values)),
     )
 
@@ -270,7 +274,7 @@ def _numeric_warnings(name: str, cells: pd.Series, target_names: Sequence[str], 
 
 def _atom_warning(atom: TargetAtoms) -> str:
     """Write that a target has atoms."""
-    step = "" if atom.rounding_step is None else f" (multiples of {atom.rounding_step:g})"
+    step = "" if atom.rounding_step is None else f" (steps of {atom.rounding_step:g})"
     return (
         f"target {atom.column!r} takes {atom.num_distinct} distinct values{step}, {atom.value:g} in "
         f"{100 * atom.share:.1f} % of the rows; the density is unbounded there; judge by CRPS, not by log density."

@@ -19,7 +19,7 @@ from cde_app.data.columns import (
     read_gaps,
     read_numbers,
 )
-from cde_app.data.faults import MissingKind, check_table, input_faults, target_faults
+from cde_app.data.faults import FOR_A_RUN, MissingKind, check_table, input_faults, target_faults
 from cde_app.data.features import OTHER, Feature, InputEncoding, encode_column, fit_column, label_codes
 from cde_app.errors import DataError
 
@@ -135,7 +135,9 @@ def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str)
     faults = [
         fault
         for column in contract.inputs
-        for fault in input_faults(column.name, column.kind, frame, allows_gaps=allows_gaps, source=source)
+        for fault in input_faults(
+            column.name, column.kind, frame, allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN
+        )
     ]
     if faults:
         raise DataError(*faults)
@@ -163,7 +165,7 @@ def encode_targets(
     faults = [
         fault
         for name in contract.targets
-        for fault in target_faults(name, frame, allows_gaps=allows_gaps, source=source)
+        for fault in target_faults(name, frame, allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
     ]
     if faults:
         raise DataError(*faults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from cde_app import config
 from cde_app.data.columns import (
     LARGEST_NUMBER,
+    BoolArray,
     missing_column_fault,
     read_days,
     read_gaps,
@@ -27,6 +29,22 @@ _EXPECTED: dict[Kind, str] = {
     "datetime": "ISO 8601 dates such as 2024-01-31T12:00",
     "categorical": "labels",
 }
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do about a column's cells."""
+
+    gaps: str
+    """About empty ones."""
+    others: str
+    """About what is no number or no date."""
+
+
+_FOR_INPUT = Advice("Set data.missing or clean the file.", "Clean the column, or give it kind: categorical.")
+_FOR_TARGET = Advice("Set data.missing to drop, or clean the file.", "Clean the column, or choose another target.")
+FOR_A_RUN = Advice("Fill them, or leave those rows out.", "Clean the column.")
+"""The configuration of a trained model can no longer be changed."""
 
 
 def check_table(data: config.Data, frame: pd.DataFrame, *, source: str) -> None:
@@ -59,29 +77,26 @@ def check_table(data: config.Data, frame: pd.DataFrame, *, source: str) -> None:
         raise DataError(f"{source}: must have at least 2 rows without gaps; got {num_rows}. Add rows.")
 
 
-def input_faults(name: str, kind: Kind, frame: pd.DataFrame, *, allows_gaps: bool, source: str) -> list[str]:
+def input_faults(
+    name: str, kind: Kind, frame: pd.DataFrame, *, allows_gaps: bool, source: str, advice: Advice = _FOR_INPUT
+) -> list[str]:
     """Write what is wrong with one input column."""
     if name not in frame.columns:
         return [missing_column_fault(name, list(frame.columns), source=source, role="data.inputs")]
-    return _cell_faults(frame[name], name, kind, allows_gaps=allows_gaps, source=source)
+    return _cell_faults(frame[name], name, kind, allows_gaps=allows_gaps, source=source, advice=advice)
 
 
-def target_faults(name: str, frame: pd.DataFrame, *, allows_gaps: bool, source: str) -> list[str]:
+def target_faults(
+    name: str, frame: pd.DataFrame, *, allows_gaps: bool, source: str, advice: Advice = _FOR_TARGET
+) -> list[str]:
     """Write what is wrong with one target column."""
     if name not in frame.columns:
         return [missing_column_fault(name, list(frame.columns), source=source, role="data.targets")]
-    advice = "Clean the column, or choose another target."
     return _cell_faults(frame[name], name, "numeric", allows_gaps=allows_gaps, source=source, advice=advice)
 
 
 def _cell_faults(
-    cells: pd.Series,
-    name: str,
-    kind: Kind,
-    *,
-    allows_gaps: bool,
-    source: str,
-    advice: str = "Clean the column, or give it kind: categorical.",
+    cells: pd.Series, name: str, kind: Kind, *, allows_gaps: bool, source: str, advice: Advice
 ) -> list[str]:
     """Write what is wrong with a column's cells: gaps, text among numbers, infinities."""
     faults = []
@@ -91,20 +106,25 @@ def _cell_faults(
         cell = "cell" if gaps.sum() == 1 else "cells"
         faults.append(
             f"{source}: column {name!r} must be {expected} without gaps; got {gaps.sum()} empty {cell}, first in "
-            f"{row_of(gaps, cells)}. Set data.missing or clean the file."
+            f"{row_of(gaps, cells)}. {advice.gaps}"
         )
     if kind == "categorical":
         return faults
     values, is_other = (read_days if kind == "datetime" else read_numbers)(cells)
     if is_other.any():
-        got = _python_value(cells[is_other].iloc[0])
-        row = row_of(is_other, cells)
-        faults.append(f"{source}: column {name!r} must be {expected}; got {got!r} in {row}. {advice}")
+        got = _counted(is_other, cells, repr(_python_value(cells[is_other].iloc[0])))
+        faults.append(f"{source}: column {name!r} must be {expected}; got {got}. {advice.others}")
     huge = np.abs(values) > LARGEST_NUMBER
     if huge.any():
-        got, row = values[huge][0], row_of(huge, cells)
-        faults.append(f"{source}: column {name!r} must be finite numbers; got {got:g} in {row}. Clean the file.")
+        got = _counted(huge, cells, f"{values[huge][0]:g}")
+        faults.append(f"{source}: column {name!r} must be finite numbers; got {got}. Clean the file.")
     return faults
+
+
+def _counted(mask: BoolArray, cells: pd.Series, first: str) -> str:
+    """Say how many cells are marked, what the first of them holds, and where it is."""
+    row, num_cells = row_of(mask, cells), np.count_nonzero(mask)
+    return f"{first} in {row}" if num_cells == 1 else f"{num_cells} cells such as {first}, first in {row}"
 
 
 def _distribution_faults(target: config.TargetColumn, frame: pd.DataFrame, source: str) -> list[str]:
@@ -119,10 +139,10 @@ def _distribution_faults(target: config.TargetColumn, frame: pd.DataFrame, sourc
     if isinstance(target.transform, config.LogTransform):
         outside = values + target.transform.shift <= 0
         if outside.any():
-            got, row, least = values[outside][0], row_of(outside, frame), 0.0 - target.transform.shift
+            got, least = _counted(outside, frame[name], f"{values[outside][0]:g}"), 0.0 - target.transform.shift
             return [
                 (
-                    f"{source}: column {name!r} must be above {least:g} for its log transform; got {got:g} in {row}. "
+                    f"{source}: column {name!r} must be above {least:g} for its log transform; got {got}. "
                     "Raise the shift, or choose yeo_johnson or identity."
                 )
             ]
@@ -130,11 +150,11 @@ def _distribution_faults(target: config.TargetColumn, frame: pd.DataFrame, sourc
         lower, upper = target.transform.lower, target.transform.upper
         outside = (values <= lower) | (values >= upper)
         if outside.any():
-            got, row = values[outside][0], row_of(outside, frame)
+            got = _counted(outside, frame[name], f"{values[outside][0]:g}")
             return [
                 (
                     f"{source}: column {name!r} must lie strictly between {lower:g} and {upper:g} for its logit "
-                    f"transform; got {got:g} in {row}. Widen the bounds, or choose yeo_johnson or identity."
+                    f"transform; got {got}. Widen the bounds, or choose yeo_johnson or identity."
                 )
             ]
     return []

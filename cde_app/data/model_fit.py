@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cde_app import config
 from cde_app.data.encoding import ColumnContract
-from cde_app.errors import DataError
+from cde_app.errors import DataError, SettingError
 
 
 def check_model(model: config.Model, contract: ColumnContract, *, source: str) -> None:
@@ -16,7 +16,8 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
         source: the table, as errors name it.
 
     Raises:
-        DataError: a kernel acts on a column that is constant, or the widths of an identity mean differ.
+        DataError: a kernel acts on a column that is constant.
+        SettingError: the widths of an identity mean differ.
     """
     constant = {column.name for column in contract.inputs if not column.features}
     faults = [
@@ -26,16 +27,25 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
         for name in place.kernel.columns
         if name in constant
     ]
+    if faults:
+        raise DataError(*dict.fromkeys(faults))
     num_features, num_targets = _widest_factor(model, contract)
     num_inputs = _width_of_output(model, num_features)
     if model.output.mean.kind == "identity" and not num_features == num_inputs == num_targets:
-        faults.append(
-            f"{source}: model.output.mean: identity needs as many features (neighbours and earlier targets of a chain "
-            f"included) and inputs of the output layer as a model has targets; got {num_features}, {num_inputs} and "
-            f"{num_targets}. Choose kind: linear."
+        raise SettingError(
+            ("model", "output", "mean"),
+            "identity needs as many features (neighbours and earlier targets of a chain included) and inputs of the "
+            f"output layer as a model has targets; got {num_features}, {num_inputs} and {num_targets} with {source}. "
+            "Choose kind: linear.",
         )
-    if faults:
-        raise DataError(*dict.fromkeys(faults))
+
+
+def unchecked_settings(model: config.Model) -> tuple[str, ...]:
+    """Write what is left to the training to check: TensorFlow Probability alone knows its families."""
+    prior = model.latent.prior
+    if not model.latent.dim or prior.kind != "tfp":
+        return ()
+    return (f"model.latent.prior: `cde train` will check the family {prior.family!r} and its parameters.",)
 
 
 def _widest_factor(model: config.Model, contract: ColumnContract) -> tuple[int, int]:

@@ -18,9 +18,10 @@ from cde_app.data.transform import TargetTransform
 
 FloatArray = NDArray[np.float64]
 
-STEPS = tuple(digit * 10.0**power for power in range(6, -7, -1) for digit in (5, 2.5, 2, 1))
 REPEATED_SHARE = 0.5
 """Below this share of rows with another row's value, steps between the values may be chance."""
+ODD_SHARE = 0.05
+"""This share of the rows, those with the rarest values, may be off the grid."""
 MATERIAL_STEP = 0.1
 """Steps below this share of the target's standard deviation are finer than any density that a model learns."""
 SLOPE_LEVEL = 0.25
@@ -53,10 +54,9 @@ def find_rounding(
 ) -> RoundedTarget | None:
     """Return how a target is rounded, None if it is not or not so that it matters.
 
-    `auto` asks for two things: at least half of the rows repeat another row's value, and the smallest distance between
-    two values is at least a tenth of the standard deviation on the model's scale. Grades, ratings
-    and small counts qualify; weights to 0.1 kg over tens of kg, counts in the hundreds and numbers printed with four
-    digits do not, because a density passes over so many values smoothly.
+    `auto` asks for two things: there is a `rounding_step`, and it is at least a tenth of the standard deviation on the
+    model's scale. Grades, ratings and small counts qualify; weights to 0.1 kg over tens of kg, counts in the hundreds
+    and numbers printed with four digits do not, because a density passes over so many values smoothly.
 
     Args:
         column: the target's name.
@@ -64,29 +64,34 @@ def find_rounding(
         transform: the target's.
         rounding: the configuration's; a number is taken as it is.
     """
-    distinct, counts = np.unique(values, return_counts=True)
-    step = _smallest_gap(distinct) if rounding == "auto" else rounding
+    step = rounding_step(values) if rounding == "auto" else rounding
+    if not step:
+        return None
     slopes = np.exp(transform.log_jacobian(values))
     standardised_step = step * float(np.quantile(slopes, SLOPE_LEVEL))
-    if rounding == "auto":
-        repeated_share = 1.0 - np.count_nonzero(counts == 1) / len(values)
-        if repeated_share < REPEATED_SHARE or standardised_step < MATERIAL_STEP:
-            return None
-    return RoundedTarget(column, step, len(distinct), standardised_step**2 / 12) if step else None
+    if rounding == "auto" and standardised_step < MATERIAL_STEP:
+        return None
+    return RoundedTarget(column, step, len(np.unique(values)), standardised_step**2 / 12)
 
 
-def rounding_step(distinct: FloatArray) -> float | None:
-    """Find the largest of 5, 2.5, 2, 1 times a power of ten that divides every value; None if there is none."""
-    nonzero = distinct[distinct != 0]
-    for step in STEPS:
-        ratios = np.abs(nonzero / step)
-        if np.all((ratios > 0.5) & (ratios < 1e9) & (np.abs(ratios - np.round(ratios)) < 1e-6)):
-            return step
-    return None
+def rounding_step(values: FloatArray) -> float | None:
+    """Return the step to which values [N] are rounded, None if they are not.
+
+    It is the smallest distance between two of the usual values, those left when the rarest, of at most 5 % of the rows
+    together, are set aside: a typing error between two grades does not hide that they are grades. Where fewer than half
+    of the rows repeat another row's value, there is no step.
+    """
+    levels, counts = _levels(values)
+    if counts[counts > 1].sum() < REPEATED_SHARE * len(values):
+        return None
+    rows_of_rarest = np.cumsum(np.bincount(counts, weights=counts))  # of values that occur at most so often
+    fewest = np.searchsorted(rows_of_rarest, ODD_SHARE * len(values), side="right")
+    gaps = np.diff(levels[counts >= fewest])
+    return float(gaps.min()) if gaps.size else None
 
 
-def _smallest_gap(distinct: FloatArray) -> float:
-    """Return the smallest distance between two values, those that differ by rounding errors alone left out."""
-    gaps = np.diff(distinct)
-    gaps = gaps[gaps > SAME_VALUE * np.max(np.abs(distinct))]
-    return float(gaps.min()) if gaps.size else 0.0
+def _levels(values: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Return the distinct values, those that differ by rounding errors alone taken together, and their counts."""
+    distinct, counts = np.unique(values, return_counts=True)
+    starts = np.flatnonzero(np.diff(distinct, prepend=-np.inf) > SAME_VALUE * np.max(np.abs(distinct)))
+    return distinct[starts], np.add.reduceat(counts, starts)

@@ -19,11 +19,12 @@ from scipy.special import ndtr
 
 from cde_app import config
 from cde_app.config_file.schema import listed, nearest
-from cde_app.errors import ConfigError
+from cde_app.errors import SettingError
 
 Array = NDArray[np.float64]
 
-KEY = "model.latent.prior"
+LATENT = ("model", "latent")
+FAMILY, PARAMETERS = (*LATENT, "prior", "family"), (*LATENT, "prior", "parameters")
 EMPIRICAL_DRAWS = 1 << 18
 """Seeded draws whose quantiles stand for those of a family that has none in TFP."""
 CHANGE = 0.5
@@ -112,7 +113,7 @@ def build_prior(settings: config.Latent) -> Prior:
     """Return p(w).
 
     Raises:
-        ConfigError: the family or its parameters cannot be a prior.
+        SettingError: the family or its parameters cannot be a prior.
     """
     if settings.prior.kind == "normal":
         zeros = tf.zeros([settings.dim], gpflow.default_float())
@@ -125,31 +126,34 @@ def build_prior(settings: config.Latent) -> Prior:
     try:
         distribution = family(**parameters, allow_nan_stats=False)
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-        raise ConfigError(
-            f"{KEY}.parameters: expected what the family {settings.prior.family!r} needs, of {listed(properties)}; "
-            f"got {listed(parameters)}. {_first_line(error)}"
+        raise SettingError(
+            PARAMETERS,
+            f"expected what the family {settings.prior.family!r} needs, of {listed(properties)}; "
+            f"got {listed(parameters)}. {_first_line(error)}",
         ) from None
     _check_distribution(settings.prior.family, distribution)
     bijectors = {name: b for name in parameters if (b := _bijector(properties[name])) is not None}
     for name, bijector in bijectors.items():
         _check_domain(name, parameters[name], bijector)
     if not _is_proper(distribution):
-        raise ConfigError(
-            f"{KEY}.parameters: expected a proper density; got {settings.prior.parameters!r}. "
-            "Choose parameters inside the family's domain."
+        raise SettingError(
+            PARAMETERS,
+            f"expected a proper density; got {settings.prior.parameters!r}. Choose them inside the family's domain.",
         )
     free = {name: b for name, b in bijectors.items() if not _moves_support(distribution, name, b)}
     if not free:
-        raise ConfigError(
-            f"{KEY}.family: expected a family whose density may change on a fixed support; got "
-            f"{settings.prior.family!r}. Choose another, such as 'Beta' or 'Kumaraswamy' for a bounded w."
+        raise SettingError(
+            FAMILY,
+            f"expected a family whose density may change on a fixed support; got {settings.prior.family!r}. "
+            "Choose another, such as 'Beta' or 'Kumaraswamy' for a bounded w.",
         )
     encoder = settings.encoder
     prior = Prior(distribution, free)
     if encoder.kind == "mlp" and encoder.initial_width is not None and not prior.starts_from_residual:
-        raise ConfigError(
-            f"model.latent.encoder.initial_width: expected null, as the family {settings.prior.family!r} has no "
-            f"location and scale; got {encoder.initial_width!r}. Remove the key."
+        raise SettingError(
+            (*LATENT, "encoder", "initial_width"),
+            f"expected null, as the family {settings.prior.family!r} has no location and scale; got "
+            f"{encoder.initial_width!r}. Remove the key.",
         )
     return prior
 
@@ -165,7 +169,7 @@ def _family(name: str) -> type[tfp.distributions.Distribution]:
     if name not in known:
         near = nearest(name, known)
         advice = f"Did you mean {near!r}?" if near else "Choose one such as 'Laplace', 'StudentT' or 'Gamma'."
-        raise ConfigError(f"{KEY}.family: expected a family of TensorFlow Probability; got {name!r}. {advice}")
+        raise SettingError(FAMILY, f"expected a family of TensorFlow Probability; got {name!r}. {advice}")
     return known[name]
 
 
@@ -186,11 +190,11 @@ def _parameters(settings: config.TFPPrior, properties: Mapping[str, Any], *, lat
         if name not in properties:
             near = nearest(name, properties)
             advice = f"did you mean {near!r}?" if near else f"the parameters are {listed(properties)}. Remove it."
-            raise ConfigError(f"{KEY}.parameters.{name}: unknown key; {advice}")
+            raise SettingError((*PARAMETERS, name), f"unknown key; {advice}")
         if isinstance(value, list) and len(value) != latent_dim:
-            raise ConfigError(
-                f"{KEY}.parameters.{name}: expected a number, or a list of model.latent.dim = {latent_dim}; "
-                f"got {value!r}. Correct the list."
+            raise SettingError(
+                (*PARAMETERS, name),
+                f"expected a number, or a list of model.latent.dim = {latent_dim}; got {value!r}. Correct the list.",
             )
     return {
         name: tf.constant(np.broadcast_to(np.asarray(value, float), [latent_dim]))
@@ -206,10 +210,11 @@ def _check_distribution(name: str, distribution: tfp.distributions.Distribution)
         raise _not_a_prior(name)
 
 
-def _not_a_prior(name: str) -> ConfigError:
-    return ConfigError(
-        f"{KEY}.family: expected a fully reparameterisable family of continuous scalars; got {name!r}. "
-        "Choose one such as 'Laplace', 'StudentT' or 'Gamma'."
+def _not_a_prior(name: str) -> SettingError:
+    return SettingError(
+        FAMILY,
+        f"expected a fully reparameterisable family of continuous scalars; got {name!r}. "
+        "Choose one such as 'Laplace', 'StudentT' or 'Gamma'.",
     )
 
 
@@ -225,9 +230,9 @@ def _bijector(properties: Any) -> tfp.bijectors.Bijector | None:
 
 def _check_domain(name: str, value: tf.Tensor, bijector: tfp.bijectors.Bijector) -> None:
     if not np.isfinite(bijector.inverse(value)).all():
-        raise ConfigError(
-            f"{KEY}.parameters.{name}: expected a value in the parameter's domain; got {value.numpy().tolist()!r}. "
-            "Correct the value."
+        raise SettingError(
+            (*PARAMETERS, name),
+            f"expected a value in the parameter's domain; got {value.numpy().tolist()!r}. Correct the value.",
         )
 
 

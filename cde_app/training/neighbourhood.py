@@ -20,10 +20,8 @@ FEWEST_FEATURES = 3
 """On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
 
 
-def choose_neighbours(
-    settings: config.Config, X: Array, Y: Array, *, axes: tuple[Axis, ...], noise_floor: Array
-) -> bool:
-    """Say whether to append the features of the nearest training rows.
+def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[Axis, ...], noise_floor: Array) -> bool:
+    """Say whether a run appends the features of the nearest training rows.
 
     Args:
         settings: the configuration; `model.neighbours.enabled` decides, or leaves it to the screening.

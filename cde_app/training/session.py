@@ -23,7 +23,7 @@ from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.loop import Step, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
-from cde_app.training.neighbourhood import choose_neighbours
+from cde_app.training.neighbourhood import uses_neighbours
 from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression
 
@@ -143,7 +143,7 @@ class Session:
             self.report(Report("warning", message=found.warning()))
         Y, floor = standardise(tuple(transforms), data.targets), noise_floors(roundings)
         self.report(Report("warm start", message="neighbours"))
-        has_neighbours = choose_neighbours(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
+        has_neighbours = uses_neighbours(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
         order = choose_order(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
         return Checkpoint(tuple(transforms), order, has_neighbours, (), None, self._elapsed())
 

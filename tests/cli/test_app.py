@@ -52,21 +52,32 @@ def test_every_command_is_registered_with_an_example() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
-        (["train"], "Missing argument 'CONFIG'"),
-        (["train", "a.yaml", "--owt", "x"], "No such option: --owt"),
-        (["predict", "runs/a", "a.csv"], "Missing option '--out'"),
-        (["predict", "runs/a", "a.csv", "--out", "b", "--samples", "-1"], "'--samples'"),
-        (["predict", "runs/a", "a.csv", "--out", "b", "--format", "xlsx"], "'--format'"),
+        (["trian"], "cde: no such command 'trian'. Did you mean 'train'? See `cde --help`."),
+        (["train"], "cde train: missing argument 'CONFIG'. See `cde train --help`."),
+        (["init", "a.csv"], "cde init: missing option '--target'. See `cde init --help`."),
+        (["config", "show"], "cde config show: missing argument 'CONFIG'. See `cde config show --help`."),
+        (["compare"], "cde compare: missing argument 'RUN...'. See `cde compare --help`."),
+        (["train", "a.yaml", "--owt", "x"], "cde train: no such option: --owt"),
+        (["predict", "runs/a", "a.csv"], "cde predict: missing option '--out'. See `cde predict --help`."),
+        (["predict", "runs/a", "a.csv", "--out"], "cde: option '--out' requires an argument."),
+        (["predict", "runs/a", "a.csv", "--out", "b", "c"], "cde predict: got unexpected extra argument"),
+        (["predict", "runs/a", "a.csv", "--out", "b", "--samples", "-1"], "cde predict: invalid value for '--samples'"),
+        (["predict", "runs/a", "a.csv", "--out", "b", "--format", "xlsx"], "cde predict: invalid value for '--format'"),
     ],
 )
-def test_a_wrong_command_line_exits_with_2_and_says_what_is_wrong(
-    cde: Callable, arguments: list[str], text: str
-) -> None:
+def test_a_wrong_command_line_is_one_line_that_exits_with_2(cde: Callable, arguments: list[str], text: str) -> None:
     outcome = cde(*arguments)
-    assert outcome.code == 2
-    assert text in outcome.err
-    assert outcome.out == ""
+    assert (outcome.code, outcome.out) == (2, "")
+    (line,) = outcome.err.splitlines()
+    assert line.startswith(f"error: {text}")
+    assert line.endswith("--help`.")
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"]])
+def test_no_command_at_all_shows_the_help(cde: Callable, arguments: list[str]) -> None:
+    outcome = cde(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "\nCommands:\n" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from cde_app import config
 from cde_app.data.check import Inference, TableReport, describe_table, infer_data
-from cde_app.errors import DataError
+from cde_app.errors import DataError, SettingError
 
 
 def table(num_rows: int = 1000, **columns: Any) -> pd.DataFrame:
@@ -99,7 +99,7 @@ def test_a_target_with_atoms_is_to_be_judged_by_crps() -> None:
     target = {"column": "y", "rounding": 0}
     without = describe(table(y=np.random.default_rng(1).integers(3, 9, 1000) / 2), data={"targets": [target]})
     assert warning_of(without) == (
-        f"target 'y' takes 6 distinct values (multiples of 0.5), {atom.value:g} in {100 * atom.share:.1f} % of the "
+        f"target 'y' takes 6 distinct values (steps of 0.5), {atom.value:g} in {100 * atom.share:.1f} % of the "
         "rows; the density is unbounded there; judge by CRPS, not by log density."
     )
 
@@ -111,10 +111,12 @@ def test_one_frequent_value_in_a_continuous_target_is_an_atom() -> None:
     assert (atom.value, atom.share, atom.rounding_step, atom.suspicious) == (0, 0.04, None, True)
 
 
-@pytest.mark.parametrize(("unit", "step"), [(0.25, 0.25), (100.0, 100.0), (0.01, 0.01), (3.0, 1.0), (np.pi, None)])
-def test_the_rounding_step_is_found(unit: float, step: float | None) -> None:
-    y = np.random.default_rng(1).integers(-999, 1000, 1000) * unit
-    assert describe(table(y=y)).atoms[0].rounding_step == step
+@pytest.mark.parametrize("unit", [0.25, 100.0, 0.01, 3.0, np.pi])
+def test_the_rounding_step_is_found_where_most_rows_repeat_a_value(unit: float) -> None:
+    random = np.random.default_rng(1)
+    fine, coarse = (random.integers(-bound, bound, 1000) * unit for bound in (100, 2000))
+    assert describe(table(y=fine)).atoms[0].rounding_step == pytest.approx(unit)
+    assert describe(table(y=coarse)).atoms[0].rounding_step is None
 
 
 def test_few_training_rows_and_fewer_than_inducing_inputs_are_reported() -> None:
@@ -278,7 +280,7 @@ def test_faults_of_all_targets_are_reported_at_once() -> None:
     assert caught.value.faults == (
         "a.csv: no column 'z' (--target); columns are 'a', 'y', 'word'. Correct the name or the table.",
         (
-            "a.csv: column 'word' must be numbers; got 'low' in row 1 of the table. "
+            "a.csv: column 'word' must be numbers; got 200 cells such as 'low', first in row 1 of the table. "
             "Clean the column, or choose another target."
         ),
         "a.csv: column 'y' must be a target once; got it more than once. Name it once.",
@@ -313,5 +315,5 @@ def test_the_identity_is_a_mean_where_every_model_is_as_wide_as_its_targets(
     if widths is None:
         describe(frame, **blocks)
     else:
-        with pytest.raises(DataError, match=rf"a\.csv: model\.output\.mean: identity needs .*; got {widths}\."):
+        with pytest.raises(SettingError, match=rf"^model\.output\.mean: identity needs .*; got {widths} with a\.csv\."):
             describe(frame, **blocks)

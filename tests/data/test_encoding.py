@@ -244,7 +244,7 @@ def test_a_gap_is_named_by_its_count_and_first_row() -> None:
         encode(contract, ph=[1.0, None, 3.0, None])
     assert str(caught.value) == (
         "a.csv: column 'ph' must be numbers without gaps; got 2 empty cells, first in row 2 of the table. "
-        "Set data.missing or clean the file."
+        "Fill them, or leave those rows out."
     )
 
 
@@ -262,8 +262,7 @@ def test_text_in_a_numeric_column_is_named_with_its_row_in_the_table() -> None:
     with pytest.raises(DataError) as caught:
         encode_inputs(contract, chunk, source="data.csv")
     assert str(caught.value) == (
-        "data.csv: column 'ph' must be numbers; got 'abc' in row 41 of the table. "
-        "Clean the column, or give it kind: categorical."
+        "data.csv: column 'ph' must be numbers; got 'abc' in row 41 of the table. Clean the column."
     )
 
 
@@ -394,7 +393,7 @@ def test_a_target_of_text_is_not_offered_to_be_categorical() -> None:
     frame = pd.DataFrame({"a": [1, 2], "y": ["low", "high"]})
     assert faults_of(data_of("a"), frame) == (
         (
-            "a.csv: column 'y' must be numbers; got 'low' in row 1 of the table. "
+            "a.csv: column 'y' must be numbers; got 2 cells such as 'low', first in row 1 of the table. "
             "Clean the column, or choose another target."
         ),
     )
@@ -410,8 +409,8 @@ def test_a_log_target_must_be_above_minus_its_shift() -> None:
     data = data_of("a", targets=[{"column": "y", "transform": {"kind": "log"}}])
     assert faults_of(data, frame) == (
         (
-            "a.csv: column 'y' must be above 0 for its log transform; got 0 in row 2 of the table. "
-            "Raise the shift, or choose yeo_johnson or identity."
+            "a.csv: column 'y' must be above 0 for its log transform; got 2 cells such as 0, first in row 2 of the "
+            "table. Raise the shift, or choose yeo_johnson or identity."
         ),
     )
 
@@ -421,8 +420,8 @@ def test_a_logit_target_must_lie_strictly_between_its_bounds() -> None:
     data = data_of("a", targets=[{"column": "y", "transform": {"kind": "logit", "upper": 100}}])
     assert faults_of(data, frame) == (
         (
-            "a.csv: column 'y' must lie strictly between 0 and 100 for its logit transform; got 100 in row 2 of the "
-            "table. Widen the bounds, or choose yeo_johnson or identity."
+            "a.csv: column 'y' must lie strictly between 0 and 100 for its logit transform; got 2 cells such as 100, "
+            "first in row 2 of the table. Widen the bounds, or choose yeo_johnson or identity."
         ),
     )
 

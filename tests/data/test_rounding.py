@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cde_app.data.rounding import find_rounding
+from cde_app.data.rounding import find_rounding, rounding_step
 from cde_app.data.transform import TargetTransform, fit_transform
 
 RANDOM = np.random.default_rng(0)
@@ -47,6 +47,48 @@ def step_of(values: np.ndarray, kind: str = "identity", **parameters: float) -> 
 )  # fmt: skip
 def test_a_target_is_rounded_if_its_values_repeat_and_its_step_matters(values: np.ndarray, step: float | None) -> None:
     assert step_of(values) == (None if step is None else pytest.approx(step))
+
+
+def with_odd(values: np.ndarray, share: float) -> np.ndarray:
+    """Put values off the grid, each of its own, into a share of the rows."""
+    odd = values.copy()
+    odd[: round(share * len(values))] += np.random.default_rng(2).uniform(1e-7, 0.4, round(share * len(values)))
+    return odd
+
+
+@pytest.mark.parametrize("share", [1 / len(GRADES), 0.02, 0.05])
+def test_odd_values_of_a_twentieth_of_the_rows_do_not_hide_the_step(share: float) -> None:
+    assert step_of(with_odd(GRADES, share)) == 1.0
+    assert step_of(with_odd(GRADES, 0.06)) is None, "the control, more odd values, must fail"
+
+
+def test_one_odd_value_changes_the_noise_by_as_little_as_the_standard_deviation() -> None:
+    odd = np.append(GRADES, 3.0000001)
+    plain, found = (find_rounding("y", values, fit_transform("identity", values), "auto") for values in (GRADES, odd))
+    assert plain is not None
+    assert found is not None
+    assert (found.step, found.num_distinct) == (1.0, 7)
+    assert found.variance == pytest.approx(plain.variance * GRADES.var() / odd.var())
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [
+        (np.where(np.arange(2000) % 2, 5 * FEW, FEW), 1.0),
+        (np.where(BABIES > 3.5, BABIES.round(0), BABIES.round(1)), 0.1),
+        (np.where(np.arange(2000) % 100 < 96, 5 * FEW, FEW), 5.0),
+    ],
+    ids=["half in ones, half in fives", "coarser where large", "nearly all in fives"],
+)
+def test_of_mixed_steps_the_one_that_most_rows_need_is_taken(values: np.ndarray, step: float) -> None:
+    assert rounding_step(values) == pytest.approx(step)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_continuous_values_have_no_step_that_matters_however_often_a_row_is_repeated(copies: int) -> None:
+    values = np.repeat(RANDOM.standard_normal(500), copies)
+    assert step_of(values) is None
+    assert (rounding_step(values) is None) == (copies == 1)
 
 
 def test_the_noise_is_that_of_a_uniform_error_in_standardised_units() -> None:

@@ -12,7 +12,7 @@ from cde_app.model.layers import build_kernel
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.inducing import cluster_centres
 from cde_app.training.kernel_start import Axis
-from cde_app.training.starting_point import split_noise
+from cde_app.training.noise_split import split_noise
 from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression, solve_sparse_regression
 from tests.small_models import small_model

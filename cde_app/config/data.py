@@ -1,0 +1,204 @@
+"""The `data` block: which table, which columns, which rows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from cde_app.config.section import ColumnName, FilePath, Fraction, PositiveFloat, Section
+from cde_app.errors import SettingError
+
+
+class NumericColumn(Section):
+    """A column of numbers, standardised by its mean and standard deviation over the training rows."""
+
+    column: ColumnName
+    kind: Literal["numeric"] = "numeric"
+
+
+class CategoricalColumn(Section):
+    """A column of labels: one feature per label seen in the training rows, and one for every other label."""
+
+    column: ColumnName
+    kind: Literal["categorical"] = "categorical"
+
+
+class CyclicColumn(Section):
+    """A column of numbers that wraps around, such as the hour of the day: a sine and a cosine."""
+
+    column: ColumnName
+    kind: Literal["cyclic"] = "cyclic"
+    period: PositiveFloat
+    """The length of one turn [units of the column]."""
+
+
+class DatetimeColumn(Section):
+    """A column of dates: the time itself and the turns of the day, the week and the year."""
+
+    column: ColumnName
+    kind: Literal["datetime"] = "datetime"
+
+
+InputColumn = Annotated[NumericColumn | CategoricalColumn | CyclicColumn | DatetimeColumn, Field(discriminator="kind")]
+
+
+class AutoTransform(Section):
+    """Choose among identity, log and Yeo-Johnson by the held-out density of the warm start, Jacobian included."""
+
+    kind: Literal["auto"] = "auto"
+
+
+class IdentityTransform(Section):
+    """Standardise only."""
+
+    kind: Literal["identity"] = "identity"
+
+
+class LogTransform(Section):
+    """log(y + shift), for positive targets with a long right tail."""
+
+    kind: Literal["log"] = "log"
+    shift: float = 0.0
+    """Added before the logarithm [units of the target]."""
+
+
+class YeoJohnsonTransform(Section):
+    """The Yeo-Johnson power transform, its exponent fitted on the training rows; any real target."""
+
+    kind: Literal["yeo_johnson"] = "yeo_johnson"
+
+
+class LogitTransform(Section):
+    """log((y - lower) / (upper - y)), for targets strictly between two bounds; no density lies outside them."""
+
+    kind: Literal["logit"] = "logit"
+    lower: float = 0.0
+    """Lower bound [units of the target]."""
+    upper: float = 1.0
+    """Upper bound [units of the target]."""
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> LogitTransform:
+        if self.lower >= self.upper:
+            message = f"expected a bound above lower; got {self.upper:g} and {self.lower:g}. Exchange them."
+            raise SettingError(("upper",), message, because=("lower",))
+        return self
+
+
+Transform = Annotated[
+    AutoTransform | IdentityTransform | LogTransform | YeoJohnsonTransform | LogitTransform,
+    Field(discriminator="kind"),
+]
+
+
+class TargetColumn(Section):
+    """A column whose distribution is learned."""
+
+    column: ColumnName
+    """Name of the column."""
+    transform: Transform = AutoTransform()
+    """The model sees the transformed target; every density is reported in the user's units."""
+    unit: str = ""
+    """Shown on the plots' axes."""
+    rounding: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """Step to which the target is rounded: the noise keeps at least its variance; auto looks for one, 0 = none."""
+
+
+class RandomSplit(Section):
+    """Rows are dealt at random."""
+
+    kind: Literal["random"] = "random"
+    validation: Fraction | Literal["auto"] = "auto"
+    """Share of the rows that choose the best training step; auto = 0.1 from 2000 rows on, else 0 [fraction]."""
+    test: Fraction = 0.1
+    """Share of the rows held out for the scores [fraction]."""
+
+
+class ColumnSplit(Section):
+    """A column of the table says which rows are which: train, validation or test."""
+
+    kind: Literal["column"] = "column"
+    column: ColumnName
+    """Name of the column; its labels are train, validation and test."""
+
+
+class GroupSplit(Section):
+    """Rows that share a label stay together, as the storms of one year do."""
+
+    kind: Literal["group"] = "group"
+    column: ColumnName
+    """Name of the column."""
+    validation: Fraction | Literal["auto"] = "auto"
+    """As in the random split, of the groups [fraction]."""
+    test: Fraction = 0.1
+    """Share of the groups held out for the scores [fraction]."""
+
+
+class TimeSplit(Section):
+    """The last rows in time are held out."""
+
+    kind: Literal["time"] = "time"
+    column: ColumnName
+    """Name of the column, of numbers or dates."""
+    validation: Fraction | Literal["auto"] = "auto"
+    """As in the random split; these rows come just before the test rows [fraction]."""
+    test: Fraction = 0.1
+    """Share of the rows, the latest, held out for the scores [fraction]."""
+
+
+Split = Annotated[RandomSplit | ColumnSplit | GroupSplit | TimeSplit, Field(discriminator="kind")]
+
+
+class MissingPolicy(Section):
+    """What to do with a row that has an empty cell in an input column."""
+
+    kind: Literal["error", "drop", "impute_with_indicator"] = "error"
+
+
+class Data(Section):
+    """Which table, which columns, which rows."""
+
+    path: FilePath
+    """CSV or Parquet file, relative to this file."""
+    inputs: tuple[InputColumn, ...] = Field(min_length=1)
+    """The columns x; a bare name is a numeric column."""
+    targets: tuple[TargetColumn, ...] = Field(min_length=1)
+    """The columns y; a bare name takes every default."""
+    split: Split = RandomSplit()
+    """Which rows train, which choose the best step, which are held out for the scores."""
+    missing: MissingPolicy = MissingPolicy()
+    """What to do with gaps."""
+    predict: tuple[FilePath, ...] = ()
+    """Tables for which `make predictions` predicts with this run, relative to this file."""
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _bare_inputs(cls, value: Any) -> Any:
+        return _expand_bare_names(value, kind="numeric")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _bare_targets(cls, value: Any) -> Any:
+        return _expand_bare_names(value)
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Data:
+        seen: set[str] = set()
+        for key in ("inputs", "targets"):
+            for index, column in enumerate(getattr(self, key)):
+                if column.column in seen:
+                    message = (
+                        f"expected a column once among inputs and targets; got {column.column!r} again. Remove it."
+                    )
+                    raise SettingError((key, index), message)
+                seen.add(column.column)
+        return self
+
+
+def _expand_bare_names(value: Any, **defaults: str) -> Any:
+    """Turn `a` into `{column: a}`, and give mappings the default kind."""
+    if not isinstance(value, list | tuple):
+        return value
+    expanded = [{"column": item} if isinstance(item, str) else item for item in value]
+    return [{**defaults, **item} if isinstance(item, dict) else item for item in expanded]

@@ -1,0 +1,45 @@
+"""The noise around the output layer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cde_app.config.kernel import Inducing, Kernel, SquaredExponential
+from cde_app.config.section import PositiveFloat, PositiveInt, Section
+
+
+class GaussianLikelihood(Section):
+    """y = f + e, e normal, one variance per target."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    variance_floor: PositiveFloat = 1e-5
+    """Smallest noise variance [variance of the standardised target]."""
+
+
+class HeteroscedasticGaussianLikelihood(Section):
+    """y = f + e, e normal, its variance a function of x: log s^2(x) = b + a(x), one a per target."""
+
+    kind: Literal["heteroscedastic_gaussian"] = "heteroscedastic_gaussian"
+    variance_floor: PositiveFloat = 1e-5
+    """Smallest noise variance [variance of the standardised target]."""
+    num_inducing: PositiveInt = 32
+    """Inducing inputs of a."""
+    inducing: Inducing = Inducing()
+    """Where the inducing inputs start."""
+    kernel: Kernel = SquaredExponential()
+    """Kernel of a."""
+
+
+class StudentTLikelihood(Section):
+    """y = f + e, e from Student's t, one scale per target: single rows may lie far off."""
+
+    kind: Literal["student_t"] = "student_t"
+    variance_floor: PositiveFloat = 1e-5
+    """Smallest squared scale [variance of the standardised target]."""
+    degrees_of_freedom: Annotated[float, Field(gt=2)] = 4.0
+    """Few: heavy tails; many: the normal distribution."""
+
+
+Likelihood = GaussianLikelihood | HeteroscedasticGaussianLikelihood | StudentTLikelihood

@@ -1,0 +1,98 @@
+"""The `model` block: the latent-variable deep GP, and where its kernels stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from cde_app.config.kernel import ConstantKernel, Kernel, LeafKernel, ProductKernel, SumKernel
+from cde_app.config.latent import Latent
+from cde_app.config.layer import AdditiveOutput, InnerLayer, InputProjection, Output
+from cde_app.config.likelihood import GaussianLikelihood, Likelihood
+from cde_app.config.section import ColumnName, Fraction, PositiveInt, Section
+from cde_app.errors import SettingError
+
+
+class Neighbours(Section):
+    """Features from the training rows nearest to a row: the weighted mean of each target there, and the distance."""
+
+    enabled: bool | Literal["auto"] = "auto"
+    """auto = where they raise the warm start's held-out density: three features or more, no split by group or time."""
+    count: PositiveInt = 8
+    """Neighbours per row."""
+
+
+class Model(Section):
+    """The latent-variable deep GP."""
+
+    targets_model: Literal["joint", "chain"] = "chain"
+    """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., a model each; joint = one model with shared kernels."""
+    chain_order: tuple[ColumnName, ...] = ()
+    """The targets in the order of the chain; [] = by the held-out density of the warm start (three at most)."""
+    neighbours: Neighbours = Neighbours()
+    latent: Latent = Latent()
+    input_projection: InputProjection | None = None
+    """null = the GPs see x; {dim: 3} = they see three learned directions of it (the encoder sees x)."""
+    layers: tuple[InnerLayer, ...] = (InnerLayer(),)
+    """Inner GP layers; [] is the single-layer GP-CDE."""
+    output: Output = Field(default=AdditiveOutput(), discriminator="structure")
+    """The last GP layer."""
+    likelihood: Likelihood = Field(default=GaussianLikelihood(), discriminator="kind")
+    """The noise around it."""
+    defensive_weight: Fraction = 0.02
+    """Weight of two wide copies of the warm start in every density, so that no row is lost to a tail [fraction]."""
+
+    @model_validator(mode="after")
+    def _mixing_has_normal_noise(self) -> Model:
+        if self.output.mixing is not None and self.likelihood.kind == "student_t":
+            raise SettingError(
+                ("output", "mixing"),
+                "expected null with the likelihood 'student_t', as mixed targets are normal together with normal noise "
+                f"only; got {{num_latent_gps: {self.output.mixing.num_latent_gps}}}. "
+                "Set it to null, or choose 'gaussian' or 'heteroscedastic_gaussian'.",
+            )
+        return self
+
+
+class KernelPlace(NamedTuple):
+    """A kernel that may name columns, and where it stands."""
+
+    path: tuple[str | int, ...]
+    kernel: LeafKernel
+    sees_latent: bool
+    """Whether w is among its inputs, which it is not where it is added to x or multiplies it."""
+    mixed_by: tuple[str | int, ...] | None
+    """The projection or the mean function before it after which the inputs are no columns any more."""
+
+
+def kernel_places(model: Model) -> Iterator[KernelPlace]:
+    """Yield every kernel of every layer that may name columns."""
+    has_latent = model.latent.dim > 0
+    mixed_by: tuple[str | int, ...] | None = None if model.input_projection is None else ("model", "input_projection")
+    has_axes = has_latent and model.latent.compositor.kind == "concatenate"
+    for index, layer in enumerate(model.layers):
+        here: tuple[str | int, ...] = ("model", "layers", index)
+        for path, kernel in _leaf_kernels(layer.kernel, (*here, "kernel")):
+            yield KernelPlace(path, kernel, layer.sees_latent and has_axes, mixed_by)
+        if mixed_by is None and layer.mean.kind != "identity":
+            mixed_by = (*here, "mean")
+    output = model.output
+    sees_latent = has_axes and output.structure == "joint"
+    for path, kernel in _leaf_kernels(output.kernel, ("model", "output", "kernel")):
+        yield KernelPlace(path, kernel, sees_latent, mixed_by)
+    if output.structure == "additive" and has_latent:
+        for path, kernel in _leaf_kernels(output.kernel_latent, ("model", "output", "kernel_latent")):
+            yield KernelPlace(path, kernel, has_axes, mixed_by)
+    if model.likelihood.kind == "heteroscedastic_gaussian":
+        for path, kernel in _leaf_kernels(model.likelihood.kernel, ("model", "likelihood", "kernel")):
+            yield KernelPlace(path, kernel, False, None)
+
+
+def _leaf_kernels(kernel: Kernel, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], LeafKernel]]:
+    if isinstance(kernel, SumKernel | ProductKernel):
+        for index, part in enumerate(kernel.kernels):
+            yield from _leaf_kernels(part, (*path, "kernels", index))
+    elif not isinstance(kernel, ConstantKernel):
+        yield path, kernel

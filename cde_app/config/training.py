@@ -1,0 +1,123 @@
+"""The `training` block: how the model is fitted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cde_app.config.section import PositiveFloat, PositiveInt, Section
+
+
+class PredictiveObjective(Section):
+    """The log predictive density under q, GP variance inside the density. Not a bound on log p(y | x)."""
+
+    kind: Literal["predictive"] = "predictive"
+    num_samples: PositiveInt = 5
+    """Latent draws K per row."""
+    kl_weight: PositiveFloat | Literal["auto"] = "auto"
+    """Weight of KL[q(u) || p(u)]; auto = 0.3, or 1 below 500 rows with warm noise above 0.15."""
+
+
+class ImportanceWeightedObjective(Section):
+    """The importance-weighted bound (Salimbeni et al. 2019)."""
+
+    kind: Literal["importance_weighted"] = "importance_weighted"
+    num_samples: PositiveInt = 5
+    """Importance samples K per row."""
+    kl_weight: PositiveFloat = 1.0
+    """Weight of KL[q(u) || p(u)]; 1 is the bound."""
+    encoder_gradient: Literal["plain", "doubly_reparameterised"] = "plain"
+    """Gradient of the encoder (Rudner et al. 2021)."""
+
+
+class ELBOObjective(Section):
+    """The evidence lower bound (Dutordoir et al. 2018)."""
+
+    kind: Literal["elbo"] = "elbo"
+    num_samples: PositiveInt = 1
+    """Latent draws per row."""
+    kl_weight: PositiveFloat = 1.0
+    """Weight of KL[q(u) || p(u)]; 1 is the bound."""
+
+
+Objective = PredictiveObjective | ImportanceWeightedObjective | ELBOObjective
+
+
+class WarmStart(Section):
+    """A sparse GP regression, fitted first, from which every layer starts."""
+
+    enabled: bool = True
+    """False starts from k-means inducing inputs and unit hyperparameters."""
+    max_steps: PositiveInt = 100
+    """L-BFGS iterations."""
+    max_rows: PositiveInt = 2000
+    """Rows that fit the hyperparameters; q(u) sees them all."""
+    latent_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of the warm start's noise variance that is handed to w [fraction]."""
+
+
+class NaturalGradient(Section):
+    """Natural gradient steps for the output layer's q(u)."""
+
+    enabled: bool = True
+    """False: Adam for q(u) too."""
+    step_size: PositiveFloat | Literal["auto"] = "auto"
+    """Step size after 20 steps of warm-up; auto = 0.05 times the share of the rows in a batch."""
+    trust_radius: PositiveFloat = 3.0
+    """Largest relative change of the precision in one step."""
+
+
+class EarlyStopping(Section):
+    """Keep the state with the best validation log density of the exact mixture."""
+
+    enabled: bool = True
+    """Needs validation rows; without them the last state is kept."""
+    every: PositiveInt = 100
+    """Steps between two validation scores."""
+    patience: PositiveInt = 1000
+    """Stop after so many steps without a better score."""
+
+
+class Training(Section):
+    """How the model is fitted."""
+
+    objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
+    """What training maximises."""
+    max_steps: PositiveInt | Literal["auto"] = "auto"
+    """Steps; auto = 300 below 500 rows, 1000 below 5000, else 2000."""
+    batch_size: PositiveInt | Literal["auto", "full"] = "auto"
+    """Rows per step; auto = 256 below 2000 rows, else 512."""
+    learning_rate: PositiveFloat = 0.02
+    """Adam's step size after 50 steps of warm-up; falls to zero along a cosine."""
+    clip_norm: PositiveFloat = 10.0
+    """Largest global norm of Adam's gradient."""
+    ensemble: PositiveInt | Literal["auto"] = "auto"
+    """Trainings with seeds of their own whose densities are averaged; auto = 4 below 2000 rows, else 1."""
+    warm_start: WarmStart = WarmStart()
+    natural_gradient: NaturalGradient = NaturalGradient()
+    early_stopping: EarlyStopping = EarlyStopping()
+    checkpoint_every: PositiveInt = 200
+    """Steps between two checkpoints."""
+
+    def resolved_max_steps(self, num_rows: int) -> int:
+        """Return the steps for so many training rows."""
+        if self.max_steps == "auto":
+            return 300 if num_rows < 500 else 1000 if num_rows < 5000 else 2000
+        return self.max_steps
+
+    def resolved_batch_size(self, num_rows: int) -> int:
+        """Return the rows per step, at most all of them."""
+        match self.batch_size:
+            case "auto":
+                return min(256 if num_rows < 2000 else 512, num_rows)
+            case "full":
+                return num_rows
+            case size:
+                return min(size, num_rows)
+
+    def resolved_ensemble(self, num_rows: int) -> int:
+        """Return the number of trainings."""
+        if self.ensemble == "auto":
+            return 4 if num_rows < 2000 else 1
+        return self.ensemble

@@ -1,0 +1,59 @@
+"""The whole configuration, and the rules between its blocks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cde_app.config.data import Data
+from cde_app.config.model import Model
+from cde_app.config.predict import Predict
+from cde_app.config.section import Section
+from cde_app.config.training import Training
+from cde_app.errors import SettingError
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    schema_version: Literal[1]
+    """Version of this file's format."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of every random draw."""
+    data: Data
+    model: Model = Model()
+    training: Training = Training()
+    predict: Predict = Predict()
+
+    @model_validator(mode="after")
+    def _chain_has_every_target(self) -> Config:
+        order, names = self.model.chain_order, [target.column for target in self.data.targets]
+        if order and sorted(order) != sorted(names):
+            message = f"expected each target once, of {names}; got {list(order)}. Correct it."
+            raise SettingError(("model", "chain_order"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _mixing_has_targets_to_mix(self) -> Config:
+        model, num_targets = self.model, len(self.data.targets)
+        if model.output.mixing is not None and model.targets_model == "chain" and num_targets > 1:
+            raise SettingError(
+                ("model", "output", "mixing"),
+                "expected null in a chain, each model of which has a target of its own; got "
+                f"{{num_latent_gps: {model.output.mixing.num_latent_gps}}} and {num_targets} targets. "
+                "Set model.targets_model to joint.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _per_row_sees_every_row(self) -> Config:
+        latent, batch_size = self.model.latent, self.training.batch_size
+        if latent.dim and latent.encoder.kind == "per_row" and batch_size != "full":
+            raise SettingError(
+                ("training", "batch_size"),
+                "expected 'full', as model.latent.encoder 'per_row' has parameters for all rows in their order; "
+                f"got {batch_size!r}. Set it to full, or choose the encoder 'mlp'.",
+                because=("model", "latent", "encoder"),
+            )
+        return self

@@ -1,0 +1,159 @@
+"""Where the latent layer starts, and the plane in w with which the output layer starts.
+
+The plane is A z, A the loadings of the factor analysis of the residual and z the normal scores of w, Phi^-1(F(w)),
+which are normal whatever the prior. The encoder starts as the exact posterior of w in that linear model.
+
+Letters: N rows, n points of a design, D features, Dw latent variables, P targets, Q GPs of the output layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from cde_app import config
+from cde_app.model.encoder import RESIDUAL_RANGE
+from cde_app.model.prior import Prior
+from cde_app.model.start import EncoderStart, TrendStart
+from cde_app.predictive.compositor import Compositor
+from cde_app.training.kernel_start import Axis, composed_axes, lengthscales_of
+from cde_app.training.linear_maps import principal_directions
+from cde_app.training.noise_split import LinearFactor
+from cde_app.training.warm_start import SparseRegression
+
+Array = NDArray[np.float64]
+
+DESIGN_POINTS = 4096
+ADDED_LENGTH = 2.0
+"""How far a latent variable of one moves x where it is added to it [standard deviations of x]."""
+
+
+@dataclass(frozen=True)
+class LatentPlane:
+    """The plane A z at the points where a start with w is fitted: rows, repeated where few, and w from the prior."""
+
+    slope: Array
+    """A, of f, [Q, Dw], in standardised units of y."""
+    compositor: Compositor
+    """c(x, w)."""
+    rows: NDArray[np.intp]
+    """[n]."""
+    scores: Array
+    """z, [n, Dw]."""
+    inputs: Array
+    """c(x, w) at the rows."""
+    axes: tuple[Axis, ...]
+    """What the inputs are."""
+    lengthscales: Array
+    """Of a kernel on the inputs."""
+
+    @property
+    def values(self) -> Array:
+        """A z, [n, Q]."""
+        return self.scores @ self.slope.T
+
+
+def latent_plane(
+    settings: config.Latent,
+    prior: Prior,
+    regression: SparseRegression,
+    features: Array,
+    axes: tuple[Axis, ...],
+    *,
+    slope: Array,
+    seed: int,
+) -> LatentPlane:
+    """Draw the points and evaluate what a GP on c(x, w) sees there.
+
+    Args:
+        settings: the `latent` block.
+        prior: p(w).
+        regression: the warm start.
+        features: [N, D], with which the output layer starts.
+        axes: [D], what the features are.
+        slope: A, [Q, Dw].
+        seed: of the draws.
+    """
+    compositor = start_compositor(settings, features)
+    random = np.random.default_rng([seed, 5])
+    repeats = -(-DESIGN_POINTS // len(features))
+    rows = np.concatenate([random.permutation(len(features)) for _ in range(repeats)])[:DESIGN_POINTS]
+    scores = random.standard_normal((DESIGN_POINTS, settings.dim))
+    return LatentPlane(
+        slope=slope,
+        compositor=compositor,
+        rows=rows,
+        scores=scores,
+        inputs=compositor.compose(features[rows], prior.from_normal_scores(scores)),
+        axes=composed_axes(compositor, axes, latent_dim=settings.dim),
+        lengthscales=latent_lengthscales(regression, features, prior, compositor, latent_dim=settings.dim),
+    )
+
+
+def start_compositor(settings: config.Latent, features: Array) -> Compositor:
+    """Return how x and w are joined before training.
+
+    Where w is added, it moves x along the directions in which x varies least, and is told apart from it best; where it
+    multiplies, the latent variables take the features in turn.
+    """
+    kind, latent_dim, num_features = settings.compositor.kind, settings.dim, features.shape[1]
+    if kind == "concatenate" or latent_dim == num_features:
+        return Compositor(kind, None)
+    if kind == "add" and latent_dim < num_features:
+        directions = principal_directions(features, num_features)[:, ::-1][:, :latent_dim]
+        return Compositor(kind, ADDED_LENGTH * directions.T)
+    w, x = np.ogrid[:latent_dim, :num_features]
+    takes_turns = (x % latent_dim == w) | (w % num_features == x)
+    return Compositor(kind, takes_turns.astype(float))
+
+
+def latent_lengthscales(
+    regression: SparseRegression, features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int
+) -> Array:
+    """Return lengthscales for c(x, w): the warm start's for x, within reason, and the prior's spread for w beside x.
+
+    The spread is half the width of the prior's central 68 %, one for the normal.
+    """
+    num_features = features.shape[1]
+    if regression.inducing_inputs.shape[1] == num_features:
+        warm = lengthscales_of(regression.kernel, num_features)
+    else:
+        warm = np.full(num_features, np.sqrt(num_features))
+    of_features = np.clip(warm, 0.5, 1.0 + np.sqrt(num_features))
+    if compositor.kind != "concatenate":
+        return of_features
+    low, high = prior.from_normal_scores(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))
+    return np.concatenate([of_features, 0.5 * (high - low)])
+
+
+def start_encoder(
+    settings: config.MLPEncoder | config.PerRowEncoder,
+    regression: SparseRegression,
+    factor: LinearFactor,
+    residual: Array,
+) -> EncoderStart:
+    """Return the posterior of w in the linear model, as far as the encoder can represent it.
+
+    Args:
+        settings: the `encoder` block.
+        regression: the warm start, whose mean the encoder subtracts.
+        factor: r = A w + e.
+        residual: r, [N, P].
+    """
+    slope, sd = factor.posterior()
+    means = np.clip(residual, -RESIDUAL_RANGE, RESIDUAL_RANGE) @ slope
+    if settings.initial_width is not None:
+        sd = np.full(len(sd), settings.initial_width)
+    if settings.kind == "mlp" and not settings.residual:
+        return EncoderStart(None, 0 * slope, sd, 0 * means)
+    trend = TrendStart(
+        regression.kernel,
+        regression.inducing_inputs,
+        solve_triangular(regression.factor.T, regression.q_mu, lower=False),
+        regression.mean_function,
+        np.sqrt(regression.noise),
+    )
+    return EncoderStart(trend, slope, sd, means)
