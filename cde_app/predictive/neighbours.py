@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.spatial import cKDTree
 
     Array = NDArray[np.float64]
 
@@ -69,6 +69,8 @@ class Neighbours:
 
     @cached_property
     def _tree(self) -> cKDTree:
+        from scipy.spatial import cKDTree  # loaded only where a model has neighbours
+
         return cKDTree(self.X)
 
     def to_tree(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import gammaincinv, logsumexp, ndtr, ndtri
-from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.compositor import Compositor
@@ -357,6 +356,8 @@ def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     """Return the points of a scrambled Sobol sequence, strictly inside (0, 1), [num_nodes, dim]."""
     if dim == 0:
         return np.zeros((num_nodes, 0))
+    from scipy.stats import qmc  # a second to load, and only the end of a training needs it
+
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
     return np.clip(uniforms, 1e-12, 1 - 1e-12)
