@@ -10,16 +10,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
+
+from cde_app.predictive.blocks import blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-FLOATS_IN_CACHE = 65_536
-"""Kernel values per block of points: half a MiB, so that the arithmetic on them stays in the cache of a core."""
-SQRT_3, SQRT_5 = float(np.sqrt(3)), float(np.sqrt(5))
 
 
 @dataclass(frozen=True)
@@ -61,40 +58,44 @@ class Kernel:
             case "linear":
                 return X @ (self.variance * Z).T
             case "periodic":
-                values = _squared_distance(self._on_circles(X), self._on_circles(Z))
-            case _:
-                values = _squared_distance(X / self.lengthscales, Z / self.lengthscales)
-        if self.kind == "rational_quadratic":
-            values *= 0.5 / self.alpha
-            values += 1.0
-            np.power(values, -self.alpha, out=values)
-            values *= self.variance
-            return values
-        if self.kind in ("squared_exponential", "periodic"):
-            values *= -0.5
-            np.exp(values, out=values)
-            values *= self.variance
-            return values
-        np.sqrt(values, out=values)
-        match self.kind:
-            case "matern12":
-                polynomial: Array | float = self.variance
-            case "matern32":
-                values *= SQRT_3
-                polynomial = values + 1.0
-                polynomial *= self.variance
-            case "matern52":
-                values *= SQRT_5
-                polynomial = values / 3.0
-                polynomial += 1.0
-                polynomial *= values
-                polynomial += 1.0
-                polynomial *= self.variance
+                values = _squared_distance(self._on_circles(X), self._on_circles(Z), factor=-0.5)
+            case "squared_exponential":
+                values = _squared_distance(X / self.lengthscales, Z / self.lengthscales, factor=-0.5)
+            case "rational_quadratic":
+                values = _squared_distance(X / self.lengthscales, Z / self.lengthscales, factor=0.5 / self.alpha)
+                values += 1.0
+                np.power(values, -self.alpha, out=values)
+                values *= self.variance
+                return values
+            case "matern12" | "matern32" | "matern52":
+                return self._matern(X / self.lengthscales, Z / self.lengthscales)
             case _:
                 raise ValueError(
                     "kernel kind must be one of squared_exponential, matern12, matern32, matern52, rational_quadratic, "
                     f"periodic, linear, constant, sum, product; got {self.kind!r}"
                 )
+        np.exp(values, out=values)
+        values *= self.variance
+        return values
+
+    def _matern(self, X: Array, Z: Array) -> Array:
+        """Return v e^-r, v (1 + r) e^-r or v (1 + r + r^2 / 3) e^-r with r^2 = 2 nu |x - z|^2, of scaled points."""
+        twice_nu = {"matern12": 1.0, "matern32": 3.0, "matern52": 5.0}[self.kind]
+        values = _squared_distance(X, Z, factor=twice_nu)
+        np.maximum(values, 0.0, out=values)  # which rounding may leave a little below
+        np.sqrt(values, out=values)
+        match self.kind:
+            case "matern12":
+                polynomial: Array | float = self.variance
+            case "matern32":
+                polynomial = values + 1.0
+                polynomial *= self.variance
+            case _:
+                polynomial = values / 3.0
+                polynomial += 1.0
+                polynomial *= values
+                polynomial += 1.0
+                polynomial *= self.variance
         np.negative(values, out=values)
         np.exp(values, out=values)
         values *= polynomial
@@ -183,15 +184,13 @@ class SparseGP:
         """
         means = np.empty((len(X), self.num_gps))
         variances = np.empty((len(X), self.num_gps))
-        step = max(1, FLOATS_IN_CACHE // len(self.inducing_inputs))
-        for start in range(0, len(X), step):
-            rows = slice(start, start + step)
+        for rows in blocks(len(X), len(self.inducing_inputs) * self.num_gps):
             covariance = self.kernel.covariance(X[rows], self.inducing_inputs)
             means[rows] = covariance @ self._mean_weights
-            for q, (reduction, split) in enumerate(self._reductions):
+            for q, (reduction, signs) in enumerate(self._reductions):
                 reduced = covariance @ reduction
                 np.square(reduced, out=reduced)
-                variances[rows, q] = reduced[:, :split].sum(1) - reduced[:, split:].sum(1)
+                variances[rows, q] = reduced @ signs
         return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0)
 
     @cached_property
@@ -200,20 +199,18 @@ class SparseGP:
         return self.whitening.T @ self.q_mu
 
     @cached_property
-    def _reductions(self) -> list[tuple[Array, int]]:
-        """Per GP a split and the columns b_j, [M, M], of the variance as a difference of two sums of squares.
+    def _reductions(self) -> list[tuple[Array, Array]]:
+        """Per GP the columns b_j, [M, M], and the signs s_j, [M], of the variance as a signed sum of squares.
 
-        v(x) = k(x, x) + sum_{j < split} (b_j' k)^2 - sum_{j >= split} (b_j' k)^2, from the eigenvectors of
-        q_sqrt q_sqrt' - I: one product per GP where the definition takes two. (k' A k with one matrix A would cost the
-        same, but the entries of L^-T L^-1 are as large as 1 / jitter and cost half of the digits.)
+        v(x) = k(x, x) + sum_j s_j (b_j' k)^2, from the eigenvectors of q_sqrt q_sqrt' - I: one product per GP where the
+        definition takes two. (k' A k with one matrix A would cost the same, but the entries of L^-T L^-1 are as large
+        as 1 / jitter and cost half of the digits.)
         """
         reductions = []
         for projection in self.q_projection:
-            q_sqrt = solve_triangular(self.whitening, projection.T, lower=True, trans="T")
+            q_sqrt = np.linalg.solve(self.whitening.T, projection.T)
             values, vectors = np.linalg.eigh(q_sqrt @ q_sqrt.T - np.eye(len(q_sqrt)))
-            order = np.argsort(-values)
-            columns = self.whitening.T @ (vectors[:, order] * np.sqrt(np.abs(values[order])))
-            reductions.append((columns, int(np.count_nonzero(values > 0))))
+            reductions.append((self.whitening.T @ (vectors * np.sqrt(np.abs(values))), np.sign(values)))
         return reductions
 
     def to_tree(self) -> dict[str, Any]:
@@ -233,11 +230,10 @@ class SparseGP:
         return cls(**{**tree, "kernel": Kernel.from_tree(tree["kernel"])})
 
 
-def _squared_distance(X: Array, Z: Array) -> Array:
-    """Return |x - z|^2 = |x|^2 - 2 x z + |z|^2, [n, M], as one product; centred, which keeps what cancels small."""
+def _squared_distance(X: Array, Z: Array, *, factor: float) -> Array:
+    """Return factor |x - z|^2 = factor (|x|^2 - 2 x z + |z|^2), [n, M], as one product; centred, to cancel little."""
     centre = Z.mean(0)
     X, Z = X - centre, Z - centre
     rows = np.column_stack([X, np.ones(len(X)), np.einsum("nd,nd->n", X, X)])
     columns = np.column_stack([-2.0 * Z, np.einsum("md,md->m", Z, Z), np.ones(len(Z))])
-    squared = rows @ columns.T
-    return np.maximum(squared, 0.0, out=squared)
+    return rows @ (factor * columns).T
