@@ -13,6 +13,7 @@ from cde_app.cli.console import ProgressDisplay, say
 from cde_app.cli.failures import guarded_training
 from cde_app.cli.output import emit, emit_json, emit_scores
 from cde_app.errors import UsageError
+from cde_app.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +29,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: options.Overwrite = False,
+    threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
@@ -40,6 +42,7 @@ def train(
     if out is None and str(config) == "-":
         raise UsageError("--out: expected a run directory when CONFIG is standard input; got nothing.")
     run = out if out is not None else Path("runs") / config.stem
+    limit_threads(threads)
 
     from cde_app.config_file import load_config
 

@@ -28,11 +28,15 @@ MANY_COMPONENTS = 96
 # Where a component's distribution function bends, in its standard deviations from its mean.
 LANDMARKS = np.array([-9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9], float)
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(6)
-# Row i integrates the polynomial through the nodes' values from -1 to node i.
-PARTIAL_WEIGHTS = np.linalg.solve(
-    np.polynomial.legendre.legvander(NODES, 5).T,
+# Row i integrates the polynomial through the nodes' values from -1 to node i. The nodes are those of a quadrature under
+# which Legendre polynomials are orthogonal, so that no system is solved, whose rounding would depend on the threads.
+PARTIAL_WEIGHTS = np.einsum(
+    "ki,k,jk,j->ij",
     np.polynomial.legendre.legval(NODES, np.polynomial.legendre.legint(np.eye(6), lbnd=-1)),
-).T
+    np.arange(6) + 0.5,
+    np.polynomial.legendre.legvander(NODES, 5),
+    NODE_WEIGHTS,
+)
 
 
 def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Array) -> Array:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cde_app.threads import num_threads
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.spatial import cKDTree
@@ -52,7 +54,7 @@ class Neighbours:
 
     def extend(self, X: Array) -> Array:
         """Append the features of rows that are no training rows; [N, D] to [N, D + P + 1]."""
-        distances, places = self._tree.query(X, range(1, self.count + 1))
+        distances, places = self._tree.query(X, range(1, self.count + 1), workers=num_threads())
         return self._append(X, distances, places)
 
     def extend_training_rows(self) -> Array:
