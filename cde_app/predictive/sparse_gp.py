@@ -14,9 +14,14 @@ import numpy as np
 from cde_app.predictive.blocks import blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+
+DISTANCE_FACTORS = {"squared_exponential": -0.5, "periodic": -0.5, "matern12": 1.0, "matern32": 3.0, "matern52": 5.0}
+"""What the squared distance is multiplied by where a kernel's formula is simplest."""
 
 
 @dataclass(frozen=True)
@@ -45,43 +50,48 @@ class Kernel:
         Source: Rasmussen and Williams (2006), chapter 4, with GPflow's parameters; the periodic kernel is GPflow's
         `Periodic` of a squared exponential, exp(-sum_d sin^2(pi (x_d - z_d) / p_d) / (2 l_d^2)).
         """
+        return self.to(Z)(X)
+
+    def to(self, Z: Array) -> Callable[[Array], Array]:
+        """Return X -> k(X, Z), with what depends on Z alone computed once; Z [M, D], X [n, D] to [n, M]."""
         if self.kind in ("sum", "product"):
+            first, *rest = [part.to(Z) for part in self.parts]
             combine = np.add if self.kind == "sum" else np.multiply
-            covariance = self.parts[0].covariance(X, Z)
-            for part in self.parts[1:]:
-                combine(covariance, part.covariance(X, Z), out=covariance)
-            return covariance
-        X, Z = self._inputs(X), self._inputs(Z)
+
+            def combined(X: Array) -> Array:
+                covariance = first(X)
+                for part in rest:
+                    combine(covariance, part(X), out=covariance)
+                return covariance
+
+            return combined
+        if self.kind == "constant":
+            return lambda X: np.full((len(X), len(Z)), self.variance)
+        if self.kind == "linear":
+            weighted = (self.variance * self._inputs(Z)).T
+            return lambda X: self._inputs(X) @ weighted
+        factors = {**DISTANCE_FACTORS, "rational_quadratic": 0.5 / self.alpha}
+        if self.kind not in factors:
+            raise ValueError(
+                "kernel kind must be one of squared_exponential, matern12, matern32, matern52, rational_quadratic, "
+                f"periodic, linear, constant, sum, product; got {self.kind!r}"
+            )
+        distance = _squared_distance_to(self._scaled(Z), factor=factors[self.kind])
+        return lambda X: self._of_distance(distance(self._scaled(X)))
+
+    def _of_distance(self, values: Array) -> Array:
+        """Turn squared distances, times the kind's factor, into covariances; overwrites its argument."""
         match self.kind:
-            case "constant":
-                return np.full((len(X), len(Z)), self.variance)
-            case "linear":
-                return X @ (self.variance * Z).T
-            case "periodic":
-                values = _squared_distance(self._on_circles(X), self._on_circles(Z), factor=-0.5)
-            case "squared_exponential":
-                values = _squared_distance(X / self.lengthscales, Z / self.lengthscales, factor=-0.5)
+            case "squared_exponential" | "periodic":
+                np.exp(values, out=values)
+                values *= self.variance
+                return values
             case "rational_quadratic":
-                values = _squared_distance(X / self.lengthscales, Z / self.lengthscales, factor=0.5 / self.alpha)
                 values += 1.0
                 np.power(values, -self.alpha, out=values)
                 values *= self.variance
                 return values
-            case "matern12" | "matern32" | "matern52":
-                return self._matern(X / self.lengthscales, Z / self.lengthscales)
-            case _:
-                raise ValueError(
-                    "kernel kind must be one of squared_exponential, matern12, matern32, matern52, rational_quadratic, "
-                    f"periodic, linear, constant, sum, product; got {self.kind!r}"
-                )
-        np.exp(values, out=values)
-        values *= self.variance
-        return values
-
-    def _matern(self, X: Array, Z: Array) -> Array:
-        """Return v e^-r, v (1 + r) e^-r or v (1 + r + r^2 / 3) e^-r with r^2 = 2 nu |x - z|^2, of scaled points."""
-        twice_nu = {"matern12": 1.0, "matern32": 3.0, "matern52": 5.0}[self.kind]
-        values = _squared_distance(X, Z, factor=twice_nu)
+        # The Matern kernels: v e^-r, v (1 + r) e^-r and v (1 + r + r^2 / 3) e^-r, with r^2 = 2 nu |x - z|^2.
         np.maximum(values, 0.0, out=values)  # which rounding may leave a little below
         np.sqrt(values, out=values)
         match self.kind:
@@ -119,6 +129,11 @@ class Kernel:
     def _inputs(self, X: Array) -> Array:
         """Return the inputs that the leaf acts on; [n, D] to [n, d]."""
         return X if self.columns is None else X[:, list(self.columns)]
+
+    def _scaled(self, X: Array) -> Array:
+        """Return points whose Euclidean distance is that of the leaf; [n, D] to [n, d or 2 d]."""
+        X = self._inputs(X)
+        return self._on_circles(X) if self.kind == "periodic" else X / self.lengthscales
 
     def _on_circles(self, X: Array) -> Array:
         """Return points whose distance is that of the periodic kernel; [n, d] to [n, 2 d].
@@ -185,13 +200,18 @@ class SparseGP:
         means = np.empty((len(X), self.num_gps))
         variances = np.empty((len(X), self.num_gps))
         for rows in blocks(len(X), len(self.inducing_inputs) * self.num_gps):
-            covariance = self.kernel.covariance(X[rows], self.inducing_inputs)
+            covariance = self._covariance(X[rows])
             means[rows] = covariance @ self._mean_weights
             for q, (reduction, signs) in enumerate(self._reductions):
                 reduced = covariance @ reduction
                 np.square(reduced, out=reduced)
                 variances[rows, q] = reduced @ signs
         return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0)
+
+    @cached_property
+    def _covariance(self) -> Callable[[Array], Array]:
+        """X -> k(X, Z)."""
+        return self.kernel.to(self.inducing_inputs)
 
     @cached_property
     def _mean_weights(self) -> Array:
@@ -230,10 +250,18 @@ class SparseGP:
         return cls(**{**tree, "kernel": Kernel.from_tree(tree["kernel"])})
 
 
-def _squared_distance(X: Array, Z: Array, *, factor: float) -> Array:
-    """Return factor |x - z|^2 = factor (|x|^2 - 2 x z + |z|^2), [n, M], as one product; centred, to cancel little."""
-    centre = Z.mean(0)
-    X, Z = X - centre, Z - centre
-    rows = np.column_stack([X, np.ones(len(X)), np.einsum("nd,nd->n", X, X)])
-    columns = np.column_stack([-2.0 * Z, np.einsum("md,md->m", Z, Z), np.ones(len(Z))])
-    return rows @ (factor * columns).T
+def _squared_distance_to(Z: Array, *, factor: float) -> Callable[[Array], Array]:
+    """Return X -> factor |x - z|^2, [n, d] to [n, M], as one product of centred points, so that little cancels."""
+    (num_points, dim), centre = Z.shape, Z.mean(0)
+    Z = Z - centre
+    columns = factor * np.vstack([-2.0 * Z.T, np.einsum("md,md->m", Z, Z), np.ones(num_points)])
+
+    def distance(X: Array) -> Array:
+        rows = np.empty((len(X), dim + 2))
+        centred = rows[:, :dim]
+        np.subtract(X, centre, out=centred)
+        rows[:, dim] = 1.0
+        np.einsum("nd,nd->n", centred, centred, out=rows[:, dim + 1])
+        return rows @ columns
+
+    return distance
