@@ -47,7 +47,7 @@ def train(
     from cde_app.config_file import load_config
 
     file = load_config(options.config_argument(config), overrides or ())
-    with guarded_training(run, _resume_command(config, overrides or [], run)), ProgressDisplay(quiet) as display:
+    with guarded_training(run, _resume_command(config, overrides or [], run, threads)), ProgressDisplay(quiet) as display:
         from cde_app import workflow
 
         metrics = workflow.train(file, run, resume=resume, overwrite=overwrite, on_event=display)
@@ -60,7 +60,8 @@ def train(
         say(f"next: cde predict {shlex.quote(str(run))} DATA --out DIR")
 
 
-def _resume_command(config: Path, overrides: list[str], run: Path) -> str:
+def _resume_command(config: Path, overrides: list[str], run: Path, threads: int | None) -> str:
     """Write the command that goes on with this training."""
     settings = [part for override in overrides for part in ("--set", override)]
+    settings += [] if threads is None else ["--threads", str(threads)]
     return shlex.join(["cde", "train", str(config), *settings, "--out", str(run), "--resume"])
