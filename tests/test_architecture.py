@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,10 +19,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "storage": {"errors"},
     "silence": set(),
+    "threads": set(),
     "config": {"errors"},
     "runs": {"errors", "storage", "__version__"},
     "data": FOUNDATION,
-    "predictive": FOUNDATION | {"data.transform"},
+    "predictive": FOUNDATION | {"data.transform", "threads"},
     "evaluation": FOUNDATION | {"data.transform", "predictive"},
     "report": FOUNDATION | {"data.transform", "predictive", "evaluation"},
     "model": FOUNDATION | {"data.transform", "predictive"},
@@ -31,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": FOUNDATION | {"data", "evaluation", "report", "trained_run"},
     "workflow": FOUNDATION
     | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures"},
-    "cli": FOUNDATION | {"runs", "workflow", "training_run", "__version__"},
+    "cli": FOUNDATION | {"runs", "workflow", "training_run", "threads", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -42,6 +45,7 @@ OWNERS: dict[str, set[str]] = {
     "gpflow": {"model", "training"},
     "gpflux": {"model", "training"},
     "check_shapes": {"model", "training"},
+    "threadpoolctl": {"predictive"},
     "pandas": {"data"},
     "pyarrow": {"data"},
     "matplotlib": {"report"},
@@ -135,6 +139,13 @@ def test_no_module_lets_numpy_read_a_pickle() -> None:
 
 def test_no_module_is_named_after_nothing() -> None:
     assert {path.stem for path in MODULES}.isdisjoint({"utils", "helpers", "common", "base", "misc"})
+
+
+@pytest.mark.parametrize("package", ["scipy.stats", "scipy.optimize", "scipy.spatial", "scipy.linalg", "matplotlib"])
+def test_predictions_load_nothing_of_scipy_that_takes_long(package: str) -> None:
+    code = "import sys, cde_app.workflow; sys.exit(sys.argv[1] in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, package], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", f"import {package}; {code}", package], check=False).returncode == 1
 
 
 COMMANDS = ["init", "check", "train", "predict", "evaluate", "plot", "report", "info", "compare", "doctor", "config"]

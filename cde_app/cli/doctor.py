@@ -8,11 +8,10 @@ import sys
 
 import typer
 
+from cde_app import threads
 from cde_app.cli import options
 from cde_app.cli.output import emit_json, emit_values
 from cde_app.errors import UsageError
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,9 +30,9 @@ def doctor(as_json: options.AsJson = False, quiet: options.Quiet = None) -> None
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": threads.num_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "threads": {name: os.environ.get(name, "not set") for name in THREAD_VARIABLES},
+        "threads": {name: os.environ.get(name, "not set") for name in threads.VARIABLES},
         "packages": packages,
     }
     if as_json:

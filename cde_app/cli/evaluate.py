@@ -9,6 +9,7 @@ import typer
 from cde_app.cli import options
 from cde_app.cli.gates import check_gates, parse_gates
 from cde_app.cli.output import emit_json, emit_scores
+from cde_app.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +26,7 @@ def evaluate(
             "--gate", metavar="CONDITION", help="Exit with 5 unless this holds, e.g. 'crps_skill>0.1'. May be repeated."
         ),
     ] = None,
+    threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
@@ -33,6 +35,7 @@ def evaluate(
     A gate's key is a dotted key of the JSON output, or <score>_skill for the skill against the best baseline.
     """
     gates = parse_gates(gate or ())
+    limit_threads(threads)
 
     from cde_app import workflow
 

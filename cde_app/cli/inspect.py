@@ -9,6 +9,7 @@ import typer
 
 from cde_app.cli import options
 from cde_app.cli.output import emit, emit_json, emit_side_by_side, emit_values
+from cde_app.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:
@@ -26,10 +27,13 @@ def plot(
     image_format: Annotated[
         options.ImageFormat, typer.Option("--format", help="How the pictures are written.")
     ] = options.ImageFormat.PNG,
+    threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
     """Draw a run's pictures."""
+    limit_threads(threads)
+
     from cde_app import workflow
 
     files = workflow.plot(run, data, out or run / "plots", image_format=image_format.value)

@@ -40,6 +40,16 @@ Quiet = Annotated[
     bool | None,
     typer.Option("--quiet/--verbose", help="No progress at all, or every step of it (and the traceback of a bug)."),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="Threads to use. Default: OMP_NUM_THREADS, or every core.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command has left there.")]
 
 

@@ -10,6 +10,7 @@ import typer
 from cde_app.cli import options
 from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json
+from cde_app.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +36,13 @@ def predict(
     components: Annotated[bool, typer.Option("--components", help="Write the mixtures to mixture.npz.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,
     overwrite: options.Overwrite = False,
+    threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
     """Predict the distribution of the targets for every row."""
     levels = options.parse_quantiles(quantiles)
+    limit_threads(threads)
 
     from cde_app import workflow
 

@@ -13,6 +13,7 @@ from cde_app.cli.console import ProgressDisplay, say
 from cde_app.cli.failures import guarded_training
 from cde_app.cli.output import emit, emit_json, emit_scores
 from cde_app.errors import UsageError
+from cde_app.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +29,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: options.Overwrite = False,
+    threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
@@ -40,11 +42,12 @@ def train(
     if out is None and str(config) == "-":
         raise UsageError("--out: expected a run directory when CONFIG is standard input; got nothing.")
     run = out if out is not None else Path("runs") / config.stem
+    limit_threads(threads)
 
     from cde_app.config_file import load_config
 
     file = load_config(options.config_argument(config), overrides or ())
-    with guarded_training(run, _resume_command(config, overrides or [], run)), ProgressDisplay(quiet) as display:
+    with guarded_training(run, _resume_command(config, overrides or [], run, threads)), ProgressDisplay(quiet) as display:
         from cde_app import workflow
 
         metrics = workflow.train(file, run, resume=resume, overwrite=overwrite, on_event=display)
@@ -57,7 +60,8 @@ def train(
         say(f"next: cde predict {shlex.quote(str(run))} DATA --out DIR")
 
 
-def _resume_command(config: Path, overrides: list[str], run: Path) -> str:
+def _resume_command(config: Path, overrides: list[str], run: Path, threads: int | None) -> str:
     """Write the command that goes on with this training."""
     settings = [part for override in overrides for part in ("--set", override)]
+    settings += [] if threads is None else ["--threads", str(threads)]
     return shlex.join(["cde", "train", str(config), *settings, "--out", str(run), "--resume"])

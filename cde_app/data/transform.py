@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from cde_app.errors import DataError
@@ -228,6 +227,8 @@ def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[Tar
 
 def _fit_exponent(t: FloatArray) -> float:
     """Maximise the profile log likelihood of the Yeo-Johnson exponent, sum log dT/dt - N/2 log var T."""
+    from scipy.optimize import minimize_scalar
+
     signed_logs = float(np.mean(np.sign(t) * np.log1p(np.abs(t))))
 
     def loss(exponent: float) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, kstwo
 
 FloatArray = NDArray[np.float64]
 
@@ -83,7 +82,7 @@ def pit_histogram(pit: ArrayLike, *, num_bins: int | None = None) -> PitHistogra
     pit = np.asarray(pit, dtype=np.float64).ravel()
     bins = int(np.clip(pit.size // 25, 5, 20)) if num_bins is None else num_bins
     counts, edges = np.histogram(pit, bins=bins, range=(0.0, 1.0))
-    lower, upper = binom.interval(BAND_LEVEL, pit.size, 1.0 / bins)
+    lower, upper = _binomial_band(pit.size, 1.0 / bins)
     return PitHistogram(
         edges=edges,
         counts=counts.astype(np.int64),
@@ -116,7 +115,7 @@ def coverage_curve(pit: ArrayLike, *, levels: ArrayLike | None = None) -> Covera
     nominal = np.arange(1, 100) / 100 if levels is None else np.asarray(levels, dtype=np.float64)
     distance = np.sort(np.abs(pit - 0.5))
     actual = np.searchsorted(distance, 0.5 * nominal + 1e-12, side="right") / max(pit.size, 1)
-    lower, upper = binom.interval(BAND_LEVEL, pit.size, nominal)
+    lower, upper = _binomial_band(pit.size, nominal)
     return CoverageCurve(nominal, actual, lower / max(pit.size, 1), upper / max(pit.size, 1))
 
 
@@ -138,6 +137,8 @@ def ks_critical_value(num_rows: int, *, level: float = BAND_LEVEL) -> float:
 
     Source: Simard and L'Ecuyer (2011), "Computing the two-sided Kolmogorov-Smirnov distribution" (scipy.stats.kstwo).
     """
+    from scipy.stats import kstwo  # half a second to load, which predictions need not wait for
+
     return float(kstwo.ppf(level, num_rows))
 
 
@@ -224,6 +225,14 @@ def _judge_calibration(metrics: Mapping[str, Any], num_rows: int) -> tuple[bool,
     far = any(value is None or value >= far_limit for value in distances.values())
     decisive = far or bad_coverage or bool(impossible) or not distances or not covered
     return calibrated, decisive, sentences
+
+
+def _binomial_band(num_rows: int, share: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of the central 95% interval of a count of rows, each counted with probability `share`."""
+    from scipy.stats import binom  # see `ks_critical_value`
+
+    lower, upper = binom.interval(BAND_LEVEL, num_rows, share)
+    return lower, upper
 
 
 def _ks_limit(num_rows: int, level: float, num_targets: int) -> float:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import cdist, pdist
 
 from cde_app.evaluation.calibration import inside_central_interval, ks_distance
+from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.forecast import Forecast
 
 FloatArray = NDArray[np.float64]
@@ -96,12 +96,18 @@ def energy_score(draws: ArrayLike, targets: ArrayLike) -> FloatArray:
 
     Source: Gneiting and Raftery (2007), eq. 22; Ferro (2014), "Fair scores for ensemble forecasts", QJRMS 140.
     """
+    from scipy.spatial.distance import cdist, pdist  # predictions, which need no scores, load without it
+
     draws = np.asarray(draws, dtype=np.float64)
     targets = np.asarray(targets, dtype=np.float64)
     scores = np.empty(len(targets))
-    for row, observation in enumerate(targets):
-        ensemble = draws[:, row]
-        scores[row] = cdist(observation[None], ensemble).mean() - 0.5 * pdist(ensemble).mean()
+
+    def fill(rows: slice) -> None:
+        for row in range(len(targets))[rows]:
+            ensemble = draws[:, row]
+            scores[row] = cdist(targets[[row]], ensemble).mean() - 0.5 * pdist(ensemble).mean()
+
+    work_in_blocks(fill, len(targets), len(draws) ** 2 // 2)
     return scores
 
 

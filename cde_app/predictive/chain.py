@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
-from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
+from cde_app.predictive.blocks import work_in_blocks
+from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +82,8 @@ class Chain:
         """Return the joint log density of one observation per row, exact; see `Mixture.log_density`."""
         targets = np.asarray(targets, float)
         inputs, log_density = self.X, np.zeros(self.num_rows)
-        for factor, place in zip(self.factors, self.order, strict=True):
-            mixture = factor.predict(inputs)
+        for k, place in enumerate(self.order):
+            mixture = self._first if k == 0 else self.factors[k].predict(inputs)
             log_density = log_density + mixture.log_density(targets[:, [place]])
             inputs = extend(inputs, mixture.transforms[0].forward(targets[:, place]))
         return log_density
@@ -101,8 +102,9 @@ class Chain:
                 for earlier, value in zip(self.factors[:k], start, strict=True):
                     z = earlier.members[0].transforms[0].forward(value)
                     inputs = extend(inputs, np.full(self.num_rows, z))
+                mixture = self._first if k == 0 else factor.predict(inputs)
                 own = of_start.ravel() == index
-                log_density[:, own] += factor.predict(inputs).log_density_at(points[own, k : k + 1])
+                log_density[:, own] += mixture.log_density_at(points[own, k : k + 1])
         return log_density
 
     def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
@@ -115,21 +117,15 @@ class Chain:
 
         As with a `Mixture`, the draws of a row depend on `seed` and on its place in the table alone.
         """
-        stop = first_row + self.num_rows
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
-        for block in range(first_row // DRAW_BLOCK, -(-stop // DRAW_BLOCK)):
+        for block, taken, rows in draw_blocks(first_row, self.num_rows):
             random = np.random.default_rng([seed, block])
             shape = (self.num_targets, DRAW_BLOCK, num_samples)
-            uniforms, normals = random.random(shape), random.standard_normal(shape)
-            low, high = max(block * DRAW_BLOCK, first_row), min((block + 1) * DRAW_BLOCK, stop)
-            taken = slice(low - block * DRAW_BLOCK, high - block * DRAW_BLOCK)
-            rows = slice(low - first_row, high - first_row)
-            inputs = np.repeat(self.X[rows], num_samples, axis=0)
-            for factor, place, u, normal in zip(self.factors, self.order, uniforms, normals, strict=True):
-                mean, variance = factor.moments_at(inputs, factor.component_at(u[taken].ravel()))
-                z = mean[:, 0] + np.sqrt(variance[:, 0]) * normal[taken].ravel()
-                samples[:, rows, place] = self.transforms[place].inverse(z).reshape(-1, num_samples).T
-                inputs = extend(inputs, z)
+            uniforms, normals = random.random(shape)[:, taken], random.standard_normal(shape)[:, taken]
+            components = [factor.component_at(u) for factor, u in zip(self.factors, uniforms, strict=True)]
+            draws = self._draws(rows, components, normals)
+            for place, (_, _, z) in zip(self.order, draws, strict=True):
+                samples[:, rows, place] = self.transforms[place].inverse(z).T
         return samples
 
     # --- each target by itself ------------------------------------------------------------------------------------
@@ -192,7 +188,7 @@ class Chain:
                 self.factors, self._at_nodes, self._node_components, strict=True
             )
         ]
-        mixtures[0] = self.factors[0].predict(self.X)
+        mixtures[0] = self._first
         return tuple(mixtures[place] for place in np.argsort(self.order))
 
     @cached_property
@@ -207,15 +203,49 @@ class Chain:
         return np.stack([t.inverse(z) for t, z in zip(self.transforms, draws, strict=True)], axis=-1)
 
     @cached_property
+    def _first(self) -> Mixture:
+        """The mixture of the first factor, which nothing comes before."""
+        return self.factors[0].predict(self.X)
+
+    @cached_property
     def _at_nodes(self) -> list[tuple[Array, Array, Array]]:
         """Per factor the mean and the variance [N, G, 1] at every node, and the standardised draw there [N, G]."""
-        num_nodes, found = len(self.nodes), []
-        inputs = np.repeat(self.X, num_nodes, axis=0)
+        shape = (self.num_rows, len(self.nodes))
+        found = [(np.empty((*shape, 1)), np.empty((*shape, 1)), np.empty(shape)) for _ in self.factors]
+        normals = ndtri(self.nodes[:, 1::2].T)[:, None, :]
+
+        def fill(rows: slice) -> None:
+            draws = self._draws(rows, self._node_components, normals)
+            for (means, variances, draw), (mean, variance, z) in zip(found, draws, strict=True):
+                means[rows, :, 0], variances[rows, :, 0], draw[rows] = mean, variance, z
+
+        work_in_blocks(fill, self.num_rows, len(self.nodes) * 2 * (self.X.shape[1] + self.num_targets))
+        return found
+
+    def _draws(
+        self, rows: slice, components: Sequence[NDArray[np.intp]], normals: Sequence[Array] | Array
+    ) -> list[tuple[Array, Array, Array]]:
+        """Draw each target given the ones before it, S times in each of n rows.
+
+        Args:
+            rows: which rows.
+            components: per factor the components to draw from, [n, S], or [S] for every row the same.
+            normals: per factor the standard normal draws, [n or 1, S].
+
+        Returns:
+            Per factor the components' means and variances and the draws, all [n, S], standardised.
+        """
+        num_rows, num_draws = len(self.X[rows]), components[0].shape[-1]
+        inputs, found = np.repeat(self.X[rows], num_draws, axis=0), []
         for k, factor in enumerate(self.factors):
-            component = np.tile(self._node_components[k], self.num_rows)
-            moments = factor.moments_at(inputs, component)
-            mean, variance = (values.reshape(self.num_rows, num_nodes, 1) for values in moments)
-            z = mean[:, :, 0] + np.sqrt(variance[:, :, 0]) * ndtri(self.nodes[:, 2 * k + 1])
+            component = np.broadcast_to(components[k], (num_rows, num_draws))
+            if k == 0:
+                chosen = np.arange(num_rows)[:, None], component
+                mean, variance = (values[rows, :, 0][chosen] for values in (self._first.means, self._first.variances))
+            else:
+                moments = factor.moments_at(inputs, component.ravel())
+                mean, variance = (values.reshape(component.shape) for values in moments)
+            z = mean + np.sqrt(variance) * normals[k]
             found.append((mean, variance, z))
             inputs = extend(inputs, z.ravel())
         return found

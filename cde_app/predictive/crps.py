@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr
 
+from cde_app.predictive.blocks import blocks, work_in_blocks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-FLOATS_IN_CACHE = 65_536
-"""Numbers per block: the temporaries of a block stay in the cache of a core."""
 SMALLEST_LOG = -700.0
 """Below it exp underflows, and is eight times slower than where it does not."""
 FEWEST_PANELS, MOST_PANELS = 64, 4096
@@ -28,11 +28,15 @@ MANY_COMPONENTS = 96
 # Where a component's distribution function bends, in its standard deviations from its mean.
 LANDMARKS = np.array([-9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9], float)
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(6)
-# Row i integrates the polynomial through the nodes' values from -1 to node i.
-PARTIAL_WEIGHTS = np.linalg.solve(
-    np.polynomial.legendre.legvander(NODES, 5).T,
+# Row i integrates the polynomial through the nodes' values from -1 to node i. The nodes are those of a quadrature under
+# which Legendre polynomials are orthogonal, so that no system is solved, whose rounding would depend on the threads.
+PARTIAL_WEIGHTS = np.einsum(
+    "ki,k,jk,j->ij",
     np.polynomial.legendre.legval(NODES, np.polynomial.legendre.legint(np.eye(6), lbnd=-1)),
-).T
+    np.arange(6) + 0.5,
+    np.polynomial.legendre.legvander(NODES, 5),
+    NODE_WEIGHTS,
+)
 
 
 def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Array) -> Array:
@@ -53,11 +57,18 @@ def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Arr
 
     Source: Grimit et al. (2006), "The continuous ranked probability score for circular variables", QJRMS 132, eq. 5.
     """
-    distance = _mean_absolute(y[:, None] - means, variances) @ weights
-    if means.strides[0] == 0 and variances.strides[0] == 0:
-        means, variances = means[:1], variances[:1]
     present = weights > 0
-    return distance - _half_mean_difference(weights[present], means[:, present], variances[:, present])
+    alike = len(means) > 1 and means.strides[0] == 0 and variances.strides[0] == 0
+    half = _half_mean_difference(weights[present], means[:1, present], variances[:1, present]) if alike else None
+    scores = np.empty(len(y))
+
+    def fill(rows: slice) -> None:
+        own, spread = means[rows][:, present], variances[rows][:, present]
+        distance = _mean_absolute(y[rows, None] - own, spread) @ weights[present]
+        scores[rows] = distance - (_half_mean_difference(weights[present], own, spread) if half is None else half)
+
+    work_in_blocks(fill, len(y), len(weights) * (1 if alike else len(LANDMARKS)))
+    return scores
 
 
 def transformed_mixture_crps(
@@ -80,16 +91,20 @@ def transformed_mixture_crps(
         [N], [units of the target].
     """
     present = weights > 0
-    weights, means, sds = weights[present], means[:, present], np.sqrt(variances[:, present])
-    scores, pending, num_panels = np.empty(len(means)), np.arange(len(means)), FEWEST_PANELS
-    while pending.size:
-        unsettled = []
-        step = max(1, 8 * FLOATS_IN_CACHE // (num_panels * len(NODES) + len(weights) * len(LANDMARKS)))
-        for rows in np.split(pending, range(step, len(pending), step)):
-            scores[rows], mass = _score_on_panels(weights, means[rows], sds[rows], transform, targets[rows], num_panels)
-            unsettled.append(rows[np.abs(mass - 1.0) > MASS_TOLERANCE])
+    scores, masses = np.empty(len(means)), np.empty(len(means))
+    pending, num_panels = np.arange(len(means)), FEWEST_PANELS
+    while pending.size and num_panels <= MOST_PANELS:
+
+        def fill(some: slice, pending: NDArray[np.intp] = pending, num_panels: int = num_panels) -> None:
+            rows = pending[some]
+            own, sds = means[rows][:, present], np.sqrt(variances[rows][:, present])
+            scores[rows], masses[rows] = _score_on_panels(
+                weights[present], own, sds, transform, targets[rows], num_panels
+            )
+
+        work_in_blocks(fill, len(pending), num_panels * len(NODES) + len(weights) * len(LANDMARKS))
+        pending = pending[np.abs(masses[pending] - 1.0) > MASS_TOLERANCE]
         num_panels *= 2
-        pending = np.concatenate(unsettled) if num_panels <= MOST_PANELS else pending[:0]
     return scores
 
 
@@ -122,17 +137,13 @@ def _half_mean_difference(weights: Array, means: Array, variances: Array) -> Arr
     """
     num_rows, num_components = means.shape
     halves, unsettled = np.empty(num_rows), np.ones(num_rows, bool)
-    step = max(1, FLOATS_IN_CACHE // num_components)
-    for start in range(0, num_rows, step):
-        rows = slice(start, start + step)
-        if num_components >= MANY_COMPONENTS:
-            sds = np.sqrt(variances[rows])
-            edges = _panel_edges(means[rows], sds, FEWEST_PANELS)
-            _, node_weights, below, above, mass = _distribution_on_panels(edges, weights, means[rows], sds)
-            halves[rows] = (below * above * node_weights).sum((1, 2))
-            unsettled[rows] = np.abs(mass - 1.0) > MASS_TOLERANCE
-        rest = start + np.flatnonzero(unsettled[rows])
-        halves[rest] = _half_pair_sum(weights, means[rest], variances[rest])
+    if num_components >= MANY_COMPONENTS:
+        sds = np.sqrt(variances)
+        edges = _panel_edges(means, sds, FEWEST_PANELS)
+        _, node_weights, below, above, mass = _distribution_on_panels(edges, weights, means, sds)
+        halves = (below * above * node_weights).sum((1, 2))
+        unsettled = np.abs(mass - 1.0) > MASS_TOLERANCE
+    halves[unsettled] = _half_pair_sum(weights, means[unsettled], variances[unsettled])
     return halves
 
 
@@ -186,9 +197,7 @@ def _density(nodes: Array, weights: Array, means: Array, sds: Array) -> Array:
     precisions = 1.0 / sds
     heights = weights * precisions / np.sqrt(2 * np.pi)
     density = np.empty_like(nodes)
-    step = max(1, FLOATS_IN_CACHE // (nodes.shape[1] * len(weights)))
-    for start in range(0, len(nodes), step):
-        rows = slice(start, start + step)
+    for rows in blocks(len(nodes), nodes.shape[1] * len(weights)):
         exponents = nodes[rows, :, None] - means[rows, None, :]
         exponents *= precisions[rows, None, :]
         np.square(exponents, out=exponents)

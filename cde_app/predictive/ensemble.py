@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.posterior import Posterior, average_mixture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cde_app.predictive.posterior import Posterior
+    from cde_app.predictive.mixture import Mixture
 
     Array = NDArray[np.float64]
 
@@ -40,18 +40,7 @@ class Ensemble:
 
     def predict(self, X: Array) -> Mixture:
         """Return the mixture of each row, all members' components in one; X [N, D], standardised."""
-        mixtures = [member.predict(X) for member in self.members]
-        covariances = [mixture.covariances for mixture in mixtures if mixture.covariances is not None]
-        if len(mixtures) == 1:
-            return mixtures[0]
-        return Mixture(
-            self.weights,
-            np.concatenate([mixture.means for mixture in mixtures], axis=1),
-            np.concatenate([mixture.variances for mixture in mixtures], axis=1),
-            mixtures[0].transforms,
-            np.concatenate(covariances, axis=1) if covariances else None,
-            self.is_defensive,
-        )
+        return average_mixture(self.members, X)
 
     def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return the moments of one component per row; X [n, D], component [n] to two [n, P]."""

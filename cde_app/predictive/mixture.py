@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from math import factorial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtr
 
+from cde_app.predictive.blocks import blocks, work_in_blocks
 from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
+from cde_app.predictive.moments import HERMITE_DEGREE, component_moments, hermite_coefficients
 from cde_app.predictive.quantiles import mixture_quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 LOG_2PI = float(np.log(2 * np.pi))
 DRAW_BLOCK = 256
 """Rows that share one random stream, so that draws depend on a row's place in the table and not on the chunk size."""
-HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
-HERMITE_WEIGHTS /= HERMITE_WEIGHTS.sum()
-HERMITE_DEGREE = 16
-FLOATS_IN_CACHE = 65_536
-"""Numbers per block: the temporaries of a block stay in the cache of a core."""
-LARGEST_LOG = 690.0  # exp(690) = 1e299 is still a float
 
 
 @dataclass(frozen=True)
@@ -149,9 +144,9 @@ class Mixture:
         Solved to the last digits by `mixture_quantiles`, also far in the tails and between modes.
         """
         levels = np.asarray(levels, float)
-        sds = np.sqrt(self.variances)
         columns = [
-            mixture_quantiles(self.weights, self.means[:, :, p], sds[:, :, p], levels) for p in range(self.num_targets)
+            mixture_quantiles(self.weights, self.means[:, :, p], self.variances[:, :, p], levels)
+            for p in range(self.num_targets)
         ]
         return self._invert(np.stack(columns, axis=-1))
 
@@ -159,13 +154,11 @@ class Mixture:
 
     def mean(self) -> Array:
         """Return the predictive mean, [N, P]."""
-        return np.einsum("c,ncp->np", self._moment_weights, self._component_moments[0])
+        return self._mean_and_sd[0]
 
     def sd(self) -> Array:
         """Return the predictive standard deviation, [N, P]."""
-        means, variances = self._component_moments
-        deviations = means - self.mean()[:, None, :]
-        return np.sqrt(np.einsum("c,ncp->np", self._moment_weights, variances + deviations**2))
+        return self._mean_and_sd[1]
 
     def covariance(self) -> Array:
         """Return the predictive covariance of the targets, [N, P, P].
@@ -174,24 +167,12 @@ class Mixture:
         inverse transforms and the correlation rho (Mehler's formula): the first term alone where a transform is affine,
         the first 16 elsewhere.
         """
-        means, variances = self._component_moments
-        deviations = means - self.mean()[:, None, :]
-        covariance = np.einsum("c,ncp,ncq->npq", self._moment_weights, deviations, deviations)
-        within = np.einsum("c,ncp->np", self._moment_weights, variances)
-        covariance[:, range(self.num_targets), range(self.num_targets)] += within
-        if self.covariances is not None:
-            sds = np.sqrt(np.diagonal(self.covariances, axis1=-2, axis2=-1))
-            coefficients = [self._hermite_coefficients(p) for p in range(self.num_targets)]
-            for p, q in zip(*np.triu_indices(self.num_targets, 1), strict=True):
-                correlation = self.covariances[..., p, q] / (sds[..., p] * sds[..., q])
-                powers = correlation[..., None] ** np.arange(1, HERMITE_DEGREE + 1)
-                term = np.einsum(
-                    "nck,nck,nck->nc",
-                    np.broadcast_to(powers, coefficients[p].shape),
-                    *(coefficients[i] for i in (p, q)),
-                )
-                covariance[:, p, q] += term @ self._moment_weights
-                covariance[:, q, p] = covariance[:, p, q]
+        covariance = np.empty((self.num_rows, self.num_targets, self.num_targets))
+
+        def fill(rows: slice) -> None:
+            covariance[rows] = self[rows]._covariance()
+
+        work_in_blocks(fill, self.num_rows, self.num_targets * self._width)
         return covariance
 
     # --- scores and draws -----------------------------------------------------------------------------------------
@@ -228,20 +209,20 @@ class Mixture:
         Returns:
             [S, N, P], the user's units.
         """
-        stop = first_row + self.num_rows
         cumulative = np.cumsum(self.weights)
         cumulative[-1] = np.inf
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
-        for block in range(first_row // DRAW_BLOCK, -(-stop // DRAW_BLOCK)):
-            random = np.random.default_rng([seed, block])
-            uniforms = random.random((DRAW_BLOCK, num_samples))
-            normals = random.standard_normal((DRAW_BLOCK, num_samples, self.num_targets))
-            low, high = max(block * DRAW_BLOCK, first_row), min((block + 1) * DRAW_BLOCK, stop)
-            taken = slice(low - block * DRAW_BLOCK, high - block * DRAW_BLOCK)
-            rows = slice(low - first_row, high - first_row)
-            component = np.searchsorted(cumulative, uniforms[taken], side="right")
-            draws = self._draw(rows, component, normals[taken])
-            samples[:, rows] = np.moveaxis(draws, 1, 0)
+        draws = draw_blocks(first_row, self.num_rows)
+
+        def fill(some: slice) -> None:
+            for block, taken, rows in draws[some]:
+                random = np.random.default_rng([seed, block])
+                uniforms = random.random((DRAW_BLOCK, num_samples))[taken]
+                normals = random.standard_normal((DRAW_BLOCK, num_samples, self.num_targets))[taken]
+                component = np.searchsorted(cumulative, uniforms, side="right")
+                samples[:, rows] = np.moveaxis(self._draw(rows, component, normals), 1, 0)
+
+        work_in_blocks(fill, len(draws), DRAW_BLOCK * num_samples * self.num_targets)
         return samples
 
     # --- arithmetic in standardised units -------------------------------------------------------------------------
@@ -255,43 +236,25 @@ class Mixture:
         return weights / weights.sum()
 
     @cached_property
-    def _component_moments(self) -> tuple[Array, Array]:
-        """Means and variances of the components in the user's units, two [N, C, P].
+    def _mean_and_sd(self) -> tuple[Array, Array]:
+        """The predictive mean and standard deviation, two [N, P], the user's units."""
+        shape = (self.num_rows, self.num_targets)
+        mean, sd = np.empty(shape), np.empty(shape)
 
-        By Gauss-Hermite quadrature where they have no closed form: Yeo-Johnson and logit.
-        """
-        means, variances = np.empty(self.means.shape), np.empty(self.means.shape)
-        for p, transform in enumerate(self.transforms):
-            m, v = self.means[:, :, p], self.variances[:, :, p]
-            match transform.kind:
-                case "identity":
-                    means[:, :, p] = transform.location + transform.scale * m
-                    variances[:, :, p] = transform.scale**2 * v
-                case "log":
-                    v = transform.scale**2 * v
-                    median = transform.location + transform.scale * m
-                    means[:, :, p] = np.exp(np.minimum(median + 0.5 * v, LARGEST_LOG)) - transform.shift
-                    with np.errstate(over="ignore"):
-                        variances[:, :, p] = np.exp(np.minimum(2 * median + v, LARGEST_LOG)) * np.expm1(v)
-                case "yeo_johnson" | "logit":
-                    for rows in _blocks(self.num_rows, self.num_components * len(HERMITE_NODES)):
-                        values = self._hermite_values(p, rows)
-                        mean = values @ HERMITE_WEIGHTS
-                        means[rows, :, p] = mean
-                        variances[rows, :, p] = (values - mean[:, :, None]) ** 2 @ HERMITE_WEIGHTS
-        return means, variances
+        def fill(rows: slice) -> None:
+            for p, transform in enumerate(self.transforms):
+                means, variances = component_moments(self.means[rows, :, p], self.variances[rows, :, p], transform)
+                mean[rows, p] = means @ self._moment_weights
+                means -= mean[rows, p, None]
+                sd[rows, p] = np.sqrt((variances + means**2) @ self._moment_weights)
 
-    def _hermite_values(self, target: int, rows: slice) -> Array:
-        """Return one target at the components' Gauss-Hermite nodes, [n, C, nodes], the user's units."""
-        m, sd = self.means[rows, :, target, None], np.sqrt(self.variances[rows, :, target, None])
-        return self.transforms[target].inverse(m + sd * HERMITE_NODES)
+        work_in_blocks(fill, self.num_rows, self._width)
+        return mean, sd
 
-    def _hermite_coefficients(self, target: int) -> Array:
-        """Return E[g(m + sd u) He_k(u)] / sqrt(k!) for k = 1, 2, ..., g the inverse transform, [N, C, degree]."""
-        norms = np.sqrt([float(factorial(k)) for k in range(HERMITE_DEGREE + 1)])
-        basis = HERMITE_WEIGHTS[:, None] * np.polynomial.hermite_e.hermevander(HERMITE_NODES, HERMITE_DEGREE) / norms
-        blocks = _blocks(self.num_rows, self.num_components * len(HERMITE_NODES))
-        return np.concatenate([self._hermite_values(target, rows) @ basis[:, 1:] for rows in blocks])
+    @property
+    def _width(self) -> int:
+        """About how many numbers the moments of a row hold."""
+        return self.num_components * (4 if all(transform.is_affine for transform in self.transforms) else 32)
 
     def _of_targets(self, targets: list[int]) -> Mixture:
         """Return the mixture of some targets, one or more."""
@@ -318,22 +281,25 @@ class Mixture:
 
     def _joint_log_density(self, Y: Array) -> Array:
         """Return the log density of standardised targets; [N or 1, G, P] to [N, G]."""
-        whitening, log_heights = self._whitening()
-        means = np.ascontiguousarray(np.moveaxis(self.means, -1, 0))
-        log_density = np.empty((self.num_rows, Y.shape[1]))
-        for rows in _blocks(self.num_rows, self.num_components):
-            own, heights, points = means[:, rows], _rows_of(log_heights, rows), _rows_of(Y, rows)
-            factors = {place: _rows_of(values, rows)[:, None, :] for place, values in whitening.items()}
-            for columns in _blocks(Y.shape[1], own.shape[1] * self.num_components):
+        num_points = Y.shape[1]
+        log_density = np.empty((self.num_rows, num_points))
+
+        def fill(rows: slice) -> None:
+            own, points = self[rows], Y[rows] if len(Y) > 1 else Y
+            means = np.ascontiguousarray(np.moveaxis(own.means, -1, 0))
+            whitening, log_heights = own._whitening()
+            for columns in blocks(num_points, means[0].size):
                 whitened: dict[int, Array] = {}
-                for (p, q), factor in factors.items():
-                    term = points[:, columns, None, q] - own[q, :, None, :]
-                    term *= factor
+                for (p, q), factor in whitening.items():
+                    term = points[:, columns, None, q] - means[q, :, None, :]
+                    term *= factor[:, None, :]
                     whitened[p] = whitened[p] + term if p in whitened else term
                 exponents = reduce(np.add, [np.square(value, out=value) for value in whitened.values()])
                 exponents *= -0.5
-                exponents += heights[:, None, :]
+                exponents += log_heights[:, None, :]
                 log_density[rows, columns] = _log_sum_exp(exponents)
+
+        work_in_blocks(fill, self.num_rows, self.num_components * max(1, num_points))
         return log_density
 
     def _whitening(self) -> tuple[dict[tuple[int, int], Array], Array]:
@@ -354,30 +320,67 @@ class Mixture:
 
     def _standard_cdf(self, Y: Array) -> Array:
         """Return the marginal cdf of standardised values, [N, P] to [N, P]."""
-        return np.einsum("c,ncp->np", self.weights, ndtr((Y[:, None, :] - self.means) / np.sqrt(self.variances)))
+        values = np.empty(Y.shape)
+
+        def fill(rows: slice) -> None:
+            standardised = (Y[rows, None, :] - self.means[rows]) / np.sqrt(self.variances[rows])
+            values[rows] = np.einsum("c,ncp->np", self.weights, ndtr(standardised))
+
+        work_in_blocks(fill, self.num_rows, self.num_components * self.num_targets)
+        return values
+
+    def _covariance(self) -> Array:
+        """Return `covariance` of rows that are few enough to be held at once."""
+        targets = range(self.num_targets)
+        columns = [component_moments(self.means[:, :, p], self.variances[:, :, p], self.transforms[p]) for p in targets]
+        deviations = np.stack([means for means, _ in columns], axis=-1) - self.mean()[:, None, :]
+        covariance = np.einsum("c,ncp,ncq->npq", self._moment_weights, deviations, deviations)
+        for p in targets:
+            covariance[:, p, p] += columns[p][1] @ self._moment_weights
+        if self.covariances is not None:
+            sds = np.sqrt(np.diagonal(self.covariances, axis1=-2, axis2=-1))
+            coefficients = [
+                hermite_coefficients(self.means[:, :, p], self.variances[:, :, p], self.transforms[p]) for p in targets
+            ]
+            for p, q in zip(*np.triu_indices(self.num_targets, 1), strict=True):
+                correlation = self.covariances[..., p, q] / (sds[..., p] * sds[..., q])
+                powers = correlation[..., None] ** np.arange(1, HERMITE_DEGREE + 1)
+                term = np.einsum(
+                    "nck,nck,nck->nc",
+                    np.broadcast_to(powers, coefficients[p].shape),
+                    *(coefficients[i] for i in (p, q)),
+                )
+                covariance[:, p, q] += term @ self._moment_weights
+                covariance[:, q, p] = covariance[:, p, q]
+        return covariance
 
     def _draw(self, rows: slice, component: NDArray[np.intp], normals: Array) -> Array:
         """Turn component indices [n, S] and normals [n, S, P] into draws [n, S, P] in the user's units."""
-        means = np.take_along_axis(self.means[rows], component[..., None], axis=1)
+        chosen = np.arange(len(component))[:, None], component
+        means = self.means[rows][chosen]
         if self.covariances is None:
-            sds = np.take_along_axis(np.sqrt(self.variances[rows]), component[..., None], axis=1)
-            return self._invert(means + sds * normals)
+            return self._invert(means + np.sqrt(self.variances[rows][chosen]) * normals)
         factors = np.linalg.cholesky(self.covariances if len(self.covariances) == 1 else self.covariances[rows])
         factors = np.broadcast_to(factors, (len(means), *factors.shape[1:]))
-        chosen = np.take_along_axis(factors, component[..., None, None], axis=1)
-        return self._invert(means + np.einsum("nspq,nsq->nsp", chosen, normals))
+        return self._invert(means + np.einsum("nspq,nsq->nsp", factors[chosen], normals))
 
 
-def _blocks(num_rows: int, floats_per_row: int) -> Iterator[slice]:
-    """Yield consecutive rows, as many at a time as stay in the cache."""
-    step = max(1, FLOATS_IN_CACHE // floats_per_row)
-    for start in range(0, num_rows, step):
-        yield slice(start, min(start + step, num_rows))
+def draw_blocks(first_row: int, num_rows: int) -> list[tuple[int, slice, slice]]:
+    """List, for consecutive rows of a table, the blocks of rows that share a random stream.
 
+    Args:
+        first_row: place in the table of the first row.
+        num_rows: N.
 
-def _rows_of(values: Array, rows: slice) -> Array:
-    """Return some rows of [N or 1, ...]; a single row stands for all."""
-    return values[rows] if len(values) > 1 else values
+    Returns:
+        Per block its number, the part of its rows that is asked for, and where these are among the N.
+    """
+    stop, found = first_row + num_rows, []
+    for block in range(first_row // DRAW_BLOCK, -(-stop // DRAW_BLOCK)):
+        start = block * DRAW_BLOCK
+        low, high = max(start, first_row), min(start + DRAW_BLOCK, stop)
+        found.append((block, slice(low - start, high - start), slice(low - first_row, high - first_row)))
+    return found
 
 
 def _log_sum_exp(exponents: Array) -> Array:

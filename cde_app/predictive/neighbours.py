@@ -14,10 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+
+from cde_app.threads import num_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.spatial import cKDTree
 
     Array = NDArray[np.float64]
 
@@ -52,7 +54,7 @@ class Neighbours:
 
     def extend(self, X: Array) -> Array:
         """Append the features of rows that are no training rows; [N, D] to [N, D + P + 1]."""
-        distances, places = self._tree.query(X, range(1, self.count + 1))
+        distances, places = self._tree.query(X, range(1, self.count + 1), workers=num_threads())
         return self._append(X, distances, places)
 
     def extend_training_rows(self) -> Array:
@@ -69,6 +71,8 @@ class Neighbours:
 
     @cached_property
     def _tree(self) -> cKDTree:
+        from scipy.spatial import cKDTree  # loaded only where a model has neighbours
+
         return cKDTree(self.X)
 
     def to_tree(self) -> dict[str, Any]:

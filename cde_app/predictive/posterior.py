@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import gammaincinv, logsumexp, ndtr, ndtri
-from scipy.stats import qmc
 
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-FLOATS_IN_MEMORY = 32_000_000
-"""Largest number of kernel values held at once; rows are taken in chunks below it."""
-ROWS_AT_ONCE = 16_384
-"""Rows with a node of their own that are held at once."""
 
 
 class Moments(NamedTuple):
@@ -147,18 +144,7 @@ class Posterior:
         Returns:
             The mixture, [N] rows by [C] components (and the defensive ones).
         """
-        widest = max(len(gp.inducing_inputs) for gp in (*self.output_terms, *(layer.gp for layer in self.inner_layers)))
-        step = max(1, FLOATS_IN_MEMORY // (widest * len(self.latent_nodes)))
-        chunks = [self._components(X[start : start + step]) for start in range(0, max(len(X), 1), step)]
-        covariances = [chunk.covariances for chunk in chunks if chunk.covariances is not None]
-        return Mixture(
-            self.weights,
-            np.concatenate([chunk.means for chunk in chunks]),
-            np.concatenate([chunk.variances for chunk in chunks]),
-            self.transforms,
-            np.concatenate(covariances) if covariances else None,
-            self.is_defensive,
-        )
+        return average_mixture((self,), X)
 
     def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return the moments of one component per row.
@@ -172,16 +158,19 @@ class Posterior:
         """
         means, variances = np.empty((len(X), len(self.noise))), np.empty((len(X), len(self.noise)))
         num_nodes = len(self.latent_nodes)
-        for start in range(0, len(X), ROWS_AT_ONCE):
-            chunk = np.arange(start, min(start + ROWS_AT_ONCE, len(X)))
-            is_node = component[chunk] < num_nodes
-            rows, wide = chunk[is_node], chunk[~is_node]
-            mean, variance, _ = self._node_moments(X[rows], component[rows])
-            means[rows], variances[rows] = mean[:, 0], variance[:, 0]
-            if self.defence is not None and wide.size:
+
+        def fill(rows: slice) -> None:
+            is_node = component[rows] < num_nodes
+            own = rows.start + np.flatnonzero(is_node)
+            mean, variance, _ = self._node_moments(X[own], component[own])
+            means[own], variances[own] = mean[:, 0], variance[:, 0]
+            if self.defence is not None and len(own) < len(is_node):
+                wide = rows.start + np.flatnonzero(~is_node)
                 mean, variance = self.defence.components(X[wide])
                 place = np.arange(len(wide)), component[wide] - num_nodes
                 means[wide], variances[wide] = mean[place], variance[place]
+
+        work_in_blocks(fill, len(X), self._width(X))
         return means, variances
 
     def latent_moments(self, X: Array, targets: Array) -> tuple[Array, Array]:
@@ -235,6 +224,10 @@ class Posterior:
         num_wide = len(self.defence.inflation)
         share = self.defence.weight
         return np.concatenate([np.full(num_nodes, (1 - share) / num_nodes), np.full(num_wide, share / num_wide)])
+
+    def _width(self, X: Array) -> int:
+        """Return about how many numbers the arithmetic holds for a component of a row, the GPs' kernels aside."""
+        return X.shape[1] + self.latent_dim + 4 * len(self.noise)
 
     def _components(self, X: Array) -> Moments:
         """Return the moments of all components."""
@@ -345,6 +338,33 @@ class Posterior:
         )
 
 
+def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:
+    """Return the average of the posteriors' mixtures, all their components in one.
+
+    Args:
+        members: with the same targets, and all or none of them with a mixing matrix.
+        X: [N, D], standardised features.
+    """
+    first, weights = members[0], np.concatenate([member.weights for member in members]) / len(members)
+    shape = (len(X), len(weights), len(first.noise))
+    means, variances = np.empty(shape), np.empty(shape)
+    covariances = None if first.mixing is None else np.empty((*shape, shape[2]))
+
+    def fill(rows: slice) -> None:
+        start = 0
+        for member in members:
+            moments = member._components(X[rows])
+            stop = start + moments.means.shape[1]
+            means[rows, start:stop], variances[rows, start:stop] = moments.means, moments.variances
+            if covariances is not None:
+                covariances[rows, start:stop] = moments.covariances
+            start = stop
+
+    work_in_blocks(fill, len(X), max(len(member.latent_nodes) * member._width(X) for member in members))
+    is_defensive = np.concatenate([member.is_defensive for member in members])
+    return Mixture(weights, means, variances, first.transforms, covariances, is_defensive)
+
+
 def gaussian_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     """Return the standard normal quantiles of a scrambled Sobol sequence, [num_nodes, dim].
 
@@ -357,6 +377,8 @@ def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     """Return the points of a scrambled Sobol sequence, strictly inside (0, 1), [num_nodes, dim]."""
     if dim == 0:
         return np.zeros((num_nodes, 0))
+    from scipy.stats import qmc  # a second to load, and only the end of a training needs it
+
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
     return np.clip(uniforms, 1e-12, 1 - 1e-12)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.crps import SMALLEST_LOG
 
 if TYPE_CHECKING:
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-FLOATS_IN_CACHE = 65_536
 MOST_STEPS = 200
 SCORE_TOLERANCE = 1e-13
 ROOT_TWO_PI = float(np.sqrt(2 * np.pi))
 
 
-def mixture_quantiles(weights: Array, means: Array, sds: Array, levels: Array) -> Array:
+def mixture_quantiles(weights: Array, means: Array, variances: Array, levels: Array) -> Array:
     """Solve F(y) = level for every row and level.
 
     Newton's method on the normal score of F, which is a straight line for one component and close to one in any tail,
@@ -34,19 +34,20 @@ def mixture_quantiles(weights: Array, means: Array, sds: Array, levels: Array) -
     Args:
         weights: [C].
         means: [N, C].
-        sds: [N, C].
+        variances: [N, C].
         levels: [L], in (0, 1).
 
     Returns:
         [L, N].
     """
     present = weights > 0
-    weights, means, sds = weights[present], means[:, present], sds[:, present]
     quantiles = np.empty((len(levels), len(means)))
-    step = max(1, FLOATS_IN_CACHE // (len(weights) * max(1, len(levels))))
-    for start in range(0, len(means), step):
-        rows = slice(start, start + step)
-        quantiles[:, rows] = _solve(weights, means[rows], sds[rows], levels)
+
+    def fill(rows: slice) -> None:
+        own, sds = means[rows][:, present], np.sqrt(variances[rows][:, present])
+        quantiles[:, rows] = _solve(weights[present], own, sds, levels)
+
+    work_in_blocks(fill, len(means), len(weights) * max(1, len(levels)))
     return quantiles
 
 

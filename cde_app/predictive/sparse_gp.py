@@ -10,16 +10,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
+
+from cde_app.predictive.blocks import blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-FLOATS_IN_CACHE = 65_536
-"""Kernel values per block of points: half a MiB, so that the arithmetic on them stays in the cache of a core."""
-SQRT_3, SQRT_5 = float(np.sqrt(3)), float(np.sqrt(5))
+DISTANCE_FACTORS = {"squared_exponential": -0.5, "periodic": -0.5, "matern12": 1.0, "matern32": 3.0, "matern52": 5.0}
+"""What the squared distance is multiplied by where a kernel's formula is simplest."""
 
 
 @dataclass(frozen=True)
@@ -48,53 +50,62 @@ class Kernel:
         Source: Rasmussen and Williams (2006), chapter 4, with GPflow's parameters; the periodic kernel is GPflow's
         `Periodic` of a squared exponential, exp(-sum_d sin^2(pi (x_d - z_d) / p_d) / (2 l_d^2)).
         """
+        return self.to(Z)(X)
+
+    def to(self, Z: Array) -> Callable[[Array], Array]:
+        """Return X -> k(X, Z), with what depends on Z alone computed once; Z [M, D], X [n, D] to [n, M]."""
         if self.kind in ("sum", "product"):
+            first, *rest = [part.to(Z) for part in self.parts]
             combine = np.add if self.kind == "sum" else np.multiply
-            covariance = self.parts[0].covariance(X, Z)
-            for part in self.parts[1:]:
-                combine(covariance, part.covariance(X, Z), out=covariance)
-            return covariance
-        X, Z = self._inputs(X), self._inputs(Z)
+
+            def combined(X: Array) -> Array:
+                covariance = first(X)
+                for part in rest:
+                    combine(covariance, part(X), out=covariance)
+                return covariance
+
+            return combined
+        if self.kind == "constant":
+            return lambda X: np.full((len(X), len(Z)), self.variance)
+        if self.kind == "linear":
+            weighted = (self.variance * self._inputs(Z)).T
+            return lambda X: self._inputs(X) @ weighted
+        factors = {**DISTANCE_FACTORS, "rational_quadratic": 0.5 / self.alpha}
+        if self.kind not in factors:
+            raise ValueError(
+                "kernel kind must be one of squared_exponential, matern12, matern32, matern52, rational_quadratic, "
+                f"periodic, linear, constant, sum, product; got {self.kind!r}"
+            )
+        distance = _squared_distance_to(self._scaled(Z), factor=factors[self.kind])
+        return lambda X: self._of_distance(distance(self._scaled(X)))
+
+    def _of_distance(self, values: Array) -> Array:
+        """Turn squared distances, times the kind's factor, into covariances; overwrites its argument."""
         match self.kind:
-            case "constant":
-                return np.full((len(X), len(Z)), self.variance)
-            case "linear":
-                return X @ (self.variance * Z).T
-            case "periodic":
-                values = _squared_distance(self._on_circles(X), self._on_circles(Z))
-            case _:
-                values = _squared_distance(X / self.lengthscales, Z / self.lengthscales)
-        if self.kind == "rational_quadratic":
-            values *= 0.5 / self.alpha
-            values += 1.0
-            np.power(values, -self.alpha, out=values)
-            values *= self.variance
-            return values
-        if self.kind in ("squared_exponential", "periodic"):
-            values *= -0.5
-            np.exp(values, out=values)
-            values *= self.variance
-            return values
+            case "squared_exponential" | "periodic":
+                np.exp(values, out=values)
+                values *= self.variance
+                return values
+            case "rational_quadratic":
+                values += 1.0
+                np.power(values, -self.alpha, out=values)
+                values *= self.variance
+                return values
+        # The Matern kernels: v e^-r, v (1 + r) e^-r and v (1 + r + r^2 / 3) e^-r, with r^2 = 2 nu |x - z|^2.
+        np.maximum(values, 0.0, out=values)  # which rounding may leave a little below
         np.sqrt(values, out=values)
         match self.kind:
             case "matern12":
                 polynomial: Array | float = self.variance
             case "matern32":
-                values *= SQRT_3
                 polynomial = values + 1.0
                 polynomial *= self.variance
-            case "matern52":
-                values *= SQRT_5
+            case _:
                 polynomial = values / 3.0
                 polynomial += 1.0
                 polynomial *= values
                 polynomial += 1.0
                 polynomial *= self.variance
-            case _:
-                raise ValueError(
-                    "kernel kind must be one of squared_exponential, matern12, matern32, matern52, rational_quadratic, "
-                    f"periodic, linear, constant, sum, product; got {self.kind!r}"
-                )
         np.negative(values, out=values)
         np.exp(values, out=values)
         values *= polynomial
@@ -118,6 +129,11 @@ class Kernel:
     def _inputs(self, X: Array) -> Array:
         """Return the inputs that the leaf acts on; [n, D] to [n, d]."""
         return X if self.columns is None else X[:, list(self.columns)]
+
+    def _scaled(self, X: Array) -> Array:
+        """Return points whose Euclidean distance is that of the leaf; [n, D] to [n, d or 2 d]."""
+        X = self._inputs(X)
+        return self._on_circles(X) if self.kind == "periodic" else X / self.lengthscales
 
     def _on_circles(self, X: Array) -> Array:
         """Return points whose distance is that of the periodic kernel; [n, d] to [n, 2 d].
@@ -183,16 +199,19 @@ class SparseGP:
         """
         means = np.empty((len(X), self.num_gps))
         variances = np.empty((len(X), self.num_gps))
-        step = max(1, FLOATS_IN_CACHE // len(self.inducing_inputs))
-        for start in range(0, len(X), step):
-            rows = slice(start, start + step)
-            covariance = self.kernel.covariance(X[rows], self.inducing_inputs)
+        for rows in blocks(len(X), len(self.inducing_inputs) * self.num_gps):
+            covariance = self._covariance(X[rows])
             means[rows] = covariance @ self._mean_weights
-            for q, (reduction, split) in enumerate(self._reductions):
+            for q, (reduction, signs) in enumerate(self._reductions):
                 reduced = covariance @ reduction
                 np.square(reduced, out=reduced)
-                variances[rows, q] = reduced[:, :split].sum(1) - reduced[:, split:].sum(1)
+                variances[rows, q] = reduced @ signs
         return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0)
+
+    @cached_property
+    def _covariance(self) -> Callable[[Array], Array]:
+        """X -> k(X, Z)."""
+        return self.kernel.to(self.inducing_inputs)
 
     @cached_property
     def _mean_weights(self) -> Array:
@@ -200,20 +219,18 @@ class SparseGP:
         return self.whitening.T @ self.q_mu
 
     @cached_property
-    def _reductions(self) -> list[tuple[Array, int]]:
-        """Per GP a split and the columns b_j, [M, M], of the variance as a difference of two sums of squares.
+    def _reductions(self) -> list[tuple[Array, Array]]:
+        """Per GP the columns b_j, [M, M], and the signs s_j, [M], of the variance as a signed sum of squares.
 
-        v(x) = k(x, x) + sum_{j < split} (b_j' k)^2 - sum_{j >= split} (b_j' k)^2, from the eigenvectors of
-        q_sqrt q_sqrt' - I: one product per GP where the definition takes two. (k' A k with one matrix A would cost the
-        same, but the entries of L^-T L^-1 are as large as 1 / jitter and cost half of the digits.)
+        v(x) = k(x, x) + sum_j s_j (b_j' k)^2, from the eigenvectors of q_sqrt q_sqrt' - I: one product per GP where the
+        definition takes two. (k' A k with one matrix A would cost the same, but the entries of L^-T L^-1 are as large
+        as 1 / jitter and cost half of the digits.)
         """
         reductions = []
         for projection in self.q_projection:
-            q_sqrt = solve_triangular(self.whitening, projection.T, lower=True, trans="T")
+            q_sqrt = np.linalg.solve(self.whitening.T, projection.T)
             values, vectors = np.linalg.eigh(q_sqrt @ q_sqrt.T - np.eye(len(q_sqrt)))
-            order = np.argsort(-values)
-            columns = self.whitening.T @ (vectors[:, order] * np.sqrt(np.abs(values[order])))
-            reductions.append((columns, int(np.count_nonzero(values > 0))))
+            reductions.append((self.whitening.T @ (vectors * np.sqrt(np.abs(values))), np.sign(values)))
         return reductions
 
     def to_tree(self) -> dict[str, Any]:
@@ -233,11 +250,18 @@ class SparseGP:
         return cls(**{**tree, "kernel": Kernel.from_tree(tree["kernel"])})
 
 
-def _squared_distance(X: Array, Z: Array) -> Array:
-    """Return |x - z|^2 = |x|^2 - 2 x z + |z|^2, [n, M], as one product; centred, which keeps what cancels small."""
-    centre = Z.mean(0)
-    X, Z = X - centre, Z - centre
-    rows = np.column_stack([X, np.ones(len(X)), np.einsum("nd,nd->n", X, X)])
-    columns = np.column_stack([-2.0 * Z, np.einsum("md,md->m", Z, Z), np.ones(len(Z))])
-    squared = rows @ columns.T
-    return np.maximum(squared, 0.0, out=squared)
+def _squared_distance_to(Z: Array, *, factor: float) -> Callable[[Array], Array]:
+    """Return X -> factor |x - z|^2, [n, d] to [n, M], as one product of centred points, so that little cancels."""
+    (num_points, dim), centre = Z.shape, Z.mean(0)
+    Z = Z - centre
+    columns = factor * np.vstack([-2.0 * Z.T, np.einsum("md,md->m", Z, Z), np.ones(num_points)])
+
+    def distance(X: Array) -> Array:
+        rows = np.empty((len(X), dim + 2))
+        centred = rows[:, :dim]
+        np.subtract(X, centre, out=centred)
+        rows[:, dim] = 1.0
+        np.einsum("nd,nd->n", centred, centred, out=rows[:, dim + 1])
+        return rows @ columns
+
+    return distance

@@ -53,19 +53,18 @@ class Scene:
 def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictures:
     """Return the heat map (one numeric input), the ridges of each target, and the joint density (several targets)."""
     figures: dict[str, Figure] = {}
-    several = len(scene.target_names) > 1
+    several, means = len(scene.target_names) > 1, scene.predict(scene.X).mean()
+    if scene.axis is not None:
+        inputs, observed = _cloud(scene, scene.axis)
+        grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
+        along = scene.predict((grid - scene.axis.centre)[:, None] / scene.axis.scale)
     for p, (name, unit) in enumerate(zip(scene.target_names, scene.units, strict=True)):
         suffix = f"_{name}" if several else ""
         labels: dict[str, Any] = {"target_name": name, "target_unit": unit, "target": p}
         if scene.axis is not None:
-            inputs, observed = _cloud(scene, scene.axis)
-            grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
-            mixture = scene.predict((grid - scene.axis.centre)[:, None] / scene.axis.scale)
             dots = (inputs[: len(observed)], observed[:, p])
-            figures[f"heatmap{suffix}"] = plot_density_heatmap(
-                mixture, grid, *dots, input_name=scene.axis.name, **labels
-            )
-        chosen = _spread(scene, p, RIDGE_ROWS)
+            figures[f"heatmap{suffix}"] = plot_density_heatmap(along, grid, *dots, input_name=scene.axis.name, **labels)
+        chosen = spread_rows(means[:, p], RIDGE_ROWS)
         figures[f"ridges{suffix}"] = plot_ridges(
             scene.predict(scene.X[chosen]),
             None if scene.targets is None else scene.targets[chosen, p],
@@ -73,7 +72,7 @@ def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictu
             **labels,
         )
     if several:
-        chosen = _spread(scene, 0, JOINT_ROWS)
+        chosen = spread_rows(means[:, 0], JOINT_ROWS)
         figures["joint"] = plot_joint_rows(
             scene.predict(scene.X[chosen]),
             None if scene.targets is None else scene.targets[chosen],
@@ -141,11 +140,6 @@ def _cloud(scene: Scene, axis: InputAxis) -> tuple[Array, Array]:
         return scene.cloud
     inputs = axis.centre + axis.scale * scene.X[:, 0]
     return inputs, np.empty((0, len(scene.units))) if scene.targets is None else scene.targets
-
-
-def _spread(scene: Scene, target: int, count: int) -> NDArray[np.intp]:
-    """Choose rows that span the forecasts' range."""
-    return spread_rows(scene.predict(scene.X).mean()[:, target], count)
 
 
 def _row_labels(scene: Scene, chosen: NDArray[np.intp]) -> list[str]:

@@ -8,6 +8,7 @@ from scipy.integrate import simpson
 from scipy.special import ndtr
 
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive import blocks
 from cde_app.predictive import crps as crps_module
 from cde_app.predictive.crps import gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.mixture import Mixture
@@ -133,7 +134,7 @@ def test_rows_that_are_views_of_one_row_have_the_scores_of_copies(monkeypatch: p
     views = [np.broadcast_to(values[0], (50, len(weights))) for values in (means, variances)]
     copies = gaussian_mixture_crps(weights, *(view.copy() for view in views), y)
     np.testing.assert_allclose(gaussian_mixture_crps(weights, *views, y), copies, rtol=1e-13)
-    monkeypatch.setattr(crps_module, "FLOATS_IN_CACHE", 100)
+    monkeypatch.setattr(blocks, "FLOATS_IN_CACHE", 100)
     np.testing.assert_allclose(gaussian_mixture_crps(weights, *(view.copy() for view in views), y), copies, rtol=1e-13)
 
 

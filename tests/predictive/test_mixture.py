@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from scipy.stats import kstwobign, lognorm, multivariate_normal, norm
 
 from cde_app.data.transform import TargetTransform
-from cde_app.predictive import mixture as mixture_module
+from cde_app.predictive import blocks
 from cde_app.predictive.mixture import Mixture
 
 IDENTITY = TargetTransform("identity", 5.0, 3.0)
@@ -110,7 +110,7 @@ def test_the_density_at_points_is_the_density_row_by_row(monkeypatch: pytest.Mon
     points = mixture.sample(1, seed=1)[0]
     row_by_row = np.stack([mixture.log_density(np.broadcast_to(point, (7, 2))) for point in points], axis=1)
     np.testing.assert_allclose(mixture.log_density_at(points), row_by_row, rtol=1e-12)
-    monkeypatch.setattr(mixture_module, "FLOATS_IN_CACHE", 24)
+    monkeypatch.setattr(blocks, "FLOATS_IN_CACHE", 24)
     np.testing.assert_allclose(mixture.log_density_at(points), row_by_row, rtol=1e-12)
 
 

@@ -9,7 +9,7 @@ from scipy.linalg import cholesky
 from scipy.stats import norm
 
 from cde_app.data.transform import TargetTransform
-from cde_app.predictive import posterior as posterior_module
+from cde_app.predictive import blocks
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.posterior import Defence, InnerLayer, Posterior, gaussian_nodes, pack, unpack
@@ -104,11 +104,11 @@ def test_the_chunks_do_not_change_the_predictions(
     posterior = make_posterior(latent_dim=latent_dim, num_inner=num_inner, defence=defence)
     X = np.random.default_rng(3).normal(size=(11, 3))
     whole = posterior.predict(X)
-    monkeypatch.setattr(posterior_module, "FLOATS_IN_MEMORY", 3 * 12 * 8)
+    monkeypatch.setattr(blocks, "FLOATS_IN_CACHE", 3 * 12 * 8)
     chunked = posterior.predict(X)
     np.testing.assert_allclose(chunked.means, whole.means, rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(chunked.variances, whole.variances, rtol=1e-11, atol=1e-12)
-    monkeypatch.setattr(posterior_module, "FLOATS_IN_MEMORY", 1)
+    monkeypatch.setattr(blocks, "FLOATS_IN_CACHE", 1)
     np.testing.assert_allclose(posterior.predict(X).means, whole.means, rtol=1e-11, atol=1e-12)
 
 

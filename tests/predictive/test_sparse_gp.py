@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import cholesky
 
-from cde_app.predictive import sparse_gp
+from cde_app.predictive import blocks
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
 LENGTHSCALES = np.array([0.7, 1.9])
@@ -106,7 +106,7 @@ def test_the_moments_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch
     gp, _, _ = make_gp(make_sum())
     X = np.random.default_rng(2).normal(size=(41, 2))
     whole = gp.moments(X)
-    monkeypatch.setattr(sparse_gp, "FLOATS_IN_CACHE", 7 * 30)
+    monkeypatch.setattr(blocks, "FLOATS_IN_CACHE", 7 * 30)
     np.testing.assert_allclose(gp.moments(X), whole, rtol=1e-11, atol=1e-12)
 
 

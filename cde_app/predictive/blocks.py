@@ -1,0 +1,59 @@
+"""Rows taken in blocks: small enough for the cache of a core, and shared by the threads that predictions may use."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING
+
+from threadpoolctl import ThreadpoolController
+
+from cde_app.threads import num_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FLOATS_IN_CACHE = 65_536
+"""Numbers per block, half a MiB: the temporaries of a block stay in the cache of a core."""
+WORKER = "cde-rows"
+"""What the names of the threads begin with."""
+
+
+def blocks(num_rows: int, floats_per_row: int) -> Iterator[slice]:
+    """Yield consecutive rows, as many at a time as stay in the cache."""
+    step = max(1, FLOATS_IN_CACHE // floats_per_row)
+    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
+
+
+def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row: int) -> None:
+    """Do some work for every block of rows, on all threads.
+
+    NumPy and SciPy let go of Python's lock while they compute. Their matrix products run on one thread each meanwhile,
+    so that the blocks, and every bit of what they give, are the same whatever the number of threads.
+
+    Args:
+        work: computes a block and writes it where it belongs; called from several threads at once. Where it asks for
+            blocks itself, they are done one after another.
+        num_rows: N.
+        floats_per_row: numbers that the work holds for a row.
+    """
+    todo = list(blocks(num_rows, floats_per_row))
+    with _blas().limit(limits=1, user_api="blas"):
+        if len(todo) <= 1 or num_threads() == 1 or threading.current_thread().name.startswith(WORKER):
+            for rows in todo:
+                work(rows)
+        else:
+            for _ in _pool(num_threads()).map(work, todo):
+                pass
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Find the linear algebra library that NumPy has loaded."""
+    return ThreadpoolController()
+
+
+@cache
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix=WORKER)
