@@ -8,6 +8,9 @@ from pydantic import Field
 
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
 
+SMALL_TABLE = 2000
+"""Training rows below which a training takes seconds and every row counts."""
+
 
 class PredictiveObjective(Section):
     """The log predictive density under q, GP variance inside the density. Not a bound on log p(y | x)."""
@@ -79,6 +82,16 @@ class EarlyStopping(Section):
     """Stop after so many steps without a better score."""
 
 
+class Calibration(Section):
+    """How wide the densities are, found on rows that a training has not seen: validation rows, or rows left out."""
+
+    enabled: bool = True
+    """False: as the training leaves them."""
+    left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """Share of the training rows that each member of an ensemble leaves out, each another one; auto = 0.1 below 2000
+    rows in an ensemble without validation rows, else 0."""
+
+
 class Training(Section):
     """How the model is fitted."""
 
@@ -97,6 +110,7 @@ class Training(Section):
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
+    calibration: Calibration = Calibration()
     checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
 
@@ -110,7 +124,7 @@ class Training(Section):
         """Return the rows per step, at most all of them."""
         match self.batch_size:
             case "auto":
-                return min(256 if num_rows < 2000 else 512, num_rows)
+                return min(256 if num_rows < SMALL_TABLE else 512, num_rows)
             case "full":
                 return num_rows
             case size:
@@ -119,5 +133,13 @@ class Training(Section):
     def resolved_ensemble(self, num_rows: int) -> int:
         """Return the number of trainings."""
         if self.ensemble == "auto":
-            return 4 if num_rows < 2000 else 1
+            return 4 if num_rows < SMALL_TABLE else 1
         return self.ensemble
+
+    def resolved_left_out(self, num_rows: int, *, num_validation_rows: int) -> int:
+        """Return how many of the training rows each member of the ensemble leaves out."""
+        share = self.calibration.left_out
+        if share == "auto":
+            is_spared = num_validation_rows > 0 or num_rows >= SMALL_TABLE or self.resolved_ensemble(num_rows) == 1
+            share = 0.0 if is_spared or not self.calibration.enabled else 0.1
+        return round(share * num_rows)

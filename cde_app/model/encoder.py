@@ -49,10 +49,10 @@ class Trend(tf.Module):
         super().__init__(name="trend")
         self.kernel = build_kernel(start.kernel)
         gpflow.set_trainable(self.kernel, False)
-        self.inducing_inputs = tf.constant(start.inducing_inputs)
-        self.alpha = tf.constant(start.alpha)
+        self.inducing_inputs = tf.Variable(start.inducing_inputs, trainable=False)
+        self.alpha = tf.Variable(start.alpha, trainable=False)
         self.mean_function = MeanLayer(MeanStart(start.mean_function, trains_slope=False, trains_offset=False))
-        self.noise_sd = tf.constant(start.noise_sd)
+        self.noise_sd = tf.Variable(start.noise_sd, trainable=False)
 
     def residual(self, X: tf.Tensor, Y: tf.Tensor) -> tf.Tensor:
         """Return (y - m(x)) / sd, [B, P]."""
@@ -78,8 +78,8 @@ class MLPEncoder(tf_keras.layers.Layer):
         self.skips = settings.skip_connections
         self.dropout = settings.dropout
         self.trend = None if start.trend is None else Trend(start.trend)
-        self.slope = tf.constant(start.slope)
-        self.sd = tf.constant(start.sd)
+        self.slope = tf.Variable(start.slope, trainable=False)
+        self.sd = tf.Variable(start.sd, trainable=False)
         initializers = tf_keras.initializers
         self.hidden = [
             tf_keras.layers.Dense(

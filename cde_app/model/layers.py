@@ -129,8 +129,8 @@ class MeanLayer(tf_keras.layers.Layer):
     def __init__(self, start: MeanStart) -> None:
         super().__init__(name="mean", dtype=gpflow.default_float())
         slope, offset = start.function.slope, start.function.offset
-        self.slope = None if slope is None else tf.Variable(slope) if start.trains_slope else tf.constant(slope)
-        self.offset = None if offset is None else tf.Variable(offset) if start.trains_offset else tf.constant(offset)
+        self.slope = None if slope is None else tf.Variable(slope, trainable=start.trains_slope)
+        self.offset = None if offset is None else tf.Variable(offset, trainable=start.trains_offset)
 
     def call(self, X: tf.Tensor) -> tf.Tensor:
         """Return m(X); [..., D] to [..., D']."""
@@ -155,7 +155,7 @@ class InnerGPLayer(tf_keras.layers.Layer):
         self.sees_latent = start.gp.sees_latent
         self.latent_dim = latent_dim
         self.mean = MeanLayer(start.mean)
-        self.projection = tf.constant(start.projection)
+        self.projection = tf.Variable(start.projection, trainable=False)
         self.compositor = build_compositor(start.compositor)
 
     def carry(self, X: tf.Tensor) -> tf.Tensor:

@@ -39,7 +39,7 @@ class VaryingVariance(gpflow.functions.Function):
         """Start at the constant variances floor + level, [P]."""
         super().__init__()
         self.kernel = build_kernel(start.kernel)
-        self.inducing_inputs = tf.constant(start.inducing_inputs)
+        self.inducing_inputs = tf.Variable(start.inducing_inputs, trainable=False)
         self.level = gpflow.Parameter(level, transform=tfp.bijectors.Exp(), dtype=gpflow.default_float())
         self.weights = gpflow.Parameter(np.zeros((len(start.inducing_inputs), len(level))))
         self.floor = tf.constant(floor)

@@ -126,6 +126,8 @@ class Posterior:
     """A, [D, D']: every layer sees x A; None where they see x."""
     mixing: Array | None = None
     """P, [Q, P]: the targets are f P plus noise; None where they are f plus noise."""
+    spread: float = 1.0
+    """Factor on the standard deviations at the nodes, found on rows that the training did not see."""
 
     @property
     def latent_dim(self) -> int:
@@ -260,11 +262,12 @@ class Posterior:
         if self.mixing is None:
             return Moments(
                 np.broadcast_to(mean + self.output_mean(features), shape),
-                np.broadcast_to(variance + noise, shape),
+                np.broadcast_to(self.spread**2 * (variance + noise), shape),
                 None,
             )
         covariance = np.einsum("ncq,qp,qr->ncpr", variance, self.mixing, self.mixing, optimize=True)
-        covariance = np.broadcast_to(covariance + noise[..., None] * np.eye(shape[2]), (*shape, shape[2]))
+        covariance = self.spread**2 * (covariance + noise[..., None] * np.eye(shape[2]))
+        covariance = np.broadcast_to(covariance, (*shape, shape[2]))
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
         mean = mean @ self.mixing + self.output_mean(features)
         return Moments(np.broadcast_to(mean, shape), variance, covariance)
@@ -299,6 +302,7 @@ class Posterior:
             "noise_factors": self.noise_factors,
             "input_projection": self.input_projection,
             "mixing": self.mixing,
+            "spread": self.spread,
         }
 
     @classmethod
@@ -335,6 +339,7 @@ class Posterior:
             noise_factors=tree["noise_factors"],
             input_projection=tree["input_projection"],
             mixing=tree["mixing"],
+            spread=tree["spread"],
         )
 
 

@@ -44,7 +44,7 @@ class Unfinished:
     """A training on its way."""
 
     regression: SparseRegression
-    """The warm start, shared by the members of an ensemble."""
+    """The warm start."""
     state: dict[str, Array] | None = None
     """What `Trainer.state` returned; None before the first step."""
     best: Best = field(default_factory=Best)
@@ -66,7 +66,7 @@ class Checkpoint:
     """Whether the nearest training rows are among the features."""
     finished: tuple[Finished, ...]
     current: Unfinished | None
-    """None between two models, whose warm starts differ."""
+    """None between two trainings."""
     elapsed_seconds: float
 
     @property

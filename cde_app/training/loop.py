@@ -144,19 +144,24 @@ class Trainer:
                 )
             self.retries += 1
 
-    def fits(self, model: Model) -> bool:
-        """Whether `begin` can take another model; how many inducing inputs it has may depend on its seed."""
-        variables = unique(model.deep_gp.trainable_variables)
-        return [own.shape for own in self.all_variables] == [other.shape for other in variables]
+    def fits(self, model: Model, schedule: Schedule) -> bool:
+        """Whether `begin` can take another model: of the same shapes and schedule, which the compiled step has."""
+        if (schedule, model.num_data) != (self.schedule, self.model.num_data):
+            return False
+        own, other = unique(self.model.deep_gp.variables), unique(model.deep_gp.variables)
+        return [variable.shape for variable in own] == [variable.shape for variable in other]
 
-    def begin(self, model: Model, *, seed: int) -> None:
+    def begin(self, model: Model, X: Array, Y: Array, *, seed: int) -> None:
         """Train anew from where another model of the same shapes stands, without compiling the step again.
 
         Args:
-            model: the same settings and warm start, built with another seed.
+            model: with the same settings.
+            X: [N, D], its features.
+            Y: [N, P], its standardised targets.
             seed: of the batches and of every draw.
         """
-        for own, other in zip(self.all_variables, unique(model.deep_gp.trainable_variables), strict=True):
+        self.X, self.Y, self._order = X, Y, None
+        for own, other in zip(unique(self.model.deep_gp.variables), unique(model.deep_gp.variables), strict=True):
             own.assign(other)
         for moment in (self.adam.first_moment, self.adam.second_moment):
             moment.assign(tf.zeros_like(moment))

@@ -53,6 +53,10 @@ class Factor:
         """Return Y, [N, P]."""
         return standardise(self.transforms, self.data.targets)
 
+    def of_rows(self, rows: NDArray[np.intp]) -> Factor:
+        """Return the factor with some of its training rows."""
+        return replace(self, data=replace(self.data, X=self.data.X[rows], targets=self.data.targets[rows]))
+
 
 def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Array:
     """Return the standardised targets, [N, P]."""
@@ -67,8 +71,7 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
         factor: what to train on.
         current: the warm start, and where the training was left.
         seed: of the training.
-        spare: the trainer of another member of the ensemble, whose compiled step is used again where it fits; None
-            compiles one.
+        spare: the trainer of the training before, whose compiled step is used again where it fits; None compiles one.
     """
     X, Y = factor.data.X, factor.standardised_targets()
     start = starting_point(
@@ -82,11 +85,11 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
         noise_floor=factor.noise_floor,
     )
     model = build_model(config.model, start, num_features=X.shape[1], seed=seed)
-    if spare is not None and spare.fits(model):
+    schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))
+    if spare is not None and spare.fits(model, schedule):
         trainer = spare
-        trainer.begin(model, seed=seed)
+        trainer.begin(model, X, Y, seed=seed)
     else:
-        schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))
         trainer = Trainer(model, config.training, schedule, X, Y, seed=seed)
     if current.state is not None:
         trainer.restore(current.state)

@@ -18,6 +18,7 @@ from cde_app.predictive.chain import extend
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import Neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
+from cde_app.training.calibration import Calibration, LeftOut, calibrate
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.kernel_start import Axis, neighbour_axes
@@ -59,6 +60,8 @@ class Trained:
     """Factor by factor, and within a factor member by member."""
     rounded: tuple[RoundedTarget, ...]
     """The targets whose rounding sets a floor on the noise."""
+    calibrations: tuple[Calibration, ...]
+    """Per factor."""
 
 
 class Session:
@@ -94,6 +97,7 @@ class Session:
             data = with_neighbours(data, self.neighbours)
         self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings))
         self.num_members = config.training.resolved_ensemble(len(data.X))
+        self.num_left_out = config.training.resolved_left_out(len(data.X), num_validation_rows=len(data.X_validation))
         self.num_trainings = len(self.factors) * self.num_members
 
     def run(self) -> Trained:
@@ -103,16 +107,10 @@ class Session:
             NumericalError: training failed numerically after every retry.
         """
         trainer = None
-        while len(self.checkpoint.finished) < self.num_trainings:
-            current = self.checkpoint.current
-            if current is None:
-                current, trainer = self._warm_start(), None
-            trainer = self._train(current, trainer)
-        posteriors = [one.posterior for one in self.checkpoint.finished]
-        ensembles = tuple(
-            Ensemble(tuple(posteriors[first : first + self.num_members]))
-            for first in range(0, self.num_trainings, self.num_members)
-        )
+        while self.training < self.num_trainings:
+            trainer = self._train(self.checkpoint.current or self._warm_start(), trainer)
+        calibrated = [self._calibrate(place) for place in range(len(self.factors))]
+        ensembles = tuple(ensemble for ensemble, _ in calibrated)
         predictor = assemble_predictor(
             self.neighbours,
             ensembles,
@@ -120,7 +118,12 @@ class Session:
             num_components=self.config.predict.num_components,
             seed=self.config.seed,
         )
-        return Trained(predictor, self.checkpoint.finished, tuple(found for found in self.roundings if found))
+        return Trained(
+            predictor,
+            self.checkpoint.finished,
+            tuple(found for found in self.roundings if found),
+            tuple(calibration for _, calibration in calibrated),
+        )
 
     @property
     def training(self) -> int:
@@ -128,9 +131,38 @@ class Session:
         return len(self.checkpoint.finished)
 
     @property
+    def seed(self) -> int:
+        """Of the current training."""
+        return self.config.seed + SEED_STRIDE * self.training
+
+    @property
     def factor(self) -> Factor:
-        """What the current training is about."""
-        return self.factors[self.training // self.num_members]
+        """What the current training is about, without the rows that it leaves out."""
+        factor = self.factors[self.training // self.num_members]
+        if self.num_left_out == 0:
+            return factor
+        left_out = self._left_out(self.training % self.num_members)
+        return factor.of_rows(np.setdiff1d(np.arange(len(factor.data.X)), left_out))
+
+    def _left_out(self, member: int) -> NDArray[np.intp]:
+        """Return the training rows that a member of an ensemble does not see, sorted; each leaves out others."""
+        num_rows = len(self.factors[0].data.X)
+        order = np.random.default_rng([self.config.seed, 9]).permutation(num_rows)
+        return np.sort(order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows])
+
+    def _calibrate(self, place: int) -> tuple[Ensemble, Calibration]:
+        """Calibrate a factor's ensemble on the rows that its members did not see."""
+        data, first = self.factors[place].data, place * self.num_members
+        ensemble = Ensemble(tuple(one.posterior for one in self.checkpoint.finished[first : first + self.num_members]))
+        if not self.config.training.calibration.enabled:
+            return calibrate(ensemble, [], may_narrow=False)
+        left_out = [LeftOut(data.X_validation, data.targets_validation)] * self.num_members
+        if self.num_left_out:
+            rows = [self._left_out(member) for member in range(self.num_members)]
+            left_out = [LeftOut(data.X[own], data.targets[own]) for own in rows]
+        # Neither below what rounding leaves, nor by rows that share their group or hour with those that were seen.
+        may_narrow = not any(self.roundings) and self.config.data.split.kind not in ("group", "time")
+        return calibrate(ensemble, left_out, may_narrow=may_narrow)
 
     def _choose(self, data: TrainingData) -> Checkpoint:
         """Choose the targets' transforms, whether to look at neighbours, and the order of the chain."""
@@ -148,7 +180,7 @@ class Session:
         return Checkpoint(tuple(transforms), order, has_neighbours, (), None, self._elapsed())
 
     def _warm_start(self) -> Unfinished:
-        """Fit the sparse GP from which every member of the current factor starts."""
+        """Fit the sparse GP from which the current training starts."""
         self.report(Report("warm start", self.training, self.num_trainings, message="sparse GP"))
         factor = self.factor
         regression = fit_sparse_regression(
@@ -157,7 +189,7 @@ class Session:
             self.config.training.warm_start,
             self.config.model.output,
             axes=factor.data.axes,
-            seed=self.config.seed,
+            seed=self.seed,
             noise_floor=factor.noise_floor,
         )
         current = Unfinished(regression)
@@ -166,21 +198,20 @@ class Session:
 
     def _train(self, current: Unfinished, spare: Trainer | None) -> Trainer:
         """Do the current training, with the compiled step of the one before it if there is one."""
-        seed = self.config.seed + SEED_STRIDE * self.training
-        trainer = prepare(self.config, self.factor, current, seed=seed, spare=spare)
+        factor = self.factor
+        trainer = prepare(self.config, factor, current, seed=self.seed, spare=spare)
         finished = train_member(
             self.config,
-            self.factor,
+            factor,
             trainer,
             current,
-            seed=seed,
+            seed=self.seed,
             num_components=-(-self.config.predict.num_components // self.num_members),
             keep=self._keep,
             tell=self._tell,
         )
-        others_follow = (self.training + 1) % self.num_members > 0
         self.checkpoint = replace(self.checkpoint, finished=(*self.checkpoint.finished, finished))
-        self._keep(Unfinished(current.regression) if others_follow else None)
+        self._keep(None)
         return trainer
 
     def _keep(self, current: Unfinished | None) -> None:
