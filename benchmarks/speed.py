@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--json] [--repeats R] [--only NAME ...] [--data DATA --panel panel.json]
                                [--results FILE] [--plots DIR] [--markdown docs/performance.md]
 
-One line per measurement is printed: a readable one, or with --json a JSON object; the first has the facts of the machine.
+One line per measurement is printed, a readable one or with --json a JSON object; the first has the machine's facts.
 With --results the objects are kept in a file as well, and what is there is not measured again, so that an interrupted
 run goes on where it was. --plots draws the curves, --markdown writes the tables between the markers of a page.
 """

@@ -1,7 +1,7 @@
 """One model made twice, of GPflux's layers and of ours: the sides of the comparisons with GPflux.
 
-w ~ N(0, I), f of D + 1 GPs on [x, w], z = [x, 0] + f, g of one GP on z, y = g + e. Both sides have the same parameters and
-the same start; what differs is who trains and who predicts.
+w ~ N(0, I), f of D + 1 GPs on [x, w], z = [x, 0] + f, g of one GP on z, y = g + e. Both sides have the same parameters
+and the same start; what differs is who trains and who predicts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import gpflow
 import gpflux
 import numpy as np
-import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
 from numpy.typing import NDArray
@@ -67,7 +66,7 @@ def settings_of_model() -> config.Model:
 
 
 def settings_of_training(sizes: Sizes) -> config.Training:
-    """Return the `training` block that does what GPflux's `fit` does: the ELBO, one latent draw, Adam for everything."""
+    """Return the `training` block that does what GPflux's `fit` does: the ELBO, one latent draw, Adam for all."""
     return config.Training.model_validate(
         {
             "objective": {"kind": "elbo", "num_samples": 1},
@@ -92,7 +91,7 @@ def encoder_start(num_rows: int) -> EncoderStart:
 
 
 def gp_start(Z: Array, num_gps: int, *, sees_latent: bool) -> GPStart:
-    """Return the start that GPflux's `construct_gp_layer` gives: unit variance, lengthscales sqrt(D), q(v) the prior."""
+    """Return the start of GPflux's `construct_gp_layer`: unit variance, lengthscales sqrt(D), q(v) the prior."""
     num_inducing, width = Z.shape
     kernel = Kernel("squared_exponential", 1.0, np.full(width, np.sqrt(width)))
     q_sqrt = np.stack([np.eye(num_inducing)] * num_gps)

@@ -45,6 +45,7 @@ def clean_environment() -> None:
     """Let every process use all cores, and import the tree that this script belongs to."""
     for name in THREAD_VARIABLES:
         os.environ.pop(name, None)
+    sys.path.insert(0, str(PROJECT))  # which fresh interpreters take over
     os.environ["PYTHONPATH"] = str(PROJECT)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 

@@ -59,8 +59,8 @@ def measure(options: Options) -> list[Record]:
     )
     gpflux, same, near = raw.values()
     model = (
-        f"latent layer, inner layer of D + 1 GPs on [x, w], output layer; N = {sizes.num_rows}, D = {sizes.num_features}, "
-        f"M = {sizes.num_inducing}, batch {sizes.batch_size}, one latent draw, Adam; all cores"
+        f"latent layer, inner layer of D + 1 GPs on [x, w], output layer; N = {sizes.num_rows}, "
+        f"D = {sizes.num_features}, M = {sizes.num_inducing}, batch {sizes.batch_size}, one draw, Adam; all cores"
     )
     return [
         Comparison("training_step", f"GPflux fit / cde, {model}", ratios(gpflux, same), raw=raw, bar=FASTER),
