@@ -45,7 +45,8 @@ def readable(line: dict[str, Any]) -> str:
             return f"{line['name']}: {spread}{verdict}\n    {line['compared']}{clocked}"
         case "curve":
             points = ", ".join(f"{s:g}: {v:g}" for s, v in zip(line["sizes"], line["values"], strict=True))
-            return f"{line['name']}: {line['measured']} against {line['size']}, slope {line['slope']:.2f}\n    {points}"
+            slope = "" if line["slope"] is None else f", slope {line['slope']:.2f}"
+            return f"{line['name']}: {line['measured']} against {line['size']}{slope}\n    {points}"
         case "profile":
             parts = "".join(f"\n    {name}: {value:g}" for name, value in line["parts"].items())
             return f"{line['name']} [{line['unit']}]: {line['compared']}{parts}"

@@ -171,7 +171,7 @@ def measure_predict_memory(options: Options) -> list[Record]:
     return [
         Comparison(
             "predict_memory",
-            f"peak resident set of cde predict, largest / smallest over {listed(PREDICTED_ROWS)} rows of CSV; once each",
+            f"peak resident set of cde predict, most / least over {listed(PREDICTED_ROWS)} rows of CSV; once each",
             [max(peaks) / min(peaks)],
             raw=raw,
             bar=Bar("at most", 1.1),

@@ -36,7 +36,11 @@ def measure_steps(options: Options) -> list[Record]:
         ("M inducing inputs of every GP", INDUCING, ((8, with_inducing(size), {}) for size in INDUCING)),
         ("D features", FEATURES, ((size, {}, {}) for size in FEATURES)),
         ("inner GP layers", LAYERS, ((8, {"layers": inner * size}, {}) for size in LAYERS)),
-        ("K latent draws per row", DRAWS, ((8, {}, {"objective": {"num_samples": size}}) for size in DRAWS)),
+        (
+            "K latent draws per row",
+            DRAWS,
+            ((8, {}, {"objective": {"kind": "predictive", "num_samples": size}}) for size in DRAWS),
+        ),
     ]
     compared = f"default model but for one size, D = 8, batch {default.batch_size}, all cores"
     return [
@@ -55,7 +59,7 @@ def measure_steps(options: Options) -> list[Record]:
 
 def with_inducing(size: int) -> dict[str, Any]:
     """Return a model whose GPs all have so many inducing inputs."""
-    output = {"num_inducing": size, "num_inducing_latent": size}
+    output = {"structure": "additive", "num_inducing": size, "num_inducing_latent": size}
     return {"layers": [{"num_inducing": size}], "output": output}
 
 

@@ -1,7 +1,7 @@
 """Write the measured tables between the markers of a page, so that no figure is typed by hand.
 
-A marker is `<!-- measured: NAME -->`; what stands between it and the next `<!-- end -->` is replaced. NAME is `machine`,
-`bars`, `curves`, or the name of a profile.
+A marker is `<!-- measured: NAME -->`; what stands between it and the next `<!-- end -->` is replaced. NAME is
+`machine`, `bars`, `curves`, or the name of a profile.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def rows_of(name: str, lines: list[dict[str, Any]]) -> Iterator[str]:
                     [
                         line["measured"],
                         line["size"],
-                        f"{line['slope']:.2f}",
+                        "" if line["slope"] is None else f"{line['slope']:.2f}",
                         ", ".join(f"{s:g}: {v:g}" for s, v in zip(line["sizes"], line["values"], strict=True)),
                     ]
                     for line in lines

@@ -30,7 +30,7 @@ def draw(lines: list[dict[str, Any]], folder: Path) -> None:
         columns = min(2, len(curves))
         rows = -(-len(curves) // columns)
         width, height = max(6.0, PANEL[0] * columns), PANEL[1] * rows + 0.7
-        subtitle = "One size changes at a time; the number is the slope, on both logarithms, of the dashed line."
+        subtitle = "One size changes at a time; dashed: the fitted power of the size."
         figure, axes = new_figure(TITLES[name], subtitle, size=(width, height), rows=rows, columns=columns)
         for place, axis in enumerate(axes.flat):
             if place < len(curves):
@@ -47,15 +47,13 @@ def draw_curve(axis: Any, curve: dict[str, Any]) -> None:
     axis.set(xlabel=curve["size"], ylabel=curve["measured"])
     axis.set_yscale("log")
     axis.set_ylim(values.min() / 1.6, values.max() * 1.6)
-    if sizes.min() > 0:
+    if curve["slope"] is not None:
         axis.set_xscale("log")
         upper = sizes[-(len(sizes) // 2 + 1) :]
         logs = np.log(values[-len(upper) :])
         fitted = np.exp(logs.mean() + curve["slope"] * (np.log(upper) - np.log(upper).mean()))
         axis.plot(upper, fitted, "--", color=GREY, linewidth=1)
-        axis.annotate(
-            f"{curve['slope']:.2f}", (upper[-1], fitted[-1]), (-4, -16), textcoords="offset points", ha="right"
-        )
+        axis.annotate(f"slope {curve['slope']:.2f}", (0.04, 0.92), xycoords="axes fraction", color=GREY)
     axis.xaxis.set_major_locator(FixedLocator(sizes))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda size, _: short(size)))
@@ -73,5 +71,5 @@ def ticks(values: np.ndarray) -> list[float]:
 
 
 def short(size: float) -> str:
-    """Write a size with k for thousands."""
-    return f"{size / 1000:g}k" if size >= 1000 else f"{size:g}"
+    """Write a size, round thousands with k."""
+    return f"{size / 1000:g}k" if size >= 1000 and size % 500 == 0 else f"{size:g}"

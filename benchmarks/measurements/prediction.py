@@ -105,9 +105,10 @@ def loop(draw: Callable[[], tf.Tensor]) -> float:
 
 def two_layers(sizes: Sizes) -> config.Config:
     """Return the default configuration with M inducing inputs in each GP and a warm start of a few iterations."""
+    size = sizes.num_inducing
     model = {
-        "layers": [{"num_inducing": sizes.num_inducing}],
-        "output": {"num_inducing": sizes.num_inducing, "num_inducing_latent": sizes.num_inducing},
+        "layers": [{"num_inducing": size}],
+        "output": {"structure": "additive", "num_inducing": size, "num_inducing_latent": size},
     }
     return configured(sizes.num_features, model, {"warm_start": {"max_steps": 20}, "ensemble": 1})
 

@@ -74,10 +74,11 @@ class Curve:
     values: Sequence[float]
 
     def to_line(self) -> dict[str, Any]:
-        """Return the line, with the slope of log value against log size over the upper half of the sizes."""
-        pairs = [(s, v) for s, v in zip(self.sizes, self.values, strict=True) if s > 0]
+        """Return the line, with the slope of log value against log size over the upper half; None for a size of 0."""
+        pairs = list(zip(self.sizes, self.values, strict=True))
+        upper = pairs[-(len(pairs) // 2 + 1) :]
         line = asdict(self) | {"values": [rounded(value) for value in self.values]}
-        return {"kind": "curve", **line, "slope": rounded(slope(pairs[-(len(pairs) // 2 + 1) :]))}
+        return {"kind": "curve", **line, "slope": rounded(slope(upper)) if min(self.sizes) > 0 else None}
 
 
 @dataclass(frozen=True)
