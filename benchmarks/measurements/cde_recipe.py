@@ -1,0 +1,106 @@
+"""A training by `cde`'s default settings, watched: how long until the test log density passes a score."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from cde_app.config import Config
+from cde_app.data.encoding import encode_inputs
+from cde_app.data.prepared import PreparedTable, prepare_training
+from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.predictor import assemble_predictor
+from cde_app.training.export import export_posterior
+from cde_app.training.kernel_start import Axis
+from cde_app.training.loop import STEPS_PER_CALL
+from cde_app.training.member import TrainingData, prepare
+from cde_app.training.session import Session
+from measurements.panel_table import Clock, load
+from measurements.processes import Options
+
+
+def train(options: Options, table: str, seed: int, score: float, asked: float) -> dict[str, float]:
+    """Train the first member of the default ensemble until it passes the score.
+
+    The clock runs from the choice of the target's transform over the warm start to the last step. It stands still while
+    the step is compiled, and while a look is taken at the test rows, which the training never sees.
+
+    Args:
+        options: where the data is.
+        table: its name.
+        seed: of the run.
+        score: the test log density to pass [nats per row, user's units].
+        asked: when the process was asked for [seconds since the epoch].
+
+    Returns:
+        Seconds of imports, compiling and training; the last score, above the given one if it passed; steps.
+    """
+    imports = time.time() - asked
+    train_rows, test_rows, settings = load(options, table)
+    inputs, targets = settings["features"], settings["targets"]
+    prepared, config = prepare_table(train_rows, inputs, targets, seed)
+    X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)
+    data = training_data(prepared)
+    clock = Clock()
+    session = Session(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    current = session._warm_start()
+    trainer = prepare(config, session.factor, current, seed=config.seed, spare=None)
+    clock.stop()
+    compiling, start = Clock(), trainer.state()
+    trainer.advance(STEPS_PER_CALL)
+    compiling.stop()
+    trainer.restore(start)
+
+    def look() -> float:
+        posterior = export_posterior(
+            trainer.model,
+            config.model,
+            session.factor.transforms,
+            current.regression,
+            num_components=config.predict.num_components,
+            seed=config.seed,
+        )
+        predictor = assemble_predictor(
+            session.neighbours, (Ensemble((posterior,)),), (0,), num_components=0, seed=config.seed
+        )
+        return float(predictor.predict(X_test).log_density(Y_test).mean())
+
+    found = look()
+    while found <= score and trainer.step < trainer.schedule.max_steps:
+        clock.start()
+        trainer.advance(STEPS_PER_CALL)
+        clock.stop()
+        found = look()
+    return {
+        "imports": imports,
+        "compiling": compiling.elapsed,
+        "training": clock.elapsed,
+        "score": found,
+        "steps": trainer.step,
+    }
+
+
+def prepare_table(rows: pd.DataFrame, inputs: list[str], targets: list[str], seed: int) -> tuple[PreparedTable, Config]:
+    """Return the training rows as `cde train` prepares them, none held out for a test."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.csv"
+        rows.to_csv(path, index=False)
+        split = {"kind": "random", "test": 0}
+        data = {"path": str(path), "inputs": inputs, "targets": targets, "split": split}
+        config = Config.model_validate({"schema_version": 1, "seed": seed, "data": data})
+        return prepare_training(config), config
+
+
+def training_data(table: PreparedTable) -> TrainingData:
+    """Return the rows that a training sees."""
+    fitted, held_out = table.split.train, table.split.validation
+    return TrainingData(
+        table.inputs[fitted],
+        table.targets[fitted],
+        table.inputs[held_out],
+        table.targets[held_out],
+        tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features),
+    )

@@ -1,0 +1,220 @@
+"""How near the training step comes to what this machine's matrix product can do, and where the step's time goes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cde_app.training.loop import Trainer
+from measurements.models import Sizes, configured, configured_trainer, our_trainer, synthetic_rows
+from measurements.processes import Options, in_turn, seconds
+from measurements.record import Bar, Comparison, Profile, Record
+
+STEPS = 25
+SQUARE = 2048
+STACK = 64
+HALF = Bar("at least", 0.5)
+PRODUCTS = {"MatMul", "BatchMatMul", "BatchMatMulV2", "_FusedMatMul"}
+FACTORISATIONS = {"Cholesky", "MatrixTriangularSolve", "MatrixInverse"}
+DRAWS = ("Random", "StatelessRandom", "Ndtri")
+VARIABLES = ("ReadVariableOp", "Assign", "_ReadVariables")
+MOVES = (
+    *(
+        "Broadcast",
+        "Cast",
+        "Concat",
+        "Const",
+        "ExpandDims",
+        "Fill",
+        "Gather",
+        "Identity",
+        "MatrixBandPart",
+        "MatrixDiag",
+    ),
+    *("OnesLike", "Pack", "Pad", "Reshape", "Reverse", "Shape", "Slice", "Split", "Squeeze", "StridedSlice"),
+    *("TensorArray", "TensorList", "Tile", "Transpose", "Unpack", "ZerosLike", "_MklTranspose"),
+)
+
+
+def measure(options: Options) -> list[Record]:
+    """Clock the step of the model of `training_step`, and of the default one, beside dgemm of NumPy and TensorFlow."""
+    sizes = Sizes()
+    X, Y = synthetic_rows(sizes.num_rows, sizes.num_features, seed=1)
+    default = configured_trainer(configured(sizes.num_features, {}, {"warm_start": {"max_steps": 20}}), X, Y)
+    steps = {"of_limit": our_trainer(X, Y, sizes), "default": default}
+    what = {
+        "of_limit": f"the model of training_step (M = {sizes.num_inducing}, {sizes.num_features + 1} inner GPs)",
+        "default": f"the default model and objective (K = {default.settings.objective.num_samples})",
+    }
+    records: list[Record] = []
+    for name, trainer in steps.items():
+        trainer.advance(STEPS)
+        raw = in_turn(
+            {"step [s]": lambda trainer=trainer: seconds(lambda: trainer.advance(STEPS)) / STEPS, **dgemm_rates()},
+            options.repeats,
+        )
+        times, *rates = raw.values()
+        limit, (graph_of_step, rows) = max(map(median, rates)), traced_step(trainer)
+        flops = matrix_flops(graph_of_step, rows=rows)
+        total = sum(flops.values())
+        records += [
+            Comparison(
+                f"step_{name}",
+                f"the step's matrix products, {total / 1e9:.3f} Gflop by their count, in Gflop/s / the fastest dgemm "
+                f"of this run, {limit:.3g} Gflop/s; {what[name]}, batch {sizes.batch_size}, all cores",
+                [total / 1e9 / time / limit for time in times],
+                unit="of dgemm",
+                raw=raw,
+                bar=HALF if name == "of_limit" else None,
+            ),
+            Profile(f"step_{name}_flops", f"operations of {what[name]}", "Mflop per step", scaled(flops, 1e-6)),
+            Profile(
+                f"step_{name}_time",
+                f"thread time of {what[name]}, by TensorFlow's profiler",
+                "ms per step",
+                profiled(trainer),
+            ),
+        ]
+    return records
+
+
+def dgemm_rates() -> dict[str, Any]:
+    """Return what clocks double-precision products [Gflop/s]: one large, and a stack of the step's own sizes."""
+    random = np.random.default_rng(0)
+    square = random.standard_normal((SQUARE, SQUARE))
+    sizes = Sizes()
+    stack = random.standard_normal((STACK, sizes.num_inducing, sizes.num_inducing))
+    K = random.standard_normal((sizes.num_inducing, sizes.batch_size))
+    square_tf, stack_tf, K_tf = tf.constant(square), tf.constant(stack), tf.constant(K)
+    square_flops = 2 * SQUARE**3
+    stack_flops = 2 * STACK * sizes.num_inducing**2 * sizes.batch_size
+    shape = f"{STACK} x [{sizes.num_inducing}, {sizes.num_inducing}] [{sizes.num_inducing}, {sizes.batch_size}]"
+    return {
+        f"NumPy dgemm {SQUARE}^3 [Gflop/s]": lambda: square_flops / 1e9 / seconds(lambda: square @ square),
+        f"NumPy dgemm {shape} [Gflop/s]": lambda: stack_flops / 1e9 / seconds(lambda: stack @ K),
+        f"TensorFlow matmul {SQUARE}^3 [Gflop/s]": lambda: (
+            square_flops / 1e9 / seconds(lambda: tf.matmul(square_tf, square_tf).numpy())
+        ),
+        f"TensorFlow matmul {shape} [Gflop/s]": lambda: (
+            stack_flops / 1e9 / seconds(lambda: tf.matmul(stack_tf, K_tf).numpy())
+        ),
+    }
+
+
+def traced_step(trainer: Trainer) -> tuple[tf.Graph, int]:
+    """Return the graph of one training step, all shapes known, and the rows of its batch."""
+    rows = trainer.schedule.batch_size
+    number = tf.TensorSpec([], tf.float64)
+    batch = [tf.TensorSpec([rows, part.shape[1]], tf.float64) for part in (trainer.X, trainer.Y)]
+    step = tf.function(trainer._one_step).get_concrete_function(*batch, tf.TensorSpec([], tf.int64), number)
+    return step.graph, rows
+
+
+def matrix_flops(graph: tf.Graph, *, rows: int) -> dict[str, float]:
+    """Count the floating-point operations of a step's matrix products and factorisations, forward and backward.
+
+    Counted are the nodes of the step's own graph, by the usual rules: 2 a b c for [a, b] [b, c], M^3 / 3 for a Cholesky
+    factor, M^2 k for a triangular solve with k right-hand sides, 2 M^3 for an inverse; each times the matrices in a
+    stack. A product with a triangular or symmetric factor counts as the full one, which is what dgemm does. Everything
+    elementwise, exponentials included, counts nothing.
+
+    Args:
+        graph: of one step; all shapes known.
+        rows: B; a product over a multiple of B points is one over the batch.
+
+    Returns:
+        Operations by the shape of the product.
+    """
+    flops: Counter[str] = Counter()
+    for node in nodes(graph):
+        if node.type in PRODUCTS:
+            left, out = node.inputs[0].shape, node.outputs[0].shape
+            adjoint = node.get_attr("transpose_a" if node.type == "MatMul" else "adj_x")
+            inner = left[-2] if adjoint else left[-1]
+            flops[kind_of([*out[-2:], inner], rows)] += 2.0 * out.num_elements() * inner
+        elif node.type == "Einsum":
+            flops["products written as einsum"] += einsum_flops(node)
+        elif node.type == "Cholesky":
+            flops["Cholesky factors and triangular solves"] += (
+                node.outputs[0].shape.num_elements() * node.outputs[0].shape[-1] / 3
+            )
+        elif node.type == "MatrixTriangularSolve":
+            flops["Cholesky factors and triangular solves"] += (
+                node.outputs[0].shape.num_elements() * node.inputs[0].shape[-1]
+            )
+        elif node.type == "MatrixInverse":
+            flops["inverses"] += 2.0 * node.outputs[0].shape.num_elements() * node.outputs[0].shape[-1]
+    return dict(flops)
+
+
+def nodes(graph: tf.Graph) -> Iterator[tf.Operation]:
+    """Yield the operations of a graph and of the functions that it calls."""
+    yield from graph.get_operations()
+    for function in graph._functions.values():
+        inner = getattr(function, "graph", None)
+        if inner is not None and any(op.type in PRODUCTS | FACTORISATIONS for op in inner.get_operations()):
+            yield from inner.get_operations()
+
+
+def kind_of(dimensions: list[int], rows: int) -> str:
+    """Name a product by its three dimensions."""
+    over_rows = [size for size in dimensions if size >= rows and size % rows == 0]
+    small = [size for size in dimensions if size < 32]
+    if over_rows:
+        return "products with few columns: k(Z, X), means, encoder" if small else "quadratic forms, M x M x rows"
+    return "products with few columns: k(Z, Z), weights" if small else "M x M x M per GP"
+
+
+def einsum_flops(node: tf.Operation) -> float:
+    """Return 2 times the product of all indices."""
+    operands = node.get_attr("equation").decode().partition("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for letters, operand in zip(operands, node.inputs, strict=True):
+        sizes |= dict(zip(letters, operand.shape, strict=True))
+    return 2.0 * float(np.prod(list(sizes.values())))
+
+
+def profiled(trainer: Trainer) -> dict[str, float]:
+    """Return the milliseconds of one step by kind of operation, summed over the threads that ran them."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        elapsed = seconds(lambda: trainer.advance(STEPS))
+        tf.profiler.experimental.stop()
+        space = xplane_pb2.XSpace()
+        for file in Path(folder).rglob("*.xplane.pb"):
+            space.MergeFromString(file.read_bytes())
+    parts: Counter[str] = Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                _, colon, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
+                if colon and operation.isidentifier():
+                    parts[part_of(operation)] += event.duration_ps / 1e9 / STEPS
+    return {**parts, "(wall time, profiler on)": 1e3 * elapsed / STEPS}
+
+
+def part_of(operation: str) -> str:
+    """Return what an operation is for."""
+    if operation in PRODUCTS or operation == "Einsum":
+        return "matrix products"
+    if operation in FACTORISATIONS:
+        return "Cholesky factors and triangular solves"
+    if operation.startswith(DRAWS):
+        return "draws"
+    if any(word in operation for word in VARIABLES):
+        return "reading and writing variables"
+    return "moving and reshaping" if operation.startswith(MOVES) else "elementwise and sums"
+
+
+def scaled(parts: dict[str, float], factor: float) -> dict[str, float]:
+    """Return every part times a factor."""
+    return {name: factor * value for name, value in parts.items()}
