@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.predictive.posterior import Posterior, uniform_nodes
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from cde_app.predictive.forecast import Forecast
@@ -37,8 +38,8 @@ class Latents:
 class Predictor:
     """From standardised features to the forecast of every row."""
 
-    neighbours: Neighbours | None
-    """Where the features of the nearest training rows come from, if the factors have them."""
+    neighbours: tuple[Neighbours, ...]
+    """Per member of the ensembles where its features of the nearest training rows come from; empty: it has none."""
     factors: tuple[Ensemble, ...]
     """One, of all targets together; or one per target, each given the targets before it."""
     order: tuple[int, ...]
@@ -70,12 +71,13 @@ class Predictor:
         return found
 
     def _features(self, X: Array) -> Array:
-        return X if self.neighbours is None else self.neighbours.extend(X)
+        """Append each member's features of the neighbours; the members know which are theirs."""
+        return np.column_stack([X, *(neighbours.features(X) for neighbours in self.neighbours)])
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
         return {
-            "neighbours": None if self.neighbours is None else self.neighbours.to_tree(),
+            "neighbours": [neighbours.to_tree() for neighbours in self.neighbours],
             "factors": [[member.to_tree() for member in factor.members] for factor in self.factors],
             "order": list(self.order),
             "nodes": self.nodes,
@@ -84,13 +86,27 @@ class Predictor:
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Predictor:
         """Rebuild what `to_tree` returned."""
-        neighbours = None if tree["neighbours"] is None else Neighbours.from_tree(tree["neighbours"])
+        neighbours = tuple(map(Neighbours.from_tree, tree["neighbours"]))
         factors = tuple(Ensemble(tuple(map(Posterior.from_tree, members))) for members in tree["factors"])
         return cls(neighbours, factors, tuple(tree["order"]), tree["nodes"])
 
 
+def member_columns(num_inputs: int, neighbours: tuple[Neighbours, ...], member: int, earlier: int) -> NDArray[np.intp]:
+    """Return the places of a member's features among a factor's inputs: [x, every member's neighbours, y before it].
+
+    Args:
+        num_inputs: features of x.
+        neighbours: per member.
+        member: which one.
+        earlier: targets before the factor's own.
+    """
+    widths = [num_inputs, *(one.num_features for one in neighbours), earlier]
+    places = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
+    return np.concatenate([places[0], places[1 + member], places[-1]])
+
+
 def assemble_predictor(
-    neighbours: Neighbours | None,
+    neighbours: tuple[Neighbours, ...],
     factors: tuple[Ensemble, ...],
     order: tuple[int, ...],
     *,
@@ -100,8 +116,8 @@ def assemble_predictor(
     """Return the predictor of trained factors.
 
     Args:
-        neighbours: the source of the neighbours' features, if the factors were trained with them.
-        factors: one, or one per target.
+        neighbours: per member the source of its neighbours' features; empty if the members were trained without.
+        factors: one, or one per target; where there are neighbours, each member with the columns that are its own.
         order: places of the targets, in the order of the chain.
         num_components: G, nodes over the earlier targets of a chain.
         seed: of the nodes.
