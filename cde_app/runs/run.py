@@ -12,12 +12,13 @@ deleted.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -143,6 +144,20 @@ class Run:
     def log(self, message: str) -> None:
         """Append a line with the time to `log.txt`."""
         self._append("log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Make an empty folder for what the writing needs on disk meanwhile; the end of the block deletes it.
+
+        A process that is killed leaves it to the next one that writes the run.
+        """
+        folder = self.folder / f"{TEMPORARY_PREFIX}scratch"
+        delete(folder)
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            delete(folder)
 
     def remove(self, name: str) -> None:
         """Delete a file or folder of the run, if it is there."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,11 +54,17 @@ def small_data(*, validation: int = 0) -> TrainingData:
     return TrainingData(X[:60], targets[:60], X[60:], targets[60:], (Axis("x"),))
 
 
+def session_of(config: Config, data: TrainingData, **options: Any) -> Session:
+    """Prepare a run's trainings; the arrays in the scratch folder outlive it, as they are mapped."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Session(config, data, scratch=Path(folder), **options)
+
+
 def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Report]]:
     checkpoints: list[Checkpoint] = []
     reports: list[Report] = []
     options = {"checkpoint": None, "report": reports.append} | options
-    trained = Session(config, data, save=checkpoints.append, **options).run()
+    trained = session_of(config, data, save=checkpoints.append, **options).run()
     return trained, checkpoints, reports
 
 
@@ -190,7 +198,7 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
 
     checkpoints: list[Checkpoint] = []
     with pytest.raises(KeyboardInterrupt):
-        Session(config, data, checkpoint=None, save=checkpoints.append, report=interrupt).run()
+        session_of(config, data, checkpoint=None, save=checkpoints.append, report=interrupt).run()
     assert checkpoints[-1].place == (0, 25)
     resumed, _, _ = run(config, data, checkpoint=checkpoints[-1])
     assert_same_bytes(run(config, data)[0].predictor, resumed.predictor)
@@ -223,7 +231,7 @@ def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeat
         checkpoints: list[Checkpoint] = []
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(owner, name, replacement)
-            Session(config, data, checkpoint=None, save=checkpoints.append, report=lambda _: None).run()
+            session_of(config, data, checkpoint=None, save=checkpoints.append, report=lambda _: None).run()
         assert checkpoints[-1].place == (0, 25)
         assert_same_bytes(run(config, data, checkpoint=checkpoints[-1])[0].predictor, expected)
 
@@ -283,7 +291,7 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
 
 def fresh_trainer(config: Config, data: TrainingData) -> Trainer:
     """Return a trainer before its first step."""
-    session = Session(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     return prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
 
 
