@@ -88,7 +88,7 @@ class SplitCells:
         bad = pd.concat(self._bad) if self._bad else pd.Series(dtype=object)
         bad = bad[bad.index.isin(kept)]
         if len(bad):
-            return bad.sort_index().to_frame(self._name)
+            return bad.to_frame(self._name)
         cells = pd.concat(self._pieces).iloc[kept]
         if not self._goes_by_time:
             codes = cells.fillna(-1).to_numpy(dtype=np.intp)
@@ -98,10 +98,14 @@ class SplitCells:
     def _add_times(self, cells: pd.Series) -> None:
         """Read numbers, until a cell is none: then all of them are dates, those before it too."""
         values, is_text = read_numbers(cells)
-        if is_text.any() and not self._are_dates:
+        if not is_text.any() and not self._are_dates:
+            self._pieces.append(pd.Series(values, cells.index))
+            return
+        days = self._days(cells)
+        if not self._are_dates:
             self._are_dates = True
             self._pieces = [self._days(piece) for piece in self._pieces]
-        self._pieces.append(self._days(cells) if self._are_dates else pd.Series(values, cells.index))
+        self._pieces.append(days)
 
     def _days(self, cells: pd.Series) -> pd.Series:
         """Read dates as days; what is none is kept for the error."""
