@@ -28,7 +28,7 @@ from cde_app.runs.run import Run
 
 Array = NDArray[np.float64]
 
-SCORED_ROWS = 100_000
+SCORED_ROWS = 50_000
 """The most held-out rows that are scored: the standard errors are then below any difference that matters."""
 BASELINE_ROWS = 200_000
 """The most training rows that the baselines are fitted to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -48,6 +49,43 @@ def write_in_another_process(path: Path, *, overwrite: bool) -> subprocess.Popen
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+# --- scratch ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [None, RunError("disk"), KeyboardInterrupt()], ids=["success", "failure", "Ctrl-C"])
+def test_the_scratch_folder_is_gone_however_its_block_ends(error: BaseException | None, tmp_path: Path) -> None:
+    with Run.create(tmp_path / "a", overwrite=False) as run:
+        run.write_arrays("checkpoints/training.npz", {"step": np.array(1)})
+        with contextlib.suppress(RunError, KeyboardInterrupt), run.scratch() as scratch:
+            (scratch / "X.npy").write_bytes(b"rows")
+            if error is not None:
+                raise error
+        assert not scratch.exists()
+        assert run.has("checkpoints/training.npz")
+
+
+def test_the_scratch_folder_of_a_killed_process_is_emptied_by_the_next_one(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    with run.scratch() as scratch:
+        (scratch / "X.npy").write_bytes(b"rows")
+        run._release()
+        with Run.resume(tmp_path / "a") as again, again.scratch() as same:
+            assert same == scratch
+            assert list(same.iterdir()) == []
+
+
+def test_folders_made_on_the_way_to_a_run_go_with_it_unless_they_are_used(tmp_path: Path) -> None:
+    Run.create(tmp_path / "runs/b/a", overwrite=False).finish("failed")
+    assert list(tmp_path.iterdir()) == []
+    run = Run.create(tmp_path / "runs/b/a", overwrite=False)
+    (tmp_path / "runs/mine").mkdir()
+    run.finish("failed")
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs", "mine"]
+    (tmp_path / "empty").mkdir()
+    Run.create(tmp_path / "empty/a", overwrite=False).finish("failed")
+    assert (tmp_path / "empty").exists()
 
 
 # --- writing and reading ------------------------------------------------------------------------------------------

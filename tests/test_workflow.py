@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
 from cde_app.workflow import flatten
 
@@ -134,6 +135,7 @@ def test_the_history_goes_up_to_the_last_step_and_the_log_names_the_stages(tiny_
     assert all(np.isfinite(entry["validation_score"]) for entry in validated)
     log = (tiny_run.run / "log.txt").read_text()
     assert re.findall(r"\[(.*?)\]", log) == [
+        "data",
         "start",
         "warm start",
         "warm start",
@@ -173,6 +175,30 @@ def test_another_seed_trains_to_other_bytes_and_overwrite_replaces_the_run(tiny_
     assert names_in(Path.cwd()) == {f"run/{name}" for name in names_in(tiny_run.run) - {"report.html"}}
 
 
+def test_partitions_train_to_the_bytes_of_one_file(tiny_run: Any, cde: Cde) -> None:
+    frame = pd.read_csv(tiny_run.table, float_precision="round_trip")
+    write_table(Path("part1"), dict(frame[:50].items()), file_format="csv")
+    write_table(Path("part2"), dict(frame[50:90].items()), file_format="parquet")
+    write_table(Path("part3"), dict(frame[90:].items()), file_format="csv")
+    Path("config.yaml").write_text(tiny_run.config.read_text().replace("table.csv", "part*"))
+    assert cde("train", "config.yaml", "--out", "run", "--quiet").code == 0
+    assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
+    assert len(json.loads(Path("run/manifest.json").read_text())["inputs"]) == 3
+    own, whole = (json.loads(cde("evaluate", run, "--json").out) for run in ("run", tiny_run.run))
+    assert own == whole
+
+
+def scratch_of(run: Path) -> list[Path]:
+    return [path for path in run.parent.rglob(".tmp-*") if path.is_dir()]
+
+
+def test_a_training_that_fails_leaves_no_arrays_behind(tiny_run: Any, cde: Cde) -> None:
+    shutil.copy(tiny_run.config, "config.yaml")
+    Path("table.csv").write_text(tiny_run.table.read_text() + "far,north,1,1\n")
+    assert cde("train", "config.yaml", "--out", "runs/a", "--quiet").code == 3
+    assert sorted(os.listdir()) == ["config.yaml", "table.csv"]
+
+
 def start_training(tiny_run: Any, *, until_step: int) -> subprocess.Popen[str]:
     """Begin the tiny run's training in another process and wait until it has passed a step."""
     command = [sys.executable, "-m", "cde_app", "train", str(tiny_run.config), "--out", "run"]
@@ -193,8 +219,11 @@ def start_training(tiny_run: Any, *, until_step: int) -> subprocess.Popen[str]:
 
 def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_bytes(tiny_run: Any, cde: Cde) -> None:
     process = start_training(tiny_run, until_step=50)
+    (scratch,) = scratch_of(Path("run"))
+    assert {path.suffix for path in scratch.iterdir()} == {".npy"}
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
+    assert scratch_of(Path("run")) == []
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == f"interrupted; go on with: cde train {tiny_run.config} --out run --resume"
     assert Path("run/STATUS").read_text() == "interrupted\n"
@@ -218,6 +247,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(tiny_run
     process.communicate(timeout=60)
     assert Path("run/STATUS").read_text() == "running\n"
     assert not Path("run/manifest.json").exists()
+    assert len(scratch_of(Path("run"))) == 1
 
     table = tiny_run.table.read_bytes()
     try:
@@ -237,6 +267,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(tiny_run
 
     assert cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet").code == 0
     assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
+    assert scratch_of(Path("run")) == []
 
 
 # --- cde predict --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 20
 _NEW_LINE, _RETURN = 10, 13
 
 

@@ -51,6 +51,7 @@ class Run:
         self.path = path
         self.folder = folder
         self._lock = lock
+        self._made_parents: list[Path] = []
 
     # --- beginning ------------------------------------------------------------------------------------------------
 
@@ -63,8 +64,10 @@ class Run:
                 run's, or is being written by another process.
         """
         path = Path(path)
+        parents = [parent for parent in path.parents if not parent.exists()]
         folder, lock = run_folder.claim(path, overwrite=overwrite)
         run = cls(path, folder, lock)
+        run._made_parents = parents
         run._set_status("running")
         return run
 
@@ -256,6 +259,9 @@ class Run:
             self._set_status(status)
         else:
             run_folder.discard(self.folder)
+            with contextlib.suppress(OSError):  # somebody else's folder is not empty
+                for parent in self._made_parents:
+                    parent.rmdir()
         self._release()
 
     def __enter__(self) -> Self:
