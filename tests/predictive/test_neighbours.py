@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cde_app.predictive.neighbours import SMALLEST_DISTANCE, Neighbours, fit_neighbours
+from cde_app.predictive import neighbours as neighbours_module
+from cde_app.predictive.neighbours import SMALLEST_DISTANCE, Neighbours, draw_neighbours, fit_neighbours
 
 
 def make_neighbours(num_rows: int = 60, *, num_targets: int = 2, count: int = 5) -> Neighbours:
@@ -46,6 +47,26 @@ def test_a_training_row_gets_what_it_would_get_if_it_were_left_out() -> None:
     np.testing.assert_allclose(found[:, 3:], expected, rtol=1e-8, atol=1e-10)
     seen = neighbours.extend(neighbours.X)[:, 3:]
     assert np.abs(seen - expected).max() > 0.5, "the control, rows that see themselves, must differ"
+
+
+def test_a_training_row_that_was_not_drawn_is_a_new_row_to_its_neighbours() -> None:
+    random = np.random.default_rng(4)
+    X, Y, rows = random.normal(size=(80, 3)), random.normal(size=(80, 2)), np.arange(0, 80, 2)
+    neighbours = fit_neighbours(X[rows], Y[rows], count=5)
+    places = np.full(80, -1)
+    places[rows] = np.arange(40)
+    found = neighbours.extend_training_rows(X, places)
+    np.testing.assert_array_equal(found[1::2], neighbours.extend(X[1::2]))
+    np.testing.assert_array_equal(found[::2], neighbours.extend_training_rows(X[rows], np.arange(40)))
+    assert np.abs(found[::2] - neighbours.extend(X[::2])).max() > 0.5, "the control: drawn rows do not see themselves"
+
+
+def test_of_many_training_rows_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    np.testing.assert_array_equal(draw_neighbours(50, seed=0), np.arange(50))
+    monkeypatch.setattr(neighbours_module, "MOST_ROWS", 20)
+    drawn = draw_neighbours(50, seed=0)
+    assert len(np.unique(drawn)) == 20
+    np.testing.assert_array_equal(drawn, draw_neighbours(50, seed=0))
 
 
 def test_the_features_of_the_training_rows_are_standardised() -> None:

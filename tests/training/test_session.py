@@ -14,9 +14,10 @@ from pydantic import TypeAdapter
 
 from cde_app.config import Config, Likelihood
 from cde_app.errors import NumericalError
+from cde_app.predictive import neighbours
 from cde_app.predictive.posterior import pack
 from cde_app.predictive.predictor import Predictor
-from cde_app.training import chain_order, loop, member
+from cde_app.training import chain_order, loop, member, warm_start
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.kernel_start import Axis
@@ -174,6 +175,27 @@ def test_a_kernel_of_named_inputs_finds_them_in_every_factor_of_a_chain() -> Non
     of_features = [("linear", (0,)), ("linear", (1, 2, 3))]
     assert first == [*of_features, ("constant", None)], "the first target is no input of its own factor"
     assert second == [*of_features, ("linear", (4,))]
+
+
+def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_training_sees_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, data = chained()
+    tree = config.model_dump()
+    tree["model"] |= {"neighbours": {"enabled": True}}
+    tree["training"] |= {"ensemble": 1, "max_steps": 2}
+    config = Config.model_validate(tree)
+    for owner, name in ((neighbours, "MOST_ROWS"), (member, "START_ROWS"), (warm_start, "MEAN_ROWS")):
+        monkeypatch.setattr(owner, name, 30)
+    whole, checkpoints, _ = run(config, data)
+    assert len(whole.predictor.neighbours.X) == 30
+    session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    assert [len(factor.data.X) for factor in session.factors] == [len(data.X)] * 2
+    assert [factor.data.X.shape[1] for factor in session.factors] == [4, 5]
+    np.testing.assert_array_equal(session.factors[1].data.X[:, :1], data.X)
+    trainer = prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    assert trainer.model.num_data == len(data.X)
+    assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
 
 
 def test_members_whose_greedy_inducing_inputs_differ_in_number_each_compile_a_step() -> None:
