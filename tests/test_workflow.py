@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cde_app import trained_run
 from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
 from cde_app.workflow import flatten
@@ -474,6 +475,19 @@ def test_a_gate_that_fails_prints_the_scores_and_exits_with_5(tiny_run: Any, cde
     assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected nlpd > 100; got [-\d.]+\.", first)
     assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected crps_skill > 2; got [-\d.]+\.", second)
     assert cde("evaluate", tiny_run.run, "--gate", "num_rows>=12").code == 0
+
+
+def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
+    line_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trained_run, "SCORED_ROWS", 10)
+    command = ("train", line_run.config, "--set", "training.max_steps=25", "--out", "run")
+    assert "the scores are those of 10 rows drawn at random from 16 held-out rows." in cde(*command).err
+    manifest, metrics = (json.loads(Path(f"run/{name}.json").read_text()) for name in ("manifest", "metrics"))
+    assert manifest["warnings"] == ["the scores are those of 10 rows drawn at random from 16 held-out rows."]
+    assert (metrics["num_rows"], metrics["drawn_from"]) == (10, 16)
+    assert json.loads(cde("evaluate", "run", "--json").out) == metrics, "the same rows are drawn again"
+    assert cde("evaluate", "run").out.startswith("rows: 10, drawn from 16\n")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot"])
