@@ -47,7 +47,10 @@ def train(
     from cde_app.config_file import load_config
 
     file = load_config(options.config_argument(config), overrides or ())
-    with guarded_training(run, _resume_command(config, overrides or [], run, threads)), ProgressDisplay(quiet) as display:
+    with (
+        guarded_training(run, _resume_command(config, overrides or [], run, threads)),
+        ProgressDisplay(quiet) as display,
+    ):
         from cde_app import workflow
 
         metrics = workflow.train(file, run, resume=resume, overwrite=overwrite, on_event=display)

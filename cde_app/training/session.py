@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,8 +17,9 @@ from cde_app.data.rounding import RoundedTarget, find_rounding
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.chain import extend
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.predictive.neighbours import Neighbours, fit_neighbours
+from cde_app.predictive.neighbours import Neighbours, draw_neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
+from cde_app.rows import blocks_of, store_rows
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.kernel_start import Axis, neighbour_axes
@@ -69,6 +71,7 @@ class Session:
         config: Config,
         data: TrainingData,
         *,
+        scratch: Path,
         checkpoint: Checkpoint | None,
         save: Callable[[Checkpoint], None],
         report: Callable[[Report], None],
@@ -78,6 +81,7 @@ class Session:
         Args:
             config: the whole configuration.
             data: training and validation rows.
+            scratch: a folder for arrays as large as the data, to be deleted by the caller.
             checkpoint: where an interrupted run stopped; None starts afresh.
             save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
                 and on interruption.
@@ -90,9 +94,10 @@ class Session:
         Y = standardise(self.checkpoint.transforms, data.targets)
         self.neighbours = None
         if self.checkpoint.has_neighbours:
-            self.neighbours = fit_neighbours(data.X, Y, count=config.model.neighbours.count)
-            data = with_neighbours(data, self.neighbours)
-        self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings))
+            rows = draw_neighbours(len(data.X), seed=config.seed)
+            self.neighbours = fit_neighbours(data.X[rows], Y[rows], count=config.model.neighbours.count)
+            data = with_neighbours(data, self.neighbours, rows, scratch)
+        self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings), scratch)
         self.num_members = config.training.resolved_ensemble(len(data.X))
         self.num_trainings = len(self.factors) * self.num_members
 
@@ -205,13 +210,27 @@ class Session:
         return time.monotonic() - self.started
 
 
-def with_neighbours(data: TrainingData, neighbours: Neighbours) -> TrainingData:
-    """Append the features of the nearest training rows; a training row is no neighbour of itself."""
+def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: NDArray[np.intp], scratch: Path) -> TrainingData:
+    """Append the features of the nearest training rows; a training row is no neighbour of itself.
+
+    Args:
+        data: N training rows.
+        neighbours: fitted to some of them.
+        rows: [R], which ones.
+        scratch: where the longer rows go.
+    """
+    places = np.full(len(data.X), -1)
+    places[rows] = np.arange(len(rows))
+    axes = data.axes + neighbour_axes(neighbours.Y.shape[1])
+    files = scratch / "X_neighbours.npy", scratch / "X_validation_neighbours.npy"
+    X, V = data.X, data.X_validation
     return replace(
         data,
-        X=neighbours.extend_training_rows(),
-        X_validation=neighbours.extend(data.X_validation),
-        axes=data.axes + neighbour_axes(neighbours.Y.shape[1]),
+        X=store_rows(
+            files[0], len(axes), (neighbours.extend_training_rows(X[b], places[b]) for b in blocks_of(len(X)))
+        ),
+        X_validation=store_rows(files[1], len(axes), (neighbours.extend(V[b]) for b in blocks_of(len(V)))),
+        axes=axes,
     )
 
 
@@ -229,7 +248,7 @@ def noise_floors(roundings: list[RoundedTarget | None]) -> Array:
 
 
 def split_factors(
-    settings: config.Config, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array
+    settings: config.Config, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array, scratch: Path
 ) -> tuple[Factor, ...]:
     """Return one factor with all targets, or one per target with the targets before it among its inputs."""
     transforms, order = checkpoint.transforms, checkpoint.order
@@ -239,10 +258,22 @@ def split_factors(
     for place in order:
         own = replace(data, targets=data.targets[:, [place]], targets_validation=data.targets_validation[:, [place]])
         factors.append(Factor(own, (transforms[place],), noise_floor[[place]]))
-        data = replace(
-            data,
-            X=extend(data.X, transforms[place].forward(data.targets[:, place])),
-            X_validation=extend(data.X_validation, transforms[place].forward(data.targets_validation[:, place])),
-            axes=(*data.axes, Axis(settings.data.targets[place].column)),
-        )
+        if place != order[-1]:
+            data = with_target(data, place, transforms[place], settings.data.targets[place].column, scratch)
     return tuple(factors)
+
+
+def with_target(data: TrainingData, place: int, transform: TargetTransform, column: str, scratch: Path) -> TrainingData:
+    """Append a target, standardised, to the features of the factors after it."""
+    axes = (*data.axes, Axis(column))
+
+    def extended(X: Array, targets: Array, name: str) -> Array:
+        blocks = (extend(X[b], transform.forward(targets[b, place])) for b in blocks_of(len(X)))
+        return store_rows(scratch / f"{name}_{len(axes)}.npy", len(axes), blocks)
+
+    return replace(
+        data,
+        X=extended(data.X, data.targets, "X"),
+        X_validation=extended(data.X_validation, data.targets_validation, "X_validation"),
+        axes=axes,
+    )
