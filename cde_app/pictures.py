@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, known_targets
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from cde_app.report.gallery import Scene
 
+Array = NDArray[np.float64]
 ImageFormat = Literal["png", "svg"]
 PICTURED_ROWS, LATENT_ROWS, FEWEST_WITNESSES = 2000, 500, 100
 
@@ -27,7 +29,12 @@ def prediction_pictures(model: TrainedRun, frame: pd.DataFrame, *, source: str) 
     """Draw the densities of some rows; file name -> content."""
     from cde_app.report.gallery import density_pictures
 
-    return _picture_files(density_pictures(_scene(model, frame, source), "png"), "png")
+    contract = model.contract
+    X, targets = encode_inputs(contract, frame, source=source), known_targets(contract, frame, source)
+    if targets is not None and np.isnan(targets).all():
+        targets = None
+    scene = _scene(model, X, targets, frame.index.to_numpy() + 1)
+    return _picture_files(density_pictures(scene, "png"), "png")
 
 
 def run_pictures(
@@ -40,21 +47,25 @@ def run_pictures(
     """Draw everything there is to see about a run and the table it is judged by; file name -> content."""
     from cde_app.report.gallery import calibration_pictures, density_pictures, latent_pictures, training_pictures
 
-    shown = table.split.test if len(table.split.test) else table.split.train
-    scene = _scene(model, table.frame.iloc[shown[:PICTURED_ROWS]], "the run's table")
+    shown = (table.split.test if len(table.split.test) else table.split.train)[:PICTURED_ROWS]
+    scene = _scene(model, table.inputs[shown], table.targets[shown], table.rows[shown] + 1)
     feature = next(feature for column in model.contract.inputs for feature in column.features)
-    first_input = feature.centre + feature.scale * table.inputs[:, 0]
-    scene = replace(scene, cloud=(first_input[:PICTURED_ROWS], table.targets[:PICTURED_ROWS]))
+
+    def first_input(X: Array) -> Array:
+        return np.asarray(feature.centre + feature.scale * X[:, 0])
+
+    scene = replace(scene, cloud=(first_input(table.inputs[:PICTURED_ROWS]), table.targets[:PICTURED_ROWS]))
     pictures = density_pictures(scene, image_format)
     if rows is not None:
         pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
     # A training row is its own nearest neighbour: held-out rows are the better witnesses where there are enough.
-    witnesses = table.split.test if len(table.split.test) >= FEWEST_WITNESSES else np.arange(len(table.frame))
+    witnesses = table.split.test if len(table.split.test) >= FEWEST_WITNESSES else np.arange(len(table.inputs))
     some = witnesses[np.linspace(0, len(witnesses) - 1, min(LATENT_ROWS, len(witnesses))).astype(int)]
-    latents = model.predictor.latents(table.inputs[some], table.targets[some])
+    X = table.inputs[some]
+    latents = model.predictor.latents(X, table.targets[some])
     for latent in latents:
         pictures |= latent_pictures(
-            first_input[some],
+            first_input(X),
             latent.mean,
             latent.sd,
             latent.prior_band,
@@ -70,20 +81,19 @@ def _picture_files(pictures: dict[str, bytes], image_format: ImageFormat) -> dic
     return {re.sub(r"[^\w.-]", "_", name) + f".{image_format}": content for name, content in pictures.items()}
 
 
-def _scene(model: TrainedRun, frame: pd.DataFrame, source: str) -> Scene:
+def _scene(model: TrainedRun, X: Array, targets: Array | None, row_numbers: NDArray[np.intp]) -> Scene:
     """Gather what the density pictures need of some rows."""
     from cde_app.report.gallery import InputAxis, Scene
 
     contract, axis = model.contract, None
-    targets = known_targets(contract, frame, source)
     features = [feature for column in contract.inputs for feature in column.features]
     if len(features) == 1 and contract.inputs[0].kind == "numeric":
         axis = InputAxis(contract.inputs[0].name, features[0].centre, features[0].scale)
     return Scene(
         predict=model.predictor.predict,
-        X=encode_inputs(contract, frame, source=source),
-        targets=None if targets is None or np.isnan(targets).all() else targets,
-        row_numbers=frame.index.to_numpy() + 1,
+        X=X,
+        targets=targets,
+        row_numbers=row_numbers,
         target_names=contract.targets,
         units=contract.units,
         axis=axis,

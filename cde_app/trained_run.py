@@ -23,9 +23,15 @@ from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill,
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.posterior import pack, unpack
 from cde_app.predictive.predictor import Predictor
+from cde_app.rows import draw_rows
 from cde_app.runs.run import Run
 
 Array = NDArray[np.float64]
+
+SCORED_ROWS = 50_000
+"""The most held-out rows that are scored: the standard errors are then below any difference that matters."""
+BASELINE_ROWS = 200_000
+"""The most training rows that the baselines are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +92,23 @@ def manifest_of(run: Run) -> dict[str, Any]:
     return dict(json.loads(run.read_bytes("manifest.json")))
 
 
-def assemble(table: PreparedTable, predictor: Predictor) -> TrainedRun:
-    """Join the trained model with what scores and pictures need of the training rows."""
-    rows = table.split.train
+def assemble(table: PreparedTable, predictor: Predictor, *, seed: int) -> TrainedRun:
+    """Join the trained model with what scores and pictures need of the training rows.
+
+    Args:
+        table: what it was trained on.
+        predictor: the model.
+        seed: of the rows that the baselines are fitted to, where there are more than `BASELINE_ROWS`.
+    """
+    fitted = table.split.train
+    rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=seed, stream=12)]
+    inputs, targets = table.inputs[rows], table.targets[rows]
     return TrainedRun(
         contract=table.contract,
         predictor=predictor,
-        climatology=fit_climatology(table.targets[rows]),
-        linear_gaussian=fit_linear_gaussian(table.inputs[rows], table.targets[rows]),
-        scales=table.targets[rows].std(0, ddof=1),
+        climatology=fit_climatology(targets),
+        linear_gaussian=fit_linear_gaussian(inputs, targets),
+        scales=table.targets[fitted].std(0, ddof=1),
         split=table.split,
     )
 
@@ -114,8 +128,12 @@ def check_same_table(run: Run, path: str | Path) -> None:
 
 
 def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tuple[dict[str, Any], Rows | None]:
-    """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model."""
-    rows = table.split.test
+    """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model.
+
+    Of more than `SCORED_ROWS` held-out rows so many are drawn; `drawn_from` of the scores says of how many.
+    """
+    held_out = table.split.test
+    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=config.seed, stream=13)]
     if len(rows) == 0:
         return {"num_rows": 0}, None
     forecasts: dict[str, Callable[[Array], Forecast]] = {
@@ -140,10 +158,20 @@ def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tupl
     }
     names = table.contract.targets
     metrics = summarise(scored["model"], target_names=names)
+    if len(rows) < len(held_out):
+        metrics["drawn_from"] = len(held_out)
     baselines = [name for name in scored if name != "model"]
     metrics["baselines"] = {name: summarise(scored[name], target_names=names) for name in baselines}
     metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
     return metrics, scored["model"]
+
+
+def drawn_rows_warning(table: PreparedTable) -> str | None:
+    """Say that `score_table` draws from the held-out rows; None where it takes them all."""
+    num_rows = len(table.split.test)
+    if num_rows <= SCORED_ROWS:
+        return None
+    return f"the scores are those of {SCORED_ROWS} rows drawn at random from {num_rows} held-out rows."
 
 
 def _chunks(rows: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:

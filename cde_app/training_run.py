@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from cde_app.config import Config
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable
 from cde_app.errors import RunError
+from cde_app.rows import gather_rows
 from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
 
@@ -52,8 +54,10 @@ def check_prior(config: Config) -> None:
     build_prior(config.model.latent)
 
 
-def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Callable[[Progress], None]) -> Trained:
-    """Train, keeping checkpoints and the history in the run."""
+def train_in_run(
+    config: Config, table: PreparedTable, run: Run, scratch: Path, on_event: Callable[[Progress], None]
+) -> Trained:
+    """Train, keeping checkpoints and the history in the run, and arrays as large as the table in the scratch folder."""
     with silenced_stderr():
         from cde_app.training.checkpoint import Checkpoint
         from cde_app.training.kernel_start import Axis
@@ -72,10 +76,10 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
         run.rewind_history(checkpoint.place)
     fitted, held_out = table.split.train, table.split.validation
     data = TrainingData(
-        table.inputs[fitted],
-        table.targets[fitted],
-        table.inputs[held_out],
-        table.targets[held_out],
+        gather_rows(scratch / "X.npy", table.inputs, fitted),
+        gather_rows(scratch / "Y.npy", table.targets, fitted),
+        gather_rows(scratch / "X_validation.npy", table.inputs, held_out),
+        gather_rows(scratch / "Y_validation.npy", table.targets, held_out),
         tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features),
     )
 
@@ -96,7 +100,7 @@ def train_in_run(config: Config, table: PreparedTable, run: Run, on_event: Calla
             )
         on_event(_progress(said))
 
-    return Session(config, data, checkpoint=checkpoint, save=save, report=report).run()
+    return Session(config, data, scratch=scratch, checkpoint=checkpoint, save=save, report=report).run()
 
 
 def logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress], None]:

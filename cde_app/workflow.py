@@ -6,8 +6,10 @@ posterior, X -> Mixture per row -> predictions, scores, pictures, report        
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +17,16 @@ from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
-from cde_app.data.encoding import (
-    check_table,
-    complete_rows,
-    encode_inputs,
-    out_of_range,
-)
+from cde_app.data.encoding import complete_rows, encode_inputs, out_of_range
 from cde_app.data.files import find_files, source_name
 from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
+from cde_app.data.readings import read_for_training
 from cde_app.data.table import FileFormat, iter_table, read_table
 from cde_app.errors import DataError, RunError
 from cde_app.pictures import ImageFormat, prediction_pictures, run_pictures
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.forecast import Forecast
+from cde_app.rows import BLOCK_ROWS
 from cde_app.runs.folder import check_predictions, discard_predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
@@ -36,6 +35,7 @@ from cde_app.trained_run import (
     TrainedRun,
     assemble,
     check_same_table,
+    drawn_rows_warning,
     manifest_of,
     read_run_config,
     score_table,
@@ -68,10 +68,10 @@ def check(file: ConfigFile) -> TableReport:
         DataError: the table breaks the column contract; all faults at once.
     """
     data, source = file.config.data, source_name(file.config.data.path)
-    frame = read_table(data.path)
-    check_table(data, frame, source=source)
-    with file.placing_faults():
-        return describe_table(file.config, frame, source=source)
+    with tempfile.TemporaryDirectory() as folder, file.placing_faults():
+        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+        readings = read_for_training(data, chunks, Path(folder) / "readings.npy", source=source)
+        return describe_table(file.config, readings, source=source)
 
 
 # --- training -----------------------------------------------------------------------------------------------------
@@ -100,10 +100,6 @@ def train(
     """
     started = time.monotonic()
     config = file.config
-    on_event(Progress("data", message=config.data.path))
-    with file.placing_faults():
-        table = prepare_training(config)
-        check_prior(config)
     with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run:
         resolved = dump_config(config)
         if resume and run.read_bytes("config.yaml").decode() != resolved:
@@ -111,19 +107,25 @@ def train(
                 f"{run.file('config.yaml')}: a run is resumed with the settings it began with; got others. "
                 "Name the same CONFIG and --set, or train anew with --overwrite."
             )
-        run.write_text("config.yaml", resolved)
-        run.write_bytes("config.source.yaml", file.source)
-        on_event = logged(run, on_event)
-        on_event(Progress("start", message="loading TensorFlow"))
-        trained = train_in_run(config, table, run, on_event)
-        model = assemble(table, trained.predictor)
-        model.store(run)
-        on_event(Progress("evaluation", message=f"{len(table.split.test)} held-out rows"))
-        metrics, rows = score_table(model, table, config)
-        run.write_json("metrics.json", metrics)
-        on_event(Progress("pictures"))
-        for name, content in run_pictures(run.history(), model, table, rows, "png").items():
-            run.write_bytes(f"plots/{name}", content)
+        with run.scratch() as scratch:
+            on_event(Progress("data", message=config.data.path))
+            with file.placing_faults():
+                table = prepare_training(config, scratch)
+                check_prior(config)
+            run.write_text("config.yaml", resolved)
+            run.write_bytes("config.source.yaml", file.source)
+            on_event = logged(run, on_event)
+            on_event(Progress("start", message="loading TensorFlow"))
+            trained = train_in_run(config, table, run, scratch, on_event)
+            model = assemble(table, trained.predictor, seed=config.seed)
+            model.store(run)
+            drawn = drawn_rows_warning(table)
+            on_event(Progress("evaluation", message=drawn or f"{len(table.split.test)} held-out rows"))
+            metrics, rows = score_table(model, table, config)
+            run.write_json("metrics.json", metrics)
+            on_event(Progress("pictures"))
+            for name, content in run_pictures(run.history(), model, table, rows, "png").items():
+                run.write_bytes(f"plots/{name}", content)
         facts = {
             "seed": config.seed,
             "seconds": time.monotonic() - started,
@@ -132,7 +134,7 @@ def train(
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
-            "warnings": [found.warning() for found in trained.rounded],
+            "warnings": [found.warning() for found in trained.rounded] + [drawn] * bool(drawn),
             "inputs": table.hashes,
         }
         run.finish("done", facts)
@@ -153,16 +155,19 @@ def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     run = Run.open(run_path)
     model = TrainedRun.load(run)
     config = read_run_config(run)
-    metrics, _ = score_table(model, _table_of_run(run, model, config, data_path), config)
+    with _table_of_run(run, model, config, data_path) as table:
+        metrics, _ = score_table(model, table, config)
     return metrics
 
 
-def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path | None) -> PreparedTable:
-    """Return the table to judge a run by: its own with its split, or another one, all of it held out."""
-    if data_path is not None:
-        return prepare_evaluation(data_path, model.contract, None)
-    check_same_table(run, config.data.path)
-    return prepare_evaluation(config.data.path, model.contract, model.split)
+@contextlib.contextmanager
+def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path | None) -> Iterator[PreparedTable]:
+    """Prepare the table to judge a run by: its own with its split, or another one, all of it held out."""
+    if data_path is None:
+        check_same_table(run, config.data.path)
+    path, split = (config.data.path, model.split) if data_path is None else (data_path, None)
+    with tempfile.TemporaryDirectory() as folder:
+        yield prepare_evaluation(path, model.contract, split, Path(folder))
 
 
 # --- predictions --------------------------------------------------------------------------------------------------
@@ -268,9 +273,9 @@ def plot(run_path: Path, data_path: Path | None, out_path: Path, *, image_format
     """
     run = Run.open(run_path)
     model, config = TrainedRun.load(run), read_run_config(run)
-    table = _table_of_run(run, model, config, data_path)
-    _, rows = score_table(model, table, config)
-    pictures = run_pictures(run.history(), model, table, rows, image_format)
+    with _table_of_run(run, model, config, data_path) as table:
+        _, rows = score_table(model, table, config)
+        pictures = run_pictures(run.history(), model, table, rows, image_format)
     return [write_atomically(out_path / name, content) for name, content in pictures.items()]
 
 

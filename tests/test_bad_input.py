@@ -430,10 +430,17 @@ def test_training_never_writes_into_what_is_there(run: Path, cde: Cde) -> None:
         )
 
 
-def test_a_training_that_is_refused_spares_the_run_it_would_have_replaced(run: Path, cde: Cde) -> None:
+def test_a_training_that_is_refused_spares_the_run_it_would_have_replaced(run: Path, tiny_run: Any, cde: Cde) -> None:
     write_table([*rows_of_table(), "oops,north,1"])
     with nothing_changes():
         assert cde("train", "config.yaml", "--out", run, "--overwrite", "--quiet").code == DATA
+    (run / "manifest.json").unlink()
+    (run / "STATUS").write_text("interrupted\n")
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace(str(tiny_run.table), str(Path("table.csv").absolute())))
+    for way, settings in (("--overwrite", "config.yaml"), ("--resume", run / "config.yaml")):
+        with nothing_changes():
+            assert cde("train", settings, "--out", run, way, "--quiet").code == DATA
 
 
 # --- the table, when predicting -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -48,6 +49,44 @@ def write_in_another_process(path: Path, *, overwrite: bool) -> subprocess.Popen
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+# --- scratch ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [None, RunError("disk"), KeyboardInterrupt()], ids=["success", "failure", "Ctrl-C"])
+def test_the_scratch_folder_is_gone_however_its_block_ends(error: BaseException | None, tmp_path: Path) -> None:
+    with Run.create(tmp_path / "a", overwrite=False) as run:
+        run.write_arrays("checkpoints/training.npz", {"step": np.array(1)})
+        with contextlib.suppress(RunError, KeyboardInterrupt), run.scratch() as scratch:
+            (scratch / "X.npy").write_bytes(b"rows")
+            if error is not None:
+                raise error
+        assert not scratch.exists()
+        assert run.has("checkpoints/training.npz")
+
+
+def test_the_scratch_folder_of_a_killed_process_is_emptied_by_the_next_one(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    run.write_text("config.yaml", "")
+    with run.scratch() as scratch:
+        (scratch / "X.npy").write_bytes(b"rows")
+        run._release()
+        with Run.resume(tmp_path / "a") as again, again.scratch() as same:
+            assert same == scratch
+            assert list(same.iterdir()) == []
+
+
+def test_folders_made_on_the_way_to_a_run_go_with_it_unless_they_are_used(tmp_path: Path) -> None:
+    Run.create(tmp_path / "runs/b/a", overwrite=False).finish("failed")
+    assert list(tmp_path.iterdir()) == []
+    run = Run.create(tmp_path / "runs/b/a", overwrite=False)
+    (tmp_path / "runs/mine").mkdir()
+    run.finish("failed")
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs", "mine"]
+    (tmp_path / "empty").mkdir()
+    Run.create(tmp_path / "empty/a", overwrite=False).finish("failed")
+    assert (tmp_path / "empty").exists()
 
 
 # --- writing and reading ------------------------------------------------------------------------------------------
@@ -242,12 +281,44 @@ def test_a_training_interrupted_after_a_checkpoint_can_be_resumed_to_the_end(tmp
             raise KeyboardInterrupt
         assert run_folder.has_checkpoint(path)
         with Run.resume(path) as run:
-            assert run.status == "running"
             assert [file.name for file in run.files("checkpoints")] == ["10.npz"]
             run.write_json("posterior/spec.json", {"content": "resumed"})
+            assert run.status == "running"
             run.finish("done")
         assert content_of(path) == "resumed"
     assert names_in(tmp_path) == {"new", "old"}
+
+
+@pytest.mark.parametrize("way", ["new", "overwrite", "overwrite an unfinished one", "overwrite a successor", "resume"])
+def test_a_training_that_fails_before_its_first_write_touches_nothing(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "a"
+    if way in ("overwrite", "overwrite a successor"):
+        finished_run(path)
+    if way not in ("new", "overwrite"):
+        with pytest.raises(KeyboardInterrupt), Run.create(path, overwrite=True) as run:
+            run.write_bytes("checkpoints/10.npz", b"state")
+            raise KeyboardInterrupt
+    if way == "overwrite a successor":
+        path.rename(tmp_path / "moved")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    run = Run.resume(path) if way == "resume" else Run.create(path, overwrite=way != "new")
+    with pytest.raises(RunError), run, run.scratch() as scratch:
+        (scratch / "X.npy").write_bytes(b"rows")
+        raise RunError("")
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    assert path.exists() == (way not in ("new", "overwrite a successor"))
+
+
+def test_the_first_write_takes_the_place_of_an_unfinished_run_and_spares_the_scratch_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Run.create(tmp_path / "a", overwrite=False) as run:
+        run.write_bytes("checkpoints/10.npz", b"state")
+        raise KeyboardInterrupt
+    with Run.create(tmp_path / "a", overwrite=True) as run, run.scratch() as scratch:
+        (scratch / "X.npy").write_bytes(b"rows")
+        assert run.has("checkpoints/10.npz")
+        run.write_text("config.yaml", "")
+        assert names_in(tmp_path / "a") == {"STATUS", ".lock", "config.yaml", scratch.name}
+        assert (scratch / "X.npy").read_bytes() == b"rows"
 
 
 def test_an_unfinished_successor_is_not_thrown_away_unasked(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cde_app import trained_run
+from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
 from cde_app.workflow import flatten
 
@@ -173,6 +175,30 @@ def test_another_seed_trains_to_other_bytes_and_overwrite_replaces_the_run(tiny_
     assert names_in(Path.cwd()) == {f"run/{name}" for name in names_in(tiny_run.run) - {"report.html"}}
 
 
+def test_partitions_train_to_the_bytes_of_one_file(tiny_run: Any, cde: Cde) -> None:
+    frame = pd.read_csv(tiny_run.table, float_precision="round_trip")
+    write_table(Path("part1"), dict(frame[:50].items()), file_format="csv")
+    write_table(Path("part2"), dict(frame[50:90].items()), file_format="parquet")
+    write_table(Path("part3"), dict(frame[90:].items()), file_format="csv")
+    Path("config.yaml").write_text(tiny_run.config.read_text().replace("table.csv", "part*"))
+    assert cde("train", "config.yaml", "--out", "run", "--quiet").code == 0
+    assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
+    assert len(json.loads(Path("run/manifest.json").read_text())["inputs"]) == 3
+    own, whole = (json.loads(cde("evaluate", run, "--json").out) for run in ("run", tiny_run.run))
+    assert own == whole
+
+
+def scratch_of(run: Path) -> list[Path]:
+    return [path for path in run.parent.rglob(".tmp-*") if path.is_dir()]
+
+
+def test_a_training_that_fails_leaves_no_arrays_behind(tiny_run: Any, cde: Cde) -> None:
+    shutil.copy(tiny_run.config, "config.yaml")
+    Path("table.csv").write_text(tiny_run.table.read_text() + "far,north,1,1\n")
+    assert cde("train", "config.yaml", "--out", "runs/a", "--quiet").code == 3
+    assert sorted(os.listdir()) == ["config.yaml", "table.csv"]
+
+
 def start_training(tiny_run: Any, *, until_step: int) -> subprocess.Popen[str]:
     """Begin the tiny run's training in another process and wait until it has passed a step."""
     command = [sys.executable, "-m", "cde_app", "train", str(tiny_run.config), "--out", "run"]
@@ -193,8 +219,11 @@ def start_training(tiny_run: Any, *, until_step: int) -> subprocess.Popen[str]:
 
 def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_bytes(tiny_run: Any, cde: Cde) -> None:
     process = start_training(tiny_run, until_step=50)
+    (scratch,) = scratch_of(Path("run"))
+    assert {path.suffix for path in scratch.iterdir()} == {".npy"}
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
+    assert scratch_of(Path("run")) == []
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == f"interrupted; go on with: cde train {tiny_run.config} --out run --resume"
     assert Path("run/STATUS").read_text() == "interrupted\n"
@@ -218,6 +247,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(tiny_run
     process.communicate(timeout=60)
     assert Path("run/STATUS").read_text() == "running\n"
     assert not Path("run/manifest.json").exists()
+    assert len(scratch_of(Path("run"))) == 1
 
     table = tiny_run.table.read_bytes()
     try:
@@ -237,6 +267,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(tiny_run
 
     assert cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet").code == 0
     assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
+    assert scratch_of(Path("run")) == []
 
 
 # --- cde predict --------------------------------------------------------------------------------------------------
@@ -443,6 +474,19 @@ def test_a_gate_that_fails_prints_the_scores_and_exits_with_5(tiny_run: Any, cde
     assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected nlpd > 100; got [-\d.]+\.", first)
     assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected crps_skill > 2; got [-\d.]+\.", second)
     assert cde("evaluate", tiny_run.run, "--gate", "num_rows>=12").code == 0
+
+
+def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
+    line_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trained_run, "SCORED_ROWS", 10)
+    command = ("train", line_run.config, "--set", "training.max_steps=25", "--out", "run")
+    assert "the scores are those of 10 rows drawn at random from 16 held-out rows." in cde(*command).err
+    manifest, metrics = (json.loads(Path(f"run/{name}.json").read_text()) for name in ("manifest", "metrics"))
+    assert manifest["warnings"] == ["the scores are those of 10 rows drawn at random from 16 held-out rows."]
+    assert (metrics["num_rows"], metrics["drawn_from"]) == (10, 16)
+    assert json.loads(cde("evaluate", "run", "--json").out) == metrics, "the same rows are drawn again"
+    assert cde("evaluate", "run").out.startswith("rows: 10, drawn from 16\n")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot"])

@@ -42,7 +42,8 @@ def emit_scores(metrics: Mapping[str, Any]) -> None:
     for level in metrics.get("coverage") or {}:
         cells = [format_value((column.get("coverage") or {}).get(level)) for column in columns]
         table.append([f"coverage {level}", *cells])
-    emit(f"rows: {metrics.get('num_rows')}")
+    drawn_from = f", drawn from {metrics['drawn_from']}" if "drawn_from" in metrics else ""
+    emit(f"rows: {metrics.get('num_rows')}{drawn_from}")
     emit(align(table))
     if metrics.get("skill"):
         emit("skill (above 0: better than the baseline)")

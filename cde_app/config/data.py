@@ -160,7 +160,7 @@ class Data(Section):
     """Which table, which columns, which rows."""
 
     path: FilePath
-    """CSV or Parquet file, relative to this file."""
+    """CSV or Parquet file, or a glob of them as one table that may exceed memory, relative to this file."""
     inputs: tuple[InputColumn, ...] = Field(min_length=1)
     """The columns x; a bare name is a numeric column."""
     targets: tuple[TargetColumn, ...] = Field(min_length=1)

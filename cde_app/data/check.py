@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,14 +10,18 @@ import numpy as np
 import pandas as pd
 
 from cde_app import config
-from cde_app.data.columns import FloatArray, counts_rows, list_names, read_days, read_gaps, read_labels, read_numbers
+from cde_app.data.columns import FloatArray, counts_rows, list_names
 from cde_app.data.cost import Cost, estimate_cost, inducing_sizes
-from cde_app.data.encoding import ColumnContract, check_table, complete_rows, encode_targets, fit_contract, out_of_range
+from cde_app.data.encoding import ColumnContract
+from cde_app.data.features import is_outside, recode
 from cde_app.data.infer import Inference, infer_data
-from cde_app.data.model_fit import check_model, unchecked_settings
+from cde_app.data.model_fit import unchecked_settings
+from cde_app.data.prepared import fit_training
+from cde_app.data.readings import Readings
 from cde_app.data.rounding import RoundedTarget, find_rounding, rounding_step
-from cde_app.data.split import Split, split_rows
+from cde_app.data.split import Split
 from cde_app.data.transform import fit_transform
+from cde_app.rows import blocks_of
 
 __all__ = ["ColumnReport", "Inference", "TableReport", "TargetAtoms", "describe_table", "infer_data"]
 
@@ -119,35 +122,29 @@ class TableReport:
         return lines + [f"note: {note}" for note in self.notes]
 
 
-def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str) -> TableReport:
-    """Check a table and describe what a training with it would see.
+def describe_table(settings: config.Config, readings: Readings, *, source: str) -> TableReport:
+    """Describe what a training with a table would see; one column after another is in memory.
 
     Args:
         settings: the configuration.
-        frame: the whole table, N rows.
+        readings: the whole table, N rows, from `read_for_training`.
         source: the table, as errors name it.
 
     Raises:
-        DataError: the table breaks the contract, the split leaves too few rows, no input varies over the training rows,
+        DataError: the split leaves too few rows, no input varies over the training rows,
             a target does not, or the model does not fit the features.
     """
-    data = settings.data
-    check_table(data, frame, source=source)
-    kept = frame[complete_rows(data, frame, source=source, with_targets=True)]
-    parts = split_rows(data.split, kept, seed=settings.seed, source=source)
-    contract = fit_contract(data, kept.iloc[parts.train], source=source)
-    check_model(settings.model, contract, source=source)
-    targets = encode_targets(contract, kept, source=source)
-    rounded = [
-        _find_rounding(target, values[parts.train], source)
-        for target, values in zip(data.targets, targets.T, strict=True)
-    ]
-    names = [column.column for column in (*data.inputs, *data.targets)]
-    atoms = tuple(_find_atoms(name, values) for name, values in zip(contract.targets, targets.T, strict=True))
-    num_duplicates = int(kept.duplicated(subset=names).sum())
+    data, kept, num_inputs = settings.data, readings.kept, len(settings.data.inputs)
+    contract, parts = fit_training(settings, readings, source=source)
+    atoms, rounded = [], []
+    for place, target in enumerate(data.targets, start=num_inputs):
+        values = readings.column(place, kept)
+        atoms.append(_find_atoms(target.column, values))
+        rounded.append(_find_rounding(target, values[parts.train], source))
+    num_duplicates = _count_duplicates(readings)
     warnings = [
-        *_row_warnings(len(frame), len(kept), parts, num_duplicates),
-        *_input_warnings(contract, kept, parts, targets),
+        *_row_warnings(len(readings.values), len(kept), parts, num_duplicates),
+        *_input_warnings(contract, readings, parts),
         *(
             found.warning() if found else _atom_warning(atom)
             for atom, found in zip(atoms, rounded, strict=True)
@@ -158,7 +155,7 @@ def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str)
     num_features = len(contract.feature_names)
     return TableReport(
         source=source,
-        num_rows=len(frame),
+        num_rows=len(readings.values),
         num_kept=len(kept),
         num_train=len(parts.train),
         num_validation=len(parts.validation),
@@ -166,10 +163,16 @@ def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str)
         num_features=num_features,
         num_duplicates=num_duplicates,
         columns=(
-            *(_describe_column(frame[column.column], "input", column.kind) for column in data.inputs),
-            *(_describe_column(frame[column.column], "target", "numeric") for column in data.targets),
+            *(
+                _describe_column(readings.column(place), column.column, "input", column.kind)
+                for place, column in enumerate(data.inputs)
+            ),
+            *(
+                _describe_column(readings.column(place), column.column, "target", "numeric")
+                for place, column in enumerate(data.targets, start=num_inputs)
+            ),
         ),
-        atoms=atoms,
+        atoms=tuple(atoms),
         cost=estimate_cost(
             settings, num_rows=len(parts.train), num_features=num_features, num_targets=len(contract.targets)
         ),
@@ -178,18 +181,25 @@ def describe_table(settings: config.Config, frame: pd.DataFrame, *, source: str)
     )
 
 
-def _describe_column(cells: pd.Series, role: Literal["input", "target"], kind: str) -> ColumnReport:
+def _describe_column(values: FloatArray, name: str, role: Literal["input", "target"], kind: str) -> ColumnReport:
     """Describe one column that passed the check."""
     minimum: float | str | None = None
     maximum: float | str | None = None
-    gaps = read_gaps(cells)
-    if kind != "categorical" and not gaps.all():
-        values = (read_days if kind == "datetime" else read_numbers)(cells)[0]
-        minimum, maximum = float(np.nanmin(values)), float(np.nanmax(values))
+    present = values[~np.isnan(values)]
+    if kind != "categorical" and present.size:
+        minimum, maximum = float(present.min()), float(present.max())
         if kind == "datetime":
             minimum, maximum = _date(minimum), _date(maximum)
-    num_distinct = len(read_labels(cells)[1])
-    return ColumnReport(str(cells.name), role, kind, int(gaps.sum()), num_distinct, minimum, maximum)
+    return ColumnReport(name, role, kind, len(values) - len(present), len(np.unique(present)), minimum, maximum)
+
+
+def _count_duplicates(readings: Readings) -> int:
+    """Count the kept rows that repeat an earlier one in every input and target, by hashes of 64 bits."""
+    hashes = [
+        pd.util.hash_pandas_object(pd.DataFrame(readings.values[readings.kept[block]] + 0.0), index=False)  # no -0
+        for block in blocks_of(len(readings.kept))
+    ]
+    return len(readings.kept) - len(np.unique(np.concatenate(hashes)))
 
 
 def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
@@ -235,19 +245,21 @@ def _row_warnings(num_rows: int, num_kept: int, parts: Split, num_duplicates: in
     return warnings
 
 
-def _input_warnings(contract: ColumnContract, kept: pd.DataFrame, parts: Split, targets: FloatArray) -> list[str]:
+def _input_warnings(contract: ColumnContract, readings: Readings, parts: Split) -> list[str]:
     """Write what is suspicious about the inputs."""
     warnings = []
     if contract.dropped:
         warnings.append(f"constant over the training rows and left out: {list_names(contract.dropped)}.")
-    for encoding in contract.inputs:
+    held_out = np.concatenate([parts.validation, parts.test])
+    outside = np.zeros(len(held_out), dtype=bool)
+    for place, encoding in enumerate(contract.inputs):
         num_labels = len(encoding.vocabulary)
         if num_labels > _MANY_LABELS:
             warnings.append(f"input {encoding.name!r} has {num_labels} labels, a feature each; consider grouping them.")
+        values = readings.column(place, readings.kept)
         if encoding.kind == "numeric":
-            warnings += _numeric_warnings(encoding.name, kept[encoding.name], contract.targets, targets)
-    held_out = np.concatenate([parts.validation, parts.test])
-    outside = out_of_range(contract, kept.iloc[held_out])
+            warnings += _numeric_warnings(encoding.name, values, contract, readings)
+        outside |= is_outside(encoding, recode(values[held_out], readings.labels[place], encoding))
     if outside.sum() >= _OUTSIDE_ROWS and outside.mean() > _OUTSIDE_SHARE:
         warnings.append(
             f"{100 * outside.mean():.0f} % of the held-out rows lie outside the range of the training rows or have "
@@ -256,15 +268,15 @@ def _input_warnings(contract: ColumnContract, kept: pd.DataFrame, parts: Split, 
     return warnings
 
 
-def _numeric_warnings(name: str, cells: pd.Series, target_names: Sequence[str], targets: FloatArray) -> list[str]:
+def _numeric_warnings(name: str, values: FloatArray, contract: ColumnContract, readings: Readings) -> list[str]:
     """Write that an input counts the rows or is a copy of a target."""
     warnings = []
-    values = read_numbers(cells)[0]
     if counts_rows(values):
         warnings.append(f"input {name!r} counts the rows; leave it out of data.inputs unless it means something.")
     present = ~np.isnan(values)
     if present.sum() > 2 and np.ptp(values[present]) > 0:
-        for target, y in zip(target_names, targets.T, strict=True):
+        for place, target in enumerate(contract.targets, start=len(contract.inputs)):
+            y = readings.column(place, readings.kept)
             with np.errstate(invalid="ignore", divide="ignore"):
                 correlation = np.corrcoef(values[present], y[present])[0, 1]
             if abs(correlation) > _COPY_CORRELATION:

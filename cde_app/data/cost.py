@@ -30,7 +30,7 @@ def estimate_cost(settings: config.Config, *, num_rows: int, num_features: int, 
     A run has one training per member of the ensemble and per factor of a chain, which has one of the P targets. A step
     takes 4 ms + 6 ms x W, W = sum(M^2) B K (1 + (P - 1) / 2) (1 + D / 50) relative to W of the default sizes (M = 64,
     128, 64; B = 384 rows; K = 5 draws; one target); 15 s are added for the start. Memory is 700 MB and
-    8 bytes x (4 N (D + P) + 12 B K P sum(M) + 10 P sum(M^2)).
+    8 bytes x (12 N P + 12 B K P sum(M) + 10 P sum(M^2)); X is on disk.
 
     Args:
         settings: the configuration.
@@ -47,11 +47,7 @@ def estimate_cost(settings: config.Config, *, num_rows: int, num_features: int, 
     sizes = [min(size, num_rows) for size in inducing_sizes(settings.model)]
     squares = sum(size**2 for size in sizes)
     work = squares * batch_size * draws * (1 + (targets - 1) / 2) * (1 + num_features / 50) / _DEFAULT_WORK
-    numbers = (
-        4 * num_rows * (num_features + num_targets)
-        + 12 * batch_size * draws * targets * sum(sizes)
-        + 10 * targets * squares
-    )
+    numbers = 12 * num_rows * num_targets + 12 * batch_size * draws * targets * sum(sizes) + 10 * targets * squares
     return Cost(
         num_trainings=num_trainings,
         max_steps=max_steps,

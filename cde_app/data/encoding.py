@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +11,17 @@ import numpy as np
 import pandas as pd
 
 from cde_app import config
-from cde_app.data.columns import (
-    BoolArray,
-    FloatArray,
-    missing_column_fault,
-    read_days,
-    read_gaps,
-    read_numbers,
-)
-from cde_app.data.faults import FOR_A_RUN, MissingKind, check_table, input_faults, target_faults
-from cde_app.data.features import OTHER, Feature, InputEncoding, encode_column, fit_column, label_codes
+from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps
+from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, faults_of
+from cde_app.data.features import OTHER, Feature, InputEncoding, encode_column, fit_column, is_outside, recode
 from cde_app.errors import DataError
 
 __all__ = [
     "ColumnContract",
     "Feature",
     "InputEncoding",
-    "check_table",
     "complete_rows",
+    "encode_columns",
     "encode_inputs",
     "encode_targets",
     "fit_contract",
@@ -75,31 +68,26 @@ class ColumnContract:
         return cls(inputs=tuple(inputs), missing=fields["missing"], **lists)
 
 
-def fit_contract(data: config.Data, frame: pd.DataFrame, *, source: str) -> ColumnContract:
-    """Fit the encodings of all input columns.
+def fit_contract(
+    data: config.Data, columns: Callable[[int], FloatArray], labels: Sequence[Sequence[str]], *, source: str
+) -> ColumnContract:
+    """Fit the encodings of all input columns, one after another, so that no more than one is in memory.
 
     Numbers and times are standardised by their mean and standard deviation. Sines and cosines are scaled by sqrt(2),
     which gives unit variance over whole turns. One-hot and gap features stay 0 or 1.
 
     Args:
         data: the configuration's `data` block.
-        frame: the training rows.
+        columns: the place of an input column -> its training rows [N] as `ColumnReader` reads them, without faults.
+        labels: of each input column, what its values are the places in; empty where it is not categorical.
         source: the table, as errors name it.
 
     Raises:
-        DataError: a column breaks the contract, or no input varies.
+        DataError: no input varies.
     """
-    allows_gaps = data.missing.kind != "error"
-    faults = [
-        fault
-        for column in data.inputs
-        for fault in input_faults(column.column, column.kind, frame, allows_gaps=allows_gaps, source=source)
-    ]
-    if faults:
-        raise DataError(*faults)
     encodings, dropped = [], []
-    for column in data.inputs:
-        encoding, constant = fit_column(column, frame, data.missing.kind)
+    for place, column in enumerate(data.inputs):
+        encoding, constant = fit_column(column, columns(place), labels[place], data.missing.kind)
         encodings.append(encoding)
         dropped += constant
     contract = ColumnContract(
@@ -114,6 +102,24 @@ def fit_contract(data: config.Data, frame: pd.DataFrame, *, source: str) -> Colu
             f"{source}: an input must vary over the training rows; got constant columns only. Add to data.inputs."
         )
     return contract
+
+
+def encode_columns(contract: ColumnContract, values: FloatArray, labels: Sequence[Sequence[str]]) -> FloatArray:
+    """Encode columns that have been read as the features the model sees.
+
+    Args:
+        contract: the column contract of the run.
+        values: [N, I], the input columns as `ColumnReader` reads them, without faults.
+        labels: of each of them, as for `fit_contract`.
+
+    Returns:
+        X, [N, D], standardised.
+    """
+    columns = zip(contract.inputs, values.T, labels, strict=True)
+    features = [
+        one for encoding, cells, own in columns for one in encode_column(encoding, recode(cells, own, encoding))
+    ]
+    return np.stack(features, axis=1)
 
 
 def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> FloatArray:
@@ -131,18 +137,9 @@ def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str)
         DataError: a column is missing, holds something that is no number or date, is infinite, or has a gap although
             `missing` is not `impute_with_indicator`. All faults at once.
     """
-    allows_gaps = contract.missing == "impute_with_indicator"
-    faults = [
-        fault
-        for column in contract.inputs
-        for fault in input_faults(
-            column.name, column.kind, frame, allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN
-        )
-    ]
-    if faults:
-        raise DataError(*faults)
-    features = [values for column in contract.inputs for values in encode_column(column, frame[column.name])]
-    return np.stack(features, axis=1)
+    readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
+    values = _read_all(readers, frame)
+    return encode_columns(contract, values, [reader.labels for reader in readers])
 
 
 def encode_targets(
@@ -162,14 +159,31 @@ def encode_targets(
     Raises:
         DataError: a target is missing, no number, infinite or has a gap that is not allowed. All faults at once.
     """
-    faults = [
-        fault
-        for name in contract.targets
-        for fault in target_faults(name, frame, allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
+    return _read_all(target_readers(contract, allows_gaps=allows_gaps, source=source), frame)
+
+
+def input_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
+    """Return a reader for each input column."""
+    return [
+        ColumnReader(column.name, column.kind, "data.inputs", allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
+        for column in contract.inputs
     ]
-    if faults:
+
+
+def target_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
+    """Return a reader for each target."""
+    return [
+        ColumnReader(name, "numeric", "data.targets", allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
+        for name in contract.targets
+    ]
+
+
+def _read_all(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> FloatArray:
+    """Read columns side by side, [N, number of readers]; all their faults at once."""
+    values = np.stack([reader.read(frame) for reader in readers], axis=1)
+    if faults := faults_of(readers):
         raise DataError(*faults)
-    return np.stack([read_numbers(frame[name])[0] for name in contract.targets], axis=1)
+    return values
 
 
 def has_targets(contract: ColumnContract, frame: pd.DataFrame) -> bool:
@@ -177,13 +191,11 @@ def has_targets(contract: ColumnContract, frame: pd.DataFrame) -> bool:
     return set(contract.targets) <= set(frame.columns)
 
 
-def complete_rows(
-    columns: ColumnContract | config.Data, frame: pd.DataFrame, *, source: str, with_targets: bool
-) -> BoolArray:
+def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str, with_targets: bool) -> BoolArray:
     """Say which rows stay under `missing: drop`; every row stays under the other policies.
 
     Args:
-        columns: the run's contract, or the configuration's `data` block before there is one.
+        contract: the column contract of the run.
         frame: N rows.
         source: the table, as errors name it.
         with_targets: whether a gap in a target drops the row too.
@@ -194,16 +206,11 @@ def complete_rows(
     Raises:
         DataError: a column is missing.
     """
-    if isinstance(columns, ColumnContract):
-        policy, inputs, targets = columns.missing, [c.name for c in columns.inputs], list(columns.targets)
-    else:
-        policy, inputs = columns.missing.kind, [c.column for c in columns.inputs]
-        targets = [c.column for c in columns.targets]
-    names = inputs + (targets if with_targets else [])
+    names = [column.name for column in contract.inputs] + (list(contract.targets) if with_targets else [])
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise DataError(*(missing_column_fault(name, list(frame.columns), source=source) for name in absent))
-    if policy != "drop":
+    if contract.missing != "drop":
         return np.ones(len(frame), dtype=bool)
     return np.asarray(np.stack([~read_gaps(frame[name]) for name in names]).all(axis=0))
 
@@ -220,13 +227,7 @@ def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> BoolArray:
         none in training.
     """
     outside = np.zeros(len(frame), dtype=bool)
-    for encoding in contract.inputs:
-        column = frame[encoding.name]
-        gaps = read_gaps(column)
-        outside |= gaps & (not encoding.had_gaps)
-        if encoding.kind == "categorical":
-            outside |= (label_codes(encoding, column) < 0) & ~gaps
-        elif encoding.kind != "cyclic":
-            values = (read_days if encoding.kind == "datetime" else read_numbers)(column)[0]
-            outside |= (values < encoding.minimum) | (values > encoding.maximum)
+    for encoding, reader in zip(contract.inputs, input_readers(contract, allows_gaps=True, source=""), strict=True):
+        values = reader.read(frame)
+        outside |= is_outside(encoding, recode(values, reader.labels, encoding))
     return outside

@@ -1,9 +1,13 @@
-"""What is wrong with a table: every sentence about columns and cells that break the column contract."""
+"""What is wrong with a table: every sentence about columns and cells that break the column contract.
+
+A column is read chunk by chunk, as numbers; its faults are gathered on the way and told at the end, all at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,16 +16,18 @@ from cde_app import config
 from cde_app.data.columns import (
     LARGEST_NUMBER,
     BoolArray,
+    FloatArray,
     missing_column_fault,
     read_days,
     read_gaps,
+    read_labels,
     read_numbers,
     row_of,
 )
-from cde_app.errors import DataError
 
 Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
 MissingKind = Literal["error", "drop", "impute_with_indicator"]
+Role = Literal["data.inputs", "data.targets"]
 
 _EXPECTED: dict[Kind, str] = {
     "numeric": "numbers",
@@ -41,123 +47,177 @@ class Advice:
     """About what is no number or no date."""
 
 
-_FOR_INPUT = Advice("Set data.missing or clean the file.", "Clean the column, or give it kind: categorical.")
-_FOR_TARGET = Advice("Set data.missing to drop, or clean the file.", "Clean the column, or choose another target.")
+_ADVICE: dict[Role, Advice] = {
+    "data.inputs": Advice("Set data.missing or clean the file.", "Clean the column, or give it kind: categorical."),
+    "data.targets": Advice(
+        "Set data.missing to drop, or clean the file.", "Clean the column, or choose another target."
+    ),
+}
 FOR_A_RUN = Advice("Fill them, or leave those rows out.", "Clean the column.")
 """The configuration of a trained model can no longer be changed."""
 
 
-def check_table(data: config.Data, frame: pd.DataFrame, *, source: str) -> None:
-    """Hold a table against the configuration before anything is fitted.
+class MarkedCells:
+    """The cells of a column that share a fault, counted chunk by chunk, and the first of them."""
+
+    def __init__(self) -> None:
+        self.num_cells, self.first_row, self._first_value = 0, "", ""
+
+    def add(self, marks: BoolArray, chunk: pd.DataFrame | pd.Series, write: Callable[[int], str]) -> None:
+        """Count the marked ones, [N], of a chunk of N rows; `write` shows the cell of a row of it."""
+        if not marks.any():
+            return
+        if not self.num_cells:
+            self.first_row, self._first_value = row_of(marks, chunk), write(int(np.argmax(marks)))
+        self.num_cells += int(np.count_nonzero(marks))
+
+    def __str__(self) -> str:
+        """Say how many they are, what the first of them holds, and where it is."""
+        if self.num_cells == 1:
+            return f"{self._first_value} in {self.first_row}"
+        return f"{self.num_cells} cells such as {self._first_value}, first in {self.first_row}"
+
+
+class ColumnReader:
+    """One column, read chunk by chunk, and what is wrong with its cells.
 
     Args:
-        data: the configuration's `data` block.
-        frame: N rows.
+        name: the column.
+        kind: what its cells are.
+        role: where the configuration names it.
+        allows_gaps: whether a gap is no fault.
         source: the table, as errors name it.
+        advice: what to do about its cells; None is the advice for a configuration that can be changed.
 
-    Raises:
-        DataError: a column is missing, holds something that is no number or date, is infinite or has a gap the
-            policy does not allow; a target is constant or outside its transform; there are fewer than two rows. All
-            faults at once.
+    Attributes:
+        labels: the labels met so far, in the order in which they were met; `categorical` only.
     """
-    policy = data.missing.kind
-    faults = []
-    for column in data.inputs:
-        faults += input_faults(column.column, column.kind, frame, allows_gaps=policy != "error", source=source)
-    for target in data.targets:
-        found = target_faults(target.column, frame, allows_gaps=policy == "drop", source=source)
-        faults += found or (_distribution_faults(target, frame, source) if len(frame) > 1 else [])
-    if not isinstance(data.split, config.RandomSplit) and data.split.column not in frame.columns:
-        faults.append(missing_column_fault(data.split.column, list(frame.columns), source=source, role="data.split"))
-    if faults:
-        raise DataError(*faults)
-    names = [column.column for column in (*data.inputs, *data.targets)] if policy == "drop" else []
-    num_rows = len(frame.dropna(subset=names))
-    if num_rows < 2:
-        raise DataError(f"{source}: must have at least 2 rows without gaps; got {num_rows}. Add rows.")
 
+    def __init__(
+        self, name: str, kind: Kind, role: Role, *, allows_gaps: bool, source: str, advice: Advice | None = None
+    ) -> None:
+        self.name, self.kind, self.labels = name, kind, list[str]()
+        self._role, self._allows_gaps, self._source, self._advice = role, allows_gaps, source, advice or _ADVICE[role]
+        self._column = f"{source}: column {name!r}"
+        self._places: dict[str, int] = {}
+        self._missing: str | None = None
+        self._gaps, self._other, self._huge = MarkedCells(), MarkedCells(), MarkedCells()
 
-def input_faults(
-    name: str, kind: Kind, frame: pd.DataFrame, *, allows_gaps: bool, source: str, advice: Advice = _FOR_INPUT
-) -> list[str]:
-    """Write what is wrong with one input column."""
-    if name not in frame.columns:
-        return [missing_column_fault(name, list(frame.columns), source=source, role="data.inputs")]
-    return _cell_faults(frame[name], name, kind, allows_gaps=allows_gaps, source=source, advice=advice)
+    def read(self, frame: pd.DataFrame) -> FloatArray:
+        """Read the column in one chunk, N rows.
 
+        Returns:
+            [N] numbers; days since 1970-01-01 UTC for dates; for labels their places in `labels`. NaN where the cell
+            is a gap, or a fault.
+        """
+        if self.name not in frame.columns:
+            columns = list(frame.columns)
+            self._missing = missing_column_fault(self.name, columns, source=self._source, role=self._role)
+            return np.full(len(frame), np.nan)
+        cells = frame[self.name]
+        self._gaps.add(read_gaps(cells), cells, lambda _: "")
+        if self.kind == "categorical":
+            return self._read_labels(cells)
+        values, is_other = (read_days if self.kind == "datetime" else read_numbers)(cells)
+        self._other.add(is_other, cells, lambda row: repr(_python_value(cells.iloc[row])))
+        self._huge.add(np.abs(values) > LARGEST_NUMBER, cells, lambda row: f"{values[row]:g}")
+        return values
 
-def target_faults(
-    name: str, frame: pd.DataFrame, *, allows_gaps: bool, source: str, advice: Advice = _FOR_TARGET
-) -> list[str]:
-    """Write what is wrong with one target column."""
-    if name not in frame.columns:
-        return [missing_column_fault(name, list(frame.columns), source=source, role="data.targets")]
-    return _cell_faults(frame[name], name, "numeric", allows_gaps=allows_gaps, source=source, advice=advice)
-
-
-def _cell_faults(
-    cells: pd.Series, name: str, kind: Kind, *, allows_gaps: bool, source: str, advice: Advice
-) -> list[str]:
-    """Write what is wrong with a column's cells: gaps, text among numbers, infinities."""
-    faults = []
-    gaps = read_gaps(cells)
-    expected = _EXPECTED[kind]
-    if gaps.any() and not allows_gaps:
-        cell = "cell" if gaps.sum() == 1 else "cells"
-        faults.append(
-            f"{source}: column {name!r} must be {expected} without gaps; got {gaps.sum()} empty {cell}, first in "
-            f"{row_of(gaps, cells)}. {advice.gaps}"
-        )
-    if kind == "categorical":
+    def faults(self) -> list[str]:
+        """Write what is wrong with all that was read: no such column, gaps, text among numbers, infinities."""
+        if self._missing is not None:
+            return [self._missing]
+        faults = []
+        column, expected = self._column, _EXPECTED[self.kind]
+        if self._gaps.num_cells and not self._allows_gaps:
+            cell = "cell" if self._gaps.num_cells == 1 else "cells"
+            faults.append(
+                f"{column} must be {expected} without gaps; got {self._gaps.num_cells} empty {cell}, first in "
+                f"{self._gaps.first_row}. {self._advice.gaps}"
+            )
+        if self._other.num_cells:
+            faults.append(f"{column} must be {expected}; got {self._other}. {self._advice.others}")
+        if self._huge.num_cells:
+            faults.append(f"{column} must be finite numbers; got {self._huge}. Clean the file.")
         return faults
-    values, is_other = (read_days if kind == "datetime" else read_numbers)(cells)
-    if is_other.any():
-        got = _counted(is_other, cells, repr(_python_value(cells[is_other].iloc[0])))
-        faults.append(f"{source}: column {name!r} must be {expected}; got {got}. {advice.others}")
-    huge = np.abs(values) > LARGEST_NUMBER
-    if huge.any():
-        got = _counted(huge, cells, f"{values[huge][0]:g}")
-        faults.append(f"{source}: column {name!r} must be finite numbers; got {got}. Clean the file.")
-    return faults
+
+    def _read_labels(self, cells: pd.Series) -> FloatArray:
+        codes, labels = read_labels(cells)
+        for label in labels:
+            if label not in self._places:
+                self._places[label] = len(self.labels)
+                self.labels.append(label)
+        return np.array([*(self._places[label] for label in labels), np.nan])[codes]
 
 
-def _counted(mask: BoolArray, cells: pd.Series, first: str) -> str:
-    """Say how many cells are marked, what the first of them holds, and where it is."""
-    row, num_cells = row_of(mask, cells), np.count_nonzero(mask)
-    return f"{first} in {row}" if num_cells == 1 else f"{num_cells} cells such as {first}, first in {row}"
+class _Domain(NamedTuple):
+    """Where a transform is defined: strictly between two bounds, in words, and what helps elsewhere."""
+
+    lower: float = -np.inf
+    upper: float = np.inf
+    expected: str = ""
+    advice: str = ""
 
 
-def _distribution_faults(target: config.TargetColumn, frame: pd.DataFrame, source: str) -> list[str]:
-    """Write that a target is constant or outside its transform."""
-    name = target.column
-    values = read_numbers(frame[name])[0]
-    present = values[~np.isnan(values)]
-    if not present.size:
-        return [f"{source}: column {name!r} must be numbers; got empty cells only. Choose another target."]
-    if np.ptp(present) <= 1e-9 * np.max(np.abs(present)):
-        return [f"{source}: column {name!r} must vary; got {present[0]:g} in every row. Choose another target."]
-    if isinstance(target.transform, config.LogTransform):
-        outside = values + target.transform.shift <= 0
-        if outside.any():
-            got, least = _counted(outside, frame[name], f"{values[outside][0]:g}"), 0.0 - target.transform.shift
-            return [
-                (
-                    f"{source}: column {name!r} must be above {least:g} for its log transform; got {got}. "
-                    "Raise the shift, or choose yeo_johnson or identity."
-                )
-            ]
-    if isinstance(target.transform, config.LogitTransform):
-        lower, upper = target.transform.lower, target.transform.upper
-        outside = (values <= lower) | (values >= upper)
-        if outside.any():
-            got = _counted(outside, frame[name], f"{values[outside][0]:g}")
-            return [
-                (
-                    f"{source}: column {name!r} must lie strictly between {lower:g} and {upper:g} for its logit "
-                    f"transform; got {got}. Widen the bounds, or choose yeo_johnson or identity."
-                )
-            ]
-    return []
+class TargetReader(ColumnReader):
+    """A target to be trained on, which must vary and lie where its transform is defined."""
+
+    def __init__(self, target: config.TargetColumn, *, allows_gaps: bool, source: str) -> None:
+        super().__init__(target.column, "numeric", "data.targets", allows_gaps=allows_gaps, source=source)
+        self._domain = _domain_of(target.transform)
+        self._num_rows = 0
+        self._first, self._low, self._high = np.nan, np.inf, -np.inf
+        self._outside = MarkedCells()
+
+    def read(self, frame: pd.DataFrame) -> FloatArray:
+        """Read the column in one chunk, see `ColumnReader.read`."""
+        values = super().read(frame)
+        self._num_rows += len(values)
+        present = values[~np.isnan(values)]
+        if present.size:
+            self._first = present[0] if np.isnan(self._first) else self._first
+            self._low, self._high = min(self._low, present.min()), max(self._high, present.max())
+        outside = (values <= self._domain.lower) | (values >= self._domain.upper)
+        self._outside.add(outside, frame, lambda row: f"{values[row]:g}")
+        return values
+
+    def faults(self) -> list[str]:
+        """Write what is wrong with the cells; if nothing, that the target is constant or outside its transform."""
+        found = super().faults()
+        if found or self._num_rows < 2:
+            return found
+        column = self._column
+        if np.isnan(self._first):
+            return [f"{column} must be numbers; got empty cells only. Choose another target."]
+        if self._high - self._low <= 1e-9 * max(abs(self._low), abs(self._high)):
+            return [f"{column} must vary; got {self._first:g} in every row. Choose another target."]
+        if self._outside.num_cells:
+            return [f"{column} must {self._domain.expected}; got {self._outside}. {self._domain.advice}"]
+        return []
+
+
+def faults_of(readers: Iterable[ColumnReader]) -> list[str]:
+    """Write what is wrong with all that several readers have read."""
+    return [fault for reader in readers for fault in reader.faults()]
+
+
+def _domain_of(transform: config.Transform) -> _Domain:
+    match transform:
+        case config.LogTransform(shift=shift):
+            return _Domain(
+                lower=(least := 0.0 - shift),
+                expected=f"be above {least:g} for its log transform",
+                advice="Raise the shift, or choose yeo_johnson or identity.",
+            )
+        case config.LogitTransform(lower=lower, upper=upper):
+            return _Domain(
+                lower,
+                upper,
+                expected=f"lie strictly between {lower:g} and {upper:g} for its logit transform",
+                advice="Widen the bounds, or choose yeo_johnson or identity.",
+            )
+        case _:
+            return _Domain()
 
 
 def _python_value(value: object) -> object:

@@ -1,17 +1,19 @@
-"""The features one input column gives: numbers, one-hot labels, turns of a cycle, gaps."""
+"""The features one input column gives: numbers, one-hot labels, turns of a cycle, gaps.
+
+A column comes as the numbers that `ColumnReader` reads: a gap is NaN, a date its days since 1970, a label its place.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from cde_app import config
-from cde_app.data.columns import FloatArray, read_days, read_gaps, read_labels, read_numbers
+from cde_app.data.columns import BoolArray, FloatArray
 from cde_app.data.faults import Kind, MissingKind
 
 OTHER = "<other>"  # the feature of labels that the training rows do not have, and of gaps
@@ -53,22 +55,31 @@ class InputEncoding:
     had_gaps: bool = False
 
 
-def fit_column(column: config.InputColumn, frame: pd.DataFrame, policy: MissingKind) -> tuple[InputEncoding, list[str]]:
-    """Fit one column's encoding; also name the features dropped because they are constant."""
-    cells = frame[column.column]
-    gaps = read_gaps(cells)
+def fit_column(
+    column: config.InputColumn, values: FloatArray, labels: Sequence[str], policy: MissingKind
+) -> tuple[InputEncoding, list[str]]:
+    """Fit one column's encoding; also name the features dropped because they are constant.
+
+    Args:
+        column: the column's settings.
+        values: [N], the training rows.
+        labels: what the values are the places in; categorical only.
+        policy: what happens to gaps.
+    """
+    gaps = np.isnan(values)
     encoding = InputEncoding(column.column, column.kind, (), had_gaps=bool(gaps.any()))
     if isinstance(column, config.CategoricalColumn):
-        encoding = dataclasses.replace(encoding, vocabulary=tuple(read_labels(cells)[1]))
+        present = np.unique(values[~gaps]).astype(int)
+        encoding = dataclasses.replace(encoding, vocabulary=tuple(sorted(labels[place] for place in present)))
+        values = recode(values, labels, encoding)
     elif isinstance(column, config.CyclicColumn):
         encoding = dataclasses.replace(encoding, period=float(column.period))
-    else:
-        values = (read_days if column.kind == "datetime" else read_numbers)(cells)[0][~gaps]
-        if values.size:
-            encoding = dataclasses.replace(encoding, minimum=float(values.min()), maximum=float(values.max()))
+    elif not gaps.all():
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        encoding = dataclasses.replace(encoding, minimum=low, maximum=high)
     features, dropped = [], []
-    for name, values in _raw_features(encoding, cells).items():
-        feature = _fit_feature(name, values[~gaps], encoding)
+    for name, raw in _raw_features(encoding, values):
+        feature = _fit_feature(name, raw[~gaps], encoding)
         if feature is not None:
             features.append(feature)
         elif not (encoding.kind == "datetime" and name != encoding.name):  # a turn that is constant is no surprise
@@ -95,10 +106,10 @@ def _fit_feature(name: str, values: FloatArray, encoding: InputEncoding) -> Feat
     return Feature(name, centre=0.0, scale=math.sqrt(0.5), fill=mean / math.sqrt(0.5))
 
 
-def encode_column(encoding: InputEncoding, cells: pd.Series) -> list[FloatArray]:
-    """Compute the standardised features of one column."""
-    gaps = read_gaps(cells)
-    raw = _raw_features(encoding, cells)
+def encode_column(encoding: InputEncoding, values: FloatArray) -> list[FloatArray]:
+    """Compute the standardised features of one column, [N] each; labels are places in the encoding's vocabulary."""
+    gaps = np.isnan(values)
+    raw = dict(_raw_features(encoding, values))
     raw[_indicator(encoding.name)] = gaps.astype(np.float64)
     return [
         np.where(gaps, feature.fill, (raw[feature.name] - feature.centre) / feature.scale)
@@ -106,36 +117,49 @@ def encode_column(encoding: InputEncoding, cells: pd.Series) -> list[FloatArray]
     ]
 
 
-def _raw_features(encoding: InputEncoding, cells: pd.Series) -> dict[str, FloatArray]:
-    """Compute every feature a column may give, before standardisation; gaps are NaN or 0."""
+def is_outside(encoding: InputEncoding, values: FloatArray) -> BoolArray:
+    """Say which values, [N], the training rows do not hold; labels are places in the encoding's vocabulary."""
+    outside: BoolArray = np.isnan(values) & (not encoding.had_gaps)
+    if encoding.kind == "categorical":
+        outside |= values < 0
+    elif encoding.kind != "cyclic":
+        outside |= (values < encoding.minimum) | (values > encoding.maximum)
+    return outside
+
+
+def recode(values: FloatArray, labels: Sequence[str], encoding: InputEncoding) -> FloatArray:
+    """Turn places in `labels` into places in the encoding's vocabulary, -1 for a label that is not in it.
+
+    The values of a column without labels stay as they are.
+    """
+    if encoding.kind != "categorical":
+        return values
+    places = {label: place for place, label in enumerate(encoding.vocabulary)}
+    lookup = np.array([*(places.get(label, -1) for label in labels), np.nan])
+    return lookup[np.where(np.isnan(values), -1, values).astype(int)]
+
+
+def _raw_features(encoding: InputEncoding, values: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+    """Compute every feature a column may give, one after another, before standardisation; gaps are NaN or 0."""
     name = encoding.name
     if encoding.kind == "categorical":
-        codes = label_codes(encoding, cells)
-        names = [f"{name}={label}" for label in encoding.vocabulary]
-        one_hot = {feature: (codes == code).astype(np.float64) for code, feature in enumerate(names)}
-        return {**one_hot, f"{name}={OTHER}": (codes < 0).astype(np.float64)}
-    if encoding.kind == "numeric":
-        return {name: read_numbers(cells)[0]}
-    if encoding.kind == "cyclic":
-        return _turn(name, read_numbers(cells)[0], encoding.period)
-    days = read_days(cells)[0]
-    features = {name: days}
-    for turn, length in _TURNS.items():
-        features |= _turn(f"{name}_{turn}", days, length)
-    return features
+        for place, label in enumerate(encoding.vocabulary):
+            yield f"{name}={label}", (values == place).astype(np.float64)
+        yield f"{name}={OTHER}", 1.0 - (values >= 0)
+    elif encoding.kind == "cyclic":
+        yield from _turn(name, values, encoding.period)
+    else:
+        yield name, values
+        if encoding.kind == "datetime":
+            for turn, length in _TURNS.items():
+                yield from _turn(f"{name}_{turn}", values, length)
 
 
-def _turn(name: str, values: FloatArray, period: float) -> dict[str, FloatArray]:
+def _turn(name: str, values: FloatArray, period: float) -> Iterator[tuple[str, FloatArray]]:
     """Compute the sine and cosine of a value that wraps around."""
     angle = 2 * np.pi * np.mod(values, period) / period
-    return {f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
-
-
-def label_codes(encoding: InputEncoding, cells: pd.Series) -> NDArray[np.intp]:
-    """Look labels up in the vocabulary; -1 for a new label or a gap."""
-    codes, labels = read_labels(cells)
-    position = {label: index for index, label in enumerate(encoding.vocabulary)}
-    return np.array([*(position.get(label, -1) for label in labels), -1], dtype=np.intp)[codes]
+    yield f"{name}_sin", np.sin(angle)
+    yield f"{name}_cos", np.cos(angle)
 
 
 def _indicator(name: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from cde_app.data.columns import missing_column_fault
+from cde_app.data.regular_csv import count_regular
 from cde_app.errors import DataError
 
 
@@ -136,6 +137,8 @@ def _check_csv(path: Path, source: str) -> tuple[Partition, int]:
     """Read a CSV's column names and count its rows, each of which must have one cell per column."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         delimiter = _find_delimiter(file)
+        if regular := count_regular(path, delimiter):
+            return Partition(path, source, regular[0], delimiter), regular[1]
         reader = csv.reader(file, delimiter=delimiter)
         columns: tuple[str, ...] = ()
         num_rows, line = 0, 1

@@ -19,7 +19,7 @@ from cde_app.data.columns import (
     read_numbers,
     row_of,
 )
-from cde_app.data.faults import target_faults
+from cde_app.data.faults import ColumnReader
 from cde_app.data.split import LABELS
 from cde_app.errors import DataError
 
@@ -84,7 +84,9 @@ def _check_targets(frame: pd.DataFrame, targets: Sequence[str], path: str) -> No
         if name not in frame.columns:
             faults.append(missing_column_fault(name, list(frame.columns), source=path, role="--target"))
         else:
-            faults += target_faults(name, frame, allows_gaps=True, source=path)
+            reader = ColumnReader(name, "numeric", "data.targets", allows_gaps=True, source=path)
+            reader.read(frame)
+            faults += reader.faults()
         if list(targets).count(name) > 1:
             faults.append(f"{path}: column {name!r} must be a target once; got it more than once. Name it once.")
     if faults:

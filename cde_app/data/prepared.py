@@ -1,4 +1,8 @@
-"""A table made ready for the model: read, checked, split and encoded, in that order."""
+"""A table made ready for the model: read, checked, split and encoded, in that order.
+
+What grows with the rows is in `.npy` files, mapped, of a folder that the caller deletes. In memory are a few bytes a
+row and, one after another, the columns that the contract is fitted to.
+"""
 
 from __future__ import annotations
 
@@ -10,74 +14,100 @@ import pandas as pd
 
 from cde_app.config import Config
 from cde_app.data.columns import FloatArray
-from cde_app.data.encoding import (
-    ColumnContract,
-    check_table,
-    complete_rows,
-    encode_inputs,
-    encode_targets,
-    fit_contract,
-    has_targets,
-)
+from cde_app.data.encoding import ColumnContract, encode_columns, encode_targets, fit_contract, has_targets
 from cde_app.data.files import find_files, source_name
 from cde_app.data.model_fit import check_model
+from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
 from cde_app.data.split import Split, split_rows
-from cde_app.data.table import read_table
+from cde_app.data.table import iter_table
+from cde_app.rows import BLOCK_ROWS, IntArray, RowFile, blocks_of, map_rows
 from cde_app.storage import file_hash
 
 
 @dataclass(frozen=True)
 class PreparedTable:
-    """The rows of a table that the model can use."""
+    """The N rows of a table that the model can use."""
 
     hashes: dict[str, str]
     """SHA-256 of each file when it was read."""
-    frame: pd.DataFrame
-    """Those rows; the index counts all rows of the table."""
+    rows: IntArray
+    """[N], their places in the table, from 0."""
     inputs: FloatArray
-    """X, [N, D], standardised."""
+    """X, [N, D], standardised; in a file."""
     targets: FloatArray
-    """[N, P], user's units."""
+    """[N, P], user's units; in a file."""
     contract: ColumnContract
     split: Split
 
 
-def prepare_training(config: Config) -> PreparedTable:
+def prepare_training(config: Config, folder: Path) -> PreparedTable:
     """Read, check, split and encode the configuration's table.
+
+    Args:
+        config: the configuration.
+        folder: where the arrays go; it exists, and goes when they are no longer used.
 
     Raises:
         DataError: the table breaks the column contract; all faults at once.
+        RunError: the folder cannot hold the arrays.
     """
     data, source = config.data, source_name(config.data.path)
     hashes = file_hashes(data.path)
-    frame = read_table(data.path)
-    check_table(data, frame, source=source)
-    frame = frame[complete_rows(data, frame, source=source, with_targets=True)]
-    split = split_rows(data.split, frame, seed=config.seed, source=source)
-    contract = fit_contract(data, frame.iloc[split.train], source=source)
+    chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+    readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
+    contract, split = fit_training(config, readings, source=source)
+    return _encode(hashes, readings, contract, split, folder)
+
+
+def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split]:
+    """Split the rows that are kept and fit the contract on those that train.
+
+    Raises:
+        DataError: the split leaves too few rows, no input varies, or the model does not fit the features.
+    """
+    split = split_rows(config.data.split, readings.by, seed=config.seed, source=source)
+    fitted = readings.kept[split.train]
+    contract = fit_contract(config.data, lambda place: readings.column(place, fitted), readings.labels, source=source)
     check_model(config.model, contract, source=source)
-    inputs = encode_inputs(contract, frame, source=source)
-    return PreparedTable(hashes, frame, inputs, encode_targets(contract, frame, source=source), contract, split)
+    return contract, split
 
 
-def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split | None) -> PreparedTable:
+def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split | None, folder: Path) -> PreparedTable:
     """Read and encode a table under a run's contract.
 
     Args:
         path: the table, which has the targets.
         contract: the run's.
         split: the run's, for its own table; None holds out every row.
+        folder: as for `prepare_training`.
 
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
+        RunError: the folder cannot hold the arrays.
     """
     source, hashes = source_name(path), file_hashes(path)
-    frame = read_table(path)
-    frame = frame[complete_rows(contract, frame, source=source, with_targets=True)]
+    chunks = iter_table(path, chunk_rows=BLOCK_ROWS)
+    readings = read_for_evaluation(contract, chunks, folder / "readings.npy", source=source)
     if split is None:
-        split = Split(np.arange(0), np.arange(0), np.arange(len(frame)))
-    inputs = encode_inputs(contract, frame, source=source)
-    return PreparedTable(hashes, frame, inputs, encode_targets(contract, frame, source=source), contract, split)
+        split = Split(np.arange(0), np.arange(0), np.arange(len(readings.kept)))
+    return _encode(hashes, readings, contract, split, folder)
+
+
+def _encode(
+    hashes: dict[str, str], readings: Readings, contract: ColumnContract, split: Split, folder: Path
+) -> PreparedTable:
+    """Write the features and the targets of the rows that are kept, and delete the readings."""
+    inputs, targets = folder / "inputs.npy", folder / "targets.npy"
+    with (
+        RowFile(inputs, len(contract.feature_names)) as input_file,
+        RowFile(targets, len(contract.targets)) as target_file,
+    ):
+        for block in blocks_of(len(readings.kept)):
+            values, known = readings.block(readings.kept[block])
+            input_file.append(encode_columns(contract, values, readings.labels))
+            target_file.append(known)
+    (folder / "readings.npy").unlink()
+    return PreparedTable(hashes, readings.rows, map_rows(inputs), map_rows(targets), contract, split)
 
 
 def file_hashes(path: str | Path) -> dict[str, str]:

@@ -10,7 +10,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cde_app import config
-from cde_app.data.columns import BoolArray, list_names, missing_column_fault, read_gaps, read_labels, read_order, row_of
+from cde_app.data.columns import (
+    BoolArray,
+    list_names,
+    missing_column_fault,
+    read_days,
+    read_gaps,
+    read_labels,
+    read_numbers,
+    read_order,
+    row_of,
+)
+from cde_app.data.faults import ColumnReader
 from cde_app.errors import DataError
 
 IntArray = NDArray[np.intp]
@@ -34,6 +45,74 @@ class Split:
     train: IntArray
     validation: IntArray
     test: IntArray
+
+
+class SplitCells:
+    """The cells that a split goes by, gathered chunk by chunk: eight bytes a row, or none for a random split.
+
+    Args:
+        split: the configuration's `data.split` block.
+        source: the table, as errors name it.
+    """
+
+    def __init__(self, split: config.Split, *, source: str) -> None:
+        self._name = None if isinstance(split, config.RandomSplit) else split.column
+        self._goes_by_time = isinstance(split, config.TimeSplit)
+        self._labels = ColumnReader(self._name or "", "categorical", "data.inputs", allows_gaps=True, source=source)
+        self._pieces: list[pd.Series] = []
+        self._bad: list[pd.Series] = []
+        self._are_dates = False
+        self._source = source
+        self._missing: list[str] = []
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Read the split's column in one chunk."""
+        if self._name is None:
+            return
+        if self._name not in frame.columns:
+            columns = list(frame.columns)
+            self._missing = [missing_column_fault(self._name, columns, source=self._source, role="data.split")]
+        elif self._goes_by_time:
+            self._add_times(frame[self._name])
+        else:
+            self._pieces.append(pd.Series(self._labels.read(frame), frame.index))
+
+    def faults(self) -> list[str]:
+        """Write that there is no such column."""
+        return self._missing
+
+    def rows(self, kept: IntArray) -> pd.DataFrame:
+        """Return the rows that are kept, counted from the table's first, with the column alone: for `split_rows`."""
+        if self._name is None or not self._pieces:
+            return pd.DataFrame(index=kept)
+        bad = pd.concat(self._bad) if self._bad else pd.Series(dtype=object)
+        bad = bad[bad.index.isin(kept)]
+        if len(bad):
+            return bad.to_frame(self._name)
+        cells = pd.concat(self._pieces).iloc[kept]
+        if not self._goes_by_time:
+            codes = cells.fillna(-1).to_numpy(dtype=np.intp)
+            cells = pd.Series(pd.Categorical.from_codes(codes, pd.Index(self._labels.labels)), cells.index)
+        return cells.to_frame(self._name)
+
+    def _add_times(self, cells: pd.Series) -> None:
+        """Read numbers, until a cell is none: then all of them are dates, those before it too."""
+        values, is_text = read_numbers(cells)
+        if not is_text.any() and not self._are_dates:
+            self._pieces.append(pd.Series(values, cells.index))
+            return
+        days = self._days(cells)
+        if not self._are_dates:
+            self._are_dates = True
+            self._pieces = [self._days(piece) for piece in self._pieces]
+        self._pieces.append(days)
+
+    def _days(self, cells: pd.Series) -> pd.Series:
+        """Read dates as days; what is none is kept for the error."""
+        days, is_other = read_days(cells)
+        if is_other.any():
+            self._bad.append(cells[is_other].astype(object))
+        return pd.Series(days, cells.index)
 
 
 def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: str) -> Split:

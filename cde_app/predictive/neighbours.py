@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cde_app.rows import draw_rows
 from cde_app.threads import num_threads
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ SMALLEST_DISTANCE = 1e-3
 NEAREST_SHARE = 1e-3
 """Distances below this share of the middle neighbour's are as good as none."""
 SMALLEST_FLOAT = 1e-12
+MOST_ROWS = 200_000
+"""Training rows, drawn at random, among which the neighbours are looked for: all of them are part of the model."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Neighbours:
     """
 
     X: Array
-    """[R, D], standardised features of the training rows."""
+    """[R, D], standardised features of the training rows, at most `MOST_ROWS` of them."""
     Y: Array
     """[R, P], their standardised targets."""
     count: int
@@ -57,13 +60,18 @@ class Neighbours:
         distances, places = self._tree.query(X, range(1, self.count + 1), workers=num_threads())
         return self._append(X, distances, places)
 
-    def extend_training_rows(self) -> Array:
-        """Append the features of the training rows, each from all the others; [R, D + P + 1]."""
-        distances, places = self._tree.query(self.X, range(1, self.count + 2))
-        own = places == np.arange(len(self.X))[:, None]
+    def extend_training_rows(self, X: Array, places: NDArray[np.intp]) -> Array:
+        """Append the features of training rows, each from all the others; [N, D] to [N, D + P + 1].
+
+        Args:
+            X: [N, D].
+            places: [N], where each of them is among the R rows, -1 where it is none of them.
+        """
+        distances, found = self._tree.query(X, range(1, self.count + 2))
+        own = found == places[:, None]
         own[~own.any(axis=1), -1] = True  # among many copies of a row it need not find itself
-        shape = (len(self.X), self.count)
-        return self._append(self.X, distances[~own].reshape(shape), places[~own].reshape(shape))
+        shape = (len(X), self.count)
+        return self._append(X, distances[~own].reshape(shape), found[~own].reshape(shape))
 
     def _append(self, X: Array, distances: Array, places: NDArray[np.intp]) -> Array:
         """Append the standardised features at known neighbours, two [N, k]."""
@@ -85,11 +93,16 @@ class Neighbours:
         return cls(**tree)
 
 
+def draw_neighbours(num_rows: int, *, seed: int) -> NDArray[np.intp]:
+    """Return the training rows among which neighbours are looked for, sorted."""
+    return draw_rows(num_rows, MOST_ROWS, seed=seed, stream=10)
+
+
 def fit_neighbours(X: Array, Y: Array, *, count: int) -> Neighbours:
     """Return the neighbours of training rows; X [R, D] and Y [R, P], standardised."""
     size = Y.shape[1] + 1
     raw = Neighbours(X, Y, min(count, len(X) - 1), np.zeros(size), np.ones(size))
-    features = raw.extend_training_rows()[:, -size:]
+    features = raw.extend_training_rows(X, np.arange(len(X)))[:, -size:]
     scale = features.std(axis=0)
     return replace(raw, centre=features.mean(axis=0), scale=np.where(scale > 0, scale, 1.0))
 

@@ -90,7 +90,7 @@ def check_is_run(path: Path) -> None:
 
 
 def claim(path: Path, *, overwrite: bool) -> tuple[Path, int]:
-    """Make and lock the folder in which a run may grow; it holds nothing but the lock.
+    """Make and lock the folder in which a run may grow; what it holds is left to `clear`.
 
     Returns:
         The folder, which is `path` or, in place of a finished run, its `.partial` neighbour; the lock's descriptor.
@@ -109,13 +109,22 @@ def claim(path: Path, *, overwrite: bool) -> tuple[Path, int]:
     lock = take_lock(folder)
     try:
         _check_replaceable(folder, path, overwrite=overwrite)
-        if folder == path:
-            _discard_unlocked(partial(path))
     except RunError:
         os.close(lock)
         raise
-    _discard_contents(folder)
+    _discard_leftovers(folder)
     return folder, lock
+
+
+def clear(folder: Path, path: Path) -> None:
+    """Delete what earlier trainings of a run left in a claimed folder, and beside it.
+
+    Raises:
+        RunError: another process is writing beside it.
+    """
+    if folder == path:
+        _discard_unlocked(partial(path))
+    _discard_contents(folder)
 
 
 def check_predictions(path: Path, *, overwrite: bool) -> None:
@@ -213,6 +222,12 @@ def settle(path: Path) -> None:
 def discard(folder: Path) -> None:
     """Delete a run; a file in the folder that is no run's stays, and the folder with it."""
     _discard_contents(folder)
+    _discard_leftovers(folder)
+    leave(folder)
+
+
+def leave(folder: Path) -> None:
+    """Give up a folder that was claimed, and delete it if it is empty."""
     delete(folder / ".lock")
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -221,8 +236,14 @@ def discard(folder: Path) -> None:
 def _discard_contents(folder: Path) -> None:
     """Delete what a run has written; STATUS last, so that a crash leaves a folder that is still known as a run."""
     for name in sorted(os.listdir(folder) if folder.is_dir() else (), key=lambda name: name == "STATUS"):
-        if name in RUN_ENTRIES - {".lock"} or name.startswith(TEMPORARY_PREFIX):
+        if name in RUN_ENTRIES - {".lock"}:
             delete(folder / name)
+
+
+def _discard_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a process that was killed."""
+    for entry in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        delete(entry)
 
 
 def _discard_unlocked(folder: Path) -> None:

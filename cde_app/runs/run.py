@@ -12,12 +12,13 @@ deleted.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -46,30 +47,36 @@ class Run:
         folder: where its files are now; `<path>.partial` while it replaces a finished run, else `path`.
     """
 
-    def __init__(self, path: Path, folder: Path, lock: int | None) -> None:
+    def __init__(self, path: Path, folder: Path, lock: int | None, *, replaces: bool = False) -> None:
         self.path = path
         self.folder = folder
         self._lock = lock
+        self._replaces = replaces
+        self._has_begun = False
+        self._made_parents: list[Path] = []
 
     # --- beginning ------------------------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, path: Path, *, overwrite: bool) -> Run:
-        """Begin a run in an empty or absent folder, or with `overwrite` in place of another run.
+        """Claim an empty or absent folder for a run, or with `overwrite` that of another run.
+
+        The run begins when it is first written to; what was there before stays untouched until then.
 
         Raises:
             RunError: the folder has contents and `overwrite` is not given, is no run, holds files that are not a
                 run's, or is being written by another process.
         """
         path = Path(path)
+        parents = [parent for parent in path.parents if not parent.exists()]
         folder, lock = run_folder.claim(path, overwrite=overwrite)
-        run = cls(path, folder, lock)
-        run._set_status("running")
+        run = cls(path, folder, lock, replaces=True)
+        run._made_parents = parents
         return run
 
     @classmethod
     def resume(cls, path: Path) -> Run:
-        """Go on with a run that was interrupted, failed or killed.
+        """Go on with a run that was interrupted, failed or killed; it stays so until it is first written to.
 
         Raises:
             RunError: there is no such run, it is done, or another process is writing it.
@@ -80,9 +87,7 @@ class Run:
         if folder is None:
             run_folder.check_is_run(path)
             raise RunError(f"{path} is done; there is nothing to resume. Pass --overwrite to train it again.")
-        run = cls(path, folder, run_folder.take_lock(folder))
-        run._set_status("running")
-        return run
+        return cls(path, folder, run_folder.take_lock(folder))
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -143,6 +148,20 @@ class Run:
     def log(self, message: str) -> None:
         """Append a line with the time to `log.txt`."""
         self._append("log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Make an empty folder for what the writing needs on disk meanwhile; the end of the block deletes it.
+
+        A process that is killed leaves it to the next one that writes the run.
+        """
+        folder = self.folder / f"{TEMPORARY_PREFIX}scratch"
+        delete(folder)
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            delete(folder)
 
     def remove(self, name: str) -> None:
         """Delete a file or folder of the run, if it is there."""
@@ -220,7 +239,7 @@ class Run:
         """End the writing and release the lock.
 
         `done` writes the manifest and puts the run in its place. The other two keep what is needed to resume, or
-        remove what was written if there is no checkpoint to resume from.
+        remove what was written if there is no checkpoint to resume from; before the first write they change nothing.
 
         Args:
             status: how it ended.
@@ -237,10 +256,16 @@ class Run:
             self.write_json("manifest.json", facts)
             run_folder.publish(self.folder, self.path)
             self.folder = self.path
-        elif self.files("checkpoints"):
+        elif self._has_begun and self.files("checkpoints"):
             self._set_status(status)
         else:
-            run_folder.discard(self.folder)
+            if self._has_begun:
+                run_folder.discard(self.folder)
+            else:
+                run_folder.leave(self.folder)
+            with contextlib.suppress(OSError):  # somebody else's folder is not empty
+                for parent in self._made_parents:
+                    parent.rmdir()
         self._release()
 
     def __enter__(self) -> Self:
@@ -259,7 +284,16 @@ class Run:
         path = self.file(name)
         if self._lock is None and Path(name).parts[0] not in REWRITABLE_ENTRIES:
             raise ValueError(f"{name!r} cannot be written: the run was opened for reading")
+        if self._lock is not None and not self._has_begun:
+            self._begin()
         return path
+
+    def _begin(self) -> None:
+        """Take the place of what was there, or go on with it."""
+        self._has_begun = True
+        if self._replaces:
+            run_folder.clear(self.folder, self.path)
+        self._set_status("running")
 
     def _append(self, name: str, line: str) -> None:
         """Append with a single write, as one line of a log that others may be reading."""

@@ -39,6 +39,8 @@ def choose_order(
     held_out, fitted = split_for_screening(len(X), seed=settings.seed)
     if settings.model.targets_model == "joint" or not 1 < len(names) <= MOST_TARGETS or len(held_out) < 2:
         return listed
+    X, Y = X[rows := np.concatenate([held_out, fitted])], Y[rows]
+    held_out, fitted = np.split(np.arange(len(rows)), [len(held_out)])
     scores: dict[tuple[int, frozenset[int]], float] = {}
 
     def score(target: int, earlier: tuple[int, ...]) -> float:

@@ -12,6 +12,7 @@ from cde_app.config import Config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import build_model
 from cde_app.predictive.posterior import Posterior
+from cde_app.rows import draw_rows
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
@@ -22,6 +23,8 @@ Array = NDArray[np.float64]
 
 VALIDATION_COMPONENTS = 64
 VALIDATION_ROWS = 1000
+START_ROWS = 200_000
+"""Training rows, drawn at random, from which the starting point is taken; of an encoder per row all."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,19 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
         spare: the trainer of the training before, whose compiled step is used again where it fits; None compiles one.
     """
     X, Y = factor.data.X, factor.standardised_targets()
+    is_per_row = config.model.latent.encoder.kind == "per_row"
+    rows = draw_rows(len(X), len(X) if is_per_row else START_ROWS, seed=config.seed, stream=11)
     start = starting_point(
         config.model,
         config.training.warm_start,
         current.regression,
-        X,
-        Y,
+        X[rows],
+        Y[rows],
         axes=factor.data.axes,
         seed=seed,
         noise_floor=factor.noise_floor,
     )
+    start = replace(start, num_data=len(X))
     model = build_model(config.model, start, num_features=X.shape[1], seed=seed)
     schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))
     if spare is not None and spare.fits(model, schedule):

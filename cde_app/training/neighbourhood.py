@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app import config
-from cde_app.predictive.neighbours import fit_neighbours
+from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.target_transform import split_for_screening
 from cde_app.training.warm_start import fit_screening_regression
@@ -40,9 +40,10 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
     if settings.model.output.mean.kind == "identity":
         return False  # which has no target for another feature
     held_out, fitted = split_for_screening(len(X), seed=settings.seed)
-    known = np.setdiff1d(np.arange(len(X)), held_out)  # all other rows: the more there are, the nearer they lie
+    others = np.setdiff1d(draw_neighbours(len(X), seed=settings.seed), held_out)
+    known = np.union1d(others, fitted)  # more than those that fit: the more there are, the nearer they lie
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
-    extended = nearest.extend_training_rows()[np.searchsorted(known, fitted)]
+    extended = nearest.extend_training_rows(X[fitted], np.searchsorted(known, fitted))
 
     def score(inputs: Array, held_out_inputs: Array, axes: tuple[Axis, ...]) -> float:
         regression = fit_screening_regression(inputs, Y[fitted], settings, axes=axes, noise_floor=noise_floor)

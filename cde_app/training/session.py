@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,14 +15,12 @@ from cde_app import config
 from cde_app.config import Config
 from cde_app.data.rounding import RoundedTarget, find_rounding
 from cde_app.data.transform import TargetTransform
-from cde_app.predictive.chain import extend
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.predictive.neighbours import Neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
-from cde_app.training.calibration import Calibration, LeftOut, calibrate
+from cde_app.training.bag import Bag, fill_bag, leave_out
+from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
-from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.loop import Step, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
 from cde_app.training.neighbourhood import uses_neighbours
@@ -72,6 +71,7 @@ class Session:
         config: Config,
         data: TrainingData,
         *,
+        scratch: Path,
         checkpoint: Checkpoint | None,
         save: Callable[[Checkpoint], None],
         report: Callable[[Report], None],
@@ -81,6 +81,7 @@ class Session:
         Args:
             config: the whole configuration.
             data: training and validation rows.
+            scratch: a folder for arrays as large as the data, to be deleted by the caller.
             checkpoint: where an interrupted run stopped; None starts afresh.
             save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
                 and on interruption.
@@ -90,15 +91,10 @@ class Session:
         self.started = time.monotonic() - (checkpoint.elapsed_seconds if checkpoint else 0.0)
         self.checkpoint = checkpoint or self._choose(data)
         self.roundings = find_roundings(config, data, self.checkpoint.transforms)
-        Y = standardise(self.checkpoint.transforms, data.targets)
-        self.neighbours = None
-        if self.checkpoint.has_neighbours:
-            self.neighbours = fit_neighbours(data.X, Y, count=config.model.neighbours.count)
-            data = with_neighbours(data, self.neighbours)
-        self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings))
         self.num_members = config.training.resolved_ensemble(len(data.X))
         self.num_left_out = config.training.resolved_left_out(len(data.X), num_validation_rows=len(data.X_validation))
-        self.num_trainings = len(self.factors) * self.num_members
+        self.bags = self._fill_bags(data, scratch)
+        self.num_trainings = len(self.bags[0].factors) * self.num_members
 
     def run(self) -> Trained:
         """Do what is left of the trainings.
@@ -109,11 +105,10 @@ class Session:
         trainer = None
         while self.training < self.num_trainings:
             trainer = self._train(self.checkpoint.current or self._warm_start(), trainer)
-        calibrated = [self._calibrate(place) for place in range(len(self.factors))]
-        ensembles = tuple(ensemble for ensemble, _ in calibrated)
+        calibrated = [self._calibrate(place) for place in range(len(self.bags[0].factors))]
         predictor = assemble_predictor(
-            self.neighbours,
-            ensembles,
+            tuple(bag.neighbours for bag in self.bags if bag.neighbours is not None),
+            tuple(ensemble for ensemble, _ in calibrated),
             self.checkpoint.order,
             num_components=self.config.predict.num_components,
             seed=self.config.seed,
@@ -137,32 +132,41 @@ class Session:
 
     @property
     def factor(self) -> Factor:
-        """What the current training is about, without the rows that it leaves out."""
-        factor = self.factors[self.training // self.num_members]
-        if self.num_left_out == 0:
-            return factor
-        left_out = self._left_out(self.training % self.num_members)
-        return factor.of_rows(np.setdiff1d(np.arange(len(factor.data.X)), left_out))
+        """What the current training is about."""
+        place, member = divmod(self.training, self.num_members)
+        return self.bags[member % len(self.bags)].factors[place]
 
-    def _left_out(self, member: int) -> NDArray[np.intp]:
-        """Return the training rows that a member of an ensemble does not see, sorted; each leaves out others."""
-        num_rows = len(self.factors[0].data.X)
-        order = np.random.default_rng([self.config.seed, 9]).permutation(num_rows)
-        return np.sort(order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows])
+    @property
+    def leaves_out(self) -> bool:
+        """Whether each member leaves rows out; else all have the same rows, and share a bag."""
+        return self.num_left_out > 0
+
+    def _fill_bags(self, data: TrainingData, scratch: Path) -> tuple[Bag, ...]:
+        """Fill a bag for each member if they leave out rows, each others; else one for all of them."""
+        floor, num_rows = noise_floors(self.roundings), len(data.X)
+        if not self.leaves_out:
+            return (fill_bag(self.config, data, self.checkpoint, floor, scratch),)
+        order, bags = np.random.default_rng([self.config.seed, 9]).permutation(num_rows), []
+        for member in range(self.num_members):
+            left_out = order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows]
+            folder = scratch / f"member_{member}"
+            folder.mkdir()
+            own = leave_out(data, np.sort(left_out))
+            bags.append(fill_bag(self.config, own, self.checkpoint, floor, folder))
+        return tuple(bags)
 
     def _calibrate(self, place: int) -> tuple[Ensemble, Calibration]:
         """Calibrate a factor's ensemble on the rows that its members did not see."""
-        data, first = self.factors[place].data, place * self.num_members
-        ensemble = Ensemble(tuple(one.posterior for one in self.checkpoint.finished[first : first + self.num_members]))
-        if not self.config.training.calibration.enabled:
-            return calibrate(ensemble, [], may_narrow=False)
-        left_out = [LeftOut(data.X_validation, data.targets_validation)] * self.num_members
-        if self.num_left_out:
-            rows = [self._left_out(member) for member in range(self.num_members)]
-            left_out = [LeftOut(data.X[own], data.targets[own]) for own in rows]
-        # Neither below what rounding leaves, nor by rows that share their group or hour with those that were seen.
+        first = place * self.num_members
+        finished = self.checkpoint.finished[first : first + self.num_members]
+        ensemble = Ensemble(tuple(one.posterior for one in finished))
+        unseen = []
+        if self.config.training.calibration.enabled:
+            factors = [self.bags[member % len(self.bags)].factors[place] for member in range(self.num_members)]
+            unseen = [Unseen(factor.data.X_validation, factor.data.targets_validation) for factor in factors]
+        # Not below what rounding leaves, nor by rows whose group or hour was seen.
         may_narrow = not any(self.roundings) and self.config.data.split.kind not in ("group", "time")
-        return calibrate(ensemble, left_out, may_narrow=may_narrow)
+        return calibrate(ensemble, unseen, may_narrow=may_narrow)
 
     def _choose(self, data: TrainingData) -> Checkpoint:
         """Choose the targets' transforms, whether to look at neighbours, and the order of the chain."""
@@ -198,14 +202,14 @@ class Session:
 
     def _train(self, current: Unfinished, spare: Trainer | None) -> Trainer:
         """Do the current training, with the compiled step of the one before it if there is one."""
-        factor = self.factor
-        trainer = prepare(self.config, factor, current, seed=self.seed, spare=spare)
+        trainer = prepare(self.config, self.factor, current, seed=self.seed, spare=spare)
         finished = train_member(
             self.config,
-            factor,
+            self.factor,
             trainer,
             current,
             seed=self.seed,
+            validates=self.config.training.early_stopping.enabled and not self.leaves_out,
             num_components=-(-self.config.predict.num_components // self.num_members),
             keep=self._keep,
             tell=self._tell,
@@ -236,16 +240,6 @@ class Session:
         return time.monotonic() - self.started
 
 
-def with_neighbours(data: TrainingData, neighbours: Neighbours) -> TrainingData:
-    """Append the features of the nearest training rows; a training row is no neighbour of itself."""
-    return replace(
-        data,
-        X=neighbours.extend_training_rows(),
-        X_validation=neighbours.extend(data.X_validation),
-        axes=data.axes + neighbour_axes(neighbours.Y.shape[1]),
-    )
-
-
 def find_roundings(
     config: Config, data: TrainingData, transforms: tuple[TargetTransform, ...]
 ) -> list[RoundedTarget | None]:
@@ -257,23 +251,3 @@ def find_roundings(
 def noise_floors(roundings: list[RoundedTarget | None]) -> Array:
     """Return the noise variances that the targets' rounding requires, [P], standardised; 0 where it does not matter."""
     return np.array([found.variance if found else 0.0 for found in roundings])
-
-
-def split_factors(
-    settings: config.Config, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array
-) -> tuple[Factor, ...]:
-    """Return one factor with all targets, or one per target with the targets before it among its inputs."""
-    transforms, order = checkpoint.transforms, checkpoint.order
-    if settings.model.targets_model == "joint" or len(order) == 1:
-        return (Factor(data, transforms, noise_floor),)
-    factors = []
-    for place in order:
-        own = replace(data, targets=data.targets[:, [place]], targets_validation=data.targets_validation[:, [place]])
-        factors.append(Factor(own, (transforms[place],), noise_floor[[place]]))
-        data = replace(
-            data,
-            X=extend(data.X, transforms[place].forward(data.targets[:, place])),
-            X_validation=extend(data.X_validation, transforms[place].forward(data.targets_validation[:, place])),
-            axes=(*data.axes, Axis(settings.data.targets[place].column)),
-        )
-    return tuple(factors)

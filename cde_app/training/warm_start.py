@@ -18,6 +18,7 @@ from cde_app import config
 from cde_app.model.layers import build_kernel, positive_parameter, read_kernel
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.rows import draw_rows
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, start_kernel
 from cde_app.training.mean_start import least_squares_mean
@@ -26,6 +27,8 @@ Array = NDArray[np.float64]
 
 INITIAL_NOISE = 0.1
 CHUNK_ROWS = 8192
+MEAN_ROWS = 200_000
+"""Training rows, drawn at random, to which the mean function is fitted."""
 SCREENING_STEPS = 50
 SCREENING_INDUCING = 64
 
@@ -58,7 +61,7 @@ class SparseRegression:
     def mean(self, X: Array) -> Array:
         """Return the posterior mean; [N, D] to [N, P]."""
         gp = self.as_sparse_gp()
-        return self.mean_function(X) + np.concatenate([gp.moments(chunk)[0] for chunk in _chunks(X)])
+        return np.concatenate([self.mean_function(chunk) + gp.moments(chunk)[0] for chunk in _chunks(X)])
 
     def log_density(self, X: Array, Y: Array) -> Array:
         """Return log p(y | x) of each row and target; [N, P]."""
@@ -94,8 +97,9 @@ def fit_sparse_regression(
     """
     rows = np.random.default_rng([seed, 1]).permutation(len(X))[: settings.max_rows]
     num_features, num_targets = X.shape[1], Y.shape[1]
-    mean_function = least_squares_mean(output.mean, X, Y)
-    Y = Y - mean_function(X)
+    some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=14)
+    mean_function = least_squares_mean(output.mean, X[some], Y[some])
+    Y = Y - np.concatenate([mean_function(chunk) for chunk in _chunks(X)])
     start = start_kernel(
         output.kernel, axes=axes, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features))
     )

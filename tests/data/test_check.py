@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from cde_app import config
 from cde_app.data.check import Inference, TableReport, describe_table, infer_data
+from cde_app.data.readings import read_for_training
 from cde_app.errors import DataError, SettingError
 
 
@@ -25,7 +28,13 @@ def settings_of(**blocks: Any) -> config.Config:
 
 
 def describe(frame: pd.DataFrame, **blocks: Any) -> TableReport:
-    return describe_table(settings_of(**blocks), frame, source="a.csv")
+    return describe_frame(settings_of(**blocks), frame)
+
+
+def describe_frame(settings: config.Config, frame: pd.DataFrame) -> TableReport:
+    with tempfile.TemporaryDirectory() as folder:
+        readings = read_for_training(settings.data, [frame], Path(folder) / "readings.npy", source="a.csv")
+        return describe_table(settings, readings, source="a.csv")
 
 
 def warning_of(report: TableReport) -> str:
@@ -212,7 +221,7 @@ def test_kinds_are_inferred_from_the_cells() -> None:
 def test_what_is_inferred_is_a_valid_configuration() -> None:
     inference = infer(colour=["red", None] * 100)
     settings = config.Config(schema_version=1, data=inference.data)
-    describe_table(settings, table(200, colour=["red", None] * 100).assign(colour="red"), source="a.csv")
+    describe_frame(settings, table(200, colour=["red", None] * 100).assign(colour="red"))
     assert config.Data.model_validate(inference.data.model_dump()) == inference.data
 
 

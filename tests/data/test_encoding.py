@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import tempfile
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,6 @@ from cde_app import config
 from cde_app.data.columns import FloatArray
 from cde_app.data.encoding import (
     ColumnContract,
-    check_table,
     complete_rows,
     encode_inputs,
     encode_targets,
@@ -23,6 +24,7 @@ from cde_app.data.encoding import (
     has_targets,
     out_of_range,
 )
+from cde_app.data.readings import Readings, read_for_training
 from cde_app.errors import DataError
 
 
@@ -39,8 +41,19 @@ def frame_of(**columns: Any) -> pd.DataFrame:
 
 def fit(*inputs: Any, missing: str = "error", **columns: Any) -> tuple[ColumnContract, dict[str, FloatArray]]:
     """Fit a contract; also return the training features by name."""
-    contract = fit_contract(data_of(*inputs, missing=missing), frame_of(**columns), source="a.csv")
+    contract = fit_frame(data_of(*inputs, missing=missing), frame_of(**columns))
     return contract, encode(contract, **columns)
+
+
+def fit_frame(data: config.Data, frame: pd.DataFrame) -> ColumnContract:
+    readings = read(data, frame)
+    return fit_contract(data, lambda place: readings.column(place, readings.kept), readings.labels, source="a.csv")
+
+
+def read(data: config.Data, *chunks: pd.DataFrame) -> Readings:
+    """Read a table of one chunk or more; the values outlive their file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read_for_training(data, chunks, Path(folder) / "readings.npy", source="a.csv")
 
 
 def encode(contract: ColumnContract, **columns: Any) -> dict[str, FloatArray]:
@@ -224,9 +237,10 @@ def test_a_column_without_gaps_in_training_has_no_indicator_but_still_imputes() 
 def test_complete_rows_drops_rows_with_gaps_under_the_drop_policy_only() -> None:
     frame = pd.DataFrame({"a": [1.0, np.nan, 3.0], "y": [1.0, 2.0, np.nan], "other": [np.nan] * 3})
     for with_targets, kept in ((False, [True, False, True]), (True, [True, False, False])):
-        rows = complete_rows(data_of("a", missing="drop"), frame, source="a.csv", with_targets=with_targets)
-        assert rows.tolist() == kept
-    assert complete_rows(data_of("a"), frame, source="a.csv", with_targets=True).all()
+        contract, _ = fit("a", missing="drop", a=[1.0, 2.0])
+        assert complete_rows(contract, frame, source="a.csv", with_targets=with_targets).tolist() == kept
+    contract, _ = fit("a", a=[1.0, 2.0])
+    assert complete_rows(contract, frame, source="a.csv", with_targets=True).all()
 
 
 def test_complete_rows_reads_the_contract_of_a_run_and_names_missing_columns() -> None:
@@ -307,7 +321,7 @@ def test_all_faults_of_a_prediction_table_are_reported_at_once() -> None:
 
 
 def test_targets_keep_their_units_and_their_order() -> None:
-    contract = fit_contract(data_of("a", targets=["z", "y"]), frame_of(a=[1, 2], z=[10, 20]), source="a.csv")
+    contract = fit_frame(data_of("a", targets=["z", "y"]), frame_of(a=[1, 2], z=[10, 20]))
     targets = encode_targets(contract, frame_of(z=[10, 20]), source="a.csv")
     np.testing.assert_array_equal(targets, [[10, 0], [20, 1]])
 
@@ -359,19 +373,19 @@ def test_a_gap_is_out_of_range_unless_training_had_gaps_in_that_column() -> None
     assert out_of_range(contract, rows).tolist() == [False, True, True]
 
 
-# --- check_table --------------------------------------------------------------------------------------------------
+# --- read_for_training --------------------------------------------------------------------------------------------
 
 
 def faults_of(data: config.Data, frame: pd.DataFrame) -> tuple[str, ...]:
     with pytest.raises(DataError) as caught:
-        check_table(data, frame, source="a.csv")
+        read(data, frame)
     return caught.value.faults
 
 
 def test_a_good_table_passes_the_check() -> None:
-    check_table(data_of("a", categorical("c")), frame_of(a=[1, 2], c=["x", "y"]), source="a.csv")
-    check_table(data_of("a", missing="drop"), frame_of(a=[1, None, 3]), source="a.csv")
-    check_table(data_of("a", missing="impute_with_indicator"), frame_of(a=[1, None, 3]), source="a.csv")
+    read(data_of("a", categorical("c")), frame_of(a=[1, 2], c=["x", "y"]))
+    read(data_of("a", missing="drop"), frame_of(a=[1, None, 3]))
+    read(data_of("a", missing="impute_with_indicator"), frame_of(a=[1, None, 3]))
 
 
 def test_the_check_reports_all_faults_at_once() -> None:

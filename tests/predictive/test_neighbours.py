@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cde_app.predictive.neighbours import SMALLEST_DISTANCE, Neighbours, fit_neighbours
+from cde_app.predictive import neighbours as neighbours_module
+from cde_app.predictive.neighbours import SMALLEST_DISTANCE, Neighbours, draw_neighbours, fit_neighbours
 
 
 def make_neighbours(num_rows: int = 60, *, num_targets: int = 2, count: int = 5) -> Neighbours:
@@ -41,15 +42,36 @@ def test_new_rows_get_the_features_of_their_nearest_training_rows() -> None:
 
 def test_a_training_row_gets_what_it_would_get_if_it_were_left_out() -> None:
     neighbours = make_neighbours()
-    found = neighbours.extend_training_rows()
+    found = neighbours.extend_training_rows(neighbours.X, np.arange(len(neighbours.X)))
     expected = [slow_features(neighbours, x, without=row) for row, x in enumerate(neighbours.X)]
     np.testing.assert_allclose(found[:, 3:], expected, rtol=1e-8, atol=1e-10)
     seen = neighbours.extend(neighbours.X)[:, 3:]
     assert np.abs(seen - expected).max() > 0.5, "the control, rows that see themselves, must differ"
 
 
+def test_a_training_row_that_was_not_drawn_is_a_new_row_to_its_neighbours() -> None:
+    random = np.random.default_rng(4)
+    X, Y, rows = random.normal(size=(80, 3)), random.normal(size=(80, 2)), np.arange(0, 80, 2)
+    neighbours = fit_neighbours(X[rows], Y[rows], count=5)
+    places = np.full(80, -1)
+    places[rows] = np.arange(40)
+    found = neighbours.extend_training_rows(X, places)
+    np.testing.assert_array_equal(found[1::2], neighbours.extend(X[1::2]))
+    np.testing.assert_array_equal(found[::2], neighbours.extend_training_rows(X[rows], np.arange(40)))
+    assert np.abs(found[::2] - neighbours.extend(X[::2])).max() > 0.5, "the control: drawn rows do not see themselves"
+
+
+def test_of_many_training_rows_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    np.testing.assert_array_equal(draw_neighbours(50, seed=0), np.arange(50))
+    monkeypatch.setattr(neighbours_module, "MOST_ROWS", 20)
+    drawn = draw_neighbours(50, seed=0)
+    assert len(np.unique(drawn)) == 20
+    np.testing.assert_array_equal(drawn, draw_neighbours(50, seed=0))
+
+
 def test_the_features_of_the_training_rows_are_standardised() -> None:
-    features = make_neighbours(200).extend_training_rows()[:, 3:]
+    neighbours = make_neighbours(200)
+    features = neighbours.extend_training_rows(neighbours.X, np.arange(200))[:, 3:]
     np.testing.assert_allclose(features.mean(0), 0.0, atol=1e-12)
     np.testing.assert_allclose(features.std(0), 1.0, rtol=1e-12)
 
@@ -58,16 +80,17 @@ def test_a_copy_of_a_row_outweighs_all_others_and_many_copies_are_averaged() -> 
     random = np.random.default_rng(2)
     X, Y = random.normal(size=(40, 2)), random.normal(size=(40, 1))
     neighbours = fit_neighbours(np.vstack([X, X[:1]]), np.vstack([Y, [[9.0]]]), count=6)
-    mean = neighbours.extend_training_rows()[0, 2] * neighbours.scale[0] + neighbours.centre[0]
+    first = neighbours.extend_training_rows(neighbours.X, np.arange(41))[0]
+    mean = first[2] * neighbours.scale[0] + neighbours.centre[0]
     assert mean == pytest.approx(9.0, abs=0.01)
     same = fit_neighbours(np.zeros((30, 2)), np.arange(30.0)[:, None], count=6)
-    assert np.isfinite(same.extend_training_rows()).all()
+    assert np.isfinite(same.extend_training_rows(same.X, np.arange(30))).all()
 
 
 def test_a_table_of_few_rows_has_fewer_neighbours() -> None:
     neighbours = make_neighbours(4, count=8)
     assert neighbours.count == 3
-    assert neighbours.extend_training_rows().shape == (4, 6)
+    assert neighbours.extend_training_rows(neighbours.X, np.arange(len(neighbours.X))).shape == (4, 6)
     assert neighbours.extend(np.zeros((2, 3))).shape == (2, 6)
 
 

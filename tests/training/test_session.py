@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ from pydantic import TypeAdapter
 
 from cde_app.config import Config, Likelihood
 from cde_app.errors import NumericalError
+from cde_app.predictive import neighbours
 from cde_app.predictive.posterior import pack
 from cde_app.predictive.predictor import Predictor
-from cde_app.training import chain_order, loop, member
+from cde_app.training import chain_order, loop, member, warm_start
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.kernel_start import Axis
@@ -52,11 +55,17 @@ def small_data(*, validation: int = 0) -> TrainingData:
     return TrainingData(X[:60], targets[:60], X[60:], targets[60:], (Axis("x"),))
 
 
+def session_of(config: Config, data: TrainingData, **options: Any) -> Session:
+    """Prepare a run's trainings; the arrays in the scratch folder outlive it, as they are mapped."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Session(config, data, scratch=Path(folder), **options)
+
+
 def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Report]]:
     checkpoints: list[Checkpoint] = []
     reports: list[Report] = []
     options = {"checkpoint": None, "report": reports.append} | options
-    trained = Session(config, data, save=checkpoints.append, **options).run()
+    trained = session_of(config, data, save=checkpoints.append, **options).run()
     return trained, checkpoints, reports
 
 
@@ -168,6 +177,27 @@ def test_a_kernel_of_named_inputs_finds_them_in_every_factor_of_a_chain() -> Non
     assert second == [*of_features, ("linear", (4,))]
 
 
+def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_training_sees_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, data = chained()
+    tree = config.model_dump()
+    tree["model"] |= {"neighbours": {"enabled": True}}
+    tree["training"] |= {"ensemble": 1, "max_steps": 2}
+    config = Config.model_validate(tree)
+    for owner, name in ((neighbours, "MOST_ROWS"), (member, "START_ROWS"), (warm_start, "MEAN_ROWS")):
+        monkeypatch.setattr(owner, name, 30)
+    whole, checkpoints, _ = run(config, data)
+    assert len(whole.predictor.neighbours.X) == 30
+    session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    assert [len(factor.data.X) for factor in session.factors] == [len(data.X)] * 2
+    assert [factor.data.X.shape[1] for factor in session.factors] == [4, 5]
+    np.testing.assert_array_equal(session.factors[1].data.X[:, :1], data.X)
+    trainer = prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    assert trainer.model.num_data == len(data.X)
+    assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
+
+
 def test_members_whose_greedy_inducing_inputs_differ_in_number_each_compile_a_step() -> None:
     config, data = chained()
     tree = config.model_dump()
@@ -190,7 +220,7 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
 
     checkpoints: list[Checkpoint] = []
     with pytest.raises(KeyboardInterrupt):
-        Session(config, data, checkpoint=None, save=checkpoints.append, report=interrupt).run()
+        session_of(config, data, checkpoint=None, save=checkpoints.append, report=interrupt).run()
     assert checkpoints[-1].place == (0, 25)
     resumed, _, _ = run(config, data, checkpoint=checkpoints[-1])
     assert_same_bytes(run(config, data)[0].predictor, resumed.predictor)
@@ -223,7 +253,7 @@ def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeat
         checkpoints: list[Checkpoint] = []
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(owner, name, replacement)
-            Session(config, data, checkpoint=None, save=checkpoints.append, report=lambda _: None).run()
+            session_of(config, data, checkpoint=None, save=checkpoints.append, report=lambda _: None).run()
         assert checkpoints[-1].place == (0, 25)
         assert_same_bytes(run(config, data, checkpoint=checkpoints[-1])[0].predictor, expected)
 
@@ -283,7 +313,7 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
 
 def fresh_trainer(config: Config, data: TrainingData) -> Trainer:
     """Return a trainer before its first step."""
-    session = Session(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     return prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
 
 

@@ -1,0 +1,114 @@
+"""A table read once, chunk by chunk: its cells as numbers in a file, its faults told all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cde_app import config
+from cde_app.data.columns import FloatArray
+from cde_app.data.encoding import ColumnContract, complete_rows, input_readers, target_readers
+from cde_app.data.faults import ColumnReader, TargetReader, faults_of
+from cde_app.data.split import SplitCells
+from cde_app.errors import DataError
+from cde_app.rows import IntArray, RowFile, map_rows
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The columns of a table that are used.
+
+    Args:
+        values: [N, I + P] in a file, the inputs and then the targets, as `ColumnReader` reads them: numbers, days since
+            1970-01-01 UTC, places of labels; a gap is NaN.
+        labels: [I], of each input column what its values are the places in; empty where it is not categorical.
+        kept: the rows of `values` that the model can use, sorted; all of them unless `missing: drop` leaves some out.
+        rows: the places of the kept rows in the table, from 0.
+        by: the kept rows with the column that a split goes by, if there is one.
+    """
+
+    values: FloatArray
+    labels: tuple[tuple[str, ...], ...]
+    kept: IntArray
+    rows: IntArray
+    by: pd.DataFrame
+
+    def column(self, place: int, rows: IntArray | None = None) -> FloatArray:
+        """Return a column of `values`, [N] or [len(rows)], in memory."""
+        return np.array(self.values[:, place]) if rows is None else self.values[rows, place]
+
+    def block(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return some rows' inputs, [n, I], and targets, [n, P], in memory."""
+        values, num_inputs = self.values[rows], len(self.labels)
+        return values[:, :num_inputs], values[:, num_inputs:]
+
+
+def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: Path, *, source: str) -> Readings:
+    """Read a table and hold it against the configuration, before anything is fitted.
+
+    Args:
+        data: the configuration's `data` block.
+        chunks: the table; the index counts its rows.
+        file: where the values go; its folder exists.
+        source: the table, as errors name it.
+
+    Raises:
+        DataError: a column is missing, holds something that is no number or date, is infinite or has a gap the
+            policy does not allow; a target is constant or outside its transform; there are fewer than two rows. All
+            faults at once.
+    """
+    policy = data.missing.kind
+    inputs = [
+        ColumnReader(column.column, column.kind, "data.inputs", allows_gaps=policy != "error", source=source)
+        for column in data.inputs
+    ]
+    targets = [TargetReader(target, allows_gaps=policy == "drop", source=source) for target in data.targets]
+    cells = SplitCells(data.split, source=source)
+    gaps = []
+    with RowFile(file, len(inputs) + len(targets)) as values:
+        for chunk in chunks:
+            values.append(read := _read_side_by_side([*inputs, *targets], chunk))
+            gaps.append(np.isnan(read).any(axis=1))
+            cells.add(chunk)
+    if faults := [*faults_of([*inputs, *targets]), *cells.faults()]:
+        raise DataError(*faults)
+    kept = np.flatnonzero(~np.concatenate(gaps) | (policy != "drop"))
+    if len(kept) < 2:
+        raise DataError(f"{source}: must have at least 2 rows without gaps; got {len(kept)}. Add rows.")
+    return Readings(map_rows(file), _labels(inputs), kept, kept, cells.rows(kept))
+
+
+def read_for_evaluation(
+    contract: ColumnContract, chunks: Iterable[pd.DataFrame], file: Path, *, source: str
+) -> Readings:
+    """Read a table under a run's contract; see `read_for_training` for the arguments.
+
+    Raises:
+        DataError: a column is missing, holds something that is no number or date, is infinite, or has a gap although
+            the contract neither drops nor imputes it. All faults at once.
+    """
+    inputs = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
+    targets = target_readers(contract, allows_gaps=False, source=source)
+    rows = []
+    with RowFile(file, len(inputs) + len(targets)) as values:
+        for whole in chunks:
+            chunk = whole[complete_rows(contract, whole, source=source, with_targets=True)]
+            values.append(_read_side_by_side([*inputs, *targets], chunk))
+            rows.append(chunk.index.to_numpy())
+    if faults := faults_of(inputs) or faults_of(targets):
+        raise DataError(*faults)
+    places = np.concatenate(rows)
+    return Readings(map_rows(file), _labels(inputs), np.arange(len(places)), places, pd.DataFrame(index=places))
+
+
+def _read_side_by_side(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> FloatArray:
+    """Read columns of N rows, [N, number of readers]."""
+    return np.stack([reader.read(frame) for reader in readers], axis=1)
+
+
+def _labels(readers: Sequence[ColumnReader]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(reader.labels) for reader in readers)

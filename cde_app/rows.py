@@ -1,0 +1,108 @@
+"""The rows of a table that may not fit in memory: in files that are mapped, in blocks, or drawn at random."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from cde_app.errors import RunError
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+BLOCK_ROWS = 32_768
+"""Rows that are in memory at once where all of them are gone through."""
+
+
+class RowFile:
+    """A `.npy` file of float64 rows, written block by block.
+
+    The header is written again at the end, when the number of rows is known; NumPy leaves room for it to grow. What
+    fails on the way leaves a file of no rows.
+
+    Args:
+        path: the file; its folder exists.
+        num_columns: values of a row.
+
+    Raises:
+        RunError: the file cannot be written (no space, no permission).
+    """
+
+    def __init__(self, path: Path, num_columns: int) -> None:
+        self._path, self._num_rows, self._num_columns = path, 0, num_columns
+
+    def __enter__(self) -> RowFile:
+        with self._told():
+            self._file: IO[bytes] = self._path.open("wb")
+            self._write_header()
+        return self
+
+    def append(self, rows: Array) -> None:
+        """Write more rows, [n, num_columns]."""
+        with self._told():
+            self._file.write(np.ascontiguousarray(rows, dtype=np.float64).tobytes())
+        self._num_rows += len(rows)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._told(), self._file:
+            if kind is None:
+                self._file.seek(0)
+                self._write_header()
+
+    def _write_header(self) -> None:
+        shape = (self._num_rows, self._num_columns)
+        npy.write_array_header_1_0(self._file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{self._path}: expected a file that can be written; got {error.strerror!r}.") from error
+
+
+def map_rows(path: Path) -> Array:
+    """Return what a `RowFile` wrote, [N, num_columns], read-only; the system reads rows as they are asked for."""
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def store_rows(path: Path, num_columns: int, blocks: Iterable[Array]) -> Array:
+    """Write blocks of rows, one below the other, and return them mapped, [N, num_columns]."""
+    with RowFile(path, num_columns) as file:
+        for block in blocks:
+            file.append(block)
+    return map_rows(path)
+
+
+def gather_rows(path: Path, array: Array, rows: IntArray) -> Array:
+    """Copy some rows of an array, [N, D], into a file, and return them mapped, [len(rows), D]."""
+    return store_rows(path, array.shape[1], (array[rows[block]] for block in blocks_of(len(rows))))
+
+
+def blocks_of(num_rows: int) -> Iterator[slice]:
+    """Yield the rows in blocks."""
+    for start in range(0, num_rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, num_rows))
+
+
+def draw_rows(num_rows: int, most: int, *, seed: int, stream: int) -> IntArray:
+    """Draw at most so many different rows, sorted; all of them where there are no more.
+
+    Args:
+        num_rows: N.
+        most: how many at most.
+        seed: the run's.
+        stream: keeps these draws apart from others with the same seed.
+    """
+    if num_rows <= most:
+        return np.arange(num_rows)
+    return np.sort(np.random.default_rng([seed, stream]).choice(num_rows, most, replace=False))

@@ -1,0 +1,111 @@
+"""A table made ready: the same arrays from one file and from partitions, in memory that the rows do not fill."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cde_app import rows
+from cde_app.config import Config
+from cde_app.data import prepared, regular_csv
+from cde_app.data.prepared import PreparedTable, prepare_evaluation, prepare_training
+from cde_app.data.table import read_table, write_table
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (rows, prepared):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(regular_csv, "_BLOCK_BYTES", 50_000)
+
+
+def config_of(path: str, inputs: list[Any], **data: Any) -> Config:
+    data = {"path": path, "inputs": inputs, "targets": ["y"], **data}
+    return Config.model_validate({"schema_version": 1, "data": data})
+
+
+def prepare(config: Config, name: str) -> PreparedTable:
+    Path(name).mkdir()
+    return prepare_training(config, Path(name))
+
+
+def mixed_table(num_rows: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=num_rows)
+    a[::50] = np.nan
+    minutes = pd.date_range("2024-01-01", periods=num_rows, freq="37min").strftime("%Y-%m-%dT%H:%M")
+    columns = {"a": a, "c": rng.choice(["x", "y", "z"], num_rows), "d": minutes, "h": rng.uniform(0, 24, num_rows)}
+    return pd.DataFrame({**columns, "g": rng.integers(0, 40, num_rows), "y": rng.normal(size=num_rows)})
+
+
+MIXED = [
+    "a",
+    {"column": "c", "kind": "categorical"},
+    {"column": "d", "kind": "datetime"},
+    {"column": "h", "kind": "cyclic", "period": 24},
+]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    "split", [{"kind": "random"}, {"kind": "group", "column": "g"}, {"kind": "time", "column": "d"}]
+)
+@pytest.mark.parametrize("missing", ["drop", "impute_with_indicator"])
+def test_partitions_of_any_format_and_size_give_the_bytes_of_one_file(missing: str, split: dict[str, str]) -> None:
+    frame = mixed_table(2600)
+    write_table(Path("whole.csv"), dict(frame.items()), file_format="csv")
+    for number, (first, last) in enumerate([(0, 300), (300, 1800), (1800, 2600)]):
+        part = frame[first:last]
+        write_table(Path(f"part{number}"), dict(part.items()), file_format="parquet" if number == 1 else "csv")
+    whole, parts = (
+        prepare(config_of(path, MIXED, split=split, missing={"kind": missing}), name)
+        for path, name in (("whole.csv", "w"), ("part*", "p"))
+    )
+    assert whole.contract == parts.contract
+    for name in ("rows", "inputs", "targets"):
+        assert getattr(whole, name).tobytes() == getattr(parts, name).tobytes(), name
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(whole.split, name), getattr(parts.split, name))
+    assert len(whole.rows) == (2548 if missing == "drop" else 2600)
+    Path("e").mkdir()
+    again = prepare_evaluation("part*", whole.contract, whole.split, Path("e"))
+    assert again.inputs.tobytes() == whole.inputs.tobytes()
+    np.testing.assert_array_equal(again.rows, whole.rows)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most bytes in use at once, by NumPy and Python."""
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_memory_grows_by_a_few_numbers_a_row_however_many_columns_there_are() -> None:
+    names = [f"x{number}" for number in range(30)]
+    rng, few, many = np.random.default_rng(0), 5_000, 25_000
+    for num_rows in (few, many):
+        values = {name: rng.integers(0, 1000, num_rows) for name in [*names, "y"]}
+        write_table(Path(f"{num_rows}.csv"), values, file_format="csv")
+
+    def growth(work: Callable[[str], object]) -> float:
+        """Return the bytes of memory that one more row takes."""
+        return (peak_bytes(lambda: work(f"{many}.csv")) - peak_bytes(lambda: work(f"{few}.csv"))) / (many - few)
+
+    number = 8
+    assert growth(lambda path: prepare(config_of(path, names), path.removesuffix(".csv"))) < 8 * number
+    assert growth(read_table) > 30 * number, "the control: a table in memory takes a number for each of its cells"
