@@ -46,6 +46,8 @@ class RowFile:
 
     def append(self, rows: Array) -> None:
         """Write more rows, [n, num_columns]."""
+        if rows.shape[1:] != (self._num_columns,):
+            raise ValueError(f"{self._path}: rows have {self._num_columns} columns; got an array {rows.shape}")
         with self._told():
             self._file.write(np.ascontiguousarray(rows, dtype=np.float64).tobytes())
         self._num_rows += len(rows)

@@ -36,6 +36,11 @@ def test_a_file_whose_writing_fails_has_no_rows(tmp_path: Path) -> None:
     assert map_rows(tmp_path / "a.npy").shape == (0, 2)
 
 
+def test_rows_of_another_width_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"rows have 2 columns; got an array \(5, 3\)"):
+        store_rows(tmp_path / "a.npy", 2, [np.ones((5, 3))])
+
+
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"none/a\.npy: expected a file that can be written; got 'No such file"):
         store_rows(tmp_path / "none" / "a.npy", 1, [])
