@@ -130,7 +130,8 @@ def train(
             "seed": config.seed,
             "seconds": time.monotonic() - started,
             "trainings": [{"steps": one.steps, "kept_step": one.kept_step} for one in trained.trainings],
-            "uses_neighbours": trained.predictor.neighbours is not None,
+            "uses_neighbours": bool(trained.predictor.neighbours),
+            "calibration": [vars(calibration) for calibration in trained.calibrations],
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
@@ -311,7 +312,7 @@ def info(run_path: Path) -> dict[str, Any]:
     """
     run = Run.open(run_path)
     manifest, config = manifest_of(run), read_run_config(run)
-    facts = ("format_version", "cde_version", "seed", "seconds", "trainings", "uses_neighbours", "rows")
+    facts = ("format_version", "cde_version", "seed", "seconds", "trainings", "uses_neighbours", "calibration", "rows")
     return {
         "run": str(run_path),
         "data": {

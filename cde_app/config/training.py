@@ -88,8 +88,8 @@ class Calibration(Section):
     enabled: bool = True
     """False: as the training leaves them."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """Share of the training rows that each member of an ensemble leaves out, each another one; auto = 0.1 below 2000
-    rows in an ensemble without validation rows, else 0."""
+    """Share of the training rows that each member of an ensemble leaves out, each other rows, where there are no
+    validation rows; auto = 0.1 for ensembles below 2000 rows, else 0."""
 
 
 class Training(Section):
@@ -140,6 +140,6 @@ class Training(Section):
         """Return how many of the training rows each member of the ensemble leaves out."""
         share = self.calibration.left_out
         if share == "auto":
-            is_spared = num_validation_rows > 0 or num_rows >= SMALL_TABLE or self.resolved_ensemble(num_rows) == 1
-            share = 0.0 if is_spared or not self.calibration.enabled else 0.1
-        return round(share * num_rows)
+            is_small_ensemble = 1 < self.resolved_ensemble(num_rows) < num_rows < SMALL_TABLE
+            share = 0.1 if self.calibration.enabled and is_small_ensemble else 0.0
+        return 0 if num_validation_rows else round(share * num_rows)

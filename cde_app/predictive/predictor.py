@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,8 @@ class Predictor:
     """From standardised features to the forecast of every row."""
 
     neighbours: tuple[Neighbours, ...]
-    """Per member of the ensembles where its features of the nearest training rows come from; empty: it has none."""
+    """Per member of the ensembles where its features of the nearest training rows come from, or one for all members;
+    empty where they have no such features."""
     factors: tuple[Ensemble, ...]
     """One, of all targets together; or one per target, each given the targets before it."""
     order: tuple[int, ...]
@@ -91,16 +92,15 @@ class Predictor:
         return cls(neighbours, factors, tuple(tree["order"]), tree["nodes"])
 
 
-def member_columns(num_inputs: int, neighbours: tuple[Neighbours, ...], member: int, earlier: int) -> NDArray[np.intp]:
-    """Return the places of a member's features among a factor's inputs: [x, every member's neighbours, y before it].
+def member_columns(neighbours: tuple[Neighbours, ...], member: int, *, num_earlier: int) -> NDArray[np.intp]:
+    """Return the places of a member's features among a factor's inputs: x, every member's neighbours, earlier targets.
 
     Args:
-        num_inputs: features of x.
         neighbours: per member.
         member: which one.
-        earlier: targets before the factor's own.
+        num_earlier: targets before the factor's own.
     """
-    widths = [num_inputs, *(one.num_features for one in neighbours), earlier]
+    widths = [neighbours[0].X.shape[1], *(one.num_features for one in neighbours), num_earlier]
     places = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
     return np.concatenate([places[0], places[1 + member], places[-1]])
 
@@ -116,11 +116,21 @@ def assemble_predictor(
     """Return the predictor of trained factors.
 
     Args:
-        neighbours: per member the source of its neighbours' features; empty if the members were trained without.
-        factors: one, or one per target; where there are neighbours, each member with the columns that are its own.
+        neighbours: per member the source of its neighbours' features, or one for all; empty if they have none.
+        factors: one, or one per target.
         order: places of the targets, in the order of the chain.
         num_components: G, nodes over the earlier targets of a chain.
         seed: of the nodes.
     """
+    if len(neighbours) > 1:  # else all members see all inputs
+        factors = tuple(
+            Ensemble(
+                tuple(
+                    replace(member, columns=member_columns(neighbours, index, num_earlier=place))
+                    for index, member in enumerate(factor.members)
+                )
+            )
+            for place, factor in enumerate(factors)
+        )
     dim = 2 * len(order) if len(factors) > 1 else 0
     return Predictor(neighbours, factors, order, uniform_nodes(num_components, dim, seed=seed + 1))

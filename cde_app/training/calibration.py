@@ -1,7 +1,7 @@
 """How wide the densities are, judged by rows that the training did not see.
 
 A training that has seen every row trusts itself too much: on a table of some hundred rows its 90 % intervals may hold
-80 %. Two numbers, found by maximum likelihood on rows that were left out, put that right: a factor on the standard
+80 %. Two numbers, found by maximum likelihood on rows that were not seen, put that right: a factor on the standard
 deviations of the components, and the weight of the defensive ones.
 """
 
@@ -26,7 +26,7 @@ LARGEST_WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Unseen:
     """Rows that a training did not see."""
 
     X: Array
@@ -37,35 +37,35 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the left-out rows say about a model."""
+    """What rows that were not seen say about a model."""
 
     spread: float
     """Factor on the standard deviations of the components."""
     defensive_weight: float | None
     """None where there are no defensive components."""
     num_rows: int
-    """Rows that were left out; of none, the model stays as it is."""
+    """Rows that were not seen; of none, the model stays as it is."""
 
 
-def calibrate(ensemble: Ensemble, left_out: Sequence[LeftOut], *, may_narrow: bool) -> tuple[Ensemble, Calibration]:
-    """Return the ensemble with the spread and the defensive weight that its left-out rows find likeliest.
+def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen], *, may_narrow: bool) -> tuple[Ensemble, Calibration]:
+    """Return the ensemble with the spread and the defensive weight that its unseen rows find likeliest.
 
     Args:
         ensemble: as it was trained.
-        left_out: per member the rows that it did not see, none or more; each row is judged by that member alone.
+        unseen: per member the rows that it did not see, none or more; each row is judged by that member alone.
         may_narrow: whether the spread may be below one; not where rounding sets a floor on the noise.
 
     Returns:
         The ensemble, every member calibrated alike, and the numbers.
     """
-    num_rows = sum(len(rows.X) for rows in left_out)
+    num_rows = sum(len(rows.X) for rows in unseen)
     defence = ensemble.members[0].defence
     start = None if defence is None else defence.weight
     if num_rows == 0:
         return ensemble, Calibration(1.0, start, 0)
     judged = [
         (member.predict(rows.X), rows.targets)
-        for member, rows in zip(ensemble.members, left_out, strict=True)
+        for member, rows in zip(ensemble.members, unseen, strict=True)
         if len(rows.X)
     ]
 

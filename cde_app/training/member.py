@@ -109,6 +109,7 @@ def train_member(
     current: Unfinished,
     *,
     seed: int,
+    validates: bool,
     num_components: int,
     keep: Callable[[Unfinished], None],
     tell: Callable[[Step, float | None], None],
@@ -121,6 +122,7 @@ def train_member(
         trainer: from `prepare`.
         current: as for `prepare`.
         seed: of the training.
+        validates: whether to keep the best state by the validation rows, if there are any, in place of the last.
         num_components: of the exported posterior.
         keep: stores how far the training has come; called every `checkpoint_every` steps and on interruption.
         tell: called after every few steps with the step and the validation score, if there is one.
@@ -129,7 +131,7 @@ def train_member(
         NumericalError: training failed numerically after every retry.
     """
     settings, best, max_steps = config.training, current.best, trainer.schedule.max_steps
-    validates = settings.early_stopping.enabled and len(factor.data.X_validation) > 0
+    validates = validates and len(factor.data.X_validation) > 0
 
     def export(num_components: int) -> Posterior:
         return export_posterior(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.training.calibration import LeftOut, calibrate, recalibrated, widened
+from cde_app.training.calibration import Unseen, calibrate, recalibrated, widened
 from tests.small_models import perturb, small_model
 
 NUM_ROWS = 2000
@@ -30,7 +30,7 @@ def test_the_spread_and_the_weight_that_drew_the_targets_are_found(spread: float
     X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))
     truth = widened(posterior, spread, 0.1)
     targets = truth.predict(X).sample(1, seed=2)[0]
-    halves = [LeftOut(X[half], targets[half]) for half in (slice(0, 900), slice(900, NUM_ROWS))]
+    halves = [Unseen(X[half], targets[half]) for half in (slice(0, 900), slice(900, NUM_ROWS))]
     ensemble, found = calibrate(Ensemble((posterior, posterior)), halves, may_narrow=True)
     assert found.num_rows == NUM_ROWS
     for member in ensemble.members:
@@ -49,10 +49,10 @@ def test_densities_are_not_narrowed_where_that_is_not_allowed_and_stay_without_r
     posterior = small_model().posterior()
     X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))
     targets = widened(posterior, 0.7, 0.01).predict(X).sample(1, seed=2)[0]
-    rows = [LeftOut(X, targets)]
+    rows = [Unseen(X, targets)]
     assert calibrate(Ensemble((posterior,)), rows, may_narrow=False)[1].spread == 1.0
     assert calibrate(Ensemble((posterior,)), rows, may_narrow=True)[1].spread < 0.8
-    none = [LeftOut(X[:0], targets[:0])]
+    none = [Unseen(X[:0], targets[:0])]
     unchanged, found = calibrate(Ensemble((posterior,)), none, may_narrow=True)
     assert unchanged.members == (posterior,)
     assert (found.spread, found.num_rows) == (1.0, 0)
@@ -64,7 +64,7 @@ def test_a_handful_of_rows_moves_the_spread_less_than_many() -> None:
     targets = widened(posterior, 1.5, 0.02).predict(X).sample(1, seed=2)[0]
 
     def spread(num_rows: int) -> float:
-        rows = [LeftOut(X[:num_rows], targets[:num_rows])]
+        rows = [Unseen(X[:num_rows], targets[:num_rows])]
         return calibrate(Ensemble((posterior,)), rows, may_narrow=True)[1].spread
 
     assert spread(3) < 1.25 < spread(NUM_ROWS)
