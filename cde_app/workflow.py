@@ -130,7 +130,7 @@ def train(
             "seed": config.seed,
             "seconds": time.monotonic() - started,
             "trainings": [{"steps": one.steps, "kept_step": one.kept_step} for one in trained.trainings],
-            "uses_neighbours": bool(trained.predictor.neighbours),
+            "uses_neighbours": trained.predictor.neighbours is not None,
             "calibration": [vars(calibration) for calibration in trained.calibrations],
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},

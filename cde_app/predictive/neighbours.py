@@ -55,18 +55,10 @@ class Neighbours:
     scale: Array
     """[P + 1], their standard deviations."""
 
-    @property
-    def num_features(self) -> int:
-        """P + 1."""
-        return len(self.centre)
-
-    def features(self, X: Array) -> Array:
-        """Return the features of rows that are no training rows; [N, D] to [N, P + 1]."""
-        return self._features_at(*self._tree.query(X, range(1, self.count + 1), workers=num_threads()))
-
     def extend(self, X: Array) -> Array:
         """Append the features of rows that are no training rows; [N, D] to [N, D + P + 1]."""
-        return np.column_stack([X, self.features(X)])
+        distances, places = self._tree.query(X, range(1, self.count + 1), workers=num_threads())
+        return self._append(X, distances, places)
 
     def extend_training_rows(self, X: Array, places: NDArray[np.intp]) -> Array:
         """Append the features of training rows, each from all the others; [N, D] to [N, D + P + 1].
@@ -79,11 +71,11 @@ class Neighbours:
         own = found == places[:, None]
         own[~own.any(axis=1), -1] = True  # among many copies of a row it need not find itself
         shape = (len(X), self.count)
-        return np.column_stack([X, self._features_at(distances[~own].reshape(shape), found[~own].reshape(shape))])
+        return self._append(X, distances[~own].reshape(shape), found[~own].reshape(shape))
 
-    def _features_at(self, distances: Array, places: NDArray[np.intp]) -> Array:
-        """Return the standardised features at known neighbours, two [N, k] to [N, P + 1]."""
-        return (neighbour_features(distances, self.Y[places]) - self.centre) / self.scale
+    def _append(self, X: Array, distances: Array, places: NDArray[np.intp]) -> Array:
+        """Append the standardised features at known neighbours, two [N, k]."""
+        return np.column_stack([X, (neighbour_features(distances, self.Y[places]) - self.centre) / self.scale])
 
     @cached_property
     def _tree(self) -> cKDTree:

@@ -128,8 +128,6 @@ class Posterior:
     """P, [Q, P]: the targets are f P plus noise; None where they are f plus noise."""
     spread: float = 1.0
     """Factor on the standard deviations at the nodes, found on rows that the training did not see."""
-    columns: NDArray[np.intp] | None = None
-    """Places of the D features among the inputs that all members of an ensemble are given; None where they see all."""
 
     @property
     def latent_dim(self) -> int:
@@ -160,7 +158,6 @@ class Posterior:
         Returns:
             Its means and variances, two [n, P], standardised.
         """
-        X = self._seen(X)
         means, variances = np.empty((len(X), len(self.noise))), np.empty((len(X), len(self.noise)))
         num_nodes = len(self.latent_nodes)
 
@@ -230,16 +227,12 @@ class Posterior:
         share = self.defence.weight
         return np.concatenate([np.full(num_nodes, (1 - share) / num_nodes), np.full(num_wide, share / num_wide)])
 
-    def _seen(self, X: Array) -> Array:
-        return X if self.columns is None else X[:, self.columns]
-
     def _width(self, X: Array) -> int:
         """Return about how many numbers the arithmetic holds for a component of a row, the GPs' kernels aside."""
         return X.shape[1] + self.latent_dim + 4 * len(self.noise)
 
     def _components(self, X: Array) -> Moments:
         """Return the moments of all components."""
-        X = self._seen(X)
         nodes = self._node_moments(X)
         if self.defence is None:
             return nodes
@@ -310,7 +303,6 @@ class Posterior:
             "input_projection": self.input_projection,
             "mixing": self.mixing,
             "spread": self.spread,
-            "columns": self.columns,
         }
 
     @classmethod
@@ -348,7 +340,6 @@ class Posterior:
             input_projection=tree["input_projection"],
             mixing=tree["mixing"],
             spread=tree["spread"],
-            columns=tree["columns"],
         )
 
 

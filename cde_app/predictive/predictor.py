@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.ensemble import Ensemble
@@ -13,6 +11,7 @@ from cde_app.predictive.neighbours import Neighbours
 from cde_app.predictive.posterior import Posterior, uniform_nodes
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from cde_app.predictive.forecast import Forecast
@@ -38,9 +37,8 @@ class Latents:
 class Predictor:
     """From standardised features to the forecast of every row."""
 
-    neighbours: tuple[Neighbours, ...]
-    """Per member of the ensembles where its features of the nearest training rows come from, or one for all members;
-    empty where they have no such features."""
+    neighbours: Neighbours | None
+    """Where the features of the nearest training rows come from, if the factors have them."""
     factors: tuple[Ensemble, ...]
     """One, of all targets together; or one per target, each given the targets before it."""
     order: tuple[int, ...]
@@ -72,13 +70,12 @@ class Predictor:
         return found
 
     def _features(self, X: Array) -> Array:
-        """Append each member's features of the neighbours; the members know which are theirs."""
-        return np.column_stack([X, *(neighbours.features(X) for neighbours in self.neighbours)])
+        return X if self.neighbours is None else self.neighbours.extend(X)
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
         return {
-            "neighbours": [neighbours.to_tree() for neighbours in self.neighbours],
+            "neighbours": None if self.neighbours is None else self.neighbours.to_tree(),
             "factors": [[member.to_tree() for member in factor.members] for factor in self.factors],
             "order": list(self.order),
             "nodes": self.nodes,
@@ -87,26 +84,13 @@ class Predictor:
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Predictor:
         """Rebuild what `to_tree` returned."""
-        neighbours = tuple(map(Neighbours.from_tree, tree["neighbours"]))
+        neighbours = None if tree["neighbours"] is None else Neighbours.from_tree(tree["neighbours"])
         factors = tuple(Ensemble(tuple(map(Posterior.from_tree, members))) for members in tree["factors"])
         return cls(neighbours, factors, tuple(tree["order"]), tree["nodes"])
 
 
-def member_columns(neighbours: tuple[Neighbours, ...], member: int, *, num_earlier: int) -> NDArray[np.intp]:
-    """Return the places of a member's features among a factor's inputs: x, every member's neighbours, earlier targets.
-
-    Args:
-        neighbours: per member.
-        member: which one.
-        num_earlier: targets before the factor's own.
-    """
-    widths = [neighbours[0].X.shape[1], *(one.num_features for one in neighbours), num_earlier]
-    places = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
-    return np.concatenate([places[0], places[1 + member], places[-1]])
-
-
 def assemble_predictor(
-    neighbours: tuple[Neighbours, ...],
+    neighbours: Neighbours | None,
     factors: tuple[Ensemble, ...],
     order: tuple[int, ...],
     *,
@@ -116,21 +100,11 @@ def assemble_predictor(
     """Return the predictor of trained factors.
 
     Args:
-        neighbours: per member the source of its neighbours' features, or one for all; empty if they have none.
+        neighbours: the source of the neighbours' features, if the factors were trained with them.
         factors: one, or one per target.
         order: places of the targets, in the order of the chain.
         num_components: G, nodes over the earlier targets of a chain.
         seed: of the nodes.
     """
-    if len(neighbours) > 1:  # else all members see all inputs
-        factors = tuple(
-            Ensemble(
-                tuple(
-                    replace(member, columns=member_columns(neighbours, index, num_earlier=place))
-                    for index, member in enumerate(factor.members)
-                )
-            )
-            for place, factor in enumerate(factors)
-        )
     dim = 2 * len(order) if len(factors) > 1 else 0
     return Predictor(neighbours, factors, order, uniform_nodes(num_components, dim, seed=seed + 1))

@@ -56,10 +56,6 @@ class Factor:
         """Return Y, [N, P]."""
         return standardise(self.transforms, self.data.targets)
 
-    def of_rows(self, rows: NDArray[np.intp]) -> Factor:
-        """Return the factor with some of its training rows."""
-        return replace(self, data=replace(self.data, X=self.data.X[rows], targets=self.data.targets[rows]))
-
 
 def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Array:
     """Return the standardised targets, [N, P]."""

@@ -15,11 +15,12 @@ from cde_app.config import Config
 from cde_app.data.rounding import RoundedTarget, find_rounding
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
-from cde_app.training.bag import Bag, fill_bag, leave_out
 from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
+from cde_app.training.factors import leave_out, split_factors, with_neighbours
 from cde_app.training.loop import Step, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
 from cde_app.training.neighbourhood import uses_neighbours
@@ -92,8 +93,14 @@ class Session:
         self.roundings = find_roundings(config, data, self.checkpoint.transforms)
         self.num_members = config.training.resolved_ensemble(len(data.X))
         self.num_left_out = config.training.resolved_left_out(len(data.X), num_validation_rows=len(data.X_validation))
-        self.bags = self._fill_bags(data, scratch)
-        self.num_trainings = len(self.bags[0].factors) * self.num_members
+        self.neighbours = None
+        if self.checkpoint.has_neighbours:
+            rows = draw_neighbours(len(data.X), seed=config.seed)
+            Y = standardise(self.checkpoint.transforms, data.targets[rows])
+            self.neighbours = fit_neighbours(data.X[rows], Y, count=config.model.neighbours.count)
+            data = with_neighbours(data, self.neighbours, rows, scratch)
+        self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings), scratch)
+        self.num_trainings = len(self.factors) * self.num_members
 
     def run(self) -> Trained:
         """Do what is left of the trainings.
@@ -104,9 +111,9 @@ class Session:
         trainer = None
         while self.training < self.num_trainings:
             trainer = self._train(self.checkpoint.current or self._warm_start(), trainer)
-        calibrated = [self._calibrate(place) for place in range(len(self.bags[0].factors))]
+        calibrated = [self._calibrate(place) for place in range(len(self.factors))]
         predictor = assemble_predictor(
-            tuple(bag.neighbours for bag in self.bags if bag.neighbours is not None),
+            self.neighbours,
             tuple(ensemble for ensemble, _ in calibrated),
             self.checkpoint.order,
             num_components=self.config.predict.num_components,
@@ -132,27 +139,20 @@ class Session:
     @property
     def factor(self) -> Factor:
         """What the current training is about."""
-        place, member = divmod(self.training, self.num_members)
-        return self.bags[member % len(self.bags)].factors[place]
+        return self._member_factor(*divmod(self.training, self.num_members))
 
     @property
     def leaves_out(self) -> bool:
-        """Whether each member leaves rows out; else all have the same rows, and share a bag."""
+        """Whether each member leaves out rows."""
         return self.num_left_out > 0
 
-    def _fill_bags(self, data: TrainingData, scratch: Path) -> tuple[Bag, ...]:
-        """Fill a bag for each member if they leave out rows, each others; else one for all of them."""
-        floor, num_rows = noise_floors(self.roundings), len(data.X)
+    def _member_factor(self, place: int, member: int) -> Factor:
+        """Return a factor as a member sees it: if members leave out rows, each leaves out others."""
+        factor, num_rows = self.factors[place], len(self.factors[0].data.X)
         if not self.leaves_out:
-            return (fill_bag(self.config, data, self.checkpoint, floor, scratch),)
-        order, bags = np.random.default_rng([self.config.seed, 9]).permutation(num_rows), []
-        for member in range(self.num_members):
-            left_out = order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows]
-            folder = scratch / f"member_{member}"
-            folder.mkdir()
-            own = leave_out(data, np.sort(left_out))
-            bags.append(fill_bag(self.config, own, self.checkpoint, floor, folder))
-        return tuple(bags)
+            return factor
+        order = np.random.default_rng([self.config.seed, 9]).permutation(num_rows)
+        return leave_out(factor, np.sort(order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows]))
 
     def _calibrate(self, place: int) -> tuple[Ensemble, Calibration]:
         """Calibrate a factor's ensemble on the rows that its members did not see."""
@@ -161,7 +161,7 @@ class Session:
         ensemble = Ensemble(tuple(one.posterior for one in finished))
         unseen = []
         if self.config.training.calibration.enabled:
-            factors = [self.bags[member % len(self.bags)].factors[place] for member in range(self.num_members)]
+            factors = [self._member_factor(place, member) for member in range(self.num_members)]
             unseen = [Unseen(factor.data.X_validation, factor.data.targets_validation) for factor in factors]
         # Not below what rounding leaves, nor by rows whose group or hour was seen.
         may_narrow = not any(self.roundings) and self.config.data.split.kind not in ("group", "time")

@@ -196,12 +196,12 @@ def test_an_ensemble_is_the_average_of_its_members_densities() -> None:
 
 def test_a_predictor_survives_json_and_arrays() -> None:
     chain = make_chain()
-    predictor = Predictor((), chain.factors, chain.order, chain.nodes)
+    predictor = Predictor(None, chain.factors, chain.order, chain.nodes)
     spec, arrays = pack(predictor.to_tree())
     twin = Predictor.from_tree(unpack(json.loads(json.dumps(spec)), arrays))
     targets = np.full((3, 2), 2.0)
     np.testing.assert_array_equal(twin.predict(chain.X).log_density(targets), chain.log_density(targets))
-    single = Predictor((), chain.factors[:1], (0,), np.zeros((0, 0)))
+    single = Predictor(None, chain.factors[:1], (0,), np.zeros((0, 0)))
     assert isinstance(single.predict(chain.X), Mixture)
 
 

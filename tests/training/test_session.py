@@ -188,12 +188,12 @@ def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_
     for owner, name in ((neighbours, "MOST_ROWS"), (member, "START_ROWS"), (warm_start, "MEAN_ROWS")):
         monkeypatch.setattr(owner, name, 30)
     whole, checkpoints, _ = run(config, data)
-    assert len(whole.predictor.neighbours[0].X) == 30
+    assert len(whole.predictor.neighbours.X) == 30
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
-    assert [len(factor.data.X) for factor in session.bags[0].factors] == [len(data.X)] * 2
-    assert [factor.data.X.shape[1] for factor in session.bags[0].factors] == [4, 5]
-    np.testing.assert_array_equal(session.bags[0].factors[1].data.X[:, :1], data.X)
-    trainer = prepare(config, session.bags[0].factors[0], session._warm_start(), seed=config.seed, spare=None)
+    assert [len(factor.data.X) for factor in session.factors] == [len(data.X)] * 2
+    assert [factor.data.X.shape[1] for factor in session.factors] == [4, 5]
+    np.testing.assert_array_equal(session.factors[1].data.X[:, :1], data.X)
+    trainer = prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
     assert trainer.model.num_data == len(data.X)
     assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
 
@@ -314,7 +314,7 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
 def fresh_trainer(config: Config, data: TrainingData) -> Trainer:
     """Return a trainer before its first step."""
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
-    return prepare(config, session.bags[0].factors[0], session._warm_start(), seed=config.seed, spare=None)
+    return prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
 
 
 def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""What a member of an ensemble is trained on: its rows, and their features for every factor of the chain."""
+"""The factors of a chain before training: their rows, and the features that the rows have."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,60 +11,13 @@ from numpy.typing import NDArray
 from cde_app import config
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.chain import extend
-from cde_app.predictive.neighbours import Neighbours, draw_neighbours, fit_neighbours
+from cde_app.predictive.neighbours import Neighbours
 from cde_app.rows import blocks_of, store_rows
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.kernel_start import Axis, neighbour_axes
-from cde_app.training.member import Factor, TrainingData, standardise
+from cde_app.training.member import Factor, TrainingData
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Bag:
-    """The rows of a member, or of all of them.
-
-    Source: Breiman (1996), "Bagging predictors"; that a member leaves rows out and none is drawn twice, Buehlmann and
-    Yu (2002), "Analyzing bagging".
-    """
-
-    factors: tuple[Factor, ...]
-    """Of the chain; their validation rows are those that the member does not see."""
-    neighbours: Neighbours | None
-    """Among the bag's rows, if the factors have their features."""
-
-
-def fill_bag(
-    settings: config.Config, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array, scratch: Path
-) -> Bag:
-    """Give some rows their features.
-
-    Args:
-        settings: the configuration.
-        data: the rows.
-        checkpoint: what was chosen before the trainings.
-        noise_floor: [P], noise variances that the targets' rounding requires, standardised.
-        scratch: a folder for arrays as large as the data.
-    """
-    neighbours = None
-    if checkpoint.has_neighbours:
-        rows = draw_neighbours(len(data.X), seed=settings.seed)
-        Y = standardise(checkpoint.transforms, data.targets[rows])
-        neighbours = fit_neighbours(data.X[rows], Y, count=settings.model.neighbours.count)
-        data = with_neighbours(data, neighbours, rows, scratch)
-    return Bag(split_factors(settings, data, checkpoint, noise_floor, scratch), neighbours)
-
-
-def leave_out(data: TrainingData, rows: NDArray[np.intp]) -> TrainingData:
-    """Return the training rows without some of them, which become the validation rows."""
-    kept = np.setdiff1d(np.arange(len(data.X)), rows)
-    return replace(
-        data,
-        X=data.X[kept],
-        targets=data.targets[kept],
-        X_validation=data.X[rows],
-        targets_validation=data.targets[rows],
-    )
 
 
 def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: NDArray[np.intp], scratch: Path) -> TrainingData:
@@ -121,3 +74,16 @@ def with_target(data: TrainingData, place: int, transform: TargetTransform, colu
         X_validation=extended(data.X_validation, data.targets_validation, "X_validation"),
         axes=axes,
     )
+
+
+def leave_out(factor: Factor, rows: NDArray[np.intp]) -> Factor:
+    """Return the factor without some of its training rows, which become its validation rows."""
+    data, kept = factor.data, np.setdiff1d(np.arange(len(factor.data.X)), rows)
+    data = replace(
+        data,
+        X=data.X[kept],
+        targets=data.targets[kept],
+        X_validation=data.X[rows],
+        targets_validation=data.targets[rows],
+    )
+    return replace(factor, data=data)
