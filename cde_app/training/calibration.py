@@ -40,20 +40,22 @@ class Calibration:
     """What rows that were not seen say about a model."""
 
     spread: float
-    """Factor on the standard deviations of the components."""
+    """Factor on the standard deviations of the components, at least one."""
     defensive_weight: float | None
     """None where there are no defensive components."""
     num_rows: int
     """Rows that were not seen; of none, the model stays as it is."""
 
 
-def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen], *, may_narrow: bool) -> tuple[Ensemble, Calibration]:
+def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, Calibration]:
     """Return the ensemble with the spread and the defensive weight that its unseen rows find likeliest.
+
+    The spread is at least one: rounding may have set a floor on the noise, and rows of a seen group, or those that chose
+    the step, are easier than new ones.
 
     Args:
         ensemble: as it was trained.
         unseen: per member the rows that it did not see, none or more; each row is judged by that member alone.
-        may_narrow: whether the spread may be below one; not where rounding sets a floor on the noise.
 
     Returns:
         The ensemble, every member calibrated alike, and the numbers.
@@ -70,7 +72,7 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen], *, may_narrow: bool)
     ]
 
     def numbers(logs: Array) -> tuple[float, float | None]:
-        spread = float(np.exp(SPREAD_PRIOR_SD * (logs[0] if may_narrow else max(logs[0], 0.0))))
+        spread = float(np.exp(SPREAD_PRIOR_SD * max(logs[0], 0.0)))
         return spread, None if start is None else float(min(start * np.exp(WEIGHT_PRIOR_SD * logs[1]), LARGEST_WEIGHT))
 
     def loss(logs: Array) -> float:

@@ -163,9 +163,7 @@ class Session:
         if self.config.training.calibration.enabled:
             factors = [self._member_factor(place, member) for member in range(self.num_members)]
             unseen = [Unseen(factor.data.X_validation, factor.data.targets_validation) for factor in factors]
-        # Not below what rounding leaves, nor by rows whose group or hour was seen.
-        may_narrow = not any(self.roundings) and self.config.data.split.kind not in ("group", "time")
-        return calibrate(ensemble, unseen, may_narrow=may_narrow)
+        return calibrate(ensemble, unseen)
 
     def _choose(self, data: TrainingData) -> Checkpoint:
         """Choose the targets' transforms, whether to look at neighbours, and the order of the chain."""

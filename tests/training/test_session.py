@@ -117,7 +117,7 @@ def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes
     config, data = chained()
     whole, checkpoints, reports = run(config, data)
     assert [len(factor.members) for factor in whole.predictor.factors] == [2, 2]
-    assert [checkpoint.place for checkpoint in checkpoints][::3] == [(0, 0), (1, 25), (2, 25), (4, 0)]
+    assert [checkpoint.place for checkpoint in checkpoints][::3] == [(0, 0), (1, 0), (2, 0), (3, 0)]
     assert {report.training for report in reports} == {0, 1, 2, 3}
     first, second = whole.predictor.factors[0].members
     assert not np.array_equal(first.output_terms[1].q_mu, second.output_terms[1].q_mu), "members must differ"
@@ -387,3 +387,53 @@ def test_auto_settings_follow_the_number_of_rows(
     schedule = loop.resolve_schedule(config.training, num_rows=num_rows, noise=noise)
     assert (schedule.max_steps, schedule.batch_size, schedule.kl_weight) == (max_steps, batch_size, kl_weight)
     np.testing.assert_allclose(schedule.natural_step, 0.05 * batch_size / num_rows)
+
+
+def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated_on_them() -> None:
+    config, data = chained()
+    data = replace(data, X_validation=data.X[:0], targets_validation=data.targets[:0])
+    trained, checkpoints, _ = run(config, data)
+    session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    unseen = []
+    for index in (0, 1):
+        first, second = (session._member_factor(place, index).data for place in (0, 1))
+        for own in (first, second):
+            assert (len(own.X), len(own.X_validation)) == (54, 6)
+        rows = np.concatenate([first.X, first.X_validation])
+        np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(data.X, axis=0))
+        unseen.append(first.X_validation[:, 0])
+    assert not set(unseen[0]) & set(unseen[1])
+    assert [calibration.num_rows for calibration in trained.calibrations] == [12, 12]
+    for factor, calibration in zip(trained.predictor.factors, trained.calibrations, strict=True):
+        assert [member.spread for member in factor.members] == [calibration.spread] * 2
+    assert [one.kept_step for one in trained.trainings] == [one.steps for one in trained.trainings], "the last steps"
+    for checkpoint in checkpoints[::3]:
+        resumed, _, _ = run(config, data, checkpoint=Checkpoint.from_arrays(checkpoint.to_arrays()))
+        assert_same_bytes(trained.predictor, resumed.predictor)
+
+
+def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
+    config, data = chained()
+    data = replace(data, X_validation=data.X[:0], targets_validation=data.targets[:0])
+    session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    left_out = session._member_factor(0, 0).data.X_validation[:, 0]
+    row = int(np.flatnonzero(data.X[:, 0] == left_out[0])[0])
+    other = data.targets.copy()
+    # Another row takes its value in exchange, so that the standardisation, which all rows have a part in, stays.
+    unseen = int(np.flatnonzero(data.X[:, 0] == left_out[1])[0])
+    other[[row, unseen]] = other[[unseen, row]]
+    first, second = (run(config, replace(data, targets=targets))[0].trainings for targets in (data.targets, other))
+    same = [
+        a.posterior.output_terms[0].q_mu.tobytes() == b.posterior.output_terms[0].q_mu.tobytes()
+        for a, b in zip(first, second, strict=True)
+    ]
+    assert same == [True, False, True, False], "factor by factor, member by member"
+
+
+def test_validation_rows_calibrate_where_there_are_some_and_nothing_does_where_it_is_switched_off() -> None:
+    config, data = chained()
+    trained, _, _ = run(config, data)
+    assert [calibration.num_rows for calibration in trained.calibrations] == [40, 40], "20 rows for each of two members"
+    off, _, _ = run(*chained(calibration={"enabled": False}))
+    assert [(calibration.spread, calibration.num_rows) for calibration in off.calibrations] == [(1.0, 0)] * 2
+    assert off.predictor.factors[0].members[0].spread == 1.0
