@@ -50,8 +50,8 @@ class Calibration:
 def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, Calibration]:
     """Return the ensemble with the spread and the defensive weight that its unseen rows find likeliest.
 
-    The spread is at least one: rounding may have set a floor on the noise, and rows of a seen group, or those that chose
-    the step, are easier than new ones.
+    The spread is at least one: rounding may have set a floor on the noise, and rows of a seen group, or rows that have
+    chosen the step, are easier than new ones.
 
     Args:
         ensemble: as it was trained.
