@@ -41,11 +41,12 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
     imports = time.time() - asked
     train_rows, test_rows, settings = load(options, table)
     inputs, targets = settings["features"], settings["targets"]
-    prepared, config = prepare_table(train_rows, inputs, targets, seed)
+    folder = Path(tempfile.mkdtemp())
+    prepared, config = prepare_table(train_rows, inputs, targets, seed, folder)
     X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)
     data = training_data(prepared)
     clock = Clock()
-    session = Session(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    session = Session(config, data, scratch=folder, checkpoint=None, save=lambda _: None, report=lambda _: None)
     current = session._warm_start()
     trainer = prepare(config, session.factor, current, seed=config.seed, spare=None)
     clock.stop()
@@ -83,15 +84,16 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
     }
 
 
-def prepare_table(rows: pd.DataFrame, inputs: list[str], targets: list[str], seed: int) -> tuple[PreparedTable, Config]:
-    """Return the training rows as `cde train` prepares them, none held out for a test."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "train.csv"
-        rows.to_csv(path, index=False)
-        split = {"kind": "random", "test": 0}
-        data = {"path": str(path), "inputs": inputs, "targets": targets, "split": split}
-        config = Config.model_validate({"schema_version": 1, "seed": seed, "data": data})
-        return prepare_training(config), config
+def prepare_table(
+    rows: pd.DataFrame, inputs: list[str], targets: list[str], seed: int, folder: Path
+) -> tuple[PreparedTable, Config]:
+    """Return the training rows as `cde train` prepares them in a folder, none held out for a test."""
+    path = folder / "train.csv"
+    rows.to_csv(path, index=False)
+    split = {"kind": "random", "test": 0}
+    data = {"path": str(path), "inputs": inputs, "targets": targets, "split": split}
+    config = Config.model_validate({"schema_version": 1, "seed": seed, "data": data})
+    return prepare_training(config, folder), config
 
 
 def training_data(table: PreparedTable) -> TrainingData:
