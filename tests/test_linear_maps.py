@@ -154,7 +154,9 @@ def test_without_latent_variables_the_predictive_objective_is_the_joint_normal_d
 @pytest.mark.parametrize("structure", ["additive", "joint"])
 def test_the_elbo_with_linear_maps_equals_that_of_gpflux(structure: str) -> None:
     small = perturb(mapped_model(3, num_latent_gps=2, dim=2, output={"structure": structure}))
-    small.model.latent.encoder.sd *= 1e-9  # the draws of w are then the encoder's means, whatever the seed
+    small.model.latent.encoder.sd.assign(
+        1e-9 * small.model.latent.encoder.sd
+    )  # the draws of w are then the encoder's means, whatever the seed
     data = (tf.constant(small.X), tf.constant(small.Y))
     ours = bound(small.model, objective("elbo"), *data, kl_weight=1.0, seed=tf.constant(SEED))
     np.testing.assert_allclose(ours, small.model.deep_gp.elbo(data) / NUM_ROWS, rtol=1e-7)

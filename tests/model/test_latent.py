@@ -143,7 +143,7 @@ def test_the_joint_model_without_inner_layers_is_gpflux_s_latent_layer_and_a_gp_
         num_data=NUM_ROWS,
     )
     # With a tiny width the draws of w are the encoder's means, whatever the seed, and both bounds are exact.
-    latent.encoder.sd *= 1e-9
+    latent.encoder.sd.assign(1e-9 * latent.encoder.sd)
     data = (tf.constant(small.X), tf.constant(small.Y))
     ours = bound(small.model, objective("elbo"), *data, kl_weight=1.0, seed=tf.constant([0, 0]))
     np.testing.assert_allclose(ours, theirs.elbo(data) / NUM_ROWS, rtol=1e-7)

@@ -126,7 +126,9 @@ def test_with_many_samples_the_predictive_objective_is_the_log_density_of_the_mi
     """log 1/K sum_k N(y; m_k, v_k + s2) p(w_k)/q(w_k) estimates log p(y | x) under q(u), which the mixture computes."""
     small = small_model(2, latent={"dim": 1}, defensive_weight=0)
     X, Y = tf.constant(small.X), tf.constant(small.Y)
-    small.model.latent.encoder.sd *= 3.0  # a proposal wider than the posterior keeps the weights bounded
+    small.model.latent.encoder.sd.assign(
+        3.0 * small.model.latent.encoder.sd
+    )  # a proposal wider than the posterior keeps the weights bounded
     settings, num_seeds = objective("predictive", num_samples=500), 20
     estimates = np.array(
         [
