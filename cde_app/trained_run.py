@@ -21,8 +21,8 @@ from cde_app.errors import DataError, RunError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.predictive.forecast import Forecast
-from cde_app.predictive.posterior import pack, unpack
 from cde_app.predictive.predictor import Predictor
+from cde_app.predictive.tree import pack, unpack
 from cde_app.rows import draw_rows
 from cde_app.runs.run import Run
 

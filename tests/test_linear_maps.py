@@ -21,7 +21,8 @@ from cde_app.model.likelihood import noise_variance
 from cde_app.model.objective import bound, data_term, output_states
 from cde_app.predictions import component_arrays
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.predictive.posterior import Posterior, pack, unpack
+from cde_app.predictive.posterior import Posterior
+from cde_app.predictive.tree import pack, unpack
 from cde_app.training.starting_point import starting_point
 from cde_app.training.warm_start import fit_sparse_regression
 from tests.conftest import TINY_CONFIG

@@ -41,12 +41,13 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
     imports = time.time() - asked
     train_rows, test_rows, settings = load(options, table)
     inputs, targets = settings["features"], settings["targets"]
-    folder = Path(tempfile.mkdtemp())
-    prepared, config = prepare_table(train_rows, inputs, targets, seed, folder)
-    X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)
-    data = training_data(prepared)
-    clock = Clock()
-    session = Session(config, data, scratch=folder, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    with tempfile.TemporaryDirectory() as name:  # the arrays in it outlive it, as they are mapped
+        folder = Path(name)
+        prepared, config = prepare_table(train_rows, inputs, targets, seed, folder)
+        X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)
+        data = training_data(prepared)
+        clock = Clock()
+        session = Session(config, data, scratch=folder, checkpoint=None, save=lambda _: None, report=lambda _: None)
     current = session._warm_start()
     trainer = prepare(config, session.factor, current, seed=config.seed, spare=None)
     clock.stop()

@@ -12,7 +12,8 @@ from cde_app import config
 from cde_app.data.transform import fit_transform
 from cde_app.model.build import Model
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.predictive.posterior import Posterior, gaussian_nodes
+from cde_app.predictive.nodes import gaussian_nodes
+from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.training.export import export_posterior
 from measurements.models import (

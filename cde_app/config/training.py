@@ -137,9 +137,9 @@ class Training(Section):
         return self.ensemble
 
     def resolved_left_out(self, num_rows: int, *, num_validation_rows: int) -> int:
-        """Return how many of the training rows each member of the ensemble leaves out."""
+        """Return how many of the training rows each member of the ensemble leaves out; two are left at least."""
         share = self.calibration.left_out
         if share == "auto":
             is_small_ensemble = 1 < self.resolved_ensemble(num_rows) < num_rows < SMALL_TABLE
             share = 0.1 if self.calibration.enabled and is_small_ensemble else 0.0
-        return 0 if num_validation_rows else round(share * num_rows)
+        return 0 if num_validation_rows else min(round(share * num_rows), max(num_rows - 2, 0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import gammaincinv, logsumexp, ndtr, ndtri
+from scipy.special import logsumexp, ndtr
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.blocks import work_in_blocks
@@ -368,59 +368,6 @@ def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:
     work_in_blocks(fill, len(X), max(len(member.latent_nodes) * member._width(X) for member in members))
     is_defensive = np.concatenate([member.is_defensive for member in members])
     return Mixture(weights, means, variances, first.transforms, covariances, is_defensive)
-
-
-def gaussian_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
-    """Return the standard normal quantiles of a scrambled Sobol sequence, [num_nodes, dim].
-
-    Source: Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points".
-    """
-    return ndtri(uniform_nodes(num_nodes, dim, seed=seed))
-
-
-def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
-    """Return the points of a scrambled Sobol sequence, strictly inside (0, 1), [num_nodes, dim]."""
-    if dim == 0:
-        return np.zeros((num_nodes, 0))
-    from scipy.stats import qmc  # a second to load, and only the end of a training needs it
-
-    sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
-    uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
-    return np.clip(uniforms, 1e-12, 1 - 1e-12)
-
-
-def student_t_factors(nodes: Array, degrees_of_freedom: float) -> Array:
-    """Return 1 / lambda for t = N(0, s^2 / lambda), lambda ~ Gamma(nu / 2, nu / 2), at standard normal nodes."""
-    half = 0.5 * degrees_of_freedom
-    return half / gammaincinv(half, ndtr(nodes))
-
-
-def pack(tree: Any) -> tuple[Any, dict[str, Array]]:
-    """Split a tree into JSON, where an array is `{"array": path}`, and the arrays by path."""
-    arrays: dict[str, Array] = {}
-
-    def walk(node: Any, path: str) -> Any:
-        if isinstance(node, np.ndarray):
-            arrays[path] = node
-            return {"array": path}
-        if isinstance(node, dict):
-            return {key: walk(value, f"{path}.{key}" if path else key) for key, value in node.items()}
-        if isinstance(node, list):
-            return [walk(value, f"{path}.{index}") for index, value in enumerate(node)]
-        return node
-
-    return walk(tree, ""), arrays
-
-
-def unpack(spec: Any, arrays: dict[str, Array]) -> Any:
-    """Undo `pack`."""
-    if isinstance(spec, dict):
-        if spec.keys() == {"array"}:
-            return arrays[spec["array"]]
-        return {key: unpack(value, arrays) for key, value in spec.items()}
-    if isinstance(spec, list):
-        return [unpack(value, arrays) for value in spec]
-    return spec
 
 
 def _log_normal(deviations: Array, variances: Array, covariances: Array | None) -> Array:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import Neighbours
-from cde_app.predictive.posterior import Posterior, uniform_nodes
+from cde_app.predictive.nodes import uniform_nodes
+from cde_app.predictive.posterior import Posterior
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.mean_function import MeanFunction
-from cde_app.predictive.posterior import Posterior, pack, unpack
+from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.sparse_gp import Kernel
+from cde_app.predictive.tree import pack, unpack
 from cde_app.training.warm_start import SparseRegression
 
 Array = NDArray[np.float64]

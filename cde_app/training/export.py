@@ -14,7 +14,8 @@ from cde_app.model.compositor import read_compositor
 from cde_app.model.layers import read_kernel
 from cde_app.model.likelihood import VaryingVariance, noise_variance
 from cde_app.model.moments import whitening_matrix
-from cde_app.predictive.posterior import Defence, InnerLayer, NoiseTrend, Posterior, gaussian_nodes, student_t_factors
+from cde_app.predictive.nodes import gaussian_nodes, student_t_factors
+from cde_app.predictive.posterior import Defence, InnerLayer, NoiseTrend, Posterior
 from cde_app.predictive.sparse_gp import SparseGP
 from cde_app.training.warm_start import SparseRegression, cholesky
 

@@ -94,7 +94,7 @@ class Trainer:
         self.model, self.settings, self.schedule, self.seed = model, settings, schedule, seed
         self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
         self.X, self.Y = X, Y
-        self._order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+        self._dealt: tuple[int, NDArray[np.int64]] | None = None
         self.step = 0
         self.retries = 0
         q_variables = {
@@ -160,7 +160,7 @@ class Trainer:
             Y: [N, P], its standardised targets.
             seed: of the batches and of every draw.
         """
-        self.X, self.Y, self._order = X, Y, None
+        self.X, self.Y, self._dealt = X, Y, None
         for own, other in zip(unique(self.model.deep_gp.variables), unique(model.deep_gp.variables), strict=True):
             own.assign(other)
         for moment in (self.adam.first_moment, self.adam.second_moment):
@@ -198,9 +198,9 @@ class Trainer:
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
         """Return the order in which an epoch deals the rows; the last one is kept, as calls share it."""
-        if self._order is None or self._order[0] != (self.seed, epoch):
-            self._order = (self.seed, epoch), np.random.default_rng([self.seed, 6, epoch]).permutation(len(self.X))
-        return self._order[1]
+        if self._dealt is None or self._dealt[0] != epoch:
+            self._dealt = epoch, np.random.default_rng([self.seed, 6, epoch]).permutation(len(self.X))
+        return self._dealt[1]
 
     def _run(self, X: tf.Tensor, Y: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         bounds = tf.TensorArray(gpflow.default_float(), size=tf.shape(X)[0])

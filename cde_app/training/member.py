@@ -169,5 +169,5 @@ def train_member(
 
 def validation_score(posterior: Posterior, data: TrainingData, *, seed: int) -> float:
     """Return the exact mixture's mean log density over (at most 1000 of) the validation rows [nats per row]."""
-    rows = np.sort(np.random.default_rng([seed, 8]).permutation(len(data.X_validation))[:VALIDATION_ROWS])
+    rows = draw_rows(len(data.X_validation), VALIDATION_ROWS, seed=seed, stream=8)
     return float(posterior.predict(data.X_validation[rows]).log_density(data.targets_validation[rows]).mean())

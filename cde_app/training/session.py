@@ -17,6 +17,7 @@ from cde_app.data.transform import TargetTransform
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
+from cde_app.rows import draw_rows
 from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
@@ -31,6 +32,8 @@ Array = NDArray[np.float64]
 
 SEED_STRIDE = 1_000_003
 """Between the seeds of two trainings of a run."""
+CALIBRATION_ROWS = 5000
+"""The most rows by which a training is judged: a standard deviation is then known to one percent."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +144,10 @@ class Session:
         """What the current training is about."""
         return self._member_factor(*divmod(self.training, self.num_members))
 
-    @property
-    def leaves_out(self) -> bool:
-        """Whether each member leaves out rows."""
-        return self.num_left_out > 0
-
     def _member_factor(self, place: int, member: int) -> Factor:
         """Return a factor as a member sees it: if members leave out rows, each leaves out others."""
         factor, num_rows = self.factors[place], len(self.factors[0].data.X)
-        if not self.leaves_out:
+        if not self.num_left_out:
             return factor
         order = np.random.default_rng([self.config.seed, 9]).permutation(num_rows)
         return leave_out(factor, np.sort(order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows]))
@@ -161,8 +159,9 @@ class Session:
         ensemble = Ensemble(tuple(one.posterior for one in finished))
         unseen = []
         if self.config.training.calibration.enabled:
-            factors = [self._member_factor(place, member) for member in range(self.num_members)]
-            unseen = [Unseen(factor.data.X_validation, factor.data.targets_validation) for factor in factors]
+            held_out = [self._member_factor(place, member).data for member in range(self.num_members)]
+            rows = draw_rows(len(held_out[0].X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=15)
+            unseen = [Unseen(data.X_validation[rows], data.targets_validation[rows]) for data in held_out]
         return calibrate(ensemble, unseen)
 
     def _choose(self, data: TrainingData) -> Checkpoint:
@@ -199,14 +198,15 @@ class Session:
 
     def _train(self, current: Unfinished, spare: Trainer | None) -> Trainer:
         """Do the current training, with the compiled step of the one before it if there is one."""
-        trainer = prepare(self.config, self.factor, current, seed=self.seed, spare=spare)
+        factor = self.factor
+        trainer = prepare(self.config, factor, current, seed=self.seed, spare=spare)
         finished = train_member(
             self.config,
-            self.factor,
+            factor,
             trainer,
             current,
             seed=self.seed,
-            validates=self.config.training.early_stopping.enabled and not self.leaves_out,
+            validates=self.config.training.early_stopping.enabled and not self.num_left_out,
             num_components=-(-self.config.predict.num_components // self.num_members),
             keep=self._keep,
             tell=self._tell,

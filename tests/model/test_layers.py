@@ -13,8 +13,8 @@ from cde_app.model.covariance import covariance
 from cde_app.model.layers import build_gp, build_kernel, read_kernel
 from cde_app.model.moments import joint_moments, moments, q_covariance, quadratic_forms
 from cde_app.model.start import GPStart
-from cde_app.predictive.posterior import pack, unpack
 from cde_app.predictive.sparse_gp import Kernel, combined
+from cde_app.predictive.tree import pack, unpack
 from cde_app.training.export import export_gp
 from tests.small_models import perturb, small_model
 

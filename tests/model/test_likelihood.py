@@ -25,8 +25,10 @@ from cde_app.model.objective import bound
 from cde_app.model.start import MeanStart, ModelStart, NoiseStart
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mean_function import zero_mean
-from cde_app.predictive.posterior import Posterior, gaussian_nodes, pack, student_t_factors, unpack
+from cde_app.predictive.nodes import gaussian_nodes, student_t_factors
+from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.sparse_gp import Kernel
+from cde_app.predictive.tree import pack, unpack
 from tests.small_models import perturb, small_model
 
 LIKELIHOODS: dict[str, dict[str, Any]] = {

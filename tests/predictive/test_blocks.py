@@ -17,7 +17,8 @@ from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.mean_function import zero_mean
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
-from cde_app.predictive.posterior import Posterior, gaussian_nodes, uniform_nodes
+from cde_app.predictive.nodes import gaussian_nodes, uniform_nodes
+from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
 IDENTITY, LOG = TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8)

@@ -17,9 +17,11 @@ from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.mean_function import zero_mean
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
-from cde_app.predictive.posterior import Defence, Posterior, gaussian_nodes, pack, uniform_nodes, unpack
+from cde_app.predictive.nodes import gaussian_nodes, uniform_nodes
+from cde_app.predictive.posterior import Defence, Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.predictive.tree import pack, unpack
 
 IDENTITY, LOG = TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8)
 STANDARD_ERRORS = 4.0

@@ -12,8 +12,10 @@ from cde_app.data.transform import TargetTransform
 from cde_app.predictive import blocks
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mean_function import MeanFunction
-from cde_app.predictive.posterior import Defence, InnerLayer, Posterior, gaussian_nodes, pack, unpack
+from cde_app.predictive.nodes import gaussian_nodes
+from cde_app.predictive.posterior import Defence, InnerLayer, Posterior
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.predictive.tree import pack, unpack
 
 TRANSFORMS = (TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8))
 

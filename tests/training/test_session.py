@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 from cde_app.config import Config, Likelihood
 from cde_app.errors import NumericalError
 from cde_app.predictive import neighbours
-from cde_app.predictive.posterior import pack
 from cde_app.predictive.predictor import Predictor
+from cde_app.predictive.tree import pack
 from cde_app.training import chain_order, loop, member, warm_start
+from cde_app.training import session as session_module
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.kernel_start import Axis
@@ -134,13 +135,21 @@ def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_
     config, data = chained()
     noise = TypeAdapter(Likelihood).validate_python({"kind": likelihood})
     config = config.model_copy(update={"model": config.model.model_copy(update={"likelihood": noise})})
+    taken_over = []
+    begin = Trainer.begin
+
+    def counted(self: Trainer, *arguments: Any, **options: Any) -> None:
+        taken_over.append(self)
+        begin(self, *arguments, **options)
+
+    monkeypatch.setattr(Trainer, "begin", counted)
     shared, _, _ = run(config, data)
-    from cde_app.training import session
+    assert len(taken_over) == 2, "the second member of each factor"
 
     def alone(*arguments: Any, spare: Trainer | None, **options: Any) -> Trainer:
         return prepare(*arguments, spare=None, **options)
 
-    monkeypatch.setattr(session, "prepare", alone)
+    monkeypatch.setattr(session_module, "prepare", alone)
     assert_same_bytes(shared.predictor, run(config, data)[0].predictor)
 
 
@@ -356,6 +365,26 @@ def test_the_number_of_members_follows_the_number_of_rows(num_rows: int, expecte
     assert small_config(ensemble=3).training.resolved_ensemble(num_rows) == 3
 
 
+@pytest.mark.parametrize(
+    ("num_rows", "num_validation_rows", "training", "expected"),
+    [
+        (100, 0, {}, 10),
+        (100, 5, {}, 0),
+        (9000, 0, {"ensemble": 4}, 0),
+        (100, 0, {"ensemble": 1}, 0),
+        (100, 0, {"calibration": {"enabled": False}}, 0),
+        (9000, 0, {"calibration": {"left_out": 0.2}}, 1800),
+        (9000, 5, {"calibration": {"left_out": 0.2}}, 0),
+        (3, 0, {"calibration": {"left_out": 0.9}}, 1),
+    ],
+)
+def test_how_many_rows_a_member_leaves_out(
+    num_rows: int, num_validation_rows: int, training: dict[str, Any], expected: int
+) -> None:
+    settings = small_config(**{"ensemble": "auto", **training}).training
+    assert settings.resolved_left_out(num_rows, num_validation_rows=num_validation_rows) == expected
+
+
 def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding() -> None:
     exact = small_data()
     data = replace(exact, targets=np.round(exact.targets))
@@ -426,6 +455,12 @@ def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
     terms = [[one.posterior.output_terms[0].q_mu for one in trainings] for trainings in (first, second)]
     same = [np.allclose(ours, theirs, atol=1e-6) for ours, theirs in zip(*terms, strict=True)]
     assert same == [True, False, True, False], "factor by factor, member by member"
+
+
+def test_at_most_so_many_rows_judge_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "CALIBRATION_ROWS", 7)
+    trained, _, _ = run(*chained())
+    assert [calibration.num_rows for calibration in trained.calibrations] == [14, 14], "7 for each of two members"
 
 
 def test_validation_rows_calibrate_where_there_are_some_and_nothing_does_where_it_is_switched_off() -> None:
