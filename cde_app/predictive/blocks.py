@@ -13,6 +13,8 @@ from cde_app.threads import num_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from typing import Any
 
 FLOATS_IN_CACHE = 65_536
 """Numbers per block, half a MiB: the temporaries of a block stay in the cache of a core."""
@@ -39,13 +41,22 @@ def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row:
         floats_per_row: numbers that the work holds for a row.
     """
     todo = list(blocks(num_rows, floats_per_row))
-    with _blas().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         if len(todo) <= 1 or num_threads() == 1 or threading.current_thread().name.startswith(WORKER):
             for rows in todo:
                 work(rows)
         else:
             for _ in _pool(num_threads()).map(work, todo):
                 pass
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Let matrix products and factorisations run on one thread each.
+
+    Of matrices of some hundred rows that is faster than to share them: two threads that wait for each other took twenty
+    times as long over an inverse of 128 rows as one.
+    """
+    return _blas().limit(limits=1, user_api="blas")
 
 
 @cache

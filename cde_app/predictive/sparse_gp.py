@@ -68,16 +68,16 @@ class Kernel:
         if self.kind == "constant":
             return lambda X: np.full((len(X), len(Z)), self.variance)
         if self.kind == "linear":
-            weighted = (self.variance * self._inputs(Z)).T
-            return lambda X: self._inputs(X) @ weighted
+            weighted = (self.variance * self.inputs(Z)).T
+            return lambda X: self.inputs(X) @ weighted
         factors = {**DISTANCE_FACTORS, "rational_quadratic": 0.5 / self.alpha}
         if self.kind not in factors:
             raise ValueError(
                 "kernel kind must be one of squared_exponential, matern12, matern32, matern52, rational_quadratic, "
                 f"periodic, linear, constant, sum, product; got {self.kind!r}"
             )
-        distance = _squared_distance_to(self._scaled(Z), factor=factors[self.kind])
-        return lambda X: self._of_distance(distance(self._scaled(X)))
+        distance = squared_distance_to(self.scaled(Z), factor=factors[self.kind])
+        return lambda X: self._of_distance(distance(self.scaled(X)))
 
     def _of_distance(self, values: Array) -> Array:
         """Turn squared distances, times the kind's factor, into covariances; overwrites its argument."""
@@ -119,20 +119,20 @@ class Kernel:
             case "product":
                 return np.prod([part.diagonal(X) for part in self.parts], axis=0)
             case "linear":
-                return self._inputs(X) ** 2 @ self.variance
+                return self.inputs(X) ** 2 @ self.variance
         return np.full(len(X), self.variance)
 
     def leaves(self) -> list[Kernel]:
         """Return the kernels that are no sum or product, in their order."""
         return [leaf for part in self.parts for leaf in part.leaves()] if self.parts else [self]
 
-    def _inputs(self, X: Array) -> Array:
+    def inputs(self, X: Array) -> Array:
         """Return the inputs that the leaf acts on; [n, D] to [n, d]."""
         return X if self.columns is None else X[:, list(self.columns)]
 
-    def _scaled(self, X: Array) -> Array:
+    def scaled(self, X: Array) -> Array:
         """Return points whose Euclidean distance is that of the leaf; [n, D] to [n, d or 2 d]."""
-        X = self._inputs(X)
+        X = self.inputs(X)
         return self._on_circles(X) if self.kind == "periodic" else X / self.lengthscales
 
     def _on_circles(self, X: Array) -> Array:
@@ -250,7 +250,7 @@ class SparseGP:
         return cls(**{**tree, "kernel": Kernel.from_tree(tree["kernel"])})
 
 
-def _squared_distance_to(Z: Array, *, factor: float) -> Callable[[Array], Array]:
+def squared_distance_to(Z: Array, *, factor: float) -> Callable[[Array], Array]:
     """Return X -> factor |x - z|^2, [n, d] to [n, M], as one product of centred points, so that little cancels."""
     (num_points, dim), centre = Z.shape, Z.mean(0)
     Z = Z - centre

@@ -5,20 +5,18 @@ Letters: N rows, D features, P targets, M inducing inputs.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 
 import gpflow
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cde_app import config
-from cde_app.model.layers import build_kernel, positive_parameter, read_kernel
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 from cde_app.rows import draw_rows
+from cde_app.training.collapsed_bound import Hyperparameters, maximise_bound
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, start_kernel
 from cde_app.training.mean_start import least_squares_mean
@@ -109,24 +107,13 @@ def fit_sparse_regression(
         noise = np.maximum(np.full(num_targets, INITIAL_NOISE), noise_floor)
         factor = cholesky(start.covariance(Z, Z))
         return SparseRegression(start, Z, factor, prior_mean, prior_factor, noise, mean_function)
-    model = gpflow.models.SGPR(
-        (tf.constant(X[rows]), tf.constant(Y[rows])),
-        build_kernel(start),
-        inducing_variable=Z,
-    )
-    model.likelihood.variance = positive_parameter(INITIAL_NOISE, lower=1e-6)
-    # If a Cholesky factorisation fails on the way, the last hyperparameters before it are still a start.
-    with contextlib.suppress(tf.errors.InvalidArgumentError):
-        gpflow.optimizers.Scipy().minimize(
-            model.training_loss, model.trainable_variables, options={"maxiter": settings.max_steps}
-        )
-    noise = np.maximum(np.full(num_targets, float(model.likelihood.variance.numpy())), noise_floor)
-    Z = model.inducing_variable.Z.numpy()
-    regression = solve_sparse_regression(X, Y, read_kernel(model.kernel), Z, noise)
+    fitted = maximise_bound(Hyperparameters(start, Z, INITIAL_NOISE), X[rows], Y[rows], max_steps=settings.max_steps)
+    noise = np.maximum(np.full(num_targets, fitted.noise), noise_floor)
+    regression = solve_sparse_regression(X, Y, fitted.kernel, fitted.inducing_inputs, noise)
     if num_targets > 1:
         residual = Y - regression.mean(X)
         noise = np.maximum((residual**2).mean(0), np.maximum(1e-6, noise_floor))
-        regression = solve_sparse_regression(X, Y, regression.kernel, Z, noise)
+        regression = solve_sparse_regression(X, Y, fitted.kernel, fitted.inducing_inputs, noise)
     return replace(regression, mean_function=mean_function)
 
 

@@ -1,0 +1,167 @@
+"""The evidence lower bound of a sparse GP regression with the optimal q(u), its gradient, and its maximum.
+
+It is fitted several times before a training starts, to tables of at most some thousand rows: too seldom for a compiled
+graph, whose tracing alone takes longer than all that is done here.
+
+Letters: N rows, D features, P targets, M inducing inputs, R parameters of the kernel; the noise variance is shared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gpflow
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from cde_app.predictive.blocks import one_blas_thread, work_in_blocks
+from cde_app.predictive.sparse_gp import Kernel
+from cde_app.training.kernel_gradient import (
+    Pullback,
+    covariance_with_pullback,
+    diagonal_gradient,
+    log_parameters,
+    with_log_parameters,
+)
+
+Array = NDArray[np.float64]
+
+SMALLEST_NOISE = 1e-6
+ARRAYS_IN_CACHE = 1
+"""[rows, M] arrays that a block holds."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What the bound is a function of."""
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """Z, [M, D]."""
+    noise: float
+    """Variance."""
+
+
+@dataclass(frozen=True)
+class BoundGradient:
+    """The gradient of the bound."""
+
+    to_logs: Array
+    """To the logarithms of the kernel's parameters, [R]."""
+    to_inducing: Array
+    """To Z, [M, D]."""
+    to_noise: float
+    """To the noise variance."""
+
+
+def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, BoundGradient]:
+    """Return log N(Y | 0, Q + noise I) - tr(K - Q) / (2 noise), summed over the targets, and its gradient.
+
+    Q = k(X, Z) k(Z, Z)^-1 k(Z, X), with GPflow's jitter on k(Z, Z).
+
+    Args:
+        at: kernel, inducing inputs and noise variance.
+        X: [N, D], features.
+        Y: [N, P], targets.
+
+    Raises:
+        numpy.linalg.LinAlgError: k(Z, Z) is not positive definite.
+
+    Source: Titsias (2009), equation 9; the gradient is ours.
+    """
+    kernel, Z, noise = at.kernel, at.inducing_inputs, at.noise
+    (num_rows, num_targets), identity = Y.shape, np.eye(len(Z))
+    among, pull_among = covariance_with_pullback(kernel, Z, Z)
+    # With L L' = k(Z, Z) and A = k(X, Z) L^-T: Q = A A', and B = I + A' A / noise carries the rest.
+    whitening = np.linalg.inv(np.linalg.cholesky(among + gpflow.default_jitter() * identity))
+
+    def look(rows: slice) -> tuple[Array, Pullback, Array, Array]:
+        across, pull_across = covariance_with_pullback(kernel, X[rows], Z)
+        A = across @ whitening.T
+        return across, pull_across, A.T @ A, A.T @ Y[rows]
+
+    looked = _in_blocks(look, num_rows, len(Z))
+    gram, moment = sum(each[2] for each in looked.values()), sum(each[3] for each in looked.values())
+    factor = np.linalg.cholesky(identity + gram / noise)
+    whitening_B = np.linalg.inv(factor)
+    reduction = identity - whitening_B.T @ whitening_B
+    weights = whitening.T @ (moment - reduction @ moment) / noise  # of k(x, Z) in the posterior mean
+    explained = num_targets * whitening.T @ reduction @ whitening
+
+    def pull(rows: slice) -> tuple[Array, Array, float, float]:
+        across, pull_across, *_ = looked[rows.start]
+        residual = Y[rows] - across @ weights
+        to_across = across @ explained
+        to_across += residual @ weights.T
+        to_across /= noise
+        to_logs, _, to_Z = pull_across(to_across)
+        return to_logs, to_Z, np.vdot(Y[rows], residual), np.vdot(residual, residual)
+
+    pulled = list(_in_blocks(pull, num_rows, len(Z)).values())
+    across_logs, across_Z, quadratic, residual_square = (sum(parts) for parts in zip(*pulled, strict=True))
+    among_logs, *among_Z = pull_among(
+        0.5 * (explained - num_targets / noise * whitening.T @ gram @ whitening - weights @ weights.T)
+    )
+    diagonal_logs = diagonal_gradient(kernel, X, np.full(num_rows, -num_targets / (2.0 * noise)))
+    unexplained = kernel.diagonal(X).sum() - np.trace(gram)
+    log_determinant = 2.0 * np.log(np.diag(factor)).sum() + num_rows * np.log(2.0 * np.pi * noise)
+    value = -0.5 * (num_targets * (log_determinant + unexplained / noise) + quadratic / noise)
+    # The trace of B^-1 A' A / noise is that of I - B^-1.
+    to_noise = num_targets * (np.trace(reduction) - num_rows + unexplained / noise) + residual_square / noise
+    return float(value), BoundGradient(
+        among_logs + across_logs + diagonal_logs, sum(among_Z) + across_Z, float(to_noise / (2.0 * noise))
+    )
+
+
+def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int) -> Hyperparameters:
+    """Return where L-BFGS takes the bound from a start; if a factorisation fails on the way, the best point before.
+
+    Args:
+        start: kernel, inducing inputs and noise variance.
+        X: [N, D], features.
+        Y: [N, P], targets.
+        max_steps: iterations.
+    """
+    num_logs = len(log_parameters(start.kernel))
+    best, lowest = start, np.inf
+
+    def at(point: Array) -> Hyperparameters:
+        logs, Z = point[1 : 1 + num_logs], point[1 + num_logs :].reshape(start.inducing_inputs.shape)
+        return Hyperparameters(with_log_parameters(start.kernel, logs), Z, SMALLEST_NOISE + float(np.exp(point[0])))
+
+    def loss(point: Array) -> tuple[float, Array]:
+        nonlocal best, lowest
+        here = at(point)
+        value, gradient = collapsed_bound(here, X, Y)
+        if not np.isfinite(value):
+            raise np.linalg.LinAlgError("the bound is not finite")
+        if -value < lowest:
+            best, lowest = here, -value
+        to_log_noise = gradient.to_noise * (here.noise - SMALLEST_NOISE)
+        return -value, -np.concatenate([[to_log_noise], gradient.to_logs, gradient.to_inducing.ravel()])
+
+    begin = np.concatenate(
+        [[np.log(start.noise - SMALLEST_NOISE)], log_parameters(start.kernel), start.inducing_inputs.ravel()]
+    )
+    with (
+        one_blas_thread(),
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        contextlib.suppress(np.linalg.LinAlgError),
+    ):
+        minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": max_steps})
+    return best
+
+
+def _in_blocks(work: Callable[[slice], Any], num_rows: int, num_inducing: int) -> dict[int, Any]:
+    """Return what some work gives for every block of rows, by the first of its rows, in their order."""
+    found: dict[int, Any] = {}
+
+    def keep(rows: slice) -> None:
+        found[rows.start] = work(rows)
+
+    work_in_blocks(keep, num_rows, ARRAYS_IN_CACHE * num_inducing)
+    return dict(sorted(found.items()))
