@@ -11,6 +11,7 @@ import pandas as pd
 from cde_app.config import Config
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, prepare_training
+from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.predictor import assemble_predictor
 from cde_app.training.export import export_posterior
@@ -41,7 +42,7 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
     imports = time.time() - asked
     train_rows, test_rows, settings = load(options, table)
     inputs, targets = settings["features"], settings["targets"]
-    with tempfile.TemporaryDirectory() as name:  # the arrays in it outlive it, as they are mapped
+    with one_blas_thread(), tempfile.TemporaryDirectory() as name:  # the arrays in it outlive it, as they are mapped
         folder = Path(name)
         prepared, config = prepare_table(train_rows, inputs, targets, seed, folder)
         X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -13,8 +14,8 @@ from cde_app.threads import num_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-    from typing import Any
+
+T = TypeVar("T")
 
 FLOATS_IN_CACHE = 65_536
 """Numbers per block, half a MiB: the temporaries of a block stay in the cache of a core."""
@@ -50,13 +51,26 @@ def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row:
                 pass
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
+def map_blocks(work: Callable[[slice], T], num_rows: int, floats_per_row: int) -> dict[int, T]:
+    """Return what some work gives for every block, by the block's first row, in their order; see `work_in_blocks`."""
+    found: dict[int, T] = {}
+
+    def keep(rows: slice) -> None:
+        found[rows.start] = work(rows)
+
+    work_in_blocks(keep, num_rows, floats_per_row)
+    return dict(sorted(found.items()))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
     """Let matrix products and factorisations run on one thread each.
 
     Of matrices of some hundred rows that is faster than to share them: two threads that wait for each other took twenty
     times as long over an inverse of 128 rows as one.
     """
-    return _blas().limit(limits=1, user_api="blas")
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
 
 
 @cache

@@ -9,16 +9,14 @@ Letters: N rows, D features, P targets, M inducing inputs, R parameters of the k
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import gpflow
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from cde_app.predictive.blocks import one_blas_thread, work_in_blocks
+from cde_app.predictive.blocks import map_blocks
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.kernel_gradient import (
     Pullback,
@@ -31,8 +29,6 @@ from cde_app.training.kernel_gradient import (
 Array = NDArray[np.float64]
 
 SMALLEST_NOISE = 1e-6
-ARRAYS_IN_CACHE = 1
-"""[rows, M] arrays that a block holds."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, Bou
         A = across @ whitening.T
         return across, pull_across, A.T @ A, A.T @ Y[rows]
 
-    looked = _in_blocks(look, num_rows, len(Z))
+    looked = map_blocks(look, num_rows, len(Z))
     gram, moment = sum(each[2] for each in looked.values()), sum(each[3] for each in looked.values())
     factor = np.linalg.cholesky(identity + gram / noise)
     whitening_B = np.linalg.inv(factor)
@@ -101,7 +97,7 @@ def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, Bou
         to_logs, _, to_Z = pull_across(to_across)
         return to_logs, to_Z, np.vdot(Y[rows], residual), np.vdot(residual, residual)
 
-    pulled = list(_in_blocks(pull, num_rows, len(Z)).values())
+    pulled = list(map_blocks(pull, num_rows, len(Z)).values())
     across_logs, across_Z, quadratic, residual_square = (sum(parts) for parts in zip(*pulled, strict=True))
     among_logs, *among_Z = pull_among(
         0.5 * (explained - num_targets / noise * whitening.T @ gram @ whitening - weights @ weights.T)
@@ -147,21 +143,6 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
     begin = np.concatenate(
         [[np.log(start.noise - SMALLEST_NOISE)], log_parameters(start.kernel), start.inducing_inputs.ravel()]
     )
-    with (
-        one_blas_thread(),
-        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
-        contextlib.suppress(np.linalg.LinAlgError),
-    ):
+    with contextlib.suppress(np.linalg.LinAlgError), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": max_steps})
     return best
-
-
-def _in_blocks(work: Callable[[slice], Any], num_rows: int, num_inducing: int) -> dict[int, Any]:
-    """Return what some work gives for every block of rows, by the first of its rows, in their order."""
-    found: dict[int, Any] = {}
-
-    def keep(rows: slice) -> None:
-        found[rows.start] = work(rows)
-
-    work_in_blocks(keep, num_rows, ARRAYS_IN_CACHE * num_inducing)
-    return dict(sorted(found.items()))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cde_app.config import Config
 from cde_app.data.rounding import RoundedTarget, find_rounding
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
@@ -69,6 +70,7 @@ class Trained:
 class Session:
     """A run's trainings, one after another; its checkpoint says how far they have come."""
 
+    @one_blas_thread()
     def __init__(
         self,
         config: Config,
@@ -105,6 +107,7 @@ class Session:
         self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings), scratch)
         self.num_trainings = len(self.factors) * self.num_members
 
+    @one_blas_thread()
     def run(self) -> Trained:
         """Do what is left of the trainings.
 

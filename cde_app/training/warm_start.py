@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cde_app import config
+from cde_app.predictive.blocks import map_blocks
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 from cde_app.rows import draw_rows
@@ -143,10 +144,19 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
     num_inducing = len(Z)
     factor = cholesky(kernel.covariance(Z, Z))
     gram, moment = np.zeros((num_inducing, num_inducing)), np.zeros((num_inducing, Y.shape[1]))
+    whitening, covariance = np.linalg.inv(factor), kernel.to(Z)
+
+    def add(X: Array, Y: Array) -> None:
+        def look(rows: slice) -> tuple[Array, Array]:
+            A: Array = covariance(X[rows]) @ whitening.T
+            return A.T @ A, A.T @ Y[rows]
+
+        for block_gram, block_moment in map_blocks(look, len(X), num_inducing).values():
+            np.add(gram, block_gram, out=gram)
+            np.add(moment, block_moment, out=moment)
+
     for X_chunk, Y_chunk in zip(_chunks(X), _chunks(Y), strict=True):
-        A = solve_triangular(factor, kernel.covariance(Z, X_chunk), lower=True)
-        gram += A @ A.T
-        moment += A @ Y_chunk
+        add(X_chunk, Y_chunk)
     q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
     return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, zero_mean(X.shape[1], Y.shape[1]))
 
