@@ -113,7 +113,9 @@ def traced_step(trainer: Trainer) -> tuple[tf.Graph, int]:
     rows = trainer.schedule.batch_size
     number = tf.TensorSpec([], tf.float64)
     batch = [tf.TensorSpec([rows, part.shape[1]], tf.float64) for part in (trainer.X, trainer.Y)]
-    step = tf.function(trainer._one_step).get_concrete_function(*batch, tf.TensorSpec([], tf.int64), number)
+    step = tf.function(trainer._one_step, autograph=False).get_concrete_function(
+        *batch, tf.TensorSpec([], tf.int64), number
+    )
     return step.graph, rows
 
 

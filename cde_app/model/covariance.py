@@ -19,7 +19,6 @@ SMALLEST_SQUARE = 1e-36
 """Of a distance, before the square root."""
 
 
-@tf.autograph.experimental.do_not_convert  # AutoGraph knows no `match`, and there is nothing to convert
 def covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
     """Return k(Z, X), equal to `kernel(Z, X)`; Z [M, D], X [n, D] to [M, n]."""
     match kernel:

@@ -115,7 +115,8 @@ class Trainer:
         dtype = gpflow.default_float()
         batches = [tf.TensorSpec([None, schedule.batch_size, values.shape[1]], dtype) for values in (X, Y)]
         signature = [*batches, tf.TensorSpec([], tf.int64), tf.TensorSpec([], dtype)]
-        self._compiled = tf.function(self._run, input_signature=signature)
+        # AutoGraph has nothing to convert here, and takes seconds to find that out.
+        self._compiled = tf.function(self._run, input_signature=signature, autograph=False)
 
     def advance(self, num_steps: int) -> Array:
         """Take steps and return the bound of each; halve the rates and repeat from where it was after a failure.
@@ -203,10 +204,15 @@ class Trainer:
         return self._dealt[1]
 
     def _run(self, X: tf.Tensor, Y: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-        bounds = tf.TensorArray(gpflow.default_float(), size=tf.shape(X)[0])
-        for index in tf.range(tf.shape(X)[0]):
+        """Take a step for every batch in X [steps, B, D] and Y [steps, B, P]; return the bounds, [steps]."""
+        num_steps = tf.shape(X)[0]
+
+        def take(index: tf.Tensor, bounds: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             step = first_step + tf.cast(index, tf.int64)
-            bounds = bounds.write(index, self._one_step(X[index], Y[index], step, rate))
+            return index + 1, bounds.write(index, self._one_step(X[index], Y[index], step, rate))
+
+        bounds = tf.TensorArray(gpflow.default_float(), size=num_steps)
+        _, bounds = tf.while_loop(lambda index, _: index < num_steps, take, (tf.constant(0), bounds))
         return bounds.stack()
 
     def _one_step(self, X: tf.Tensor, Y: tf.Tensor, step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
