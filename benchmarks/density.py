@@ -141,6 +141,8 @@ def main() -> None:
     names = arguments.sets or [name for name in panel if (arguments.data / panel[name]["path"]).is_file()]
     log = arguments.out / "results.jsonl"
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    if any(result["overrides"] != arguments.overrides for result in results):
+        parser.error(f"{log}: expected results with --set {arguments.overrides}; got others. Choose another --out.")
     done = {(result["dataset"], result["split"]) for result in results}
     for split in arguments.splits:
         for name in names:
@@ -155,7 +157,8 @@ def main() -> None:
             scales = train[settings["targets"]].to_numpy().std(0, ddof=1)
             seconds = run_cde(folder, settings, arguments.overrides, seed=split)
             found = score_forecasts(folder, settings, scales)
-            result = {"method": METHOD, "dataset": name, "split": split, "n_train": len(train), **found, **seconds}
+            what = {"method": METHOD, "overrides": arguments.overrides, "dataset": name, "split": split}
+            result = {**what, "n_train": len(train), **found, **seconds}
             with log.open("a") as file:
                 file.write(json.dumps(result) + "\n")
             results.append(result)
@@ -165,7 +168,8 @@ def main() -> None:
                 flush=True,
             )
     peers = pd.read_csv(arguments.peers or arguments.panel.with_name("results.csv"))
-    print(comparison([result for result in results if result["dataset"] in names], peers, panel))
+    shown = [result for result in results if result["dataset"] in names and result["split"] in arguments.splits]
+    print(comparison(shown, peers, panel))
 
 
 if __name__ == "__main__":

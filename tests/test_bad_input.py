@@ -128,8 +128,8 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
                 "Clean the column, or give it kind: categorical."
             ),
             (
-                "table.csv: column 'x' must be finite numbers; got 2 cells such as inf, first in row 21 of the table. "
-                "Clean the file."
+                "table.csv: column 'x' must be finite numbers up to 1e+150; got 2 cells such as inf, first in row 21 of "
+                "the table. Clean the file."
             ),
             (
                 "table.csv: column 'a' must be numbers; got 2 cells such as 'n.a.', first in row 21 of the table. "
@@ -140,8 +140,10 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
     "infinity": (
         [*rows_of_table(), "inf,north,-inf"],
         (
-            "table.csv: column 'x' must be finite numbers; got inf in row 21 of the table. Clean the file.",
-            "table.csv: column 'a' must be finite numbers; got -inf in row 21 of the table. Clean the file.",
+            "table.csv: column 'x' must be finite numbers up to 1e+150; got inf in row 21 of the table. "
+            "Clean the file.",
+            "table.csv: column 'a' must be finite numbers up to 1e+150; got -inf in row 21 of the table. "
+            "Clean the file.",
         ),
     ),
     "one row": (
@@ -472,7 +474,7 @@ NEW_TABLES: dict[str, tuple[list[str] | None, tuple[str, ...]]] = {
     ),
     "infinity": (
         ["x,region", "-inf,north"],
-        ("new.csv: column 'x' must be finite numbers; got -inf in row 1 of the table. Clean the file.",),
+        ("new.csv: column 'x' must be finite numbers up to 1e+150; got -inf in row 1 of the table. Clean the file.",),
     ),
     "text in a target": (
         ["x,region,a,b", "1,north,2,two"],

@@ -23,6 +23,7 @@ from measurements.panel_table import Clock, load
 from measurements.processes import Options, seconds
 
 
+@one_blas_thread()
 def train(options: Options, table: str, seed: int, score: float, asked: float) -> dict[str, float]:
     """Train the first member of the default ensemble until it passes the score.
 
@@ -44,7 +45,7 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
     imports = time.time() - asked
     train_rows, test_rows, settings = load(options, table)
     inputs, targets = settings["features"], settings["targets"]
-    with one_blas_thread(), tempfile.TemporaryDirectory() as name:  # the arrays in it outlive it, as they are mapped
+    with tempfile.TemporaryDirectory() as name:  # the arrays in it outlive it, as they are mapped
         folder = Path(name)
         prepared, config = prepare_table(train_rows, inputs, targets, seed, folder)
         X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)

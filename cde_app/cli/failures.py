@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,7 +96,7 @@ def _report_bug(error: Exception, *, show_traceback: bool) -> None:
             file.write(f"{' '.join(sys.argv)}\n{text}")
     except OSError:
         log, show_traceback = None, True
-    summary = (str(cause).strip().splitlines() or [""])[0][:200]
+    summary = textwrap.shorten((str(cause).strip().splitlines() or [""])[0], 200, placeholder=" ...")
     where = f"The traceback is in {log}." if log else "The traceback cannot be written to a file."
     say(f"error: this is a bug in cde: {type(cause).__name__}: {summary}. {where}")
     if show_traceback:

@@ -86,7 +86,7 @@ class Calibration(Section):
     """How wide the densities are, found on rows that a training has not seen: validation rows, or rows left out."""
 
     enabled: bool = True
-    """False: as the training leaves them."""
+    """False: as the trainings leave them, each of which sees every row."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """Share of the training rows that each member of an ensemble leaves out, each other rows, where there are no
     validation rows; auto = 0.1 for ensembles below 2000 rows, else 0."""
@@ -139,7 +139,8 @@ class Training(Section):
     def resolved_left_out(self, num_rows: int, *, num_validation_rows: int) -> int:
         """Return how many of the training rows each member of the ensemble leaves out; two are left at least."""
         share = self.calibration.left_out
+        if num_validation_rows or not self.calibration.enabled:
+            return 0
         if share == "auto":
-            is_small_ensemble = 1 < self.resolved_ensemble(num_rows) < num_rows < SMALL_TABLE
-            share = 0.1 if self.calibration.enabled and is_small_ensemble else 0.0
-        return 0 if num_validation_rows else min(round(share * num_rows), max(num_rows - 2, 0))
+            share = 0.1 if 1 < self.resolved_ensemble(num_rows) < num_rows < SMALL_TABLE else 0.0
+        return min(round(share * num_rows), max(num_rows - 2, 0))

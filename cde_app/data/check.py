@@ -237,11 +237,11 @@ def _row_warnings(num_rows: int, num_kept: int, parts: Split, num_duplicates: in
             "the held-out rows are too good."
         )
     if len(parts.train) < _FEW_TRAINING_ROWS:
-        warnings.append(f"there are only {len(parts.train)} training rows; expect rough densities.")
+        warnings.append(f"the training rows are few ({len(parts.train)}); expect rough densities.")
     if not len(parts.test):
         warnings.append("there are no test rows; the densities will not be scored. Set data.split.test.")
     elif len(parts.test) < _FEW_TEST_ROWS:
-        warnings.append(f"there are only {len(parts.test)} test rows; expect scores with large standard errors.")
+        warnings.append(f"the test rows are few ({len(parts.test)}); expect scores with large standard errors.")
     return warnings
 
 

@@ -138,7 +138,9 @@ class ColumnReader:
         if self._other.num_cells:
             faults.append(f"{column} must be {expected}; got {self._other}. {self._advice.others}")
         if self._huge.num_cells:
-            faults.append(f"{column} must be finite numbers; got {self._huge}. Clean the file.")
+            faults.append(
+                f"{column} must be finite numbers up to {LARGEST_NUMBER:g}; got {self._huge}. Clean the file."
+            )
         return faults
 
     def _read_labels(self, cells: pd.Series) -> FloatArray:

@@ -110,8 +110,8 @@ def plot_ridges(
         target: which of the forecast's targets.
     """
     observed = None if targets is None else np.asarray(targets, dtype=np.float64).ravel()
-    edges = forecast.quantile([0.005, 0.995])[:, :, target]
-    grid = _padded_grid(np.concatenate([edges.ravel(), [] if observed is None else observed]), 600)
+    edges = _most_of(*forecast.quantile([0.005, 0.995])[:, :, target])
+    grid = _padded_grid(np.concatenate([edges, [] if observed is None else observed]), 600)
     density = np.exp(forecast.marginal_log_density_at(grid, target))
     num_rows = forecast.num_rows
     subtitle = "Each density is drawn to its own height."
@@ -186,10 +186,8 @@ def plot_joint_rows(
             ax.plot(*observed[row], "x", color=VERMILLION, ms=8, mew=2.2)
         ax.set_title(short_label(labels[row], 30), loc="left", fontsize=9.5)
     for p, bounds in enumerate(("set_xlim", "set_ylim")):
-        values = (
-            edges[:, :, p].ravel() if observed is None else np.concatenate([edges[:, :, p].ravel(), observed[:, p]])
-        )
-        getattr(axes.flat[0], bounds)(*_padded_grid(values, 2))
+        values: list[ArrayLike] = [_most_of(*edges[:, :, p]), [] if observed is None else observed[:, p]]
+        getattr(axes.flat[0], bounds)(*_padded_grid(np.concatenate(values), 2))
     for ax in axes.flat[num_panels:]:
         ax.set_visible(False)
     figure.supxlabel(names[0], fontsize=10)
@@ -202,6 +200,13 @@ def hpd_thresholds(density: FloatArray, levels: Sequence[float]) -> list[float]:
     ordered = np.sort(density, axis=None)[::-1]
     mass = np.cumsum(ordered) / np.sum(ordered)
     return [float(ordered[min(int(np.searchsorted(mass, level)), ordered.size - 1)]) for level in levels]
+
+
+def _most_of(lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """Return the ends of an axis for several intervals; one far off lengthens it twofold on a side at most."""
+    low, high = np.quantile(lower, 0.1), np.quantile(upper, 0.9)
+    length = high - low
+    return np.array([max(lower.min(), low - length), min(upper.max(), high + length)])
 
 
 def _padded_grid(values: ArrayLike, size: int) -> FloatArray:

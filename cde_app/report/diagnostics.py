@@ -32,14 +32,16 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
         history: entries with `training`, `step`, `bound` and `validation_score` (None where none was computed);
             the first of several trainings is drawn.
     """
+    num_trainings = 1 + max((entry["training"] for entry in history), default=0)
+    lead = "Training" if num_trainings == 1 else f"The first of {num_trainings} trainings"
     history = [entry for entry in history if entry["training"] == 0]
     steps, bounds = _series(history, "bound")
     scored, scores = _series(history, "validation_score")
     best = int(np.argmax(scores)) if scores.size else -1
     title = (
-        f"Training kept the state of step {scored[best]:,.0f}"
+        f"{lead} kept the state of step {scored[best]:,.0f}"
         if scores.size
-        else f"Training: the bound over {np.max(steps, initial=0):,.0f} steps"
+        else f"{lead}: the bound over {np.max(steps, initial=0):,.0f} steps"
     )
     subtitle = "Both curves should flatten out; a validation score that falls means overfitting."
     if not scores.size:

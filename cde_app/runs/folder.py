@@ -264,7 +264,8 @@ def _check_replaceable(folder: Path, path: Path, *, overwrite: bool) -> None:
     if not overwrite and folder != path:
         raise RunError(f"{folder} holds an unfinished training of {path}; pass --resume or --overwrite.")
     if not overwrite:
-        raise RunError(f"{path} exists and is not empty; choose another --out, or pass --overwrite or --resume.")
+        options = "--overwrite" if is_finished(folder) else "--overwrite or --resume"
+        raise RunError(f"{path} exists and is not empty; choose another --out, or pass {options}.")
     if status(folder) is None:
         raise RunError(f"{folder} exists and is not a run, so that --overwrite spares it; choose another --out.")
     if foreign := sorted(names - RUN_ENTRIES):

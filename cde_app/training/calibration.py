@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 SPREAD_PRIOR_SD, WEIGHT_PRIOR_SD = 0.25, 1.0
 """Of the normal priors on the logs of the two numbers, about one and about the configured weight."""
 LARGEST_WEIGHT = 0.2
+"""Of the defensive components, unless the configuration has more."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
 
     def numbers(logs: Array) -> tuple[float, float | None]:
         spread = float(np.exp(SPREAD_PRIOR_SD * max(logs[0], 0.0)))
-        return spread, None if start is None else float(min(start * np.exp(WEIGHT_PRIOR_SD * logs[1]), LARGEST_WEIGHT))
+        if start is None:
+            return spread, None
+        return spread, float(min(start * np.exp(WEIGHT_PRIOR_SD * logs[1]), max(start, LARGEST_WEIGHT)))
 
     def loss(logs: Array) -> float:
         changed = [(recalibrated(mixture, *numbers(logs)), targets) for mixture, targets in judged]

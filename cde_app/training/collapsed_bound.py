@@ -29,6 +29,8 @@ from cde_app.training.kernel_gradient import (
 Array = NDArray[np.float64]
 
 SMALLEST_NOISE = 1e-6
+LARGEST_LOG = 15.0
+"""Of a parameter: the lengthscale of an input that matters to nobody would grow until it overflows."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,9 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
     begin = np.concatenate(
         [[np.log(start.noise - SMALLEST_NOISE)], log_parameters(start.kernel), start.inducing_inputs.ravel()]
     )
+    is_log = np.arange(len(begin)) < 1 + num_logs
+    reach = np.where(is_log, np.maximum(np.abs(begin), LARGEST_LOG), np.inf)
+    bounds = np.column_stack([-reach, reach])
     with contextlib.suppress(np.linalg.LinAlgError), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": max_steps})
+        minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_steps})
     return best

@@ -5,6 +5,7 @@ Letters: N rows, D features, P targets, M inducing inputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import gpflow
@@ -145,20 +146,23 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
     factor = cholesky(kernel.covariance(Z, Z))
     gram, moment = np.zeros((num_inducing, num_inducing)), np.zeros((num_inducing, Y.shape[1]))
     whitening, covariance = np.linalg.inv(factor), kernel.to(Z)
-
-    def add(X: Array, Y: Array) -> None:
-        def look(rows: slice) -> tuple[Array, Array]:
-            A: Array = covariance(X[rows]) @ whitening.T
-            return A.T @ A, A.T @ Y[rows]
-
-        for block_gram, block_moment in map_blocks(look, len(X), num_inducing).values():
-            np.add(gram, block_gram, out=gram)
-            np.add(moment, block_moment, out=moment)
-
     for X_chunk, Y_chunk in zip(_chunks(X), _chunks(Y), strict=True):
-        add(X_chunk, Y_chunk)
+        more_gram, more_moment = _products(lambda X: covariance(X) @ whitening.T, X_chunk, Y_chunk, num_inducing)
+        gram += more_gram
+        moment += more_moment
     q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
     return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, zero_mean(X.shape[1], Y.shape[1]))
+
+
+def _products(whitened: Callable[[Array], Array], X: Array, Y: Array, num_inducing: int) -> tuple[Array, Array]:
+    """Return A A' [M, M] and A y [M, P] of some rows; `whitened` gives A', [n, D] to [n, M]."""
+
+    def look(rows: slice) -> tuple[Array, Array]:
+        A = whitened(X[rows])
+        return A.T @ A, A.T @ Y[rows]
+
+    grams, moments = zip(*map_blocks(look, len(X), num_inducing).values(), strict=True)
+    return sum(grams), sum(moments)
 
 
 def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Array, Array]:

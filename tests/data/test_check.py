@@ -131,7 +131,7 @@ def test_the_rounding_step_is_found_where_most_rows_repeat_a_value(unit: float) 
 def test_few_training_rows_and_fewer_than_inducing_inputs_are_reported() -> None:
     report = describe(table(30), data={"split": {"kind": "random", "test": 0}})
     assert report.warnings == (
-        "there are only 30 training rows; expect rough densities.",
+        "the training rows are few (30); expect rough densities.",
         "there are no test rows; the densities will not be scored. Set data.split.test.",
         (
             "there are fewer training rows (30) than inducing inputs (128); that is fine: the model will use one "
@@ -141,9 +141,7 @@ def test_few_training_rows_and_fewer_than_inducing_inputs_are_reported() -> None
 
 
 def test_few_test_rows_are_reported() -> None:
-    assert warning_of(describe(table(400))) == (
-        "there are only 40 test rows; expect scores with large standard errors."
-    )
+    assert warning_of(describe(table(400))) == ("the test rows are few (40); expect scores with large standard errors.")
 
 
 def test_a_constant_input_is_reported() -> None:

@@ -56,6 +56,15 @@ def test_densities_are_not_narrowed_and_stay_without_rows() -> None:
         assert (found.spread, found.num_rows) == (1.0, 0)
 
 
+def test_a_large_configured_weight_of_the_defensive_components_is_kept_where_it_is_true() -> None:
+    posterior = widened(small_model().posterior(), 1.0, 0.5)
+    X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))
+    targets = posterior.predict(X).sample(1, seed=2)[0]
+    found = calibrate(Ensemble((posterior,)), [Unseen(X, targets)])[1]
+    # Both were the start and the truth, so that neither moves by more than the log likelihood can tell, a few percent.
+    np.testing.assert_allclose((found.spread, found.defensive_weight), (1.0, 0.5), rtol=0.1)
+
+
 def test_a_handful_of_rows_moves_the_spread_less_than_many() -> None:
     posterior = small_model().posterior()
     X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))

@@ -373,6 +373,7 @@ def test_the_number_of_members_follows_the_number_of_rows(num_rows: int, expecte
         (9000, 0, {"ensemble": 4}, 0),
         (100, 0, {"ensemble": 1}, 0),
         (100, 0, {"calibration": {"enabled": False}}, 0),
+        (100, 0, {"calibration": {"enabled": False, "left_out": 0.2}}, 0),
         (9000, 0, {"calibration": {"left_out": 0.2}}, 1800),
         (9000, 5, {"calibration": {"left_out": 0.2}}, 0),
         (3, 0, {"calibration": {"left_out": 0.9}}, 1),
