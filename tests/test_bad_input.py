@@ -128,8 +128,8 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
                 "Clean the column, or give it kind: categorical."
             ),
             (
-                "table.csv: column 'x' must be finite numbers up to 1e+150; got 2 cells such as inf, first in row 21 of "
-                "the table. Clean the file."
+                "table.csv: column 'x' must be finite numbers up to 1e+150; got 2 cells such as inf, first in row 21 "
+                "of the table. Clean the file."
             ),
             (
                 "table.csv: column 'a' must be numbers; got 2 cells such as 'n.a.', first in row 21 of the table. "
@@ -140,10 +140,14 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
     "infinity": (
         [*rows_of_table(), "inf,north,-inf"],
         (
-            "table.csv: column 'x' must be finite numbers up to 1e+150; got inf in row 21 of the table. "
-            "Clean the file.",
-            "table.csv: column 'a' must be finite numbers up to 1e+150; got -inf in row 21 of the table. "
-            "Clean the file.",
+            (
+                "table.csv: column 'x' must be finite numbers up to 1e+150; got inf in row 21 of the table. "
+                "Clean the file."
+            ),
+            (
+                "table.csv: column 'a' must be finite numbers up to 1e+150; got -inf in row 21 of the table. "
+                "Clean the file."
+            ),
         ),
     ),
     "one row": (
