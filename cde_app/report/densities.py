@@ -20,6 +20,7 @@ from cde_app.report.canvas import BLUE, STYLE, VERMILLION, new_figure, short_lab
 FloatArray = NDArray[np.float64]
 
 MAX_DOTS = 3000
+FEW_INTERVALS = 4
 MAX_JOINT_ROWS = 6
 HPD_LEVELS = (0.9, 0.5)
 BRIGHT_RED = "#FF5533"  # stands out from every colour of viridis
@@ -203,8 +204,13 @@ def hpd_thresholds(density: FloatArray, levels: Sequence[float]) -> list[float]:
 
 
 def _most_of(lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """Return the ends of an axis for several intervals; one far off lengthens it twofold on a side at most."""
-    low, high = np.quantile(lower, 0.1), np.quantile(upper, 0.9)
+    """Return the ends of an axis for several intervals; of four or more, those far off may leave it.
+
+    The axis reaches as far beyond the middle half of the intervals as that is long.
+    """
+    if len(lower) < FEW_INTERVALS:
+        return np.array([lower.min(), upper.max()])
+    low, high = np.quantile(lower, 0.25, method="higher"), np.quantile(upper, 0.75, method="lower")
     length = high - low
     return np.array([max(lower.min(), low - length), min(upper.max(), high + length)])
 
