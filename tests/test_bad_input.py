@@ -412,7 +412,7 @@ def test_training_never_writes_into_what_is_there(run: Path, cde: Cde) -> None:
         assert_refused(
             cde(*command, "run"),
             RUN,
-            "run exists and is not empty; choose another --out, or pass --overwrite or --resume.",
+            "run exists and is not empty; choose another --out, or pass --overwrite.",
         )
         assert_refused(
             cde(*command, "run", "--resume"),

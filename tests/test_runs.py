@@ -210,7 +210,7 @@ def test_the_manifest_says_where_the_run_comes_from(tmp_path: Path) -> None:
 
 def test_a_folder_with_contents_is_refused_with_the_ways_out(tmp_path: Path) -> None:
     finished_run(tmp_path / "a")
-    message = "a exists and is not empty; choose another --out, or pass --overwrite or --resume."
+    message = "a exists and is not empty; choose another --out, or pass --overwrite."
     with pytest.raises(RunError, match=re.escape(message)) as caught:
         Run.create(tmp_path / "a", overwrite=False)
     assert caught.value.exit_code == 6

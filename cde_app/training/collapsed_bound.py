@@ -29,8 +29,9 @@ from cde_app.training.kernel_gradient import (
 Array = NDArray[np.float64]
 
 SMALLEST_NOISE = 1e-6
-LARGEST_LOG = 15.0
-"""Of a parameter: the lengthscale of an input that matters to nobody would grow until it overflows."""
+LARGEST_LOG = 50.0
+"""Of a parameter, beyond which it changes nothing: the lengthscale of an input that matters to nobody would grow until
+it overflows."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,9 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
     best, lowest = start, np.inf
 
     def at(point: Array) -> Hyperparameters:
-        logs, Z = point[1 : 1 + num_logs], point[1 + num_logs :].reshape(start.inducing_inputs.shape)
-        return Hyperparameters(with_log_parameters(start.kernel, logs), Z, SMALLEST_NOISE + float(np.exp(point[0])))
+        logs, Z = np.clip(point[: 1 + num_logs], -LARGEST_LOG, LARGEST_LOG), point[1 + num_logs :]
+        kernel, noise = with_log_parameters(start.kernel, logs[1:]), SMALLEST_NOISE + float(np.exp(logs[0]))
+        return Hyperparameters(kernel, Z.reshape(start.inducing_inputs.shape), noise)
 
     def loss(point: Array) -> tuple[float, Array]:
         nonlocal best, lowest
@@ -140,14 +142,12 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
         if -value < lowest:
             best, lowest = here, -value
         to_log_noise = gradient.to_noise * (here.noise - SMALLEST_NOISE)
-        return -value, -np.concatenate([[to_log_noise], gradient.to_logs, gradient.to_inducing.ravel()])
+        to_logs = np.concatenate([[to_log_noise], gradient.to_logs]) * (np.abs(point[: 1 + num_logs]) < LARGEST_LOG)
+        return -value, -np.concatenate([to_logs, gradient.to_inducing.ravel()])
 
     begin = np.concatenate(
         [[np.log(start.noise - SMALLEST_NOISE)], log_parameters(start.kernel), start.inducing_inputs.ravel()]
     )
-    is_log = np.arange(len(begin)) < 1 + num_logs
-    reach = np.where(is_log, np.maximum(np.abs(begin), LARGEST_LOG), np.inf)
-    bounds = np.column_stack([-reach, reach])
     with contextlib.suppress(np.linalg.LinAlgError), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_steps})
+        minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": max_steps})
     return best
