@@ -67,7 +67,7 @@ def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line
         (
             "prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: -1}}",
             (
-                "model.latent.prior.parameters.scale: expected a value in the parameter's domain; got [-1.0]. "
+                "model.latent.prior.parameters.scale: expected a value in the parameter's domain; got -1.0. "
                 "Correct the value."
             ),
         ),

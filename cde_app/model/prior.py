@@ -134,7 +134,7 @@ def build_prior(settings: config.Latent) -> Prior:
     _check_distribution(settings.prior.family, distribution)
     bijectors = {name: b for name in parameters if (b := _bijector(properties[name])) is not None}
     for name, bijector in bijectors.items():
-        _check_domain(name, parameters[name], bijector)
+        _check_domain(name, settings.prior.parameters[name], parameters[name], bijector)
     if not _is_proper(distribution):
         raise SettingError(
             PARAMETERS,
@@ -227,11 +227,11 @@ def _bijector(properties: Any) -> tfp.bijectors.Bijector | None:
     return bijector
 
 
-def _check_domain(name: str, value: tf.Tensor, bijector: tfp.bijectors.Bijector) -> None:
+def _check_domain(name: str, configured: Any, value: tf.Tensor, bijector: tfp.bijectors.Bijector) -> None:
     if not np.isfinite(bijector.inverse(value)).all():
         raise SettingError(
             (*PARAMETERS, name),
-            f"expected a value in the parameter's domain; got {value.numpy().tolist()!r}. Correct the value.",
+            f"expected a value in the parameter's domain; got {configured!r}. Correct the value.",
         )
 
 

@@ -212,7 +212,7 @@ def test_the_prior_s_nodes_have_its_distribution_and_an_encoder_starts_near_it(f
         (
             "Laplace",
             {"loc": 0, "scale": -1},
-            r"prior.parameters.scale: expected a value in the parameter's domain; got \[-1",
+            r"prior.parameters.scale: expected a value in the parameter's domain; got -1",
         ),
         (
             "Laplace",
