@@ -74,9 +74,9 @@ def diagonal_gradient(kernel: Kernel, X: Array, upstream: Array) -> Array:
         return np.concatenate(
             [diagonal_gradient(part, X, upstream if factor is None else upstream * factor) for part, factor in parts]
         )
-    gradient = np.zeros(len(log_parameters(kernel)))
     if kernel.kind == "linear":
         return kernel.variance * (upstream @ kernel.inputs(X) ** 2)
+    gradient = np.zeros(len(log_parameters(kernel)))  # of the others the variance alone
     gradient[0] = upstream @ kernel.diagonal(X)
     return gradient
 
