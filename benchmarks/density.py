@@ -141,7 +141,7 @@ def main() -> None:
     names = arguments.sets or [name for name in panel if (arguments.data / panel[name]["path"]).is_file()]
     log = arguments.out / "results.jsonl"
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    if any(result["overrides"] != arguments.overrides for result in results):
+    if any(result.get("overrides") != arguments.overrides for result in results):
         parser.error(f"{log}: expected results with --set {arguments.overrides}; got others. Choose another --out.")
     done = {(result["dataset"], result["split"]) for result in results}
     for split in arguments.splits:

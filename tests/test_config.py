@@ -69,6 +69,8 @@ def test_every_section_says_what_it_is(model: type[Section]) -> None:
     assert model.__doc__ != Section.__doc__
     assert model.model_config["extra"] == "forbid"
     assert model.model_config["frozen"]
+    for field in model.model_fields.values():
+        assert "\n" not in (field.description or ""), "a row of a table, and a comment, is one line"
 
 
 def test_every_variant_is_told_apart_by_its_kind_or_structure() -> None:

@@ -42,8 +42,7 @@ class Model(Section):
     likelihood: Likelihood = Field(default=GaussianLikelihood(), discriminator="kind")
     """The noise around it."""
     defensive_weight: Fraction = 0.02
-    """Weight of two wide copies of the warm start in every density, so that no row is lost to a tail [fraction]; where
-    the densities are calibrated, that is where its search starts."""
+    """Weight, before calibration, of two wide copies of the warm start: no row is lost to a tail [fraction]."""
 
     @model_validator(mode="after")
     def _mixing_has_normal_noise(self) -> Model:

@@ -222,7 +222,7 @@ def _bijector(properties: Any) -> tfp.bijectors.Bijector | None:
     """Return the constraining bijector; None where TFP has none, as for a bound that depends on another parameter."""
     try:
         bijector: tfp.bijectors.Bijector = properties.default_constraining_bijector_fn()
-    except NotImplementedError:
+    except NotImplementedError:  # TFP's word for a parameter without one
         return None
     return bijector
 

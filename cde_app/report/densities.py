@@ -111,7 +111,7 @@ def plot_ridges(
         target: which of the forecast's targets.
     """
     observed = None if targets is None else np.asarray(targets, dtype=np.float64).ravel()
-    edges = _most_of(*forecast.quantile([0.005, 0.995])[:, :, target])
+    edges = axis_ends(*forecast.quantile([0.005, 0.995])[:, :, target])
     grid = _padded_grid(np.concatenate([edges, [] if observed is None else observed]), 600)
     density = np.exp(forecast.marginal_log_density_at(grid, target))
     num_rows = forecast.num_rows
@@ -187,7 +187,7 @@ def plot_joint_rows(
             ax.plot(*observed[row], "x", color=VERMILLION, ms=8, mew=2.2)
         ax.set_title(short_label(labels[row], 30), loc="left", fontsize=9.5)
     for p, bounds in enumerate(("set_xlim", "set_ylim")):
-        values: list[ArrayLike] = [_most_of(*edges[:, :, p]), [] if observed is None else observed[:, p]]
+        values: list[ArrayLike] = [axis_ends(*edges[:, :, p]), [] if observed is None else observed[:, p]]
         getattr(axes.flat[0], bounds)(*_padded_grid(np.concatenate(values), 2))
     for ax in axes.flat[num_panels:]:
         ax.set_visible(False)
@@ -196,14 +196,7 @@ def plot_joint_rows(
     return figure
 
 
-def hpd_thresholds(density: FloatArray, levels: Sequence[float]) -> list[float]:
-    """Return, for each level, the density above which that share of the mass on an even grid lies."""
-    ordered = np.sort(density, axis=None)[::-1]
-    mass = np.cumsum(ordered) / np.sum(ordered)
-    return [float(ordered[min(int(np.searchsorted(mass, level)), ordered.size - 1)]) for level in levels]
-
-
-def _most_of(lower: FloatArray, upper: FloatArray) -> FloatArray:
+def axis_ends(lower: FloatArray, upper: FloatArray) -> FloatArray:
     """Return the ends of an axis for several intervals; of four or more, those far off may leave it.
 
     The axis reaches as far beyond the middle half of the intervals as that is long.
@@ -213,6 +206,13 @@ def _most_of(lower: FloatArray, upper: FloatArray) -> FloatArray:
     low, high = np.quantile(lower, 0.25, method="higher"), np.quantile(upper, 0.75, method="lower")
     length = high - low
     return np.array([max(lower.min(), low - length), min(upper.max(), high + length)])
+
+
+def hpd_thresholds(density: FloatArray, levels: Sequence[float]) -> list[float]:
+    """Return, for each level, the density above which that share of the mass on an even grid lies."""
+    ordered = np.sort(density, axis=None)[::-1]
+    mass = np.cumsum(ordered) / np.sum(ordered)
+    return [float(ordered[min(int(np.searchsorted(mass, level)), ordered.size - 1)]) for level in levels]
 
 
 def _padded_grid(values: ArrayLike, size: int) -> FloatArray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cde_app.predictive.sparse_gp import Kernel, squared_distance_to
+from cde_app.predictive.sparse_gp import DISTANCE_FACTORS, Kernel, squared_distance_to
 
 Array = NDArray[np.float64]
 Pullback = Callable[[Array], tuple[Array, Array, Array]]
@@ -170,7 +170,7 @@ def _of_square(kernel: Kernel, square: Array) -> tuple[Array, Array]:
             covariance = variance * base**-kernel.alpha
             return covariance, covariance / base
     root = np.maximum(square, 0.0)
-    root *= {"matern12": 1.0, "matern32": 3.0, "matern52": 5.0}[kernel.kind]
+    root *= DISTANCE_FACTORS[kernel.kind]
     np.sqrt(root, out=root)
     decline = np.negative(root)
     np.exp(decline, out=decline)

@@ -18,7 +18,7 @@ from cde_app.predictive.blocks import map_blocks
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 from cde_app.rows import draw_rows
-from cde_app.training.collapsed_bound import Hyperparameters, maximise_bound
+from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, start_kernel
 from cde_app.training.mean_start import least_squares_mean
@@ -114,7 +114,7 @@ def fit_sparse_regression(
     regression = solve_sparse_regression(X, Y, fitted.kernel, fitted.inducing_inputs, noise)
     if num_targets > 1:
         residual = Y - regression.mean(X)
-        noise = np.maximum((residual**2).mean(0), np.maximum(1e-6, noise_floor))
+        noise = np.maximum((residual**2).mean(0), np.maximum(SMALLEST_NOISE, noise_floor))
         regression = solve_sparse_regression(X, Y, fitted.kernel, fitted.inducing_inputs, noise)
     return replace(regression, mean_function=mean_function)
 

@@ -10,7 +10,7 @@ import pytest
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive import blocks as blocks_module
-from cde_app.predictive.blocks import blocks, work_in_blocks
+from cde_app.predictive.blocks import blocks, map_blocks, work_in_blocks
 from cde_app.predictive.chain import Chain
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.ensemble import Ensemble
@@ -150,3 +150,13 @@ def test_no_answer_holds_another_array_as_large_as_the_mixture(monkeypatch: pyte
         assert peak(answer, *arguments) < small, answer
     monkeypatch.setattr(blocks_module, "FLOATS_IN_CACHE", 10**9)
     assert peak("log_density", y) > small, "the control: one block of all rows"
+
+
+@pytest.mark.parametrize("num_threads", ["1", "2"])
+def test_what_blocks_give_comes_in_their_order(num_threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", num_threads)
+    starts = [rows.start for rows in blocks(1000, 1000)]
+    found = map_blocks(lambda rows: rows.stop, 1000, 1000)
+    assert len(starts) > 2
+    assert list(found) == starts
+    assert list(found.values()) == [*starts[1:], 1000]

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.mixture import Mixture
-from cde_app.report.densities import hpd_thresholds
+from cde_app.report.densities import axis_ends, hpd_thresholds
 from cde_app.report.plots import (
     figure_bytes,
     plot_coverage,
@@ -105,6 +105,22 @@ def test_saving_leaves_one_whole_file_and_refuses_other_formats(tmp_path: Path):
     assert (tmp_path / "history.png").read_bytes() == figure_bytes(figure, "png")
     with pytest.raises(ValueError, match=r"ending in .png or .svg; got 'history.gif'"):
         save_figure(figure, tmp_path / "history.gif")
+
+
+def test_the_history_of_several_trainings_says_that_it_is_of_the_first():
+    history = make_history(validated=False)
+    several = [*history, *({**entry, "training": 1} for entry in history)]
+    assert any(text.startswith("The first of 2 trainings: ") for text in texts(plot_history(several)))
+
+
+def test_one_forecast_far_off_does_not_hide_the_others():
+    lower, upper = np.arange(12.0), np.arange(12.0) + 1.0
+    np.testing.assert_array_equal(axis_ends(lower, upper), [0.0, 12.0])
+    upper[-1] = 1e6
+    low, high = axis_ends(lower, upper)
+    assert low == 0.0
+    assert 12.0 < high < 24.0
+    np.testing.assert_array_equal(axis_ends(lower[-3:], upper[-3:]), [9.0, 1e6])
 
 
 def test_the_history_names_and_marks_the_best_validated_step():
