@@ -88,8 +88,7 @@ class Calibration(Section):
     enabled: bool = True
     """False: as the trainings leave them, each of which sees every row."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """Share of the training rows that each member of an ensemble leaves out, each other rows, where there are no
-    validation rows; auto = 0.1 for ensembles below 2000 rows, else 0."""
+    """Share of rows that a member leaves out where none validate; auto = 0.1 for ensembles below 2000 rows, else 0."""
 
 
 class Training(Section):
