@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 
-VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
-"""What the linear algebra of NumPy and SciPy, and TensorFlow, read when they are loaded."""
+BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What the linear algebra of NumPy and SciPy reads when it is loaded."""
+OPERATION_THREADS, OPERATIONS = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
+"""What TensorFlow reads: threads of one operation, and how many operations may run at a time."""
+VARIABLES = (*BLAS_VARIABLES, OPERATION_THREADS, OPERATIONS)
 
 
 def limit_threads(number: int | None) -> None:
     """Let every library that is loaded from now on use so many threads; None changes nothing that the user has set."""
     if number is not None:
-        os.environ.update(dict.fromkeys(VARIABLES, str(number)))
+        os.environ.update(dict.fromkeys((*BLAS_VARIABLES, OPERATIONS), str(number)))
+        os.environ[OPERATION_THREADS] = "1"
+
+
+def spread_operations() -> None:
+    """Let TensorFlow give each operation one thread and run as many at a time as there are threads.
+
+    A training step is a thousand small operations, which lose more by being split than they gain. One that is not
+    split gives the same bits whatever the number of threads. What the user has set stays.
+    """
+    os.environ.setdefault(OPERATION_THREADS, "1")
+    os.environ.setdefault(OPERATIONS, str(num_threads()))
 
 
 def num_threads() -> int:
-    """Return how many threads predictions use: OMP_NUM_THREADS, or else one per core that this process may use."""
+    """Return how many threads to use: OMP_NUM_THREADS, or else one per core that this process may use."""
     first_level = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first_level) if first_level.isdecimal() and int(first_level) else num_cores()
 

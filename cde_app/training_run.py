@@ -17,6 +17,7 @@ from cde_app.errors import RunError
 from cde_app.rows import gather_rows
 from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
+from cde_app.threads import spread_operations
 
 if TYPE_CHECKING:
     from cde_app.training.checkpoint import Checkpoint
@@ -49,6 +50,7 @@ def check_prior(config: Config) -> None:
     """
     if config.model.latent.dim == 0 or config.model.latent.prior.kind == "normal":
         return
+    spread_operations()
     with silenced_stderr():
         from cde_app.model.prior import build_prior
     build_prior(config.model.latent)
@@ -58,6 +60,7 @@ def train_in_run(
     config: Config, table: PreparedTable, run: Run, scratch: Path, on_event: Callable[[Progress], None]
 ) -> Trained:
     """Train, keeping checkpoints and the history in the run, and arrays as large as the table in the scratch folder."""
+    spread_operations()
     with silenced_stderr():
         from cde_app.training.checkpoint import Checkpoint
         from cde_app.training.kernel_start import Axis

@@ -98,12 +98,29 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
         verbose=False,
     )
     layer.q_mu.assign(start.q_mu)
+    gpflow.set_trainable(layer.q_sqrt, False)  # Keras goes on tracking a parameter that is overwritten
     if start.q_sqrt.ndim == 2:
-        gpflow.set_trainable(layer.q_sqrt, False)  # Keras goes on tracking a parameter that is overwritten
         layer.q_sqrt = positive_parameter(start.q_sqrt)
     else:
-        layer.q_sqrt.assign(start.q_sqrt)
+        layer.q_sqrt = gpflow.Parameter(start.q_sqrt, transform=LowerTriangle(), dtype=gpflow.default_float())
     return layer
+
+
+class LowerTriangle(tfp.bijectors.Bijector):
+    """The lower triangle of a square matrix, stored as the matrix.
+
+    GPflow packs a triangle into a vector, which takes several passes over it, and as many for the gradient, in every
+    step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(forward_min_event_ndims=2, is_constant_jacobian=True, name="lower_triangle")
+
+    def _forward(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.band_part(x, -1, 0)
+
+    def _inverse(self, y: tf.Tensor) -> tf.Tensor:
+        return y
 
 
 class InputProjection(tf_keras.layers.Layer):

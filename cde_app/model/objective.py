@@ -21,7 +21,7 @@ import gpflow
 import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
-from gpflow.kullback_leiblers import gauss_kl
+from gpflux.layers import GPLayer
 
 from cde_app import config
 from cde_app.model.build import Model
@@ -33,7 +33,7 @@ from cde_app.model.likelihood import (
     log_predictive_mixed,
     noise_log_prior,
 )
-from cde_app.model.moments import joint_moments, moments, q_covariance
+from cde_app.model.moments import joint_moments, moments, q_covariance, whitened_kl
 
 
 class LatentDraws(NamedTuple):
@@ -151,13 +151,18 @@ def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
 
 def inner_kl(model: Model) -> tf.Tensor:
     """Return KL[q(u) || p(u)] of the inner layers."""
-    kls = [gauss_kl(layer.gp.q_mu, tf.convert_to_tensor(layer.gp.q_sqrt)) for layer in model.inner_layers]
+    kls = [prior_kl(layer.gp) for layer in model.inner_layers]
     return tf.add_n(kls) if kls else tf.zeros([], gpflow.default_float())
 
 
 def output_kl(model: Model) -> tf.Tensor:
     """Return KL[q(u) || p(u)] of the output layer."""
-    return tf.add_n([gauss_kl(term.q_mu, tf.convert_to_tensor(term.q_sqrt)) for term in model.output.terms])
+    return tf.add_n([prior_kl(term) for term in model.output.terms])
+
+
+def prior_kl(gp: GPLayer) -> tf.Tensor:
+    """Return KL[q(u) || p(u)] of a layer's GPs."""
+    return whitened_kl(tf.convert_to_tensor(gp.q_mu), tf.convert_to_tensor(gp.q_sqrt))
 
 
 def data_term(

@@ -164,23 +164,20 @@ class Trainer:
         self.X, self.Y, self._dealt = X, Y, None
         for own, other in zip(unique(self.model.deep_gp.variables), unique(model.deep_gp.variables), strict=True):
             own.assign(other)
-        for moment in (self.adam.first_moment, self.adam.second_moment):
-            moment.assign(tf.zeros_like(moment))
+        self.adam.reset()
         self.step, self.retries, self.seed = 0, 0, seed
         self._seed.assign(seed)
 
     def state(self) -> dict[str, Array]:
         """Return everything that a resumed training needs, as arrays."""
         arrays = {f"variable.{index}": variable.numpy() for index, variable in enumerate(self.all_variables)}
-        moments = {"first_moment": self.adam.first_moment.numpy(), "second_moment": self.adam.second_moment.numpy()}
-        return {**arrays, **moments, "step": np.array(self.step), "retries": np.array(self.retries)}
+        return {**arrays, **self.adam.state(), "step": np.array(self.step), "retries": np.array(self.retries)}
 
     def restore(self, state: dict[str, Array]) -> None:
         """Continue from a state; `retries` counts on."""
         for index, variable in enumerate(self.all_variables):
             variable.assign(state[f"variable.{index}"])
-        self.adam.first_moment.assign(state["first_moment"])
-        self.adam.second_moment.assign(state["second_moment"])
+        self.adam.restore(state)
         self.step = int(state["step"])
         self.retries = max(self.retries, int(state["retries"]))
 

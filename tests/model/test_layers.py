@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from gpflow.kullback_leiblers import gauss_kl
 
 from cde_app.model.covariance import covariance
 from cde_app.model.layers import build_gp, build_kernel, read_kernel
-from cde_app.model.moments import joint_moments, moments, q_covariance, quadratic_forms
+from cde_app.model.moments import (
+    joint_moments,
+    moments,
+    one_minus,
+    q_covariance,
+    quadratic_forms,
+    whitened_covariance,
+    whitened_kl,
+)
 from cde_app.model.start import GPStart
 from cde_app.predictive.sparse_gp import Kernel, combined
 from cde_app.predictive.tree import pack, unpack
@@ -46,6 +55,7 @@ def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
     return GPStart(kernel, random.standard_normal((6, 3)), random.standard_normal((6, num_gps)), q_sqrt, False)
 
 
+@pytest.mark.usefixtures("double_forms")
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 20), (3, 60)])  # of 6 inducing inputs
 @pytest.mark.parametrize("kind", KERNELS)
@@ -118,16 +128,74 @@ def test_the_gradient_of_a_kernel_is_finite_where_points_coincide() -> None:
         assert np.isfinite(tape.gradient(loss, Z)).all()
 
 
+def gradients_of(function: Any, *inputs: tf.Variable) -> list[np.ndarray]:
+    with tf.GradientTape() as tape:
+        value = function(*inputs)
+    return [gradient.numpy() for gradient in tape.gradient(value, list(inputs))]
+
+
+def test_variances_keep_seven_digits_however_small_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S far below the prior and points at the inducing inputs: k(x, x) - a' (I - S) a as a whole needs double."""
+    random = np.random.default_rng(8)
+    Z = random.standard_normal((40, 3))
+    q_sqrt = 1e-4 * (np.tril(random.standard_normal((3, 40, 40))) + 3 * np.eye(40))
+    start = GPStart(KERNELS["squared_exponential"], Z, random.standard_normal((40, 3)), q_sqrt, False)
+    gp, X = build_gp(start, num_data=10, name="gp"), tf.constant(Z + 1e-3)
+
+    def variances() -> np.ndarray:
+        return moments(gp, X, tf.convert_to_tensor(gp.q_mu), q_covariance(gp.q_sqrt))[1].numpy()
+
+    def relative_error(values: np.ndarray) -> float:
+        return float(np.abs(values / truth - 1).max())
+
+    truth = gp.predict(X)[1].numpy()
+    assert truth.max() < 1e-4
+    num_terms = 40 * 40
+    assert relative_error(variances()) < num_terms * np.finfo(np.float32).eps
+    a = tf.cast(whitened_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z, X), tf.float32)
+    whole = 1.3 - tf.transpose(quadratic_forms(tf.cast(one_minus(q_covariance(gp.q_sqrt)), tf.float32), a))
+    assert relative_error(whole.numpy()) > 1e-2, "the subtraction in single precision would be seen"
+    monkeypatch.setattr("cde_app.model.moments.FORM_PRECISION", tf.float64)
+    assert relative_error(variances()) < 1e-8
+
+
+def test_a_covariance_s_gradient_equals_that_of_the_plain_product() -> None:
+    factor = tf.Variable(np.random.default_rng(9).standard_normal((2, 5, 5)))
+    weights = tf.constant(np.random.default_rng(10).standard_normal((2, 5, 5)))  # not symmetric
+
+    ours = gradients_of(lambda R: tf.reduce_sum(weights * q_covariance(R)), factor)
+    plain = gradients_of(lambda R: tf.reduce_sum(weights * tf.matmul(R, R, transpose_b=True)), factor)
+    np.testing.assert_allclose(ours, plain, atol=1e-12)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_the_kl_of_whitened_gps_and_its_gradient_equal_gpflow(diagonal: bool) -> None:
+    start = random_start(KERNELS["sum"], num_gps=3, diagonal=diagonal)
+    q_mu, q_sqrt = tf.Variable(start.q_mu), tf.Variable(start.q_sqrt)
+    np.testing.assert_allclose(whitened_kl(q_mu, q_sqrt), gauss_kl(q_mu, q_sqrt), rtol=1e-12)
+    ours = gradients_of(lambda *q: 0.7 * whitened_kl(*map(tf.convert_to_tensor, q)), q_mu, q_sqrt)
+    for own, truth in zip(ours, gradients_of(lambda *q: 0.7 * gauss_kl(*q), q_mu, q_sqrt), strict=True):
+        np.testing.assert_allclose(own, truth, atol=1e-12)
+
+
+def test_what_lies_above_the_diagonal_of_a_stored_triangle_counts_nothing() -> None:
+    gp = build_gp(random_start(KERNELS["sum"], num_gps=2, diagonal=False), num_data=10, name="gp")
+    stored, before = gp.q_sqrt.unconstrained_variable, gp.q_sqrt.numpy()
+    above = np.triu(np.ones((6, 6)), 1)
+    stored.assign_add(np.stack([above, above]))
+    np.testing.assert_array_equal(gp.q_sqrt, before)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.exp(gp.q_sqrt))
+    np.testing.assert_array_equal(tape.gradient(loss, stored)[0].numpy()[above > 0], 0)
+
+
 def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products() -> None:
     random = np.random.default_rng(4)
     A, K = tf.Variable(random.standard_normal((2, 5, 5))), tf.Variable(random.standard_normal((5, 7)))
     weights = tf.constant(random.standard_normal((2, 7)))
 
-    def gradients(function: Any) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            symmetric = A + tf.linalg.matrix_transpose(A)
-            loss = tf.reduce_sum(weights * function(symmetric, K))
-        return tape.gradient(loss, [A, K])
+    def gradients(forms: Any) -> list[np.ndarray]:
+        return gradients_of(lambda A, K: tf.reduce_sum(weights * forms(A + tf.linalg.matrix_transpose(A), K)), A, K)
 
     plain = gradients(lambda S, L: tf.reduce_sum(L * (S @ L), axis=1))
     for ours, truth in zip(gradients(quadratic_forms), plain, strict=True):

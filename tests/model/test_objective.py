@@ -49,6 +49,7 @@ def svgp_of(small: Small) -> gpflow.models.SVGP:
     )
 
 
+@pytest.mark.usefixtures("double_forms")
 @pytest.mark.parametrize("kind", ["elbo", "importance_weighted"])
 @pytest.mark.parametrize("num_targets", [1, 2])
 def test_without_latent_and_inner_layers_the_bound_equals_the_elbo_of_gpflow_svgp(kind: str, num_targets: int) -> None:
