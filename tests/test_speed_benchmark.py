@@ -23,8 +23,10 @@ def test_the_gradients_of_our_bound_and_of_the_elbo_of_gpflux_are_equal_on_the_s
     assert gradient_difference(X, Y, sizes, draws=(0, 1)) > 1e-2, "the control, other draws, must fail"
 
 
-def test_the_operations_of_a_graph_are_counted_by_the_shapes_of_its_products() -> None:
-    from measurements.limit import matrix_flops
+def test_the_operations_of_a_graph_are_counted_by_the_shapes_and_the_precision_of_its_products() -> None:
+    from measurements.limit import SINGLE, matrix_flops
+
+    from cde_app.model.moments import quadratic_forms
 
     M, rows, stack = 32, 64, 3
 
@@ -32,13 +34,16 @@ def test_the_operations_of_a_graph_are_counted_by_the_shapes_of_its_products() -
     def step(A: tf.Tensor, K: tf.Tensor, S: tf.Tensor) -> tf.Tensor:
         factor = tf.linalg.cholesky(A)
         solved = tf.linalg.triangular_solve(factor, K)
-        return tf.reduce_sum(tf.matmul(A, solved, transpose_a=True)) + tf.reduce_sum(tf.exp(S @ S))
+        forms = quadratic_forms(S, K) + tf.cast(quadratic_forms(tf.cast(S, tf.float32), tf.cast(K, tf.float32)), K.dtype)
+        return tf.reduce_sum(tf.matmul(A, solved, transpose_a=True)) + tf.reduce_sum(tf.exp(S @ S)) + tf.reduce_sum(forms)
 
     shapes = [[M, M], [M, rows], [stack, M, M]]
     graph = step.get_concrete_function(*(tf.TensorSpec(shape, tf.float64) for shape in shapes)).graph
-    assert matrix_flops(graph, rows=rows) == {
+    assert matrix_flops(graph, rows) == {
         "Cholesky factors and triangular solves": pytest.approx(M**3 / 3 + M**2 * rows),
-        "quadratic forms, M x M x rows": 2 * M**2 * rows,
+        "quadratic forms, M x M x rows": 2 * stack * M**2 * rows,
+        "quadratic forms, M x M x rows" + SINGLE: 2 * stack * M**2 * rows,
+        "whitening, M x M x rows": 2 * M**2 * rows,
         "M x M x M per GP": 2 * stack * M**3,
     }
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from cde_app import threads
@@ -39,10 +41,43 @@ def test_a_limit_is_told_to_every_library_and_none_changes_nothing(monkeypatch: 
     for name in threads.VARIABLES:
         monkeypatch.setenv(name, "7")
     threads.limit_threads(None)
+    threads.spread_operations()
     assert {os.environ[name] for name in threads.VARIABLES} == {"7"}
     threads.limit_threads(2)
-    assert {os.environ[name] for name in threads.VARIABLES} == {"2"}
+    assert {name: os.environ[name] for name in threads.VARIABLES} == {
+        **dict.fromkeys(threads.VARIABLES, "2"), threads.OPERATION_THREADS: "1"
+    }  # fmt: skip
     assert threads.num_threads() == 2
+
+
+def test_tensorflow_gives_an_operation_one_thread_and_runs_as_many_as_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in threads.VARIABLES:
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    threads.spread_operations()
+    assert (os.environ[threads.OPERATION_THREADS], os.environ[threads.OPERATIONS]) == ("1", "3")
+
+
+def test_a_training_is_the_same_bytes_on_one_thread_and_on_two(cde_process: Callable, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    X = random.standard_normal((700, 8))
+    y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * random.standard_normal(len(X))
+    columns = [f"x{index}" for index in range(8)]
+    pd.DataFrame(np.column_stack([X, y]), columns=[*columns, "y"]).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "config.yaml").write_text(
+        f"schema_version: 1\ndata: {{path: table.csv, inputs: {columns}, targets: [y]}}\n"
+        "training: {max_steps: 25, ensemble: 1, warm_start: {max_steps: 10}}\n"
+    )
+    written = []
+    for run, *settings in (("1", "--threads", 1), ("2", "--threads", 2), ("3", "--set", "seed=1")):
+        outcome = cde_process("train", tmp_path / "config.yaml", "--out", tmp_path / run, *settings)
+        assert outcome.code == 0, outcome.err
+        written.append((tmp_path / run / "posterior/arrays.npz").read_bytes())
+    assert written[0] == written[1]
+    assert written[0] != written[2], "the control: another seed"
 
 
 @pytest.mark.parametrize(("variable", "arguments", "number"), [("1", [], "1"), ("2", ["1"], "1")])

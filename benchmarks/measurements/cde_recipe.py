@@ -14,6 +14,7 @@ from cde_app.data.prepared import PreparedTable, prepare_training
 from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.predictor import assemble_predictor
+from cde_app.threads import spread_operations
 from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import STEPS_PER_CALL
@@ -42,6 +43,7 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
         Seconds of imports, compiling and training; those of the steps alone, at least of one call of `advance`; the
         last score, above the given one if it passed; steps.
     """
+    spread_operations()
     imports = time.time() - asked
     train_rows, test_rows, settings = load(options, table)
     inputs, targets = settings["features"], settings["targets"]

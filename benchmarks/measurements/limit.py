@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cde_app.model.moments import FORMS
 from cde_app.training.loop import Trainer
 from measurements.models import Sizes, configured, configured_trainer, our_trainer, synthetic_rows
 from measurements.processes import Options, in_turn, seconds
@@ -20,7 +22,8 @@ from measurements.record import Bar, Comparison, Profile, Record
 
 STEPS = 25
 SQUARE = 2048
-REPEATED = 10
+SINGLE = ", single precision"
+REPEATED = 3
 """Products that are clocked together."""
 OPERATION = re.compile(r"[^:]+:(\w+)")
 """The profiler's name of an operation; the executor's own events, such as ExecutorState::Process, hold operations."""
@@ -61,13 +64,21 @@ def measure(options: Options) -> list[Record]:
     for name, trainer in steps.items():
         trainer.advance(STEPS)
         raw = in_turn(
-            {"step [s]": lambda trainer=trainer: seconds(lambda: trainer.advance(STEPS)) / STEPS, **dgemm_rates()},
+            {
+                "step [s]": lambda trainer=trainer: seconds(lambda: trainer.advance(STEPS)) / STEPS,
+                **product_rates("dgemm", np.float64),
+                **product_rates("sgemm", np.float32),
+            },
             options.repeats,
         )
-        times, *rates = raw.values()
-        limit, (graph_of_step, rows) = max(map(median, rates)), traced_step(trainer)
-        flops = matrix_flops(graph_of_step, rows=rows)
+        times = raw["step [s]"]
+        limit, single_limit = (
+            max(median(rates) for side, rates in raw.items() if kind in side) for kind in ("dgemm", "sgemm")
+        )
+        flops = matrix_flops(*traced_step(trainer))
         total = sum(flops.values())
+        single = sum(count for kind, count in flops.items() if kind.endswith(SINGLE))
+        at_limit = (total - single) / limit + single / single_limit
         records += [
             Comparison(
                 f"step_{name}",
@@ -77,6 +88,14 @@ def measure(options: Options) -> list[Record]:
                 unit="of dgemm",
                 raw=raw,
                 bar=HALF if name == "of_limit" else None,
+            ),
+            Comparison(
+                f"step_{name}_by_precision",
+                f"the time of the step's matrix products at the fastest product of their precision, {limit:.3g} Gflop/s "
+                f"in double and {single_limit:.3g} in single, / the step's; {single / 1e9:.3f} Gflop are in single; "
+                f"{what[name]}",
+                [at_limit / 1e9 / time for time in times],
+                unit="of dgemm and sgemm",
             ),
             Profile(f"step_{name}_flops", f"operations of {what[name]}", "Mflop per step", scaled(flops, 1e-6)),
             Profile(
@@ -89,31 +108,24 @@ def measure(options: Options) -> list[Record]:
     return records
 
 
-def dgemm_rates() -> dict[str, Any]:
-    """Return what clocks double-precision products [Gflop/s]: one large, and one of the step's own sizes.
+def product_rates(name: str, dtype: type[np.floating]) -> dict[str, Callable[[], float]]:
+    """Return what clocks products [Gflop/s]: one large, and one of the step's own sizes, by NumPy and by TensorFlow.
 
-    The step stacks the matrices of a layer's GPs, here those of `training_step`.
+    The step stacks the matrices of a layer's GPs, here those of `training_step`. TensorFlow gives a product one thread.
     """
-    random = np.random.default_rng(0)
-    square = random.standard_normal((SQUARE, SQUARE))
-    sizes = Sizes()
-    stack = random.standard_normal(((sizes.num_features + 1) * sizes.num_inducing, sizes.num_inducing))
-    K = random.standard_normal((sizes.num_inducing, sizes.batch_size))
-    square_tf, stack_tf, K_tf = tf.constant(square), tf.constant(stack), tf.constant(K)
-    square_flops = 2 * SQUARE**3
-    stack_flops = 2 * REPEATED * stack.size * sizes.batch_size
-    shape = f"{list(stack.shape)} {list(K.shape)}"
+    random, sizes = np.random.default_rng(0), Sizes()
+    square = random.standard_normal((SQUARE, SQUARE)).astype(dtype)
+    stack = random.standard_normal(((sizes.num_features + 1) * sizes.num_inducing, sizes.num_inducing)).astype(dtype)
+    K = random.standard_normal((sizes.num_inducing, sizes.batch_size)).astype(dtype)
+
+    def rate(product: Callable[[Any, Any], Any], left: Any, right: Any) -> float:
+        flops = 2 * REPEATED * left.shape[0] * left.shape[1] * right.shape[1]
+        return flops / 1e9 / seconds(lambda: np.asarray([product(left, right) for _ in range(REPEATED)][-1]))
+
     return {
-        f"NumPy dgemm {SQUARE}^3 [Gflop/s]": lambda: square_flops / 1e9 / seconds(lambda: square @ square),
-        f"NumPy dgemm {shape} [Gflop/s]": lambda: (
-            stack_flops / 1e9 / seconds(lambda: [stack @ K for _ in range(REPEATED)])
-        ),
-        f"TensorFlow matmul {SQUARE}^3 [Gflop/s]": lambda: (
-            square_flops / 1e9 / seconds(lambda: tf.matmul(square_tf, square_tf).numpy())
-        ),
-        f"TensorFlow matmul {shape} [Gflop/s]": lambda: (
-            stack_flops / 1e9 / seconds(lambda: [tf.matmul(stack_tf, K_tf) for _ in range(REPEATED)][-1].numpy())
-        ),
+        f"{library} {name} {left.shape} {right.shape} [Gflop/s]": partial(rate, product, convert(left), convert(right))
+        for left, right in ((square, square), (stack, K))
+        for library, product, convert in (("NumPy", np.matmul, np.asarray), ("TensorFlow", tf.matmul, tf.constant))
     }
 
 
@@ -128,7 +140,7 @@ def traced_step(trainer: Trainer) -> tuple[tf.Graph, int]:
     return step.graph, rows
 
 
-def matrix_flops(graph: tf.Graph, *, rows: int) -> dict[str, float]:
+def matrix_flops(graph: tf.Graph, rows: int) -> dict[str, float]:
     """Count the floating-point operations of a step's matrix products and factorisations, forward and backward.
 
     Counted are the nodes of the step's own graph, by the usual rules: 2 a b c for [a, b] [b, c], M^3 / 3 for a Cholesky
@@ -141,7 +153,7 @@ def matrix_flops(graph: tf.Graph, *, rows: int) -> dict[str, float]:
         rows: B; a product over a multiple of B points is one over the batch.
 
     Returns:
-        Operations by the shape of the product.
+        Operations by the shape of the product, those in single precision apart.
     """
     flops: Counter[str] = Counter()
     for node in nodes(graph):
@@ -149,7 +161,9 @@ def matrix_flops(graph: tf.Graph, *, rows: int) -> dict[str, float]:
             left, out = node.inputs[0].shape, node.outputs[0].shape
             adjoint = node.get_attr("transpose_a" if node.type == "MatMul" else "adj_x")
             inner = left[-2] if adjoint else left[-1]
-            flops[kind_of([*out[-2:], inner], rows)] += 2.0 * out.num_elements() * inner
+            kind = "quadratic forms, M x M x rows" if FORMS in node.name else kind_of([*out[-2:], inner], rows)
+            precision = SINGLE if node.outputs[0].dtype == tf.float32 else ""
+            flops[kind + precision] += 2.0 * out.num_elements() * inner
         elif node.type == "Einsum":
             flops["products written as einsum"] += einsum_flops(node)
         elif node.type == "Cholesky":
@@ -179,7 +193,7 @@ def kind_of(dimensions: list[int], rows: int) -> str:
     over_rows = [size for size in dimensions if size >= rows and size % rows == 0]
     small = [size for size in dimensions if size < 32]
     if over_rows:
-        return "products with few columns: k(Z, X), means, encoder" if small else "quadratic forms, M x M x rows"
+        return "products with few columns: k(Z, X), means, encoder" if small else "whitening, M x M x rows"
     return "products with few columns: k(Z, Z), weights" if small else "M x M x M per GP"
 
 

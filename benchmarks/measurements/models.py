@@ -30,6 +30,7 @@ from cde_app.training.checkpoint import Unfinished
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer, resolve_schedule
 from cde_app.training.member import Factor, TrainingData, prepare
+from cde_app.threads import spread_operations
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
 
 Array = NDArray[np.float64]
@@ -117,7 +118,8 @@ def our_model(X: Array, sizes: Sizes) -> Model:
 
 
 def our_trainer(X: Array, Y: Array, sizes: Sizes) -> Trainer:
-    """Return our training loop, at step zero."""
+    """Return our training loop, at step zero; TensorFlow, if not in use yet, with the threads that `cde train` gives."""
+    spread_operations()
     settings = settings_of_training(sizes)
     schedule = resolve_schedule(settings, num_rows=len(X), noise=NOISE)
     return Trainer(our_model(X, sizes), settings, schedule, X, Y, seed=0)
@@ -176,7 +178,8 @@ def configured(num_features: int, model: dict[str, Any], training: dict[str, Any
 
 
 def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
-    """Return the training loop of the model that `cde train` would make of standardised rows."""
+    """Return the training loop of the model that `cde train` would make of standardised rows, with its threads."""
+    spread_operations()
     axes = tuple(Axis(column.column) for column in settings.data.inputs)
     transforms = tuple(fit_transform("identity", column) for column in Y.T)
     factor = Factor(TrainingData(X, Y, X[:0], Y[:0], axes), transforms, np.zeros(Y.shape[1]))

@@ -8,8 +8,9 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -77,6 +78,21 @@ def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_call, module, function, arguments).result()
+
+
+@contextmanager
+def companions(module: str, function: str, sides: Iterable[str]) -> Iterator[dict[str, Callable[[], Any]]]:
+    """Yield, for each side, what calls `function(side)` in a process of its own, the same one every time.
+
+    What the function keeps between calls stays there, and so do the settings of libraries, such as TensorFlow's
+    threads, that a process has once.
+    """
+    with ExitStack() as stack:
+        pools = {side: stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for side in sides}
+        yield {
+            side: lambda pool=pool, side=side: pool.submit(_call, module, function, (side,)).result()
+            for side, pool in pools.items()
+        }
 
 
 def _call(module: str, function: str, arguments: tuple[Any, ...]) -> Any:

@@ -29,6 +29,8 @@ from cde_app.model.covariance import covariance
 SMALLEST_VARIANCE = 1e-12
 FORM_PRECISION = tf.float32
 """Of a' S a where a layer has several GPs."""
+FORMS = "quadratic_forms"
+"""Scope of their operations, by which a profile knows them."""
 BLOCKS = 4
 """Of points, in which forms are computed: TensorFlow gives each operation one thread (`threads.py`)."""
 
@@ -129,11 +131,13 @@ def quadratic_forms(A: tf.Tensor, K: tf.Tensor) -> tf.Tensor:
 def _forms(A: tf.Tensor, K: tf.Tensor) -> Any:
     """Return the forms of a block of points: the Q matrices are stacked into one product, their gradient another."""
     num_forms, size = A.shape[0], A.shape[-1]
-    product = tf.reshape(tf.reshape(A, [num_forms * size, size]) @ K, [num_forms, size, -1])
+    with tf.name_scope(FORMS):
+        product = tf.reshape(tf.reshape(A, [num_forms * size, size]) @ K, [num_forms, size, -1])
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        weighted = tf.reshape(K * upstream[:, None], [num_forms * size, -1])
-        to_A = tf.reshape(tf.matmul(weighted, K, transpose_b=True), A.shape)
-        return to_A, 2.0 * tf.reduce_sum(product * upstream[:, None], axis=0)
+        with tf.name_scope(FORMS):
+            weighted = tf.reshape(K * upstream[:, None], [num_forms * size, -1])
+            to_A = tf.reshape(tf.matmul(weighted, K, transpose_b=True), A.shape)
+            return to_A, 2.0 * tf.reduce_sum(product * upstream[:, None], axis=0)
 
     return tf.reduce_sum(K * product, axis=1), gradient
