@@ -6,26 +6,30 @@ import os
 
 BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What the linear algebra of NumPy and SciPy reads when it is loaded."""
-OPERATION_THREADS, OPERATIONS = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
+INTRAOP_VARIABLE, INTEROP_VARIABLE = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
 """What TensorFlow reads: threads of one operation, and how many operations may run at a time."""
-VARIABLES = (*BLAS_VARIABLES, OPERATION_THREADS, OPERATIONS)
+VARIABLES = (*BLAS_VARIABLES, INTRAOP_VARIABLE, INTEROP_VARIABLE)
+"""All of them."""
 
 
 def limit_threads(number: int | None) -> None:
     """Let every library that is loaded from now on use so many threads; None changes nothing that the user has set."""
     if number is not None:
-        os.environ.update(dict.fromkeys((*BLAS_VARIABLES, OPERATIONS), str(number)))
-        os.environ[OPERATION_THREADS] = "1"
+        os.environ.update(dict.fromkeys(BLAS_VARIABLES, str(number)))
+        for name in (INTRAOP_VARIABLE, INTEROP_VARIABLE):
+            os.environ.pop(name, None)
+        spread_operations()
 
 
 def spread_operations() -> None:
     """Let TensorFlow give each operation one thread and run as many at a time as there are threads.
 
     A training step is a thousand small operations, which lose more by being split than they gain. One that is not
-    split gives the same bits whatever the number of threads. What the user has set stays.
+    split gives the same bits whatever the number of threads. What the user has set stays. The variables are those of
+    this process and of what it starts.
     """
-    os.environ.setdefault(OPERATION_THREADS, "1")
-    os.environ.setdefault(OPERATIONS, str(num_threads()))
+    os.environ.setdefault(INTRAOP_VARIABLE, "1")
+    os.environ.setdefault(INTEROP_VARIABLE, str(num_threads()))
 
 
 def num_threads() -> int:

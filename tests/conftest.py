@@ -73,9 +73,11 @@ def no_test_changes_the_global_random_state() -> Iterator[None]:
 @pytest.fixture
 def double_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute the forms of `model/moments.py` in double precision, for tests of the algebra to the last digits."""
+    import tensorflow as tf
+
     from cde_app.model import moments
 
-    monkeypatch.setattr(moments, "FORM_PRECISION", "float64")
+    monkeypatch.setattr(moments, "FORM_PRECISION", tf.float64)
 
 
 @pytest.fixture

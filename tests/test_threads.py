@@ -45,7 +45,7 @@ def test_a_limit_is_told_to_every_library_and_none_changes_nothing(monkeypatch: 
     assert {os.environ[name] for name in threads.VARIABLES} == {"7"}
     threads.limit_threads(2)
     assert {name: os.environ[name] for name in threads.VARIABLES} == {
-        **dict.fromkeys(threads.VARIABLES, "2"), threads.OPERATION_THREADS: "1"
+        **dict.fromkeys(threads.VARIABLES, "2"), threads.INTRAOP_VARIABLE: "1"
     }  # fmt: skip
     assert threads.num_threads() == 2
 
@@ -58,9 +58,10 @@ def test_tensorflow_gives_an_operation_one_thread_and_runs_as_many_as_there_are(
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     threads.spread_operations()
-    assert (os.environ[threads.OPERATION_THREADS], os.environ[threads.OPERATIONS]) == ("1", "3")
+    assert (os.environ[threads.INTRAOP_VARIABLE], os.environ[threads.INTEROP_VARIABLE]) == ("1", "3")
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_bytes_on_one_thread_and_on_two(cde_process: Callable, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     X = random.standard_normal((700, 8))
@@ -71,13 +72,19 @@ def test_a_training_is_the_same_bytes_on_one_thread_and_on_two(cde_process: Call
         f"schema_version: 1\ndata: {{path: table.csv, inputs: {columns}, targets: [y]}}\n"
         "training: {max_steps: 25, ensemble: 1, warm_start: {max_steps: 10}}\n"
     )
-    written = []
-    for run, *settings in (("1", "--threads", 1), ("2", "--threads", 2), ("3", "--set", "seed=1")):
-        outcome = cde_process("train", tmp_path / "config.yaml", "--out", tmp_path / run, *settings)
+
+    def train(run: str, *settings: object, **variables: str) -> dict[str, bytes]:
+        outcome = cde_process(
+            "train", tmp_path / "config.yaml", "--out", tmp_path / run, *settings, env=os.environ | variables
+        )
         assert outcome.code == 0, outcome.err
-        written.append((tmp_path / run / "posterior/arrays.npz").read_bytes())
-    assert written[0] == written[1]
-    assert written[0] != written[2], "the control: another seed"
+        files = ("posterior/arrays.npz", "baselines.npz", "metrics.json")
+        return {name: (tmp_path / run / name).read_bytes() for name in files}
+
+    one = train("one", "--threads", 1)
+    assert one == train("two", "--threads", 2)
+    split = train("split", **{threads.INTRAOP_VARIABLE: "2"})
+    assert split["posterior/arrays.npz"] != one["posterior/arrays.npz"], "the control: operations split between threads"
 
 
 @pytest.mark.parametrize(("variable", "arguments", "number"), [("1", [], "1"), ("2", ["1"], "1")])

@@ -26,11 +26,11 @@ from cde_app.model.start import EncoderStart, GPStart, InnerStart, MeanStart, Mo
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import Kernel
+from cde_app.threads import spread_operations
 from cde_app.training.checkpoint import Unfinished
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer, resolve_schedule
 from cde_app.training.member import Factor, TrainingData, prepare
-from cde_app.threads import spread_operations
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
 
 Array = NDArray[np.float64]
@@ -118,7 +118,7 @@ def our_model(X: Array, sizes: Sizes) -> Model:
 
 
 def our_trainer(X: Array, Y: Array, sizes: Sizes) -> Trainer:
-    """Return our training loop, at step zero; TensorFlow, if not in use yet, with the threads that `cde train` gives."""
+    """Return our training loop, at step zero, with the threads of `cde train` if TensorFlow is not yet in use."""
     spread_operations()
     settings = settings_of_training(sizes)
     schedule = resolve_schedule(settings, num_rows=len(X), noise=NOISE)
@@ -178,7 +178,7 @@ def configured(num_features: int, model: dict[str, Any], training: dict[str, Any
 
 
 def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
-    """Return the training loop of the model that `cde train` would make of standardised rows, with its threads."""
+    """Return the training loop, with its threads, of the model that `cde train` would make of standardised rows."""
     spread_operations()
     axes = tuple(Axis(column.column) for column in settings.data.inputs)
     transforms = tuple(fit_transform("identity", column) for column in Y.T)

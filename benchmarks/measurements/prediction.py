@@ -44,7 +44,7 @@ def measure(options: Options) -> list[Record]:
     sizes = Sizes()
     X, Y = synthetic_rows(sizes.num_rows, sizes.num_features, seed=1)
     X_new, _ = synthetic_rows(NUM_ROWS, sizes.num_features, seed=2)
-    prediction_model = gpflux_model(X, sizes).as_prediction_model()
+    prediction_model = gpflux_model(X, sizes).as_prediction_model()  # first, so that TensorFlow keeps its own threads
     inputs = tf.constant(X_new)
     settings = two_layers(sizes)
     same = predictor_of(our_model(X, sizes), settings, X, Y)

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2]
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
 PACKAGES = ("numpy", "scipy", "pandas", "tensorflow", "tensorflow-probability", "gpflow", "gpflux")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cde_app.data.transform import TargetTransform
+from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.mixture import Mixture
 
 FloatArray = NDArray[np.float64]
@@ -75,6 +76,7 @@ class LinearGaussian:
     location: FloatArray
     scale: FloatArray
 
+    @one_blas_thread()
     def predict(self, X: ArrayLike) -> Mixture:
         """Predict one Gaussian per row.
 
@@ -139,6 +141,7 @@ def fit_climatology(targets: ArrayLike) -> Climatology:
     )
 
 
+@one_blas_thread()
 def fit_linear_gaussian(X: ArrayLike, targets: ArrayLike) -> LinearGaussian:
     """Fit least squares with one full residual covariance.
 

@@ -7,9 +7,11 @@ With u = L v, L L' = k(Z, Z), q(v) = N(mu, S), and a(x) = L^-1 k(Z, x) the white
 each variance one product with a symmetric matrix forward and one backward.
 
 The points are whitened even where it would be cheaper to whiten S, by L^-T (I - S) L^-1: its entries grow with the
-inverse of the jitter, and the gradient through L drowns in their rounding. Where a layer has several GPs, its a' S a are
-in single precision, whose products are two to three times as fast, and k(x, x) - a' a, the difference of nearly equal
-numbers, in double: a sum of squares is right to seven digits, however small it is.
+inverse of the jitter, and the gradient through L drowns in their rounding.
+
+Where several GPs have a full S (joint models of several targets, mixed outputs; not inner layers, whose S is diagonal),
+a' S a is in single precision, whose products are two to three times as fast, and k(x, x) - a' a, the difference of
+nearly equal numbers, in double: variances are right to some five digits, however small they are.
 
 Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, K draws of a row, B rows.
 """
@@ -28,7 +30,7 @@ from cde_app.model.covariance import covariance
 
 SMALLEST_VARIANCE = 1e-12
 FORM_PRECISION = tf.float32
-"""Of a' S a where a layer has several GPs."""
+"""Of a' S a of several GPs."""
 FORMS = "quadratic_forms"
 """Scope of their operations, by which a profile knows them."""
 BLOCKS = 4
@@ -50,13 +52,12 @@ def _square(factor: tf.Tensor) -> Any:
     return tf.matmul(factor, factor, transpose_b=True), gradient
 
 
+@check_shapes("q_mu: [M, Q]", "return: []")
 @tf.custom_gradient
 def whitened_kl(q_mu: tf.Tensor, q_sqrt: tf.Tensor) -> Any:
     """Return KL[q(v) || N(0, I)], the sum over the GPs, as GPflow's `gauss_kl` does; its gradient is one pass.
 
-    Args:
-        q_mu: [M, Q].
-        q_sqrt: lower triangular factors [Q, M, M], or standard deviations [M, Q].
+    q_sqrt has lower triangular factors [Q, M, M], or standard deviations [M, Q].
     """
     diagonal = q_sqrt if q_sqrt.shape.rank == 2 else tf.linalg.diag_part(q_sqrt)
     squares = tf.nn.l2_loss(q_mu) + tf.nn.l2_loss(q_sqrt) - 0.5 * diagonal.shape.num_elements()
