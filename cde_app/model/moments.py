@@ -33,8 +33,9 @@ FORM_PRECISION = tf.float32
 """Of a' S a of several GPs."""
 FORMS = "quadratic_forms"
 """Scope of their operations, by which a profile knows them."""
-BLOCKS = 4
-"""Of points, in which forms are computed: TensorFlow gives each operation one thread (`threads.py`)."""
+MOST_BLOCKS, LEAST_FORMS = 4, 512
+"""Forms are computed in so many blocks of points at most, each of so many at least: TensorFlow gives each operation one
+thread (`threads.py`)."""
 
 
 def q_covariance(q_sqrt: tf.Tensor) -> tf.Tensor:
@@ -124,7 +125,8 @@ def jittered_factor(kernel: gpflow.kernels.Kernel, Z: tf.Tensor) -> tf.Tensor:
 
 def quadratic_forms(A: tf.Tensor, K: tf.Tensor) -> tf.Tensor:
     """Return k_n' A_q k_n for the columns k_n of K; symmetric A [Q, M, M], K [M, n] to [Q, n]."""
-    edges = np.linspace(0, K.shape[1], BLOCKS + 1).astype(int)
+    num_blocks = max(1, min(MOST_BLOCKS, A.shape[0] * K.shape[1] // LEAST_FORMS))
+    edges = np.linspace(0, K.shape[1], num_blocks + 1).astype(int)
     return tf.concat([_forms(A, block) for block in tf.split(K, np.diff(edges), axis=1)], axis=1)
 
 
