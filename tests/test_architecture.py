@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": FOUNDATION | {"data.transform", "data.rounding", "predictive", "model"},
     "predictions": FOUNDATION | {"data", "predictive"},
     "trained_run": FOUNDATION | {"runs", "data", "predictive", "evaluation"},
-    "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence"},
+    "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence", "threads"},
     "pictures": FOUNDATION | {"data", "evaluation", "report", "trained_run"},
     "workflow": FOUNDATION
     | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures"},
