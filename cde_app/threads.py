@@ -24,9 +24,9 @@ def limit_threads(number: int | None) -> None:
 def spread_operations() -> None:
     """Let TensorFlow give each operation one thread and run as many at a time as there are threads.
 
-    A training step is more than a thousand small operations, which lose more by being split than they gain. One that is not
-    split gives the same bits whatever the number of threads. What the user has set stays. The variables are those of
-    this process and of what it starts.
+    A training step is more than a thousand small operations, which lose more by being split than they gain. One that
+    is not split gives the same bits whatever the number of threads. What the user has set stays. The variables are
+    those of this process and of what it starts.
     """
     os.environ.setdefault(INTRAOP_VARIABLE, "1")
     os.environ.setdefault(INTEROP_VARIABLE, str(num_threads()))
