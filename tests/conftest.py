@@ -72,7 +72,10 @@ def no_test_changes_the_global_random_state() -> Iterator[None]:
 
 @pytest.fixture
 def double_forms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compute the forms of `model/moments.py` in double precision, for tests of the algebra to the last digits."""
+    """Compute the forms of `model/moments.py` in double precision, for tests of the algebra to the last digits.
+
+    Next to such a test stands one in the precision of a training.
+    """
     import tensorflow as tf
 
     from cde_app.model import moments

@@ -57,7 +57,9 @@ def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
 
 @pytest.mark.usefixtures("double_forms")
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 2), (3, 60)])  # of 6 inducing inputs
+@pytest.mark.parametrize(
+    ("num_gps", "num_points"), [(1, 20), (3, 2), (3, 20), (3, 60), (3, 700)]
+)  # of 6 inducing inputs
 @pytest.mark.parametrize("kind", KERNELS)
 def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(
     kind: str, num_gps: int, num_points: int, diagonal: bool
@@ -203,10 +205,11 @@ def test_what_lies_above_the_diagonal_of_a_stored_triangle_counts_nothing() -> N
     np.testing.assert_array_equal(tape.gradient(loss, stored)[0].numpy()[above > 0], 0)
 
 
-def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products() -> None:
+@pytest.mark.parametrize("num_points", [7, 1030])  # in one block, and in four that are not all as large
+def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products(num_points: int) -> None:
     random = np.random.default_rng(4)
-    A, K = tf.Variable(random.standard_normal((2, 5, 5))), tf.Variable(random.standard_normal((5, 7)))
-    weights = tf.constant(random.standard_normal((2, 7)))
+    A, K = tf.Variable(random.standard_normal((2, 5, 5))), tf.Variable(random.standard_normal((5, num_points)))
+    weights = tf.constant(random.standard_normal((2, num_points)))
 
     def gradients(forms: Any) -> list[np.ndarray]:
         return gradients_of(lambda A, K: tf.reduce_sum(weights * forms(A + tf.linalg.matrix_transpose(A), K)), A, K)
