@@ -57,9 +57,7 @@ def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
 
 @pytest.mark.usefixtures("double_forms")
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize(
-    ("num_gps", "num_points"), [(1, 20), (3, 2), (3, 20), (3, 60), (3, 700)]
-)  # of 6 inducing inputs
+@pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 2), (3, 20), (3, 60), (3, 700)])
 @pytest.mark.parametrize("kind", KERNELS)
 def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(
     kind: str, num_gps: int, num_points: int, diagonal: bool
