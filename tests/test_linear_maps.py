@@ -18,7 +18,7 @@ from scipy.stats import multivariate_normal
 from cde_app import config
 from cde_app.config import Config
 from cde_app.model.likelihood import noise_variance
-from cde_app.model.objective import bound, data_term, output_states
+from cde_app.model.objective import bound, data_term, posteriors
 from cde_app.predictions import component_arrays
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.posterior import Posterior
@@ -140,7 +140,7 @@ def test_without_latent_variables_the_predictive_objective_is_the_joint_normal_d
     options = {"latent": {"dim": 0}, "likelihood": {"kind": likelihood}, "output": {"structure": structure}}
     small = perturb(mapped_model(3, num_latent_gps=2, dim=2, defensive_weight=0, **options))
     X, Y = tf.constant(small.X), tf.constant(small.Y)
-    ours = data_term(small.model, objective("predictive"), output_states(small.model), X, Y, seed=tf.constant(SEED))
+    ours = data_term(small.model, objective("predictive"), posteriors(small.model), X, Y, seed=tf.constant(SEED))
     means, covariances = moments_by_gpflux(small, small.posterior())
     rows = zip(small.Y, means[:, 0], covariances[:, 0], strict=True)
     truth = np.mean([multivariate_normal.logpdf(y, m, v) for y, m, v in rows])

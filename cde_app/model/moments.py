@@ -10,15 +10,16 @@ The points are whitened even where it would be cheaper to whiten S, by L^-T (I -
 inverse of the jitter, and the gradient through L drowns in their rounding.
 
 Where several GPs have a full S (joint models of several targets, mixed outputs; not inner layers, whose S is diagonal),
-a' S a is in single precision, whose products are two to three times as fast, and k(x, x) - a' a, the difference of
-nearly equal numbers, in double: variances are right to some five digits, however small they are.
+what S has off its diagonal is in single precision, whose products are two to three times as fast. The rest, k(x, x)
+less a' a less the diagonal of S, is the difference of nearly equal numbers and in double: variances are right to some
+five digits, however small they are.
 
 Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, K draws of a row, B rows.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gpflow
 import numpy as np
@@ -30,7 +31,7 @@ from cde_app.model.covariance import covariance
 
 SMALLEST_VARIANCE = 1e-12
 FORM_PRECISION = tf.float32
-"""Of a' S a of several GPs."""
+"""Of what S has off its diagonal, where there are several GPs."""
 FORMS = "quadratic_forms"
 """Scope of their operations, by which a profile knows them."""
 MOST_BLOCKS, LEAST_FORMS = 4, 512
@@ -38,72 +39,79 @@ MOST_BLOCKS, LEAST_FORMS = 4, 512
 thread (`threads.py`)."""
 
 
-def q_covariance(q_sqrt: tf.Tensor) -> tf.Tensor:
-    """Return S of q(v) = N(., S): [Q, M, M] factors to [Q, M, M], [M, Q] standard deviations to variances [M, Q]."""
-    return tf.square(q_sqrt) if q_sqrt.shape.rank == 2 else _square(tf.convert_to_tensor(q_sqrt))
+class WhitenedPosterior(NamedTuple):
+    """q(v) = N(mu, S) of the GPs of a layer, as its moments need it."""
+
+    q_mu: tf.Tensor
+    """mu, [M, Q]."""
+    scales: tf.Tensor
+    """The diagonal of the Cholesky factor of S, [M, Q]: of a diagonal S the standard deviations."""
+    variances: tf.Tensor
+    """The diagonal of S, [M, Q]."""
+    covariances: tf.Tensor | None
+    """S with zeros on its diagonal, [Q, M, M]; of several GPs in `FORM_PRECISION`. None where S is diagonal."""
+
+
+def whitened_posterior(gp: GPLayer) -> WhitenedPosterior:
+    """Return q(v) of a layer whose q_sqrt has lower triangular factors [Q, M, M], or standard deviations [M, Q]."""
+    q_mu, q_sqrt = tf.convert_to_tensor(gp.q_mu), tf.convert_to_tensor(gp.q_sqrt)
+    if q_sqrt.shape.rank == 2:
+        return WhitenedPosterior(q_mu, q_sqrt, tf.square(q_sqrt), None)
+    return WhitenedPosterior(q_mu, tf.transpose(tf.linalg.diag_part(q_sqrt)), *split_square(q_sqrt))
 
 
 @tf.custom_gradient
-def _square(factor: tf.Tensor) -> Any:
-    """Return R R'; the gradient (G + G') R is one product, where that of a general product is two."""
+def split_square(factor: tf.Tensor) -> Any:
+    """Return the diagonal of R R' and what is off it; R [Q, M, M] to [M, Q] and [Q, M, M].
 
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return (upstream + tf.linalg.matrix_transpose(upstream)) @ factor
-
-    return tf.matmul(factor, factor, transpose_b=True), gradient
-
-
-@check_shapes("q_mu: [M, Q]", "return: []")
-@tf.custom_gradient
-def whitened_kl(q_mu: tf.Tensor, q_sqrt: tf.Tensor) -> Any:
-    """Return KL[q(v) || N(0, I)], the sum over the GPs, as GPflow's `gauss_kl` does; its gradient is one pass.
-
-    q_sqrt has lower triangular factors [Q, M, M], or standard deviations [M, Q].
+    The gradient through the product, (G + G') R, is one product, where that of a general product is two.
     """
-    diagonal = q_sqrt if q_sqrt.shape.rank == 2 else tf.linalg.diag_part(q_sqrt)
-    squares = tf.nn.l2_loss(q_mu) + tf.nn.l2_loss(q_sqrt) - 0.5 * diagonal.shape.num_elements()
+    rounded = tf.cast(factor, FORM_PRECISION if factor.shape[0] > 1 else factor.dtype)
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        to_diagonal = diagonal - 1.0 / diagonal
-        to_sqrt = to_diagonal if q_sqrt.shape.rank == 2 else tf.linalg.set_diag(q_sqrt, to_diagonal)
-        return upstream * q_mu, upstream * to_sqrt
+    def without_diagonal(matrices: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.set_diag(matrices, tf.zeros(matrices.shape[:-1], matrices.dtype))
 
-    return squares - tf.reduce_sum(tf.math.log(tf.abs(diagonal))), gradient
+    def gradient(to_diagonal: tf.Tensor, to_rest: tf.Tensor) -> tf.Tensor:
+        symmetric = without_diagonal(to_rest + tf.linalg.matrix_transpose(to_rest))
+        return 2.0 * tf.transpose(to_diagonal)[..., None] * factor + tf.cast(symmetric @ rounded, factor.dtype)
+
+    diagonal = tf.transpose(tf.reduce_sum(tf.square(factor), axis=2))
+    return (diagonal, without_diagonal(tf.matmul(rounded, rounded, transpose_b=True))), gradient
 
 
-@check_shapes("X: [n, D]", "q_mu: [M, Q]", "return[0]: [n, Q]", "return[1]: [n, Q]")
-def moments(gp: GPLayer, X: tf.Tensor, q_mu: tf.Tensor, S: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the marginal means and variances of q(f(X)); S as `q_covariance` returns it."""
+def whitened_kl(q: WhitenedPosterior) -> tf.Tensor:
+    """Return KL[q(v) || N(0, I)], the sum over the GPs, as GPflow's `gauss_kl` does."""
+    squares = tf.square(q.q_mu) + q.variances - 1.0
+    return tf.reduce_sum(0.5 * squares - tf.math.log(tf.abs(q.scales)))
+
+
+@check_shapes("X: [n, D]", "return[0]: [n, Q]", "return[1]: [n, Q]")
+def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the marginal means and variances of q(f(X))."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     whitened = whitening_matrix(gp) @ covariance(kernel, Z, X)
     prior = kernel(X, full_cov=False)[:, None]
-    if S.shape.rank == 2:
-        variances = prior - tf.matmul(tf.square(whitened), one_minus(S), transpose_a=True)
-    else:
-        precision = FORM_PRECISION if S.shape[0] > 1 else S.dtype
-        forms = quadratic_forms(tf.cast(S, precision), tf.cast(whitened, precision))
-        explained = tf.reduce_sum(tf.square(whitened), axis=0)[:, None]
-        variances = prior - explained + tf.cast(tf.transpose(forms), prior.dtype)
-    return tf.matmul(whitened, q_mu, transpose_a=True), tf.maximum(variances, SMALLEST_VARIANCE)
+    variances = prior - tf.matmul(tf.square(whitened), 1.0 - q.variances, transpose_a=True)
+    if q.covariances is not None:
+        forms = quadratic_forms(q.covariances, tf.cast(whitened, q.covariances.dtype))
+        variances += tf.cast(tf.transpose(forms), prior.dtype)
+    return tf.matmul(whitened, q.q_mu, transpose_a=True), tf.maximum(variances, SMALLEST_VARIANCE)
 
 
-def joint_moments(gp: GPLayer, inputs: tf.Tensor, q_mu: tf.Tensor, S: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     num_draws, num_rows, num_inputs = inputs.shape
     whitened = whitening_matrix(gp) @ covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
-    mean = tf.reshape(tf.matmul(whitened, q_mu, transpose_a=True), [num_draws, num_rows, -1])
+    mean = tf.reshape(tf.matmul(whitened, q.q_mu, transpose_a=True), [num_draws, num_rows, -1])
     per_row = tf.reshape(whitened, [-1, num_draws, num_rows])
-    form = "mkb,mq,mlb->bqkl" if S.shape.rank == 2 else "mkb,qmp,plb->bqkl"
-    explained = tf.einsum(form, per_row, one_minus(S), per_row, optimize="optimal")
+    explained = tf.einsum("mkb,mq,mlb->bqkl", per_row, 1.0 - q.variances, per_row, optimize="optimal")
+    if q.covariances is not None:
+        covariances = tf.cast(q.covariances, inputs.dtype)
+        explained -= tf.einsum("mkb,qmp,plb->bqkl", per_row, covariances, per_row, optimize="optimal")
     prior = kernel(tf.transpose(inputs, [1, 0, 2]))[:, None]
     jitter = gpflow.default_jitter() * tf.eye(num_draws, dtype=inputs.dtype)
     return mean, prior - explained + jitter
-
-
-def one_minus(S: tf.Tensor) -> tf.Tensor:
-    """Return I - S, of a diagonal S its diagonal."""
-    return 1.0 - S if S.shape.rank == 2 else tf.eye(S.shape[-1], dtype=S.dtype) - S
 
 
 def whitening_matrix(gp: GPLayer) -> tf.Tensor:

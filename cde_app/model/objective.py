@@ -21,7 +21,6 @@ import gpflow
 import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
-from gpflux.layers import GPLayer
 
 from cde_app import config
 from cde_app.model.build import Model
@@ -33,7 +32,7 @@ from cde_app.model.likelihood import (
     log_predictive_mixed,
     noise_log_prior,
 )
-from cde_app.model.moments import joint_moments, moments, q_covariance, whitened_kl
+from cde_app.model.moments import WhitenedPosterior, joint_moments, moments, whitened_kl, whitened_posterior
 
 
 class LatentDraws(NamedTuple):
@@ -47,18 +46,18 @@ class LatentDraws(NamedTuple):
     """KL[q(w) || p(w)], [B]."""
 
 
-class OutputState(NamedTuple):
-    """q(v) of one term of the output layer, as the natural gradient sees it."""
+class Posteriors(NamedTuple):
+    """q(v) of every GP layer."""
 
-    q_mu: tf.Tensor
-    """[M, Q], Q = P unless the layer mixes."""
-    S: tf.Tensor
-    """[Q, M, M]."""
+    inner: list[WhitenedPosterior]
+    output: list[WhitenedPosterior]
+    """Of every term of the output layer."""
 
 
-def output_states(model: Model) -> list[OutputState]:
-    """Return q(v) of every term of the output layer."""
-    return [OutputState(tf.convert_to_tensor(term.q_mu), q_covariance(term.q_sqrt)) for term in model.output.terms]
+def posteriors(model: Model) -> Posteriors:
+    """Return q(v) of the inner layers and of the output layer."""
+    inner = [whitened_posterior(layer.gp) for layer in model.inner_layers]
+    return Posteriors(inner, [whitened_posterior(term) for term in model.output.terms])
 
 
 def draw_latents(latent: LatentLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor) -> LatentDraws:
@@ -111,7 +110,7 @@ def draw_latents_doubly_reparameterised(
 def log_likelihoods(
     model: Model,
     settings: config.Objective,
-    states: list[OutputState],
+    q: Posteriors,
     X: tf.Tensor,
     Y: tf.Tensor,
     W: tf.Tensor,
@@ -119,12 +118,12 @@ def log_likelihoods(
 ) -> tf.Tensor:
     """Return log p(y | x, w_k) as the objective has it; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
     features = (X if model.input_projection is None else X @ model.input_projection.projection)[None]
-    for index, layer in enumerate(model.inner_layers):
-        features = draw_inner(layer, features, W, tf.random.experimental.stateless_fold_in(seed, index))
+    for index, (layer, inner) in enumerate(zip(model.inner_layers, q.inner, strict=True)):
+        features = draw_inner(layer, inner, features, W, tf.random.experimental.stateless_fold_in(seed, index))
     means, variances = [], []
-    for term, sees_latent, state in zip(model.output.terms, model.output.sees_latent, states, strict=True):
+    for term, sees_latent, own in zip(model.output.terms, model.output.sees_latent, q.output, strict=True):
         inputs = join(model.output.compositor, features, W) if sees_latent else features
-        mean, variance = moments(term, flatten(inputs), *state)
+        mean, variance = moments(term, flatten(inputs), own)
         shape = [*inputs.shape[:2], mean.shape[-1]]
         means.append(tf.reshape(mean, shape))
         variances.append(tf.reshape(variance, shape))
@@ -149,36 +148,25 @@ def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(values, axis=0) - tf.math.log(tf.cast(tf.shape(values)[0], values.dtype))
 
 
-def inner_kl(model: Model) -> tf.Tensor:
-    """Return KL[q(u) || p(u)] of the inner layers."""
-    kls = [prior_kl(layer.gp) for layer in model.inner_layers]
-    return tf.add_n(kls) if kls else tf.zeros([], gpflow.default_float())
-
-
-def output_kl(model: Model) -> tf.Tensor:
-    """Return KL[q(u) || p(u)] of the output layer."""
-    return tf.add_n([prior_kl(term) for term in model.output.terms])
-
-
-def prior_kl(gp: GPLayer) -> tf.Tensor:
-    """Return KL[q(u) || p(u)] of a layer's GPs."""
-    return whitened_kl(tf.convert_to_tensor(gp.q_mu), tf.convert_to_tensor(gp.q_sqrt))
+def total_kl(layers: list[WhitenedPosterior]) -> tf.Tensor:
+    """Return KL[q(u) || p(u)] of some layers."""
+    return tf.add_n([whitened_kl(q) for q in layers]) if layers else tf.zeros([], gpflow.default_float())
 
 
 def data_term(
-    model: Model, settings: config.Objective, states: list[OutputState], X: tf.Tensor, Y: tf.Tensor, *, seed: tf.Tensor
+    model: Model, settings: config.Objective, q: Posteriors, X: tf.Tensor, Y: tf.Tensor, *, seed: tf.Tensor
 ) -> tf.Tensor:
     """Return the objective of a batch per row, before KL[q(u) || p(u)] is taken off; a scalar, nats per row."""
     if model.latent is None:
         W = tf.zeros([1, X.shape[0], 0], X.dtype)
-        log_likelihood = log_likelihoods(model, settings, states, X, Y, W, seed)
+        log_likelihood = log_likelihoods(model, settings, q, X, Y, W, seed)
         return tf.reduce_mean(log_mean_exp(log_likelihood))
     draws = {"num_samples": settings.num_samples, "seed": seed}
     if settings.kind == "importance_weighted" and settings.encoder_gradient == "doubly_reparameterised":
         latents, normalised_weights = draw_latents_doubly_reparameterised(model.latent, X, Y, **draws)
     else:
         latents, normalised_weights = draw_latents(model.latent, X, Y, **draws), []
-    log_likelihood = log_likelihoods(model, settings, states, X, Y, latents.W, seed)
+    log_likelihood = log_likelihoods(model, settings, q, X, Y, latents.W, seed)
     if settings.kind == "elbo":
         return tf.reduce_mean(tf.reduce_mean(log_likelihood, axis=0) - latents.kl)
     weights = log_weights(log_likelihood, latents)
@@ -207,12 +195,14 @@ def bound(
     Returns:
         A scalar, nats per row of standardised targets.
     """
-    kl = inner_kl(model) + output_kl(model)
-    data = data_term(model, settings, output_states(model), X, Y, seed=seed)
-    return data - (kl_weight * kl + penalty(model)) / model.num_data
+    q = posteriors(model)
+    data = data_term(model, settings, q, X, Y, seed=seed)
+    return data - (kl_weight * total_kl(q.inner + q.output) + penalty(model)) / model.num_data
 
 
-def draw_inner(layer: InnerGPLayer, features: tf.Tensor, W: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def draw_inner(
+    layer: InnerGPLayer, q: WhitenedPosterior, features: tf.Tensor, W: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
     """Draw an inner layer's outputs, the K draws of a row jointly: they share the function.
 
     A layer on x alone has one value per row as long as x has. Otherwise f at the K points of a row is drawn from its
@@ -220,6 +210,7 @@ def draw_inner(layer: InnerGPLayer, features: tf.Tensor, W: tf.Tensor, seed: tf.
 
     Args:
         layer: the layer.
+        q: its q(v).
         features: x, [1 or K, B, D].
         W: [K, B, Dw].
         seed: [2], integers.
@@ -229,13 +220,12 @@ def draw_inner(layer: InnerGPLayer, features: tf.Tensor, W: tf.Tensor, seed: tf.
     """
     inputs = join(layer.compositor, features, W) if layer.sees_latent else features
     num_draws, num_rows = inputs.shape[0], inputs.shape[1]
-    q_mu, S = tf.convert_to_tensor(layer.gp.q_mu), q_covariance(layer.gp.q_sqrt)
-    noise = tf.random.stateless_normal([num_draws, num_rows, q_mu.shape[1]], seed, dtype=inputs.dtype)
+    noise = tf.random.stateless_normal([num_draws, num_rows, q.q_mu.shape[1]], seed, dtype=inputs.dtype)
     if num_draws == 1:
-        mean, variance = moments(layer.gp, flatten(inputs), q_mu, S)
+        mean, variance = moments(layer.gp, flatten(inputs), q)
         draws = mean[None] + tf.sqrt(variance)[None] * noise
     else:
-        mean, covariance = joint_moments(layer.gp, inputs, q_mu, S)
+        mean, covariance = joint_moments(layer.gp, inputs, q)
         draws = mean + tf.einsum("bqkl,lbq->kbq", tf.linalg.cholesky(covariance), noise)
     return layer.carry(features) + draws @ layer.projection
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from cde_app import config
 from cde_app.errors import NumericalError
 from cde_app.model.build import Model
-from cde_app.model.objective import OutputState, data_term, inner_kl, output_kl, output_states, penalty
+from cde_app.model.moments import WhitenedPosterior
+from cde_app.model.objective import data_term, penalty, posteriors, total_kl
 from cde_app.training.optimizers import Adam, natural_gradient_step
 
 Array = NDArray[np.float64]
@@ -216,20 +217,20 @@ class Trainer:
         model, objective, kl_weight = self.model, self.settings.objective, self.schedule.kl_weight
         natural = self.settings.natural_gradient
         seed = tf.stack([self._seed, step])
-        fixed_states = output_states(model)
+        fixed = posteriors(model).output
         with tf.GradientTape() as tape:
+            q = posteriors(model)
             if natural.enabled:
-                tape.watch(fixed_states)
-                states, kl = fixed_states, inner_kl(model)
-            else:
-                states, kl = output_states(model), inner_kl(model) + output_kl(model)
-            data = data_term(model, objective, states, X, Y, seed=seed)
+                tape.watch(fixed)
+                q = q._replace(output=fixed)
+            kl = total_kl(q.inner if natural.enabled else q.inner + q.output)
+            data = data_term(model, objective, q, X, Y, seed=seed)
             loss = (kl_weight * kl + penalty(model)) / model.num_data - data
-        sources = [self.variables, [list(state) for state in fixed_states] if natural.enabled else []]
-        gradients, state_gradients = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        sources = [self.variables, [list(own) for own in fixed] if natural.enabled else []]
+        gradients, q_gradients = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         bound = -loss
         if natural.enabled:
-            bound -= kl_weight * output_kl(model) / model.num_data
+            bound -= kl_weight * total_kl(fixed) / model.num_data
         progress = tf.cast(step, X.dtype)
         decay = rate * 0.5 * (1.0 + tf.cos(np.pi * progress / self.schedule.max_steps))
         self.adam.apply(
@@ -239,11 +240,11 @@ class Trainer:
         )
         warm_up = tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0)
         natural_step = self.schedule.natural_step * decay * warm_up
-        for term, state, gradient in zip(model.output.terms, fixed_states, state_gradients, strict=False):
+        for term, own, gradient in zip(model.output.terms, fixed, q_gradients, strict=False):
             natural_gradient_step(
                 term,
-                state,
-                OutputState(*(model.num_data * part for part in gradient)),
+                own,
+                WhitenedPosterior(*(model.num_data * part for part in gradient)),
                 step_size=natural_step,
                 kl_weight=kl_weight,
                 trust_radius=natural.trust_radius,

@@ -9,7 +9,7 @@ import tensorflow as tf
 from gpflux.layers import GPLayer
 from numpy.typing import NDArray
 
-from cde_app.model.objective import OutputState
+from cde_app.model.moments import WhitenedPosterior
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -67,8 +67,8 @@ class Adam:
 
 def natural_gradient_step(
     term: GPLayer,
-    state: OutputState,
-    gradients: OutputState,
+    q: WhitenedPosterior,
+    gradients: WhitenedPosterior,
     *,
     step_size: tf.Tensor,
     kl_weight: float,
@@ -82,8 +82,8 @@ def natural_gradient_step(
 
     Args:
         term: the GP layer; its `q_mu` and `q_sqrt` are assigned.
-        state: q_mu [M, P] and S [P, M, M] at which the gradients were taken.
-        gradients: of the negative data term of the whole data set to q_mu and S.
+        q: its q(v), at which the gradients were taken; S is full.
+        gradients: of the negative data term of the whole data set to the parts of q.
         step_size: s before the trust region, scalar.
         kl_weight: weight of the KL.
         trust_radius: largest relative change of the precision.
@@ -93,7 +93,8 @@ def natural_gradient_step(
     """
     factor = tf.convert_to_tensor(term.q_sqrt)
     identity = tf.eye(tf.shape(factor)[-1], dtype=factor.dtype)
-    data_change = 2.0 * tf.matmul(factor, gradients.S @ factor, transpose_a=True)
+    to_S = tf.linalg.set_diag(tf.cast(gradients.covariances, factor.dtype), tf.transpose(gradients.variances))
+    data_change = 2.0 * tf.matmul(factor, to_S @ factor, transpose_a=True)
     change = data_change + kl_weight * (tf.matmul(factor, factor, transpose_a=True) - identity)
     change = 0.5 * (change + tf.linalg.matrix_transpose(change))
     norm = tf.norm(change, axis=[-2, -1], keepdims=True)
@@ -101,6 +102,6 @@ def natural_gradient_step(
     precision = identity + step * change + 0.5 * step**2 * change @ change
     root = tf.linalg.triangular_solve(tf.linalg.cholesky(precision), tf.linalg.matrix_transpose(factor))
     S = tf.matmul(root, root, transpose_a=True)
-    mean_gradient = tf.transpose(gradients.q_mu + kl_weight * state.q_mu)[..., None]
-    term.q_mu.assign(state.q_mu - tf.transpose((step * S @ mean_gradient)[..., 0]))
+    mean_gradient = tf.transpose(gradients.q_mu + kl_weight * q.q_mu)[..., None]
+    term.q_mu.assign(q.q_mu - tf.transpose((step * S @ mean_gradient)[..., 0]))
     term.q_sqrt.assign(tf.linalg.cholesky(S))

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from cde_app import config
 from cde_app.model.latent import stratified_normal
-from cde_app.model.objective import bound, data_term, output_states
+from cde_app.model.objective import bound, data_term, posteriors
 from tests.small_models import Small, perturb, small_model
 
 STANDARD_ERRORS = 4.0
@@ -137,7 +137,7 @@ def test_with_many_samples_the_predictive_objective_is_the_log_density_of_the_mi
     settings, num_seeds = objective("predictive", num_samples=500), 20
     estimates = np.array(
         [
-            data_term(small.model, settings, output_states(small.model), X, Y, seed=tf.constant([0, seed]))
+            data_term(small.model, settings, posteriors(small.model), X, Y, seed=tf.constant([0, seed]))
             for seed in range(num_seeds)
         ]
     )
@@ -158,7 +158,7 @@ def mean_gradients(small: Small, settings: config.Objective, num_seeds: int) -> 
     @tf.function
     def gradient(seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            value = data_term(small.model, settings, output_states(small.model), X, Y, seed=seed)
+            value = data_term(small.model, settings, posteriors(small.model), X, Y, seed=seed)
         return tf.concat([tf.reshape(part, [-1]) for part in tape.gradient(value, variables)], axis=0)
 
     draws = np.stack([gradient(tf.constant([seed, 1])) for seed in range(num_seeds)])

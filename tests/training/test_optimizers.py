@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from cde_app import config
-from cde_app.model.objective import OutputState, data_term, output_kl, output_states
+from cde_app.model.moments import WhitenedPosterior
+from cde_app.model.objective import data_term, posteriors, total_kl
 from cde_app.training.optimizers import Adam, natural_gradient_step
 from tests.small_models import Small, small_model
 
@@ -19,18 +20,18 @@ def natural_steps(small: Small, num_steps: int, *, step_size: float, trust_radiu
     """Take natural gradient steps on the whole data set and return the bound before each."""
     X, Y, bounds = tf.constant(small.X), tf.constant(small.Y), []
     for _ in range(num_steps):
-        states = output_states(small.model)
+        q = posteriors(small.model)
         with tf.GradientTape() as tape:
-            tape.watch(states)
-            data = data_term(small.model, ELBO, states, X, Y, seed=tf.constant([0, 0]))
+            tape.watch(q.output)
+            data = data_term(small.model, ELBO, q, X, Y, seed=tf.constant([0, 0]))
             loss = -len(small.X) * data
-        bounds.append(float(data - output_kl(small.model) / len(small.X)))
-        gradients = tape.gradient(loss, [list(state) for state in states])
-        for term, state, gradient in zip(small.model.output.terms, states, gradients, strict=True):
+        bounds.append(float(data - total_kl(q.output) / len(small.X)))
+        gradients = tape.gradient(loss, [list(own) for own in q.output])
+        for term, own, gradient in zip(small.model.output.terms, q.output, gradients, strict=True):
             natural_gradient_step(
                 term,
-                state,
-                OutputState(*gradient),
+                own,
+                WhitenedPosterior(*gradient),
                 step_size=tf.constant(step_size, tf.float64),
                 kl_weight=1.0,
                 trust_radius=trust_radius,
