@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cde_app.config import Training
+from cde_app.config.training import LARGE_TABLE
 from measurements.commands import write_config
 from measurements.models import Sizes, configured, configured_trainer, synthetic_rows
 from measurements.prediction import predictor_of, two_layers
@@ -80,8 +81,10 @@ def measure_training(options: Options) -> list[Record]:
             folder = Path(name)
             write_config(folder, num_rows)
             times.append(run(cde("train", folder / "config.yaml", "--out", folder / "run", "--quiet")).seconds)
-        fitted, settings = round(0.8 * num_rows), Training()
-        steps, members = settings.resolved_max_steps(fitted), settings.resolved_ensemble(fitted)
+        num_rest, settings = round(0.9 * num_rows), Training()  # the default split holds out a tenth for the test
+        num_validation = round(0.1 * num_rows) if num_rest >= LARGE_TABLE else 0
+        steps = settings.resolved_max_steps(num_rest - num_validation)
+        members = settings.resolved_ensemble(num_rest - num_validation, num_validation_rows=num_validation)
         resolved.append(f"{members} x {steps}")
     return [
         Curve(

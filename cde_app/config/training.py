@@ -8,8 +8,8 @@ from pydantic import Field
 
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
 
-SMALL_TABLE = 2000
-"""Training rows below which a training takes seconds and every row counts."""
+SMALL_TABLE, LARGE_TABLE = 2000, 20_000
+"""Training rows below which a training takes seconds and every row counts; from which on a tenth of them is no loss."""
 
 
 class PredictiveObjective(Section):
@@ -75,7 +75,7 @@ class EarlyStopping(Section):
     """Keep the state with the best validation log density of the exact mixture."""
 
     enabled: bool = True
-    """Needs validation rows; without them the last state is kept."""
+    """Needs validation rows, or rows that a member leaves out, from 2000 on; without them the last state is kept."""
     every: PositiveInt = 100
     """Steps between two validation scores."""
     patience: PositiveInt = 1000
@@ -88,7 +88,7 @@ class Calibration(Section):
     enabled: bool = True
     """False: as the trainings leave them, each of which sees every row."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """Share of rows that a member leaves out where none validate; auto = 0.1 for ensembles below 2000 rows, else 0."""
+    """Share of rows that a member leaves out where none validate; auto = 0.1 of an ensemble, else 0."""
 
 
 class Training(Section):
@@ -105,7 +105,8 @@ class Training(Section):
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of Adam's gradient."""
     ensemble: PositiveInt | Literal["auto"] = "auto"
-    """Trainings with seeds of their own whose densities are averaged; auto = 4 below 2000 rows, else 1."""
+    """Trainings with seeds of their own whose densities are averaged; auto = 4 below 2000 rows, 2 below 20,000 where no
+    rows validate, else 1."""
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
@@ -129,11 +130,13 @@ class Training(Section):
             case size:
                 return min(size, num_rows)
 
-    def resolved_ensemble(self, num_rows: int) -> int:
+    def resolved_ensemble(self, num_rows: int, *, num_validation_rows: int) -> int:
         """Return the number of trainings."""
-        if self.ensemble == "auto":
-            return 4 if num_rows < SMALL_TABLE else 1
-        return self.ensemble
+        if self.ensemble != "auto":
+            return self.ensemble
+        if num_rows < SMALL_TABLE:
+            return 4
+        return 2 if num_rows < LARGE_TABLE and not num_validation_rows else 1
 
     def resolved_left_out(self, num_rows: int, *, num_validation_rows: int) -> int:
         """Return how many of the training rows each member of the ensemble leaves out; two are left at least."""
@@ -141,5 +144,9 @@ class Training(Section):
         if num_validation_rows or not self.calibration.enabled:
             return 0
         if share == "auto":
-            share = 0.1 if 1 < self.resolved_ensemble(num_rows) < num_rows < SMALL_TABLE else 0.0
+            share = 0.1 if 1 < self.resolved_ensemble(num_rows, num_validation_rows=0) < num_rows else 0.0
         return min(round(share * num_rows), max(num_rows - 2, 0))
+
+    def validates(self, num_rows: int, *, num_left_out: int) -> bool:
+        """Say whether rows that a training has not seen choose its step; of those left out, only many do."""
+        return self.early_stopping.enabled and (num_left_out == 0 or num_rows >= SMALL_TABLE)

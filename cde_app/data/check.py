@@ -174,7 +174,11 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         ),
         atoms=tuple(atoms),
         cost=estimate_cost(
-            settings, num_rows=len(parts.train), num_features=num_features, num_targets=len(contract.targets)
+            settings,
+            num_rows=len(parts.train),
+            num_validation_rows=len(parts.validation),
+            num_features=num_features,
+            num_targets=len(contract.targets),
         ),
         warnings=tuple(warnings),
         notes=unchecked_settings(settings.model),

@@ -24,7 +24,9 @@ class Cost:
     memory_bytes: float
 
 
-def estimate_cost(settings: config.Config, *, num_rows: int, num_features: int, num_targets: int) -> Cost:
+def estimate_cost(
+    settings: config.Config, *, num_rows: int, num_validation_rows: int, num_features: int, num_targets: int
+) -> Cost:
     """Estimate the cost of one training.
 
     A run has one training per member of the ensemble and per factor of a chain, which has one of the P targets. A step
@@ -35,13 +37,14 @@ def estimate_cost(settings: config.Config, *, num_rows: int, num_features: int, 
     Args:
         settings: the configuration.
         num_rows: N, training rows.
+        num_validation_rows: rows that validate every training.
         num_features: D.
         num_targets: P.
     """
     training = settings.training
     max_steps, batch_size = training.resolved_max_steps(num_rows), training.resolved_batch_size(num_rows)
     factors = num_targets if settings.model.targets_model == "chain" else 1
-    num_trainings = factors * training.resolved_ensemble(num_rows)
+    num_trainings = factors * training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
     targets = num_targets // factors  # of one model
     draws = training.objective.num_samples if settings.model.latent.dim else 1
     sizes = [min(size, num_rows) for size in inducing_sizes(settings.model)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.config.training import LARGE_TABLE, SMALL_TABLE
 from cde_app.data.columns import (
     BoolArray,
     list_names,
@@ -27,7 +27,6 @@ from cde_app.errors import DataError
 IntArray = NDArray[np.intp]
 LABELS = ("train", "validation", "test")
 
-_ROWS_FOR_VALIDATION = 2000
 _AUTO_VALIDATION = 0.1
 _STREAM = 1  # keeps these draws apart from other draws with the same seed
 
@@ -118,8 +117,9 @@ class SplitCells:
 def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: str) -> Split:
     """Split a table's rows.
 
-    A fraction above 0 holds out at least one row (group split: one group). `validation: auto` is 0.1 if that leaves at
-    least 2000 rows besides the test rows, else 0.
+    A fraction above 0 holds out at least one row (group split: one group). `validation: auto` is 0.1 from 2000 rows on,
+    test rows not counted, else 0; in a random split from 20,000 rows on, since below each member of the ensemble
+    leaves out rows of its own.
 
     Args:
         split: the configuration's `data.split` block.
@@ -134,7 +134,7 @@ def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: s
     if isinstance(split, config.ColumnSplit):
         parts = _split_by_label(split.column, frame, source)
     else:
-        validation = _validation_fraction(split.validation, test=split.test, num_rows=len(frame))
+        validation = _validation_fraction(split, num_rows=len(frame))
         if isinstance(split, config.GroupSplit):
             parts = _split_by_group(split.column, frame, validation, split.test, seed, source)
         elif isinstance(split, config.TimeSplit):
@@ -150,11 +150,12 @@ def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: s
     return parts
 
 
-def _validation_fraction(fraction: float | Literal["auto"], *, test: float, num_rows: int) -> float:
+def _validation_fraction(split: config.RandomSplit | config.GroupSplit | config.TimeSplit, *, num_rows: int) -> float:
     """Resolve `auto`."""
-    if fraction != "auto":
-        return fraction
-    return _AUTO_VALIDATION if num_rows * (1 - test) >= _ROWS_FOR_VALIDATION else 0.0
+    if split.validation != "auto":
+        return split.validation
+    enough = LARGE_TABLE if isinstance(split, config.RandomSplit) else SMALL_TABLE
+    return _AUTO_VALIDATION if num_rows * (1 - split.test) >= enough else 0.0
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -96,8 +96,10 @@ class Session:
         self.started = time.monotonic() - (checkpoint.elapsed_seconds if checkpoint else 0.0)
         self.checkpoint = checkpoint or self._choose(data)
         self.roundings = find_roundings(config, data, self.checkpoint.transforms)
-        self.num_members = config.training.resolved_ensemble(len(data.X))
-        self.num_left_out = config.training.resolved_left_out(len(data.X), num_validation_rows=len(data.X_validation))
+        training, num_rows, num_validation_rows = config.training, len(data.X), len(data.X_validation)
+        self.num_members = training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
+        self.num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
+        self.validates = training.validates(num_rows, num_left_out=self.num_left_out)
         self.neighbours = None
         if self.checkpoint.has_neighbours:
             rows = draw_neighbours(len(data.X), seed=config.seed)
@@ -209,7 +211,7 @@ class Session:
             trainer,
             current,
             seed=self.seed,
-            validates=self.config.training.early_stopping.enabled and not self.num_left_out,
+            validates=self.validates,
             num_components=-(-self.config.predict.num_components // self.num_members),
             keep=self._keep,
             tell=self._tell,

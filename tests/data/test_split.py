@@ -75,9 +75,16 @@ def test_a_fraction_of_zero_holds_out_nothing_and_any_other_at_least_one_row() -
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (9, 0, 1)
 
 
-@pytest.mark.parametrize(("num_rows", "num_validation"), [(2222, 0), (2223, 222)])
-def test_automatic_validation_starts_at_2000_rows_besides_the_test_rows(num_rows: int, num_validation: int) -> None:
-    assert len(split_of(config.RandomSplit(), table(num_rows)).validation) == num_validation
+@pytest.mark.parametrize(
+    ("split", "enough"),
+    [(config.RandomSplit(), 22_223), (config.GroupSplit(column="g"), 2223), (config.TimeSplit(column="t"), 2223)],
+)
+def test_automatic_validation_starts_where_enough_rows_are_left_besides_the_test_rows(
+    split: config.Split, enough: int
+) -> None:
+    """At 20,000 rows of a random split, where below the members leave out rows of their own, else at 2000."""
+    assert len(split_of(split, table(enough - 1)).validation) == 0
+    assert len(split_of(split, table(enough)).validation) == pytest.approx(0.1 * enough, rel=0.5)
 
 
 def test_groups_are_never_divided() -> None:

@@ -13,8 +13,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from cde_app.config import Config, Likelihood
+from cde_app.config import training as training_config
 from cde_app.errors import NumericalError
 from cde_app.predictive import neighbours
+from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.tree import pack
 from cde_app.training import chain_order, loop, member, warm_start
@@ -358,11 +360,16 @@ def test_every_epoch_deals_each_row_once_in_an_order_of_its_own() -> None:
     np.testing.assert_array_equal(trainer._batches(4, 2), batches[4:6])
 
 
-@pytest.mark.parametrize(("num_rows", "expected"), [(100, 4), (9000, 1)])
-def test_the_number_of_members_follows_the_number_of_rows(num_rows: int, expected: int) -> None:
-    config = small_config(ensemble="auto")
-    assert config.training.resolved_ensemble(num_rows) == expected
-    assert small_config(ensemble=3).training.resolved_ensemble(num_rows) == 3
+@pytest.mark.parametrize(
+    ("num_rows", "num_validation_rows", "expected"),
+    [(100, 0, 4), (100, 10, 4), (9000, 0, 2), (9000, 900, 1), (20_000, 0, 1)],
+)
+def test_the_number_of_members_follows_the_number_of_rows(
+    num_rows: int, num_validation_rows: int, expected: int
+) -> None:
+    automatic, three = small_config(ensemble="auto").training, small_config(ensemble=3).training
+    assert automatic.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows) == expected
+    assert three.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows) == 3
 
 
 @pytest.mark.parametrize(
@@ -370,7 +377,9 @@ def test_the_number_of_members_follows_the_number_of_rows(num_rows: int, expecte
     [
         (100, 0, {}, 10),
         (100, 5, {}, 0),
-        (9000, 0, {"ensemble": 4}, 0),
+        (9000, 0, {}, 900),
+        (30_000, 0, {}, 0),
+        (30_000, 0, {"ensemble": 4}, 3000),
         (100, 0, {"ensemble": 1}, 0),
         (100, 0, {"calibration": {"enabled": False}}, 0),
         (100, 0, {"calibration": {"enabled": False, "left_out": 0.2}}, 0),
@@ -440,6 +449,30 @@ def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated
     for checkpoint in checkpoints[::3]:
         resumed, _, _ = run(config, data, checkpoint=Checkpoint.from_arrays(checkpoint.to_arrays()))
         assert_same_bytes(trained.predictor, resumed.predictor)
+
+
+def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, data = chained(early_stopping={"every": 10})
+    data = replace(data, X_validation=data.X[:0], targets_validation=data.targets[:0])
+    judged: list[tuple[float, np.ndarray]] = []
+
+    def spy(posterior: Posterior, rows: TrainingData, *, seed: int) -> float:
+        judged.append((score := validation_score(posterior, rows, seed=seed), rows.X_validation))
+        return score
+
+    validation_score = member.validation_score
+    monkeypatch.setattr(member, "validation_score", spy)
+    run(config, data)
+    assert not judged, "few rows choose nothing"
+    monkeypatch.setattr(training_config, "SMALL_TABLE", len(data.X))
+    trained, _, _ = run(config, data)
+    session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
+    for place, one in enumerate(trained.trainings):
+        own = judged[3 * place : 3 * place + 3]  # before the first step, and after 25 and 30
+        left_out = session._member_factor(*divmod(place, 2)).data.X_validation
+        assert all(np.array_equal(rows, left_out) for _, rows in own)
+        assert one.kept_step == (0, 25, 30)[int(np.argmax([score for score, _ in own]))]
+    assert len(judged) == 3 * len(trained.trainings)
 
 
 def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
