@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from cde_app.config import Training
-from cde_app.config.training import LARGE_TABLE
 from measurements.commands import write_config
 from measurements.models import Sizes, configured, configured_trainer, synthetic_rows
 from measurements.prediction import predictor_of, two_layers
@@ -81,15 +80,14 @@ def measure_training(options: Options) -> list[Record]:
             folder = Path(name)
             write_config(folder, num_rows)
             times.append(run(cde("train", folder / "config.yaml", "--out", folder / "run", "--quiet")).seconds)
-        num_rest, settings = round(0.9 * num_rows), Training()  # the default split holds out a tenth for the test
-        num_validation = round(0.1 * num_rows) if num_rest >= LARGE_TABLE else 0
-        steps = settings.resolved_max_steps(num_rest - num_validation)
-        members = settings.resolved_ensemble(num_rest - num_validation, num_validation_rows=num_validation)
+            lines = (folder / "run" / "history.jsonl").read_text().splitlines()
+        history = [json.loads(line) for line in lines]
+        members, steps = 1 + max(one["training"] for one in history), max(one["step"] for one in history)
         resolved.append(f"{members} x {steps}")
     return [
         Curve(
             "training_time_by_N",
-            f"cde train, default settings, 8 features, start and scores included; members x steps at most: "
+            f"cde train, default settings, 8 features, start and scores included; members x steps: "
             f"{', '.join(resolved)}; all cores",
             figure="training_time",
             size="N rows of the table",

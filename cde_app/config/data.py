@@ -110,7 +110,8 @@ class RandomSplit(Section):
 
     kind: Literal["random"] = "random"
     validation: Fraction | Literal["auto"] = "auto"
-    """Share of the rows that choose the best training step; auto = 0.1 from 20,000 rows on, else 0 [fraction]."""
+    """Share of the rows that choose the best step of all trainings [fraction]; auto = 0.1 from 20,000 rows on, else 0:
+    each training then leaves out rows of its own."""
     test: Fraction = 0.1
     """Share of the rows held out for the scores [fraction]."""
 
@@ -142,7 +143,7 @@ class TimeSplit(Section):
     column: ColumnName
     """Name of the column, of numbers or dates."""
     validation: Fraction | Literal["auto"] = "auto"
-    """As in the random split, of those just before the test rows; auto = 0.1 from 2000 rows on, else 0 [fraction]."""
+    """As in the random split, but the rows just before the test; auto = 0.1 from 2000 rows on, else 0 [fraction]."""
     test: Fraction = 0.1
     """Share of the rows, the latest, held out for the scores [fraction]."""
 

@@ -9,7 +9,10 @@ from pydantic import Field
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
 
 SMALL_TABLE, LARGE_TABLE = 2000, 20_000
-"""Training rows below which a training takes seconds and every row counts; from which on a tenth of them is no loss."""
+"""Rows, those of the test not counted, below which a training takes seconds and every row counts; from which on a tenth
+of them is no loss."""
+FEWEST_JUDGES = 200
+"""Of the rows that a member leaves out, if they are to choose its step."""
 
 
 class PredictiveObjective(Section):
@@ -75,7 +78,7 @@ class EarlyStopping(Section):
     """Keep the state with the best validation log density of the exact mixture."""
 
     enabled: bool = True
-    """Needs validation rows, or rows that a member leaves out, from 2000 on; without them the last state is kept."""
+    """Needs validation rows, or 200 rows that a member leaves out; without them the last state is kept."""
     every: PositiveInt = 100
     """Steps between two validation scores."""
     patience: PositiveInt = 1000
@@ -86,9 +89,10 @@ class Calibration(Section):
     """How wide the densities are, found on rows that a training has not seen: validation rows, or rows left out."""
 
     enabled: bool = True
-    """False: as the trainings leave them, each of which sees every row."""
+    """False: as the trainings leave them, each of which sees every row that does not choose its step."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """Share of rows that a member leaves out where none validate; auto = 0.1 of an ensemble, else 0."""
+    """Share of rows that a member leaves out where none validate; auto = 0 from 20,000 rows on, and below 2000 of a
+    single training, else 0.1."""
 
 
 class Training(Section):
@@ -105,8 +109,7 @@ class Training(Section):
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of Adam's gradient."""
     ensemble: PositiveInt | Literal["auto"] = "auto"
-    """Trainings with seeds of their own whose densities are averaged; auto = 4 below 2000 rows, 2 below 20,000 where no
-    rows validate, else 1."""
+    """Trainings whose densities are averaged; auto = 4 below 2000 rows, 2 below 20,000 if no rows validate, else 1."""
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
@@ -140,13 +143,14 @@ class Training(Section):
 
     def resolved_left_out(self, num_rows: int, *, num_validation_rows: int) -> int:
         """Return how many of the training rows each member of the ensemble leaves out; two are left at least."""
-        share = self.calibration.left_out
-        if num_validation_rows or not self.calibration.enabled:
+        share, is_large = self.calibration.left_out, num_rows >= SMALL_TABLE
+        if num_validation_rows or not (self.calibration.enabled or (self.early_stopping.enabled and is_large)):
             return 0
         if share == "auto":
-            share = 0.1 if 1 < self.resolved_ensemble(num_rows, num_validation_rows=0) < num_rows else 0.0
+            has_others = 1 < self.resolved_ensemble(num_rows, num_validation_rows=0) < num_rows
+            share = 0.1 if (has_others or is_large) and num_rows < LARGE_TABLE else 0.0
         return min(round(share * num_rows), max(num_rows - 2, 0))
 
-    def validates(self, num_rows: int, *, num_left_out: int) -> bool:
-        """Say whether rows that a training has not seen choose its step; of those left out, only many do."""
-        return self.early_stopping.enabled and (num_left_out == 0 or num_rows >= SMALL_TABLE)
+    def validates(self, *, num_validation_rows: int, num_left_out: int) -> bool:
+        """Say whether rows that a training has not seen choose its step."""
+        return self.early_stopping.enabled and (num_validation_rows > 0 or num_left_out >= FEWEST_JUDGES)

@@ -42,9 +42,10 @@ def estimate_cost(
         num_targets: P.
     """
     training = settings.training
-    max_steps, batch_size = training.resolved_max_steps(num_rows), training.resolved_batch_size(num_rows)
     factors = num_targets if settings.model.targets_model == "chain" else 1
     num_trainings = factors * training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
+    num_rows -= training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
+    max_steps, batch_size = training.resolved_max_steps(num_rows), training.resolved_batch_size(num_rows)
     targets = num_targets // factors  # of one model
     draws = training.objective.num_samples if settings.model.latent.dim else 1
     sizes = [min(size, num_rows) for size in inducing_sizes(settings.model)]

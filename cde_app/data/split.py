@@ -155,7 +155,7 @@ def _validation_fraction(split: config.RandomSplit | config.GroupSplit | config.
     if split.validation != "auto":
         return split.validation
     enough = LARGE_TABLE if isinstance(split, config.RandomSplit) else SMALL_TABLE
-    return _AUTO_VALIDATION if num_rows * (1 - split.test) >= enough else 0.0
+    return _AUTO_VALIDATION if num_rows - _count(split.test, num_rows) >= enough else 0.0
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -10,9 +10,9 @@ The points are whitened even where it would be cheaper to whiten S, by L^-T (I -
 inverse of the jitter, and the gradient through L drowns in their rounding.
 
 Where several GPs have a full S (joint models of several targets, mixed outputs; not inner layers, whose S is diagonal),
-what S has off its diagonal is in single precision, whose products are two to three times as fast. The rest, k(x, x)
-less a' a less the diagonal of S, is the difference of nearly equal numbers and in double: variances are right to some
-five digits, however small they are.
+what S has off its diagonal is in single precision, whose products are two to three times as fast. The rest,
+k(x, x) - a' (I - diag S) a, is the difference of nearly equal numbers and in double: variances are right to some four
+digits, however small they are.
 
 Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, K draws of a row, B rows.
 """
@@ -79,17 +79,18 @@ def split_square(factor: tf.Tensor) -> Any:
     return (diagonal, without_diagonal(tf.matmul(rounded, rounded, transpose_b=True))), gradient
 
 
+@check_shapes("q.q_mu: [M, Q]", "q.scales: [M, Q]", "q.variances: [M, Q]", "return: []")
 def whitened_kl(q: WhitenedPosterior) -> tf.Tensor:
     """Return KL[q(v) || N(0, I)], the sum over the GPs, as GPflow's `gauss_kl` does."""
     squares = tf.square(q.q_mu) + q.variances - 1.0
     return tf.reduce_sum(0.5 * squares - tf.math.log(tf.abs(q.scales)))
 
 
-@check_shapes("X: [n, D]", "return[0]: [n, Q]", "return[1]: [n, Q]")
+@check_shapes("X: [n, D]", "q.q_mu: [M, Q]", "q.variances: [M, Q]", "return[0]: [n, Q]", "return[1]: [n, Q]")
 def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the marginal means and variances of q(f(X))."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
-    whitened = whitening_matrix(gp) @ covariance(kernel, Z, X)
+    whitened = whitened_covariance(kernel, Z, X)
     prior = kernel(X, full_cov=False)[:, None]
     variances = prior - tf.matmul(tf.square(whitened), 1.0 - q.variances, transpose_a=True)
     if q.covariances is not None:
@@ -102,7 +103,7 @@ def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple
     """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     num_draws, num_rows, num_inputs = inputs.shape
-    whitened = whitening_matrix(gp) @ covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
+    whitened = whitened_covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
     mean = tf.reshape(tf.matmul(whitened, q.q_mu, transpose_a=True), [num_draws, num_rows, -1])
     per_row = tf.reshape(whitened, [-1, num_draws, num_rows])
     explained = tf.einsum("mkb,mq,mlb->bqkl", per_row, 1.0 - q.variances, per_row, optimize="optimal")
@@ -116,19 +117,44 @@ def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple
 
 def whitening_matrix(gp: GPLayer) -> tf.Tensor:
     """Return L^-1, L the Cholesky factor of k(Z, Z) + jitter, [M, M]."""
-    factor = jittered_factor(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z)
-    return tf.linalg.triangular_solve(factor, tf.eye(factor.shape[0], dtype=factor.dtype))
+    return inverse_factor(jittered_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z))
 
 
 def whitened_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
     """Return L^-1 k(Z, X), L the Cholesky factor of k(Z, Z) + jitter; Z [M, D], X [n, D] to [M, n]."""
-    return tf.linalg.triangular_solve(jittered_factor(kernel, Z), covariance(kernel, Z, X))
+    return whiten(jittered_covariance(kernel, Z), covariance(kernel, Z, X))
 
 
-def jittered_factor(kernel: gpflow.kernels.Kernel, Z: tf.Tensor) -> tf.Tensor:
-    """Return the Cholesky factor of k(Z, Z) + jitter, [M, M]."""
+def jittered_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor) -> tf.Tensor:
+    """Return k(Z, Z) + jitter, [M, M]."""
     Z = tf.convert_to_tensor(Z)
-    return tf.linalg.cholesky(covariance(kernel, Z, Z) + gpflow.default_jitter() * tf.eye(Z.shape[0], dtype=Z.dtype))
+    return covariance(kernel, Z, Z) + gpflow.default_jitter() * tf.eye(Z.shape[0], dtype=Z.dtype)
+
+
+def inverse_factor(K: tf.Tensor) -> tf.Tensor:
+    """Return L^-1, L the Cholesky factor of K, [M, M]."""
+    return tf.linalg.triangular_solve(tf.linalg.cholesky(K), tf.eye(K.shape[0], dtype=K.dtype))
+
+
+@check_shapes("K: [M, M]", "C: [M, n]", "return: [M, n]")
+@tf.custom_gradient
+def whiten(K: tf.Tensor, C: tf.Tensor) -> Any:
+    """Return A = L^-1 C, L the Cholesky factor of K; K [M, M], C [M, n] to [M, n].
+
+    With G the gradient to A, that to C is L^-T G and that to L -L^-T G A'. A Cholesky factor's gradient is of L' times
+    that, -G A', in which L has gone: L^-T H L^-1 / 2 is left for K, H the lower triangle of -G A' mirrored upwards.
+    """
+    inverse = inverse_factor(K)
+    A = inverse @ C
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        product = tf.matmul(upstream, A, transpose_b=True)
+        lower = tf.linalg.band_part(product, -1, 0)
+        mirrored = tf.linalg.set_diag(lower + tf.transpose(lower), tf.linalg.diag_part(product))
+        to_K = -0.5 * tf.matmul(inverse, mirrored @ inverse, transpose_a=True)
+        return to_K, tf.matmul(inverse, upstream, transpose_a=True)
+
+    return A, gradient
 
 
 def quadratic_forms(A: tf.Tensor, K: tf.Tensor) -> tf.Tensor:

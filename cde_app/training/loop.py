@@ -217,20 +217,19 @@ class Trainer:
         model, objective, kl_weight = self.model, self.settings.objective, self.schedule.kl_weight
         natural = self.settings.natural_gradient
         seed = tf.stack([self._seed, step])
-        fixed = posteriors(model).output
         with tf.GradientTape() as tape:
             q = posteriors(model)
             if natural.enabled:
-                tape.watch(fixed)
-                q = q._replace(output=fixed)
+                q = q._replace(output=[WhitenedPosterior(*map(tf.stop_gradient, own)) for own in q.output])
+                tape.watch(q.output)
             kl = total_kl(q.inner if natural.enabled else q.inner + q.output)
             data = data_term(model, objective, q, X, Y, seed=seed)
             loss = (kl_weight * kl + penalty(model)) / model.num_data - data
-        sources = [self.variables, [list(own) for own in fixed] if natural.enabled else []]
+        sources = [self.variables, [list(own) for own in q.output] if natural.enabled else []]
         gradients, q_gradients = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         bound = -loss
         if natural.enabled:
-            bound -= kl_weight * total_kl(fixed) / model.num_data
+            bound -= kl_weight * total_kl(q.output) / model.num_data
         progress = tf.cast(step, X.dtype)
         decay = rate * 0.5 * (1.0 + tf.cos(np.pi * progress / self.schedule.max_steps))
         self.adam.apply(
@@ -240,7 +239,7 @@ class Trainer:
         )
         warm_up = tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0)
         natural_step = self.schedule.natural_step * decay * warm_up
-        for term, own, gradient in zip(model.output.terms, fixed, q_gradients, strict=False):
+        for term, own, gradient in zip(model.output.terms, q.output, q_gradients, strict=False):
             natural_gradient_step(
                 term,
                 own,

@@ -118,7 +118,7 @@ def train_member(
         trainer: from `prepare`.
         current: as for `prepare`.
         seed: of the training.
-        validates: whether to keep the best state by the validation rows, if there are any, in place of the last.
+        validates: whether to keep the best state by the validation rows, in place of the last.
         num_components: of the exported posterior.
         keep: stores how far the training has come; called every `checkpoint_every` steps and on interruption.
         tell: called after every few steps with the step and the validation score, if there is one.
@@ -127,7 +127,6 @@ def train_member(
         NumericalError: training failed numerically after every retry.
     """
     settings, best, max_steps = config.training, current.best, trainer.schedule.max_steps
-    validates = validates and len(factor.data.X_validation) > 0
 
     def export(num_components: int) -> Posterior:
         return export_posterior(

@@ -99,7 +99,7 @@ class Session:
         training, num_rows, num_validation_rows = config.training, len(data.X), len(data.X_validation)
         self.num_members = training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
         self.num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
-        self.validates = training.validates(num_rows, num_left_out=self.num_left_out)
+        self.validates = training.validates(num_validation_rows=num_validation_rows, num_left_out=self.num_left_out)
         self.neighbours = None
         if self.checkpoint.has_neighbours:
             rows = draw_neighbours(len(data.X), seed=config.seed)

@@ -179,10 +179,31 @@ def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
     assert (base.num_trainings, base.max_steps, base.batch_size) == (4, 1000, 256)
     assert 30 < base.seconds < 90
     assert describe(table(), training={"max_steps": 3000}).cost.seconds > 1.5 * base.seconds
-    assert describe(table(), training={"batch_size": "full"}).cost.batch_size == 900
+    assert describe(table(), training={"batch_size": "full"}).cost.batch_size == 810  # a member leaves out a tenth
     big = describe(table(), model={"output": {"structure": "joint", "num_inducing": 512}}).cost
     assert big.seconds > 1.5 * base.seconds
     assert big.memory_bytes > base.memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "training", "expected"),
+    [
+        (6000, {}, (2, 1000, 512)),  # 5400 rows to train, of which each of two leaves out 540
+        (2300, {}, (2, 1000, 256)),  # 2070, 207
+        (6000, {"ensemble": 1}, (1, 1000, 512)),
+        (6000, {"calibration": {"enabled": False}, "early_stopping": {"enabled": False}}, (2, 2000, 512)),
+    ],
+)
+def test_the_cost_is_of_the_rows_that_a_member_keeps(
+    num_rows: int, training: dict[str, Any], expected: tuple[int, int, int]
+) -> None:
+    cost = describe(table(num_rows), training=training).cost
+    assert (cost.num_trainings, cost.max_steps, cost.batch_size) == expected
+
+
+def test_rows_that_validate_every_training_leave_it_alone() -> None:
+    data = {"inputs": ["a"], "split": {"kind": "random", "validation": 0.1}}
+    assert describe(table(6000), data=data).cost.num_trainings == 1
 
 
 # --- infer_data ---------------------------------------------------------------------------------------------------

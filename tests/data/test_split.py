@@ -77,14 +77,30 @@ def test_a_fraction_of_zero_holds_out_nothing_and_any_other_at_least_one_row() -
 
 @pytest.mark.parametrize(
     ("split", "enough"),
-    [(config.RandomSplit(), 22_223), (config.GroupSplit(column="g"), 2223), (config.TimeSplit(column="t"), 2223)],
+    [(config.RandomSplit(), 22_222), (config.GroupSplit(column="g"), 2222), (config.TimeSplit(column="t"), 2222)],
 )
 def test_automatic_validation_starts_where_enough_rows_are_left_besides_the_test_rows(
     split: config.Split, enough: int
 ) -> None:
     """At 20,000 rows of a random split, where below the members leave out rows of their own, else at 2000."""
     assert len(split_of(split, table(enough - 1)).validation) == 0
-    assert len(split_of(split, table(enough)).validation) == pytest.approx(0.1 * enough, rel=0.5)
+    frame = table(enough)
+    validation = split_of(split, frame).validation
+    if split.kind == "group":
+        assert frame["g"].iloc[validation].nunique() == 2, "a tenth of the groups"
+    else:
+        assert len(validation) == round(0.1 * enough)
+
+
+@pytest.mark.parametrize("test", [0.1, 0.15, 0.25, 0.3])
+def test_a_random_split_of_2000_rows_or_more_leaves_each_training_rows_that_judge_it(test: float) -> None:
+    training, edge = config.Training(), round(20_000 / (1 - test))
+    for num_rows in (3000, 10_000, *range(edge - 3, edge + 4)):
+        parts = split_of(config.RandomSplit(test=test), table(num_rows))
+        num_train, num_validation = len(parts.train), len(parts.validation)
+        num_left_out = training.resolved_left_out(num_train, num_validation_rows=num_validation)
+        assert (num_validation > 0) != (num_left_out > 0)
+        assert training.resolved_ensemble(num_train, num_validation_rows=num_validation) == (1 if num_validation else 2)
 
 
 def test_groups_are_never_divided() -> None:

@@ -17,6 +17,7 @@ from cde_app.model.moments import (
     moments,
     quadratic_forms,
     split_square,
+    whiten,
     whitened_covariance,
     whitened_kl,
     whitened_posterior,
@@ -174,6 +175,27 @@ def test_variances_of_several_gps_and_their_gradient_keep_some_digits_however_sm
     assert np.abs(single_gradient - gradient()).max() < 1e-4 * np.abs(gradient()).max()
 
 
+def test_whitened_columns_and_their_gradients_equal_those_of_the_triangular_solve() -> None:
+    random = np.random.default_rng(11)
+    root = tf.constant(random.standard_normal((6, 9)))
+    weights, shift = tf.constant(random.standard_normal((6, 4))), tf.Variable(random.standard_normal((6, 6)))
+    C = tf.Variable(random.standard_normal((6, 4)))
+
+    def plain(K: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.triangular_solve(tf.linalg.cholesky(K), C)
+
+    def loss(function: Any) -> Any:
+        def value(shift: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
+            K = tf.matmul(root, root, transpose_b=True) + tf.matmul(shift, shift, transpose_b=True)
+            return tf.reduce_sum(weights * tf.sin(function(K, C)))
+
+        return value
+
+    np.testing.assert_allclose(loss(whiten)(shift, C), loss(plain)(shift, C), rtol=1e-12)
+    for ours, truth in zip(*(gradients_of(loss(function), shift, C) for function in (whiten, plain)), strict=True):
+        np.testing.assert_allclose(ours, truth, atol=1e-11)
+
+
 @pytest.mark.parametrize(("num_gps", "atol"), [(1, 1e-12), (2, 1e-12), (2, 1e-5)])
 def test_the_parts_of_a_covariance_and_their_gradient_equal_those_of_the_plain_product(
     num_gps: int, atol: float, request: pytest.FixtureRequest
@@ -186,6 +208,7 @@ def test_the_parts_of_a_covariance_and_their_gradient_equal_those_of_the_plain_p
 
     def parts(R: tf.Tensor) -> tf.Tensor:
         variances, covariances = split_square(tf.convert_to_tensor(R))
+        assert covariances.dtype == (tf.float32 if atol == 1e-5 else tf.float64)
         return tf.cast(covariances, tf.float64) + tf.linalg.diag(tf.transpose(variances))
 
     def product(R: tf.Tensor) -> tf.Tensor:
@@ -232,12 +255,14 @@ def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products(num_p
         np.testing.assert_allclose(ours, truth, atol=1e-12)
 
 
-def test_joint_moments_over_the_draws_of_a_row_equal_the_full_covariance_of_gpflux() -> None:
-    layer = perturb(small_model(latent={"dim": 1}, layers=[{"sees_latent": True}])).model.inner_layers[0]
-    inputs = tf.constant(np.random.default_rng(5).standard_normal((4, 7, 4)))  # K = 4 draws of 7 rows
-    mean, covariance = joint_moments(layer.gp, inputs, whitened_posterior(layer.gp))
+@pytest.mark.usefixtures("double_forms")
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_joint_moments_over_the_draws_of_a_row_equal_the_full_covariance_of_gpflux(diagonal: bool) -> None:
+    gp = build_gp(random_start(KERNELS["sum"], num_gps=2, diagonal=diagonal), num_data=10, name="gp")
+    inputs = tf.constant(np.random.default_rng(5).standard_normal((4, 7, 3)))  # K = 4 draws of 7 rows
+    mean, covariance = joint_moments(gp, inputs, whitened_posterior(gp))
     for row in range(7):
-        expected_mean, expected = layer.gp.predict(inputs[:, row], full_cov=True)
+        expected_mean, expected = gp.predict(inputs[:, row], full_cov=True)
         np.testing.assert_allclose(mean[:, row], expected_mean, atol=1e-8)
         np.testing.assert_allclose(covariance[row], expected + 1e-6 * tf.eye(4, dtype=tf.float64), atol=1e-8)
 

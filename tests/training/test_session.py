@@ -379,9 +379,13 @@ def test_the_number_of_members_follows_the_number_of_rows(
         (100, 5, {}, 0),
         (9000, 0, {}, 900),
         (30_000, 0, {}, 0),
-        (30_000, 0, {"ensemble": 4}, 3000),
+        (30_000, 0, {"ensemble": 4}, 0),
         (100, 0, {"ensemble": 1}, 0),
+        (1999, 0, {"ensemble": 1}, 0),
+        (2000, 0, {"ensemble": 1}, 200),
         (100, 0, {"calibration": {"enabled": False}}, 0),
+        (9000, 0, {"calibration": {"enabled": False}}, 900),  # which choose the step
+        (9000, 0, {"calibration": {"enabled": False}, "early_stopping": {"enabled": False}}, 0),
         (100, 0, {"calibration": {"enabled": False, "left_out": 0.2}}, 0),
         (9000, 0, {"calibration": {"left_out": 0.2}}, 1800),
         (9000, 5, {"calibration": {"left_out": 0.2}}, 0),
@@ -464,7 +468,7 @@ def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.
     monkeypatch.setattr(member, "validation_score", spy)
     run(config, data)
     assert not judged, "few rows choose nothing"
-    monkeypatch.setattr(training_config, "SMALL_TABLE", len(data.X))
+    monkeypatch.setattr(training_config, "FEWEST_JUDGES", len(data.X) // 10)
     trained, _, _ = run(config, data)
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     for place, one in enumerate(trained.trainings):
