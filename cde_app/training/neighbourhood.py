@@ -45,10 +45,16 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
     extended = nearest.extend_training_rows(X[fitted], np.searchsorted(known, fitted))
 
-    def score(inputs: Array, held_out_inputs: Array, axes: tuple[Axis, ...]) -> float:
-        regression = fit_screening_regression(inputs, Y[fitted], settings, axes=axes, noise_floor=noise_floor)
-        return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
+    more_axes = axes + neighbour_axes(Y.shape[1])
 
-    with_neighbours = score(extended, nearest.extend(X[held_out]), axes + neighbour_axes(Y.shape[1]))
-    gain = with_neighbours - score(X[fitted], X[held_out], axes)
-    return gain > MIN_GAIN
+    def gain(*, rough: bool) -> float:
+        def score(inputs: Array, held_out_inputs: Array, axes: tuple[Axis, ...]) -> float:
+            regression = fit_screening_regression(
+                inputs, Y[fitted], settings, axes=axes, noise_floor=noise_floor, rough=rough
+            )
+            return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
+
+        return score(extended, nearest.extend(X[held_out]), more_axes) - score(X[fitted], X[held_out], axes)
+
+    # A rough GP has more use for neighbours than a good one: what it finds is held against one like the warm start.
+    return gain(rough=True) > MIN_GAIN and gain(rough=False) > MIN_GAIN

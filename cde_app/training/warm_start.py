@@ -120,21 +120,26 @@ def fit_sparse_regression(
 
 
 def fit_screening_regression(
-    X: Array, Y: Array, settings: config.Config, *, axes: tuple[Axis, ...], noise_floor: Array | float = 0.0
+    X: Array,
+    Y: Array,
+    settings: config.Config,
+    *,
+    axes: tuple[Axis, ...],
+    noise_floor: Array | float = 0.0,
+    rough: bool = True,
 ) -> SparseRegression:
-    """Fit quickly and roughly, to compare ways to prepare the data; see `fit_sparse_regression`.
+    """Fit to compare ways to prepare the data, quickly where a rough fit will do; see `fit_sparse_regression`.
 
     The identity as mean function is of several targets; one alone has no column of its own in it, and here it is zero.
     """
     warm_start, output = settings.training.warm_start, settings.model.output
-    quick = warm_start.model_copy(update={"enabled": True, "max_steps": min(SCREENING_STEPS, warm_start.max_steps)})
-    rough = output.model_copy(
-        update={
-            "num_inducing": min(SCREENING_INDUCING, output.num_inducing),
-            "mean": config.ZeroMean() if output.mean.kind == "identity" else output.mean,
-        }
-    )
-    return fit_sparse_regression(X, Y, quick, rough, axes=axes, seed=settings.seed, noise_floor=noise_floor)
+    max_steps, num_inducing = warm_start.max_steps, output.num_inducing
+    if rough:
+        max_steps, num_inducing = min(SCREENING_STEPS, max_steps), min(SCREENING_INDUCING, num_inducing)
+    warm_start = warm_start.model_copy(update={"enabled": True, "max_steps": max_steps})
+    mean = config.ZeroMean() if output.mean.kind == "identity" else output.mean
+    output = output.model_copy(update={"num_inducing": num_inducing, "mean": mean})
+    return fit_sparse_regression(X, Y, warm_start, output, axes=axes, seed=settings.seed, noise_floor=noise_floor)
 
 
 def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:

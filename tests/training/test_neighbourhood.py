@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cde_app.config import Config
+from cde_app.training import neighbourhood
 from cde_app.training.kernel_start import Axis
 from cde_app.training.neighbourhood import uses_neighbours
 
@@ -52,3 +53,23 @@ def test_they_do_not_on_a_line_or_for_a_handful_of_rows_unless_they_are_asked_fo
     assert not choose(settings(), X[:40], Y[:40])
     assert not choose(settings(enabled=False), X, Y)
     assert choose(settings(enabled=True), X[:40], Y[:40])
+
+
+@pytest.mark.parametrize(("fine_gain", "expected"), [(0.03, True), (0.01, False), (-0.1, False)])
+def test_what_helps_a_rough_gp_must_help_a_good_one_too(
+    fine_gain: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Scored:
+        def __init__(self, score: float) -> None:
+            self.score = score
+
+        def log_density(self, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+            return np.full(Y.shape, self.score)
+
+    def fit(X: np.ndarray, *_: Any, rough: bool, **__: Any) -> Scored:
+        has_neighbours = X.shape[1] > len(AXES)
+        return Scored((0.5 if rough else fine_gain) * has_neighbours)
+
+    monkeypatch.setattr(neighbourhood, "fit_screening_regression", fit)
+    X = np.random.default_rng(0).standard_normal((200, len(AXES)))
+    assert choose(settings(), X, X[:, :1]) == expected
