@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 MIN_GAIN = 0.02
 """The features must gain this much [nats per row and target]."""
-FEWEST_ROWS = 50
+FEWEST_ROWS, MOST_ROWS = 50, 10_000
 FEWEST_FEATURES = 3
 """On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
 
@@ -39,7 +39,7 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
         return False  # a training row's nearest are of its own group or hour, which a new row does not have
     if settings.model.output.mean.kind == "identity":
         return False  # which has no target for another feature
-    held_out, fitted = split_for_screening(len(X), seed=settings.seed)
+    held_out, fitted = split_for_screening(len(X), seed=settings.seed, most=MOST_ROWS)
     others = np.setdiff1d(draw_neighbours(len(X), seed=settings.seed), held_out)
     known = np.union1d(others, fitted)  # more than those that fit: the more there are, the nearer they lie
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)

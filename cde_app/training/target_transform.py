@@ -58,7 +58,9 @@ def choose_transform(
     return candidates[best if scores[best] > scores[identity] + MIN_GAIN else identity]
 
 
-def split_for_screening(num_rows: int, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows that judge and the rows that fit a choice made before training, at most 2000 in all."""
-    rows = np.random.default_rng([seed, 7]).permutation(num_rows)[:SCREENING_ROWS]
+def split_for_screening(
+    num_rows: int, *, seed: int, most: int = SCREENING_ROWS
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows that judge and the rows that fit a choice made before training, so many in all at most."""
+    rows = np.random.default_rng([seed, 7]).permutation(num_rows)[:most]
     return tuple(np.split(rows, [round(HELD_OUT * len(rows))]))
