@@ -141,8 +141,8 @@ def inverse_factor(K: tf.Tensor) -> tf.Tensor:
 def whiten(K: tf.Tensor, C: tf.Tensor) -> Any:
     """Return A = L^-1 C, L the Cholesky factor of K; K [M, M], C [M, n] to [M, n].
 
-    With G the gradient to A, that to C is L^-T G and that to L is -L^-T G A'. What a Cholesky factor hands on to K needs
-    L' times the latter alone, -G A': it is L^-T H L^-1 / 2, H the lower triangle of -G A' mirrored upwards.
+    With G the gradient to A, that to C is L^-T G and that to L is -L^-T G A'. What a Cholesky factor hands on to K
+    needs L' times the latter alone, -G A': it is L^-T H L^-1 / 2, H the lower triangle of -G A' mirrored upwards.
     """
     inverse = inverse_factor(K)
     A = inverse @ C
