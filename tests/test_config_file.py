@@ -465,6 +465,11 @@ def test_a_column_name_that_yaml_takes_for_something_else_must_be_quoted(name: s
         assert line.endswith(f"YAML reads {name} as {noun}: write '{name}' in quotes.")
 
 
+@pytest.mark.parametrize("text", ["{ensemble: 0}", "{batch_size: 1.5}", "{ensemble: yes}"])
+def test_quotes_are_no_advice_where_they_would_not_help(text: str) -> None:
+    assert fault(f"{MINIMAL}training: {text}\n").endswith("Leave the key out for the default, 'auto'.")
+
+
 def test_a_column_name_that_is_a_date_must_be_quoted() -> None:
     assert fault(MINIMAL.replace("[y]", "[2020-01-31]")).endswith("a date: write '2020-01-31' in quotes.")
 

@@ -213,12 +213,15 @@ class _Checker:
         options = schema.get("anyOf", [schema])
         types = {option.get("type") for option in options}
         words = [w for option in options for w in [option.get("const"), *option.get("enum", [])] if isinstance(w, str)]
+        takes_any_text = any(
+            option.get("type") == "string" and not option.keys() & {"const", "enum"} for option in options
+        )
         if isinstance(value, str):
             if types & {"number", "integer"} and looks_like_a_number(value) and self._source(path) is None:
                 return "Remove the quotes."
             if (near := nearest(value, words)) is not None:
                 return f"Did you mean {near!r}?"
-        elif words or "string" in types:
+        elif takes_any_text or self._source(path) in words:  # which quotes would make valid
             advice = self._quoting_advice(value, path)
             if advice:
                 return advice

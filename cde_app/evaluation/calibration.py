@@ -220,7 +220,7 @@ def _judge_calibration(metrics: Mapping[str, Any], num_rows: int) -> tuple[bool,
         why = "no more than chance" if limit > HARMLESS_KS else "too little to matter"
         sentences.append(
             f"What they call a 90% interval held {span} of {num_rows} held-out rows; the probabilities stated are off "
-            f"by up to {_points(worst)} on average, {why}."
+            f"by up to {_points(worst)}, {why}."
         )
     far = any(value is None or value >= far_limit for value in distances.values())
     decisive = far or bad_coverage or bool(impossible) or not distances or not covered
