@@ -49,15 +49,15 @@ if TYPE_CHECKING:
 # --- before training ----------------------------------------------------------------------------------------------
 
 
-def init(data_path: Path, targets: Sequence[str]) -> str:
-    """Return a complete commented configuration for a table, column kinds inferred.
+def init(data_path: Path, targets: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return a complete commented configuration for a table, column kinds inferred, and the remarks that head it.
 
     Raises:
         DataError: the table cannot be read, or has no such target.
     """
     inference = infer_data(read_table(data_path), targets, path=str(data_path))
     remarks = "".join(f"# {remark}\n" for remark in inference.remarks)
-    return remarks + commented_config(Config(schema_version=1, data=inference.data))
+    return remarks + commented_config(Config(schema_version=1, data=inference.data)), inference.remarks
 
 
 def check(file: ConfigFile) -> TableReport:

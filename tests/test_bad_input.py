@@ -221,6 +221,14 @@ def test_init_refuses_a_table_without_the_target_and_writes_no_file(cde: Cde) ->
         assert re.fullmatch(r"error: table\.csv: no column 'A'.* Did you mean 'a'\?\n", outcome.err)
 
 
+def test_init_tells_which_columns_it_leaves_out_unless_it_is_to_be_quiet(cde: Cde) -> None:
+    Path("constant.csv").write_text("a,k,y\n" + "".join(f"{i % 7}.5,1,{i % 5}.25\n" for i in range(40)))
+    outcome = cde("init", "constant.csv", "--target", "y", "-o", "new.yaml")
+    assert (outcome.code, outcome.err) == (0, "note: column 'k' is constant and left out.\n")
+    assert Path("new.yaml").read_text().startswith("# column 'k' is constant and left out.\n")
+    assert cde("init", "constant.csv", "--target", "y", "-o", "new.yaml", "--overwrite", "--quiet").err == ""
+
+
 # --- the configuration --------------------------------------------------------------------------------------------
 
 CONFIGS: dict[str, tuple[str, str, str]] = {

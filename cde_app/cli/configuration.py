@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cde_app.cli import options
+from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json
 from cde_app.errors import RunError, UsageError
 
@@ -39,12 +40,14 @@ def init(
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
     elsewhere = output is not None and output.absolute().parent != Path.cwd() and str(data) != "-"
-    text = workflow.init(data.absolute() if elsewhere else data, target)  # paths are relative to the file
+    text, remarks = workflow.init(data.absolute() if elsewhere else data, target)  # paths are relative to the file
     if output is not None:
         try:
             storage.write_atomically(output, text.encode())
         except RunError as error:
             raise UsageError(*error.faults) from None
+        for remark in () if quiet else remarks:
+            say(f"note: {remark}")
     if as_json:
         emit_json({"output": output, "config": text})
     else:

@@ -115,17 +115,19 @@ def _infer_column(cells: pd.Series, name: str, remarks: list[str]) -> config.Inp
         remarks.append(f"column {name!r} counts the rows and is left out.")
     elif not read_days(present)[1].any():
         return config.DatetimeColumn(column=name)
-    elif num_distinct > _MANY_LABELS and num_distinct > 0.5 * len(present):
-        remarks.append(f"column {name!r} has {num_distinct} labels in {len(present)} rows and is left out.")
     else:
+        are_all_different = num_distinct > _MANY_LABELS and num_distinct > 0.5 * len(present)
         if np.mean(~is_text) >= _MOSTLY_NUMBERS:
             remarks.append(
-                f"column {name!r} is categorical because of {str(present[is_text].iloc[0])!r} in "
-                f"{row_of(is_text, present)}, yet it is mostly numbers; clean it to make it numeric."
+                f"column {name!r} is {'left out' if are_all_different else 'categorical'} because of "
+                f"{str(present[is_text].iloc[0])!r} in {row_of(is_text, present)}, yet it is mostly numbers; "
+                "clean it to make it numeric."
             )
+        elif are_all_different:
+            remarks.append(f"column {name!r} has {num_distinct} labels in {len(present)} rows and is left out.")
         elif num_distinct > _MANY_LABELS:
             remarks.append(f"column {name!r} has {num_distinct} labels, a feature each; consider grouping them.")
-        return config.CategoricalColumn(column=name)
+        return None if are_all_different else config.CategoricalColumn(column=name)
     return None
 
 

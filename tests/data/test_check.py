@@ -278,6 +278,17 @@ def test_a_word_among_numbers_is_pointed_out() -> None:
     )
 
 
+def test_a_word_among_numbers_that_differ_is_named_as_the_cause() -> None:
+    inference = infer(ph=[str(i) for i in range(0, 398, 2)] + ["high"])
+    assert "ph" not in kinds_of(inference)
+    assert inference.remarks == (
+        (
+            "column 'ph' is left out because of 'high' in row 200 of the table, yet it is mostly numbers; "
+            "clean it to make it numeric."
+        ),
+    )
+
+
 def test_many_labels_that_repeat_are_kept_with_a_remark() -> None:
     inference = infer(c=[f"label {i % 60}" for i in range(200)])
     assert kinds_of(inference)["c"] == "categorical"
