@@ -114,8 +114,9 @@ class TableReport:
             lines.append(
                 f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
             )
+        left_out = f", each without {cost.num_left_out} rows that judge it" if cost.num_left_out else ""
         lines.append(
-            f"training: {cost.num_trainings} x {cost.max_steps} steps of {cost.batch_size} rows, about "
+            f"training: {cost.num_trainings} x {cost.max_steps} steps of {cost.batch_size} rows{left_out}, about "
             f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough)"
         )
         lines += [f"warning: {warning}" for warning in self.warnings]

@@ -18,6 +18,8 @@ class Cost:
     """Trainings, steps and rows per step, `auto` resolved; seconds on one core and bytes, within a factor of three."""
 
     num_trainings: int
+    num_left_out: int
+    """Training rows that each training leaves out, to be judged by them."""
     max_steps: int
     batch_size: int
     seconds: float
@@ -44,7 +46,8 @@ def estimate_cost(
     training = settings.training
     factors = num_targets if settings.model.targets_model == "chain" else 1
     num_trainings = factors * training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
-    num_rows -= training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
+    num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
+    num_rows -= num_left_out
     max_steps, batch_size = training.resolved_max_steps(num_rows), training.resolved_batch_size(num_rows)
     targets = num_targets // factors  # of one model
     draws = training.objective.num_samples if settings.model.latent.dim else 1
@@ -54,6 +57,7 @@ def estimate_cost(
     numbers = 12 * num_rows * num_targets + 12 * batch_size * draws * targets * sum(sizes) + 10 * targets * squares
     return Cost(
         num_trainings=num_trainings,
+        num_left_out=num_left_out,
         max_steps=max_steps,
         batch_size=batch_size,
         seconds=_START_SECONDS + num_trainings * max_steps * (_STEP_SECONDS + _WORK_SECONDS * work),

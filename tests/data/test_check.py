@@ -65,7 +65,9 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     assert lines[0] == "a.csv: 1000 rows; 900 train, 0 validation, 100 test; 9 features"
     assert lines[2] == "  input  d  datetime, 1000 distinct, 2024-01-01T00:00:00 to 2026-09-26T00:00:00"
     assert lines[3] == "  input  c  categorical, 2 distinct"
-    assert lines[-1].startswith("training: 4 x 1000 steps of 256 rows, about ")
+    assert lines[-1].startswith("training: 4 x 1000 steps of 256 rows, each without 90 rows that judge it, about ")
+    whole = describe(frame, data={"inputs": inputs}, training={"ensemble": 1})
+    assert whole.lines()[-1].startswith("training: 1 x 1000 steps of 256 rows, about ")
 
 
 def test_faults_of_the_table_are_raised() -> None:
