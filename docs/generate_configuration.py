@@ -125,7 +125,7 @@ def _row(name: str, field: FieldInfo, pages: Pages) -> str:
         path = pages[_signature(item or annotation)][0]
         value = f"{'a list, ' if item else ''}see [`{path}`](#{path.replace('.', '')})"
     default = "required" if field.is_required() else _default(field.default)
-    meaning = " ".join((field.description or _model_meaning(variants)).split())
+    meaning = field.description or _model_meaning(variants)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", value, default, meaning)) + " |"
 
 

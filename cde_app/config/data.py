@@ -110,8 +110,7 @@ class RandomSplit(Section):
 
     kind: Literal["random"] = "random"
     validation: Fraction | Literal["auto"] = "auto"
-    """Share of the rows that choose the best step of all trainings [fraction]; auto = 0.1 from 20,000 rows on, else 0:
-    each training then leaves out rows of its own."""
+    """Share of the rows that choose the step of every training; auto = 0.1 from 20,000 rows on, else 0 [fraction]."""
     test: Fraction = 0.1
     """Share of the rows held out for the scores [fraction]."""
 

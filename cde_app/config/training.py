@@ -91,8 +91,7 @@ class Calibration(Section):
     enabled: bool = True
     """False: as wide as the trainings leave them."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """Share of rows that a member leaves out where none validate; auto = 0.1, but 0 from 20,000 rows on, and of a
-    single training with fewer than 2000 rows."""
+    """Share of rows a member leaves out if none validate; auto = 0.1; 0 from 20,000 rows, or below 2000 if alone."""
 
 
 class Training(Section):
@@ -109,8 +108,7 @@ class Training(Section):
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of Adam's gradient."""
     ensemble: PositiveInt | Literal["auto"] = "auto"
-    """Trainings whose densities are averaged; auto = 4 below 2000 training rows, 2 below 20,000
-    unless data.split.validation holds some out, else 1."""
+    """Trainings whose densities are averaged; auto = 4 below 2000 rows, 2 below 20,000 if no rows validate, else 1."""
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
