@@ -45,7 +45,7 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
     extended = nearest.extend_training_rows(X[fitted], np.searchsorted(known, fitted))
 
-    more_axes = axes + neighbour_axes(Y.shape[1])
+    extended_held_out, more_axes = nearest.extend(X[held_out]), axes + neighbour_axes(Y.shape[1])
 
     def gain(*, rough: bool) -> float:
         def score(inputs: Array, held_out_inputs: Array, axes: tuple[Axis, ...]) -> float:
@@ -54,7 +54,7 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
             )
             return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
 
-        return score(extended, nearest.extend(X[held_out]), more_axes) - score(X[fitted], X[held_out], axes)
+        return score(extended, extended_held_out, more_axes) - score(X[fitted], X[held_out], axes)
 
     # A rough GP has more use for neighbours than a good one: what it finds is held against one like the warm start.
     return gain(rough=True) > MIN_GAIN and gain(rough=False) > MIN_GAIN

@@ -163,13 +163,15 @@ def test_variances_of_several_gps_and_their_gradient_keep_some_digits_however_sm
         return float(np.abs(values / truth - 1).max())
 
     truth = gp.predict(X)[1].numpy()
-    assert truth.min() < 1e-3
+    assert truth.min() < min(2 * noise, 1e-3)
     single_error, single_gradient = relative_error(variances()), gradient()
     assert single_error < 1e-4
     a = tf.cast(whitened_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z, X), tf.float32)
     one_minus_S = tf.eye(40, dtype=tf.float64) - gp.q_sqrt @ tf.linalg.matrix_transpose(gp.q_sqrt)
     whole = 1.3 - tf.transpose(quadratic_forms(tf.cast(one_minus_S, tf.float32), a))
-    assert relative_error(whole.numpy()) > 10 * single_error, "the control: the subtraction in single precision"
+    assert relative_error(whole.numpy()) > max(10 * single_error, 1e-2 if noise == 1e-6 else 0), (
+        "the control: the subtraction in single precision"
+    )
     monkeypatch.setattr("cde_app.model.moments.FORM_PRECISION", tf.float64)
     assert relative_error(variances()) < 1e-7
     assert np.abs(single_gradient - gradient()).max() < 1e-4 * np.abs(gradient()).max()
