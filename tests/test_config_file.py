@@ -356,6 +356,13 @@ def test_where_w_is_joined_to_the_features_a_kernel_names_them_but_not_w(kind: s
     assert "got 'latent' where w is none of its own. Leave it out." in fault(text.replace("COLUMN", "latent"))
 
 
+@pytest.mark.parametrize("kind", ["concatenate", "warp"])
+def test_where_w_stands_beside_the_features_a_kernel_names_it(kind: str) -> None:
+    text = f"{COLUMNS}  latent: {{compositor: {{kind: {kind}}}}}\n"
+    text += "  output: {kernel_latent: {kind: linear, columns: [time, latent]}}\n"
+    assert parse(text).model.output.kernel_latent.columns == ("time", "latent")
+
+
 def test_a_kernel_may_name_the_neighbours_and_the_targets_of_a_chain_where_there_can_be_any() -> None:
     columns = COLUMNS.replace("[y]", "[y, z]")
     text = f"{columns}  output: {{kernel: {{kind: linear, columns: [neighbours, y]}}}}\n"

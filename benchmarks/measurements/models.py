@@ -103,7 +103,7 @@ def our_model(X: Array, sizes: Sizes) -> Model:
     """Return the model of our layers."""
     width = sizes.num_features + LATENT_DIM
     inner, outer = inducing_inputs(X, sizes.num_inducing)
-    joined = Compositor("concatenate", None)
+    joined = Compositor("concatenate")
     carried = MeanStart(MeanFunction(np.eye(sizes.num_features, width)), trains_slope=False, trains_offset=False)
     start = ModelStart(
         inner_layers=(InnerStart(gp_start(inner, width, sees_latent=True), carried, np.eye(width), joined),),

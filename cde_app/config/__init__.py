@@ -49,6 +49,7 @@ from cde_app.config.latent import (
     NormalPrior,
     PerRowEncoder,
     TFPPrior,
+    WarpCompositor,
 )
 from cde_app.config.layer import (
     AdditiveOutput,
@@ -156,6 +157,7 @@ __all__ = [
     "Training",
     "Transform",
     "WarmStart",
+    "WarpCompositor",
     "YeoJohnsonTransform",
     "ZeroMean",
     "kernel_places",

@@ -58,6 +58,14 @@ class ConcatenateCompositor(Section):
     kind: Literal["concatenate"] = "concatenate"
 
 
+class WarpCompositor(Section):
+    """The GPs that see w see [x, w + Σ s tanh(c (w - b - x B))]: s, c, b and B are learned, so that modes can part."""
+
+    kind: Literal["warp"] = "warp"
+    num_steps: PositiveInt = 2
+    """Summands for each latent variable."""
+
+
 class AddCompositor(Section):
     """The GPs that see w see x + w B; B is learned, and left out where w is as wide as x."""
 
@@ -70,6 +78,9 @@ class MultiplyCompositor(Section):
     kind: Literal["multiply"] = "multiply"
 
 
+Compositor = ConcatenateCompositor | WarpCompositor | AddCompositor | MultiplyCompositor
+
+
 class Latent(Section):
     """GPflux's LatentVariableLayer, the first layer."""
 
@@ -79,9 +90,7 @@ class Latent(Section):
     """p(w)."""
     encoder: MLPEncoder | PerRowEncoder = Field(default=MLPEncoder(), discriminator="kind")
     """q(w | x, y)."""
-    compositor: ConcatenateCompositor | AddCompositor | MultiplyCompositor = Field(
-        default=ConcatenateCompositor(), discriminator="kind"
-    )
+    compositor: Compositor = Field(default=WarpCompositor(), discriminator="kind")
     """How x and w are joined where a GP sees both."""
     name: str = "latent"
     """Name of the layer and of its KL metric."""

@@ -71,7 +71,7 @@ def kernel_places(model: Model) -> Iterator[KernelPlace]:
     """Yield every kernel of every layer that may name columns."""
     has_latent = model.latent.dim > 0
     mixed_by: tuple[str | int, ...] | None = None if model.input_projection is None else ("model", "input_projection")
-    has_axes = has_latent and model.latent.compositor.kind == "concatenate"
+    has_axes = has_latent and model.latent.compositor.kind in ("concatenate", "warp")
     for index, layer in enumerate(model.layers):
         here: tuple[str | int, ...] = ("model", "layers", index)
         for path, kernel in _leaf_kernels(layer.kernel, (*here, "kernel")):

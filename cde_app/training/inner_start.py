@@ -38,10 +38,10 @@ def inner_starts(
         directions = principal_directions(features, min(layer.num_gps, num_features))
         num_gps = directions.shape[1]
         keeps_width = layer.mean.kind == "identity" or (layer.mean.kind == "linear" and num_gps == num_features)
-        inputs, input_axes, compositor = features, axes, Compositor("concatenate", None)
+        inputs, input_axes, compositor = features, axes, Compositor("concatenate")
         if layer.sees_latent and prior is not None:
             scores = np.random.default_rng([seed, 4]).standard_normal((len(X), settings.latent.dim))
-            compositor = start_compositor(settings.latent, features)
+            compositor = start_compositor(settings.latent, prior, features)
             inputs = compositor.compose(features, prior.from_normal_scores(scores))
             input_axes = composed_axes(compositor, axes, latent_dim=settings.latent.dim)
         gp = inner_gp(layer, inputs, input_axes, directions, seed=seed)

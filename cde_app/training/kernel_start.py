@@ -42,7 +42,7 @@ def neighbour_axes(num_targets: int) -> tuple[Axis, ...]:
 
 def composed_axes(compositor: Compositor, axes: tuple[Axis, ...], *, latent_dim: int) -> tuple[Axis, ...]:
     """Return the axes of c(x, w); where w is added to x or multiplies it, the features keep their names."""
-    return axes + latent_axes(latent_dim) if compositor.kind == "concatenate" else axes
+    return axes + latent_axes(latent_dim) if compositor.widens else axes
 
 
 def start_kernel(settings: config.Kernel, *, axes: tuple[Axis, ...], variance: float, lengthscales: Array) -> Kernel:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.special import ndtri
 
 from cde_app import config
 from cde_app.model.encoder import RESIDUAL_RANGE
 from cde_app.model.prior import Prior
 from cde_app.model.start import EncoderStart, TrendStart
-from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.compositor import Compositor, Warp
 from cde_app.training.kernel_start import Axis, composed_axes, lengthscales_of
 from cde_app.training.linear_maps import principal_directions
 from cde_app.training.noise_split import LinearFactor
@@ -77,7 +78,7 @@ def latent_plane(
         slope: A, [Q, Dw].
         seed: of the draws.
     """
-    compositor = start_compositor(settings, features)
+    compositor = start_compositor(settings, prior, features)
     random = np.random.default_rng([seed, 5])
     repeats = -(-DESIGN_POINTS // len(features))
     rows = np.concatenate([random.permutation(len(features)) for _ in range(repeats)])[:DESIGN_POINTS]
@@ -93,15 +94,17 @@ def latent_plane(
     )
 
 
-def start_compositor(settings: config.Latent, features: Array) -> Compositor:
+def start_compositor(settings: config.Latent, prior: Prior, features: Array) -> Compositor:
     """Return how x and w are joined before training.
 
     Where w is added, it moves x along the directions in which x varies least, and is told apart from it best; where it
     multiplies, the latent variables take the features in turn.
     """
     kind, latent_dim, num_features = settings.compositor.kind, settings.dim, features.shape[1]
+    if settings.compositor.kind == "warp":
+        return Compositor(kind, warp=start_warp(settings.compositor.num_steps, prior, num_features, latent_dim))
     if kind == "concatenate" or latent_dim == num_features:
-        return Compositor(kind, None)
+        return Compositor(kind)
     if kind == "add" and latent_dim < num_features:
         directions = principal_directions(features, num_features)[:, ::-1][:, :latent_dim]
         return Compositor(kind, ADDED_LENGTH * directions.T)
@@ -110,23 +113,33 @@ def start_compositor(settings: config.Latent, features: Array) -> Compositor:
     return Compositor(kind, takes_turns.astype(float))
 
 
+def start_warp(num_steps: int, prior: Prior, num_features: int, latent_dim: int) -> Warp:
+    """Return a gentle warp: its steps part the prior in equal shares, as wide as its spread and together as high."""
+    spread = np.broadcast_to(prior_spread(prior, latent_dim), (num_steps, latent_dim))
+    shares = np.arange(1, num_steps + 1)[:, None] / (num_steps + 1)
+    centre = prior.from_normal_scores(np.broadcast_to(ndtri(shares), spread.shape))
+    return Warp(spread / num_steps, 1 / spread, centre, np.zeros((num_features, *spread.shape)))
+
+
+def prior_spread(prior: Prior, latent_dim: int) -> Array:
+    """Return half the width of the prior's central 68 %, one for the normal, [Dw]."""
+    low, high = prior.from_normal_scores(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))
+    return np.asarray(0.5 * (high - low))
+
+
 def latent_lengthscales(
     regression: SparseRegression, features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int
 ) -> Array:
-    """Return lengthscales for c(x, w): the warm start's for x, within reason, and the prior's spread for w beside x.
-
-    The spread is half the width of the prior's central 68 %, one for the normal.
-    """
+    """Return lengthscales for c(x, w): the warm start's for x, within reason, and the prior's spread for w beside x."""
     num_features = features.shape[1]
     if regression.inducing_inputs.shape[1] == num_features:
         warm = lengthscales_of(regression.kernel, num_features)
     else:
         warm = np.full(num_features, np.sqrt(num_features))
     of_features = np.clip(warm, 0.5, 1.0 + np.sqrt(num_features))
-    if compositor.kind != "concatenate":
+    if not compositor.widens:
         return of_features
-    low, high = prior.from_normal_scores(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))
-    return np.concatenate([of_features, 0.5 * (high - low)])
+    return np.concatenate([of_features, prior_spread(prior, latent_dim)])
 
 
 def start_encoder(

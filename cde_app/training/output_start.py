@@ -102,7 +102,7 @@ def output_terms(
             lost = lost + unexplained(trend, warm.features, warm.mean, warm.mixing)
     if plane is None:
         return terms, lost
-    values, is_exact = plane.values, plane.compositor.kind == "concatenate"
+    values, is_exact = plane.values, plane.compositor.widens
     if output.structure == "additive":
         term = plane_term(output, plane, seed=seed)
     else:

@@ -79,7 +79,7 @@ def starting_point(
         mean_function=mean_function,
         mixing=mixing,
     )
-    plane, encoder, noise, compositor = None, None, regression.noise, Compositor("concatenate", None)
+    plane, encoder, noise, compositor = None, None, regression.noise, Compositor("concatenate")
     if prior is not None:
         residual = (Y - warm_mean) / np.sqrt(regression.noise)
         factor = start_factor(settings.latent, warm_start, regression, residual, mixing, noise_floor)

@@ -21,14 +21,16 @@ from cde_app.model.latent import LatentLayer, build_latent_layer
 from cde_app.model.objective import bound, draw_latents
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
-from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.compositor import Compositor, Warp
 from cde_app.predictive.posterior import Posterior
+from cde_app.training.latent_start import start_compositor
 from tests.model.test_objective import objective
 from tests.small_models import NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated class TrackableLayer")
 
 STANDARD_ERRORS = 4.0
+COMPOSITORS = ("concatenate", "warp", "add", "multiply")
 FAMILIES: dict[str, dict[str, Any]] = {
     "Normal": {"loc": 0.3, "scale": 1.2},
     "Laplace": {"loc": 0, "scale": 1},
@@ -73,14 +75,24 @@ def member_beside(prior: Prior) -> tfp.distributions.Distribution:
 # --- the layer against GPflux's own -------------------------------------------------------------------------------
 
 
+def compositor_of(kind: str, *, projects: bool = True) -> Compositor:
+    """Return a compositor of two latent variables (three where nothing projects them) beside three features."""
+    random = np.random.default_rng(8)
+    if kind == "warp":
+        shape = (2, 2 if projects else 3)
+        size, steepness = np.exp(random.standard_normal((2, *shape)))
+        slope = random.standard_normal((NUM_FEATURES, *shape))
+        return Compositor(kind, warp=Warp(size, steepness, random.standard_normal(shape), slope))
+    return Compositor(kind, random.standard_normal((2, 3)) if projects and kind != "concatenate" else None)
+
+
 def layer_of(prior: dict[str, Any], compositor: str, *, carries: bool = False) -> LatentLayer:
     """Build the layer from YAML's values; two latent variables beside three features and one target."""
     settings = config.Latent.model_validate(
         {"dim": 2, "prior": prior, "compositor": {"kind": compositor}, "name": "causes"}
     )
     start = EncoderStart(None, np.array([[0.8, 0.1]]), np.array([0.5, 0.7]), np.zeros((NUM_ROWS, 2)))
-    projection = None if compositor == "concatenate" else np.arange(6.0).reshape(2, 3)
-    joins = build_compositor(Compositor(compositor, projection))
+    joins = build_compositor(compositor_of(compositor))
     return build_latent_layer(settings, start, joins, num_features=NUM_FEATURES, num_targets=1, carries=carries, seed=3)
 
 
@@ -89,7 +101,7 @@ def observations() -> list[tf.Tensor]:
     return [tf.constant(random.standard_normal((NUM_ROWS, width))) for width in (NUM_FEATURES, 1)]
 
 
-@pytest.mark.parametrize("compositor", ["concatenate", "add", "multiply"])
+@pytest.mark.parametrize("compositor", COMPOSITORS)
 @pytest.mark.parametrize("prior", [{"kind": "normal"}, tfp_prior("Laplace"), tfp_prior("Gamma")], ids=str)
 def test_the_layer_from_yaml_does_what_gpflux_s_own_layer_does(prior: dict[str, Any], compositor: str) -> None:
     ours, data, seed = layer_of(prior, compositor), observations(), tf.constant([1, 2])
@@ -121,7 +133,7 @@ def test_a_layer_that_carries_the_latent_variables_differs_from_gpflux_s_in_noth
         carrying(data[0], training=True)
 
 
-@pytest.mark.parametrize("compositor", ["concatenate", "add", "multiply"])
+@pytest.mark.parametrize("compositor", COMPOSITORS)
 @pytest.mark.parametrize("latent_dim", [1, 3])
 def test_the_joint_model_without_inner_layers_is_gpflux_s_latent_layer_and_a_gp_layer(
     compositor: str, latent_dim: int
@@ -129,7 +141,7 @@ def test_the_joint_model_without_inner_layers_is_gpflux_s_latent_layer_and_a_gp_
     settings = {"dim": latent_dim, "compositor": {"kind": compositor}}
     small = perturb(small_model(latent=settings, output={"structure": "joint"}))
     latent, output = small.model.latent, small.model.output
-    stock = compositor == "concatenate" or latent_dim == NUM_FEATURES
+    stock = compositor == "concatenate" or (compositor != "warp" and latent_dim == NUM_FEATURES)
     assert latent.compositor is output.compositor
     assert type(latent.compositor).__module__.startswith("tf_keras") == stock
     theirs = gpflux.models.DeepGP(
@@ -268,7 +280,7 @@ def test_the_per_row_encoder_starts_at_the_mean_and_width_of_the_warm_start() ->
 @pytest.mark.parametrize(
     "latent",
     [{"prior": tfp_prior(f)} for f in FAMILIES]
-    + [{"compositor": {"kind": kind}, "dim": dim} for kind in ("add", "multiply") for dim in (1, 3)],
+    + [{"compositor": {"kind": kind}, "dim": dim} for kind in COMPOSITORS for dim in (1, 3)],
     ids=str,
 )
 def test_every_model_starts_near_the_warm_start(latent: dict[str, Any]) -> None:
@@ -285,12 +297,11 @@ def test_every_model_starts_near_the_warm_start(latent: dict[str, Any]) -> None:
 def contract_models() -> list[Any]:
     """Return settings of small models: every family once or more, every encoder, compositor, structure and P."""
     structures = ["additive", "joint"]
-    compositors = ["concatenate", "add", "multiply"]
     rows = []
     for index, family in enumerate(FAMILIES):
-        latent = {"dim": 1 + index % 2, "prior": tfp_prior(family), "compositor": {"kind": compositors[index % 3]}}
+        latent = {"dim": 1 + index % 2, "prior": tfp_prior(family), "compositor": {"kind": COMPOSITORS[index % 4]}}
         rows.append((family, 1 + index % 2, latent, structures[index // 2 % 2]))
-    for index, compositor in enumerate(compositors):
+    for index, compositor in enumerate(COMPOSITORS):
         for kind in ("mlp", "per_row"):
             latent = {"dim": 2, "encoder": {"kind": kind}, "compositor": {"kind": compositor}}
             rows.append((f"{kind}-{compositor}", 1 + index % 2, latent, structures[index % 2]))
@@ -361,23 +372,60 @@ def test_every_latent_layer_fulfils_the_contract(num_targets: int, latent: dict[
         np.testing.assert_allclose(density.sum(1) * (grid[1] - grid[0]), 1.0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("kind", "projected"),  # a concatenation projects nothing
-    [("concatenate", False), ("add", False), ("add", True), ("multiply", False), ("multiply", True)],
-)
-def test_a_compositor_survives_the_way_to_keras_and_back(kind: str, projected: bool) -> None:
+@pytest.mark.parametrize("projects", [False, True])
+@pytest.mark.parametrize("kind", COMPOSITORS)
+def test_a_compositor_survives_the_way_to_keras_and_back(kind: str, projects: bool) -> None:
     random = np.random.default_rng(0)
-    compositor = Compositor(kind, random.standard_normal((2, 3)) if projected else None)
-    X, W = random.standard_normal((5, 3)), random.standard_normal((5, 2 if projected else 3))
+    compositor = compositor_of(kind, projects=projects)
+    X, W = random.standard_normal((5, 3)), random.standard_normal((5, 2 if projects else 3))
     layer = build_compositor(compositor)
     assert isinstance(layer, tf_keras.layers.Layer)
     assert layer.dtype == gpflow.default_float().__name__
     np.testing.assert_allclose(layer([tf.constant(X), tf.constant(W)]), compositor.compose(X, W), atol=1e-12)
     again = read_compositor(layer)
     np.testing.assert_allclose(again.compose(X, W), compositor.compose(X, W), atol=1e-12)
-    assert Compositor.from_tree(again.to_tree()).kind == kind
+    stored = Compositor.from_tree(again.to_tree())
+    assert stored.kind == kind
+    np.testing.assert_array_equal(stored.compose(X, W), again.compose(X, W))
+
+
+def test_a_warp_is_the_sum_that_the_guide_states_and_grows_with_w() -> None:
+    warp, random = compositor_of("warp").warp, np.random.default_rng(3)
+    assert warp is not None
+    x, w = random.standard_normal(NUM_FEATURES), random.standard_normal(2)
+    expected = [
+        w[d]
+        + sum(
+            warp.size[j, d] * np.tanh(warp.steepness[j, d] * (w[d] - warp.centre[j, d] - x @ warp.slope[:, j, d]))
+            for j in range(2)
+        )
+        for d in range(2)
+    ]
+    np.testing.assert_allclose(warp(x, w), expected, rtol=1e-12)
+    nodes = np.sort(random.standard_normal((50, 2)), axis=0)
+    warped = warp(random.standard_normal((7, 1, NUM_FEATURES)), nodes)
+    assert warped.shape == (7, 50, 2)
+    assert (np.diff(warped, axis=1) > np.diff(nodes, axis=0)).all()
+
+
+@pytest.mark.parametrize("family", ["Normal", "Gamma", "Beta"])
+def test_the_steps_of_a_warp_start_between_equal_shares_of_the_prior(family: str) -> None:
+    prior = prior_of(family)
+    settings = config.Latent.model_validate({"dim": 2, "compositor": {"kind": "warp", "num_steps": 3}})
+    warp = start_compositor(settings, prior, np.zeros((5, NUM_FEATURES))).warp
+    assert warp is not None
+    np.testing.assert_allclose(prior.distribution.cdf(warp.centre), [[0.25] * 2, [0.5] * 2, [0.75] * 2], atol=1e-6)
+    low, high = prior.from_normal_scores(np.array([[-1.0] * 2, [1.0] * 2]))
+    np.testing.assert_allclose(warp.size.sum(0), (high - low) / 2, rtol=1e-6)
+    np.testing.assert_allclose(warp.steepness * warp.size, 1 / 3)
+    assert not warp.slope.any()
+
+
+def test_a_posterior_of_a_version_without_warps_is_read() -> None:
+    tree = {"kind": "add", "projection": np.ones((1, 3))}
+    np.testing.assert_array_equal(Compositor.from_tree(tree).compose(np.ones((2, 3)), np.ones((2, 1))), 2.0)
 
 
 def test_an_unknown_compositor_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be one of concatenate, add, multiply; got 'xor'"):
-        Compositor("xor", None).compose(np.zeros((1, 1)), np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="must be one of concatenate, warp, add, multiply; got 'xor'"):
+        Compositor("xor").compose(np.zeros((1, 1)), np.zeros((1, 1)))

@@ -304,6 +304,8 @@ SETTINGS = {
         ("identity", True, "named", {"kernel_latent": SETTINGS["named"]}, "add"),
         ("pca", True, "named", {"structure": "joint", "inducing": {"kind": "greedy_variance"}}, "multiply"),
         ("pca", False, "mixed", {"mean": {"kind": "linear"}, "kernel": SETTINGS["mixed"]}, "concatenate"),
+        ("identity", True, None, {"kernel_latent": SETTINGS["latent"]}, "warp"),
+        ("identity", False, None, {}, "warp"),
     ],
 )
 def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(

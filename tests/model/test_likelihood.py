@@ -52,7 +52,7 @@ def build(kind: str, noise: list[float], *, floor: float = 0.0, **settings: Any)
         inner_layers=(),
         output_terms=(),
         encoder=None,
-        compositor=Compositor("concatenate", None),
+        compositor=Compositor("concatenate"),
         noise=np.array(noise),
         num_data=10,
         output_mean=MeanStart(zero_mean(2, len(noise)), trains_slope=False, trains_offset=False),

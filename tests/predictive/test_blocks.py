@@ -37,7 +37,7 @@ def make_posterior(num_features: int, *transforms: TargetTransform) -> Posterior
     return Posterior(
         inner_layers=(),
         output_terms=(SparseGP(kernel, Z, whitening, q_mu, np.swapaxes(q_sqrt, 1, 2) @ whitening, sees_latent=True),),
-        compositor=Compositor("concatenate", None),
+        compositor=Compositor("concatenate"),
         noise=np.full(len(transforms), 0.05),
         latent_nodes=gaussian_nodes(16, 1, seed=1),
         inner_noise=np.zeros((16, 0)),

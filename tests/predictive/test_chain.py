@@ -46,7 +46,7 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
             make_gp(num_inputs, sees_latent=False, seed=seed),
             make_gp(num_inputs + 1, sees_latent=True, seed=seed + 1),
         ),
-        compositor=Compositor("concatenate", None),
+        compositor=Compositor("concatenate"),
         noise=np.array([0.05]),
         latent_nodes=gaussian_nodes(num_nodes, 1, seed=seed),
         inner_noise=np.zeros((num_nodes, 0)),

@@ -19,7 +19,7 @@ from cde_app.predictive.tree import pack, unpack
 
 TRANSFORMS = (TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8))
 
-CONCATENATE = Compositor("concatenate", None)
+CONCATENATE = Compositor("concatenate")
 
 
 def make_gp(dim: int, num_gps: int, *, sees_latent: bool, seed: int) -> SparseGP:
