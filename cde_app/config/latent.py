@@ -62,8 +62,14 @@ class WarpCompositor(Section):
     """The GPs that see w see [x, w + Σ s tanh(c (w - b - x B))]: s, c, b and B are learned, so that modes can part."""
 
     kind: Literal["warp"] = "warp"
-    num_steps: PositiveInt = 2
-    """Summands for each latent variable."""
+    num_steps: PositiveInt | Literal["auto"] = "auto"
+    """Summands for each latent variable; auto = 1 below 1000 rows, else 2."""
+
+    def resolved_num_steps(self, num_rows: int) -> int:
+        """Return the summands for so many training rows."""
+        if self.num_steps == "auto":
+            return 1 if num_rows < 1000 else 2
+        return self.num_steps
 
 
 class AddCompositor(Section):

@@ -102,7 +102,8 @@ def start_compositor(settings: config.Latent, prior: Prior, features: Array) -> 
     """
     kind, latent_dim, num_features = settings.compositor.kind, settings.dim, features.shape[1]
     if settings.compositor.kind == "warp":
-        return Compositor(kind, warp=start_warp(settings.compositor.num_steps, prior, num_features, latent_dim))
+        num_steps = settings.compositor.resolved_num_steps(len(features))
+        return Compositor(kind, warp=start_warp(num_steps, prior, num_features, latent_dim))
     if kind == "concatenate" or latent_dim == num_features:
         return Compositor(kind)
     if kind == "add" and latent_dim < num_features:

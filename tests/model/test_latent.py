@@ -408,6 +408,14 @@ def test_a_warp_is_the_sum_that_the_guide_states_and_grows_with_w() -> None:
     assert (np.diff(warped, axis=1) > np.diff(nodes, axis=0)).all()
 
 
+@pytest.mark.parametrize(("num_rows", "num_steps"), [(999, 1), (1000, 2)])
+def test_a_small_table_has_one_step(num_rows: int, num_steps: int) -> None:
+    settings = config.Latent.model_validate({"dim": 2})
+    warp = start_compositor(settings, build_prior(settings), np.zeros((num_rows, NUM_FEATURES))).warp
+    assert warp is not None
+    assert warp.centre.shape == (num_steps, 2)
+
+
 @pytest.mark.parametrize("family", ["Normal", "Gamma", "Beta"])
 def test_the_steps_of_a_warp_start_between_equal_shares_of_the_prior(family: str) -> None:
     prior = prior_of(family)
