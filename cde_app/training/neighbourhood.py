@@ -13,8 +13,8 @@ from cde_app.training.warm_start import fit_screening_regression
 
 Array = NDArray[np.float64]
 
-MIN_GAIN = 0.02
-"""The features must gain this much [nats per row and target]."""
+MIN_GAIN, CLEAR_GAIN = 0.02, 0.1
+"""The features must gain this much [nats per row and target], or so much that no second look is needed."""
 FEWEST_ROWS, MOST_ROWS = 50, 10_000
 FEWEST_FEATURES = 3
 """On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
@@ -56,5 +56,6 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
 
         return score(extended, extended_held_out, more_axes) - score(X[fitted], X[held_out], axes)
 
-    # A rough GP has more use for neighbours than a good one: what it finds is held against one like the warm start.
-    return gain(rough=True) > MIN_GAIN and gain(rough=False) > MIN_GAIN
+    # A rough GP has more use for neighbours than a good one: a small gain must be one for a GP like the warm start too.
+    first = gain(rough=True)
+    return first > CLEAR_GAIN or (first > MIN_GAIN and gain(rough=False) > MIN_GAIN)

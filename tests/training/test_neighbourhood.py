@@ -55,9 +55,12 @@ def test_they_do_not_on_a_line_or_for_a_handful_of_rows_unless_they_are_asked_fo
     assert choose(settings(enabled=True), X[:40], Y[:40])
 
 
-@pytest.mark.parametrize(("fine_gain", "expected"), [(0.03, True), (0.01, False), (-0.1, False)])
-def test_what_helps_a_rough_gp_must_help_a_good_one_too(
-    fine_gain: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("rough_gain", "fine_gain", "expected"),
+    [(0.05, 0.03, True), (0.05, 0.01, False), (0.05, -0.1, False), (0.01, 0.5, False), (0.2, -0.1, True)],
+)
+def test_a_small_gain_of_a_rough_gp_must_be_one_of_a_good_one_too(
+    rough_gain: float, fine_gain: float, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Scored:
         def __init__(self, score: float) -> None:
@@ -68,7 +71,7 @@ def test_what_helps_a_rough_gp_must_help_a_good_one_too(
 
     def fit(X: np.ndarray, *_: Any, rough: bool, **__: Any) -> Scored:
         has_neighbours = X.shape[1] > len(AXES)
-        return Scored((0.5 if rough else fine_gain) * has_neighbours)
+        return Scored((rough_gain if rough else fine_gain) * has_neighbours)
 
     monkeypatch.setattr(neighbourhood, "fit_screening_regression", fit)
     X = np.random.default_rng(0).standard_normal((200, len(AXES)))
