@@ -7,6 +7,7 @@ posterior, X -> Mixture per row -> predictions, scores, pictures, report        
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,13 +50,18 @@ if TYPE_CHECKING:
 # --- before training ----------------------------------------------------------------------------------------------
 
 
-def init(data_path: Path, targets: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def init(data_path: Path, targets: Sequence[str], *, folder: Path) -> tuple[str, tuple[str, ...]]:
     """Return a complete commented configuration for a table, column kinds inferred, and the remarks that head it.
+
+    A relative path to the table becomes one relative to the folder where the configuration will stand.
 
     Raises:
         DataError: the table cannot be read, or has no such target.
     """
-    inference = infer_data(read_table(data_path), targets, path=str(data_path))
+    path = data_path
+    if str(data_path) != "-" and not data_path.is_absolute():
+        path = Path(os.path.relpath(data_path.parent.resolve() / data_path.name, folder.resolve()))
+    inference = infer_data(read_table(data_path), targets, path=str(path))
     remarks = "".join(f"# {remark}\n" for remark in inference.remarks)
     return remarks + commented_config(Config(schema_version=1, data=inference.data)), inference.remarks
 

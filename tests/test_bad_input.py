@@ -229,6 +229,25 @@ def test_init_tells_which_columns_it_leaves_out_unless_it_is_to_be_quiet(cde: Cd
     assert cde("init", "constant.csv", "--target", "y", "-o", "new.yaml", "--overwrite", "--quiet").err == ""
 
 
+@pytest.mark.parametrize(
+    ("table", "config", "path"),
+    [
+        ("table.csv", "new.yaml", "table.csv"),
+        ("table.csv", "configs/new.yaml", "../table.csv"),
+        ("data/table.csv", "configs/new.yaml", "../data/table.csv"),
+        ("data/table.csv", "data/new.yaml", "table.csv"),
+    ],
+)
+def test_init_names_the_table_relative_to_the_file_it_writes(table: str, config: str, path: str, cde: Cde) -> None:
+    for folder in ("data", "configs"):
+        Path(folder).mkdir()
+    Path("data/table.csv").write_bytes(Path("table.csv").read_bytes())
+    for given, written in ((table, path), (str(Path(table).absolute()), str(Path(table).absolute()))):
+        assert cde("init", given, "--target", "a", "-o", config, "--overwrite").code == 0
+        assert f"  path: {written}\n" in Path(config).read_text()
+        assert cde("check", config).code == 0
+
+
 # --- the configuration --------------------------------------------------------------------------------------------
 
 CONFIGS: dict[str, tuple[str, str, str]] = {

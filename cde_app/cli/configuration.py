@@ -39,8 +39,7 @@ def init(
 
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
-    elsewhere = output is not None and output.absolute().parent != Path.cwd() and str(data) != "-"
-    text, remarks = workflow.init(data.absolute() if elsewhere else data, target)  # paths are relative to the file
+    text, remarks = workflow.init(data, target, folder=Path.cwd() if output is None else output.parent)
     if output is not None:
         try:
             storage.write_atomically(output, text.encode())
