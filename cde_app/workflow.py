@@ -10,6 +10,7 @@ import contextlib
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,7 +209,8 @@ def predict(
         seed: of the draws; None takes the run's.
 
     Returns:
-        {"rows", "files", "seconds", "out_of_range", "left_out"}; the last counts rows that `missing: drop` drops.
+        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out"}; the last counts rows that
+        `missing: drop` drops.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -223,7 +225,7 @@ def predict(
     check_predictions(out_path, overwrite=overwrite)
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
-    num_outside = num_read = 0
+    num_outside, num_outside_by_column, num_read = 0, Counter[str](), 0
     writer = PredictionWriter(
         out_path,
         target_names=contract.targets,
@@ -240,9 +242,11 @@ def predict(
                 continue
             forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
             targets = known_targets(contract, frame, source)
-            outside = out_of_range(contract, frame)
+            outside_by_column = out_of_range(contract, frame)
+            outside = outside_by_column.any(axis=1).to_numpy()
             writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
             num_outside += int(outside.sum())
+            num_outside_by_column.update({name: int(outside_by_column[name].sum()) for name in outside_by_column})
             if components:
                 forecasts.append(forecast)
             if plots and pictured is None:
@@ -261,6 +265,7 @@ def predict(
         "files": files,
         "seconds": time.monotonic() - started,
         "out_of_range": num_outside,
+        "out_of_range_by_column": {name: count for name, count in num_outside_by_column.items() if count},
         "left_out": num_read - writer.num_rows,
     }
     facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}

@@ -405,7 +405,8 @@ def test_unseen_labels_and_far_inputs_are_predicted_and_flagged(tiny_run: Any, c
     Path("new.csv").write_text("x,region\n0,north\n0,west\n99,south\n")
     outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
     assert outcome.code == 0
-    assert "warning: 2 of 3 rows are outside the range of the training data" in outcome.err
+    warning = "warning: 2 of 3 rows are outside the range of the training data ('x' in 1, 'region' in 1); their"
+    assert warning in outcome.err
     summary = pd.read_csv("out/summary.csv")
     assert list(summary["out_of_range"]) == [False, True, True]
     assert np.isfinite(summary.drop(columns="out_of_range").to_numpy()).all()

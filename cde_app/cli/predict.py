@@ -70,7 +70,8 @@ def predict(
             "as the run's data.missing says; the column row tells which."
         )
     if result["out_of_range"]:
+        where = ", ".join(f"{name!r} in {count}" for name, count in result["out_of_range_by_column"].items())
         say(
-            f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data; "
-            "their column out_of_range says so."
+            f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data "
+            f"({where}); their column out_of_range says so."
         )

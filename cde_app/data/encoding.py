@@ -215,19 +215,19 @@ def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str,
     return np.asarray(np.stack([~read_gaps(frame[name]) for name in names]).all(axis=0))
 
 
-def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> BoolArray:
-    """Say which rows ask for something the training rows do not hold.
+def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> pd.DataFrame:
+    """Say which cells ask for something the training rows do not hold.
 
     Args:
         contract: the column contract of the run.
         frame: N rows that `encode_inputs` accepts.
 
     Returns:
-        [N], True where a number or date lies outside the training range, a label is new, or a column has a gap that had
-        none in training.
+        N rows and a column per input, True where a number or date lies outside the training range, a label is new, or
+        the column has a gap that had none in training.
     """
-    outside = np.zeros(len(frame), dtype=bool)
+    outside = pd.DataFrame(index=frame.index)
     for encoding, reader in zip(contract.inputs, input_readers(contract, allows_gaps=True, source=""), strict=True):
         values = reader.read(frame)
-        outside |= is_outside(encoding, recode(values, reader.labels, encoding))
+        outside[encoding.name] = is_outside(encoding, recode(values, reader.labels, encoding))
     return outside
