@@ -246,7 +246,8 @@ def predict(
             outside = outside_by_column.any(axis=1).to_numpy()
             writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
             num_outside += int(outside.sum())
-            num_outside_by_column.update({name: int(outside_by_column[name].sum()) for name in outside_by_column})
+            for column in contract.inputs:
+                num_outside_by_column[column.name] += int(outside_by_column[column.name].sum())
             if components:
                 forecasts.append(forecast)
             if plots and pictured is None:
