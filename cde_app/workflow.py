@@ -61,7 +61,7 @@ def init(data_path: Path, targets: Sequence[str], *, folder: Path) -> tuple[str,
     """
     path = data_path
     if str(data_path) != "-" and not data_path.is_absolute():
-        path = Path(os.path.relpath(data_path.parent.resolve() / data_path.name, folder.resolve()))
+        path = Path(os.path.relpath(data_path, folder))
     inference = infer_data(read_table(data_path), targets, path=str(path))
     remarks = "".join(f"# {remark}\n" for remark in inference.remarks)
     return remarks + commented_config(Config(schema_version=1, data=inference.data)), inference.remarks
@@ -242,12 +242,13 @@ def predict(
                 continue
             forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
             targets = known_targets(contract, frame, source)
-            outside_by_column = out_of_range(contract, frame)
-            outside = outside_by_column.any(axis=1).to_numpy()
-            writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
-            num_outside += int(outside.sum())
-            for column in contract.inputs:
-                num_outside_by_column[column.name] += int(outside_by_column[column.name].sum())
+            outside = out_of_range(contract, frame)
+            writer.append(
+                forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside.any(axis=1)
+            )
+            num_outside += int(outside.any(axis=1).sum())
+            for column, count in zip(contract.inputs, outside.sum(axis=0), strict=True):
+                num_outside_by_column[column.name] += int(count)
             if components:
                 forecasts.append(forecast)
             if plots and pictured is None:
@@ -266,7 +267,7 @@ def predict(
         "files": files,
         "seconds": time.monotonic() - started,
         "out_of_range": num_outside,
-        "out_of_range_by_column": {name: count for name, count in num_outside_by_column.items() if count},
+        "out_of_range_by_column": {name: count for name, count in num_outside_by_column.most_common() if count},
         "left_out": num_read - writer.num_rows,
     }
     facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}

@@ -19,6 +19,8 @@ LAPLACE = "prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: 1}}"
 VARIANTS = {
     "Laplace": (LAPLACE, ""),
     "per row": ("encoder: {kind: per_row}", ", batch_size: full"),
+    "concatenate": ("compositor: {kind: concatenate}", ""),
+    "warp": ("dim: 2, compositor: {kind: warp, num_steps: 3}", ""),
     "add": ("dim: 2, compositor: {kind: add}", ""),
 }
 

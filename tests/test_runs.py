@@ -410,7 +410,7 @@ def test_a_run_from_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
     finished_run(tmp_path / "a")
     manifest = tmp_path / "a/manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": FORMAT_VERSION + 1}))
-    with pytest.raises(RunError, match=r"format_version: expected at most 1; got 2\. .*update cde"):
+    with pytest.raises(RunError, match=r"format_version: expected at most 2; got 3\. .*update cde"):
         Run.open(tmp_path / "a")
 
 

@@ -18,6 +18,11 @@ from cde_app.trained_run import TrainedRun
 
 FRESH_ROWS = 4000
 STANDARD_ERRORS = 4.0
+GRID = np.linspace(-4, 4, 801)
+LARGEST_DIVERGENCE = 0.05
+"""Nats from the truth; the default model was 0.023 from it and its control 0.075, both known to 0.003."""
+LARGEST_MASS_BETWEEN = 0.08
+"""Where the truth has 0.02."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,22 @@ def regret(cde: Callable[..., Any], run: Path, bimodal: ModuleType, tmp_path: Pa
     return float(losses.mean()), float(losses.std() / np.sqrt(FRESH_ROWS))
 
 
+def density_at(run_path: Path, x: np.ndarray) -> np.ndarray:
+    """Return a run's density on `GRID` for some x."""
+    run = TrainedRun.load(Run.open(run_path))
+    feature = run.contract.inputs[0].features[0]
+    X = (x[:, None] - feature.centre) / feature.scale
+    return np.exp(run.predictor.predict(X).marginal_log_density_at(GRID, 0))
+
+
+def mass_between(run_path: Path, bimodal: ModuleType) -> np.ndarray:
+    """Return the probability that a run gives to what lies two standard deviations from either branch, or more."""
+    x = np.array([1.0, 1.4, 1.8])
+    reach = bimodal.half_distance(x) - 2.0 * bimodal.noise_sd(x)
+    between = np.abs(GRID - bimodal.middle(x)[:, None]) < reach[:, None]
+    return (density_at(run_path, x) * between).sum(axis=1) * (GRID[1] - GRID[0])
+
+
 @pytest.mark.slow
 def test_the_default_model_comes_close_to_the_true_density_and_a_plain_gp_does_not(
     cde: Callable[..., Any], bimodal: ModuleType, tmp_path: Path, project: Path
@@ -51,14 +72,11 @@ def test_the_default_model_comes_close_to_the_true_density_and_a_plain_gp_does_n
     assert cde("train", config, "--out", tmp_path / "run", "--quiet").code == 0
     divergence, error = regret(cde, tmp_path / "run", bimodal, tmp_path)
     assert divergence > -STANDARD_ERRORS * error, "no density is better than the truth"
-    assert divergence < 0.05
-    grid = np.linspace(-4, 4, 801)
-    run = TrainedRun.load(Run.open(tmp_path / "run"))
-    feature = run.contract.inputs[0].features[0]
-    X = (np.array([[-1.8], [1.0], [1.8]]) - feature.centre) / feature.scale
-    densities = np.exp(run.predictor.predict(X).marginal_log_density_at(grid, 0))
+    assert divergence < LARGEST_DIVERGENCE
+    densities = density_at(tmp_path / "run", np.array([-1.8, 1.0, 1.8]))
     modes = [len(find_peaks(density, prominence=0.05 * density.max())[0]) for density in densities]
     assert modes == [1, 2, 2]
+    assert (mass_between(tmp_path / "run", bimodal) < LARGEST_MASS_BETWEEN).all()
     assert cde("train", config, "--out", tmp_path / "plain", "--quiet", "--set", "model.latent.dim=0").code == 0
     plain, _ = regret(cde, tmp_path / "plain", bimodal, tmp_path)
     assert plain > 0.3, "the control must fail"
@@ -68,8 +86,9 @@ def test_the_default_model_comes_close_to_the_true_density_and_a_plain_gp_does_n
 def test_without_a_warp_mass_is_left_between_the_modes(
     cde: Callable[..., Any], bimodal: ModuleType, tmp_path: Path, project: Path
 ) -> None:
-    """The control of the bound above: a smooth function of w cannot jump from one mode to the other."""
+    """The control of what is said above: a smooth function of w cannot jump from one mode to the other."""
     config, smooth = project / "configs" / "bimodal.yaml", "model.latent.compositor.kind=concatenate"
     assert cde("train", config, "--out", tmp_path / "run", "--quiet", "--set", smooth).code == 0
     divergence, _ = regret(cde, tmp_path / "run", bimodal, tmp_path)
-    assert 0.05 < divergence < 0.1
+    assert divergence > LARGEST_DIVERGENCE
+    assert (mass_between(tmp_path / "run", bimodal) > LARGEST_MASS_BETWEEN).all()

@@ -120,7 +120,7 @@ def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_wri
     assert {"posterior/arrays.npz", "config.yaml", "metrics.json"} <= set(manifest["outputs"])
     assert all(sha256(tiny_run.run / name) == digest for name, digest in manifest["outputs"].items())
     assert manifest["rows"] == {"train": 108, "validation": 0, "test": 12}
-    assert (manifest["format_version"], manifest["seed"]) == (1, 0)
+    assert (manifest["format_version"], manifest["seed"]) == (2, 0)
     assert manifest["trainings"] == [{"steps": 1000, "kept_step": 1000}]
     assert manifest["seconds"] > 0
     assert manifest["warnings"] == []
@@ -410,6 +410,14 @@ def test_unseen_labels_and_far_inputs_are_predicted_and_flagged(tiny_run: Any, c
     summary = pd.read_csv("out/summary.csv")
     assert list(summary["out_of_range"]) == [False, True, True]
     assert np.isfinite(summary.drop(columns="out_of_range").to_numpy()).all()
+
+
+def test_the_inputs_out_of_range_are_counted_over_all_chunks(tiny_run: Any, cde: Cde) -> None:
+    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", "chunk_rows: 2")
+    Path("new.csv").write_text("x,region\n0,west\n0,west\n99,west\n0,north\n99,south\n0,east\n")
+    assert cde("predict", run, "new.csv", "--out", "out").code == 0
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert (manifest["out_of_range"], manifest["out_of_range_by_column"]) == (5, {"region": 4, "x": 2})
 
 
 def test_standard_input_is_predicted_like_a_file(

@@ -95,7 +95,8 @@ def nearest_configured(sizes: Sizes) -> Callable[[int], object]:
     training = settings_of_training(sizes).model_dump(exclude_unset=True) | {"warm_start": {"enabled": False}}
     inner = {"num_gps": sizes.num_features, "num_inducing": sizes.num_inducing, "sees_latent": True}
     output = {"structure": "joint", "num_inducing": sizes.num_inducing}
-    settings = configured(sizes.num_features, {"layers": [inner], "output": output}, training)
+    latent = {"compositor": {"kind": "concatenate"}}
+    settings = configured(sizes.num_features, {"latent": latent, "layers": [inner], "output": output}, training)
     return configured_trainer(settings, *synthetic_rows(sizes.num_rows, sizes.num_features, seed=1)).advance
 
 

@@ -12,6 +12,9 @@ from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json
 from cde_app.threads import limit_threads
 
+MOST_NAMED = 3
+"""Inputs that a warning names."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -70,7 +73,8 @@ def predict(
             "as the run's data.missing says; the column row tells which."
         )
     if result["out_of_range"]:
-        where = ", ".join(f"{name!r} in {count}" for name, count in result["out_of_range_by_column"].items())
+        names = [f"{name!r} in {count}" for name, count in result["out_of_range_by_column"].items()]
+        where = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
         say(
             f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data "
             f"({where}); their column out_of_range says so."

@@ -58,7 +58,7 @@ class InnerLayer(Section):
     mean: InnerMean = Field(default=IdentityMean(), discriminator="kind")
     """identity keeps the width and adds the GPs along the leading principal directions; others narrow to num_gps."""
     sees_latent: bool = False
-    """False: f sees x and its draw is shared by all latent draws of a row. True: f sees [x, w]."""
+    """False: f sees x and its draw is shared by all latent draws of a row. True: f sees c(x, w)."""
 
 
 class InputProjection(Section):
@@ -96,7 +96,7 @@ class AdditiveOutput(Section):
 
 
 class JointOutput(Section):
-    """y = f(x, w): one sparse GP on [x, w], as in the papers."""
+    """y = f(x, w): one sparse GP on c(x, w); as in the papers with the compositor `concatenate`."""
 
     structure: Literal["joint"] = "joint"
     num_inducing: PositiveInt = 128

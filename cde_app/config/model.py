@@ -19,7 +19,7 @@ class Neighbours(Section):
     """Features from the training rows nearest to a row: the weighted mean of each target there, and the distance."""
 
     enabled: bool | Literal["auto"] = "auto"
-    """auto = where they raise the warm start's held-out density: three features or more, no split by group or time."""
+    """auto = where they raise a sparse GP's held-out density: three features or more, no split by group or time."""
     count: PositiveInt = 8
     """Neighbours per row."""
 

@@ -215,7 +215,7 @@ def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str,
     return np.asarray(np.stack([~read_gaps(frame[name]) for name in names]).all(axis=0))
 
 
-def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> pd.DataFrame:
+def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> BoolArray:
     """Say which cells ask for something the training rows do not hold.
 
     Args:
@@ -223,11 +223,11 @@ def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> pd.DataFrame:
         frame: N rows that `encode_inputs` accepts.
 
     Returns:
-        N rows and a column per input, True where a number or date lies outside the training range, a label is new, or
-        the column has a gap that had none in training.
+        [N, inputs], True where a number or date lies outside the training range, a label is new, or a column has a gap
+        that had none in training.
     """
-    outside = pd.DataFrame(index=frame.index)
+    outside = []
     for encoding, reader in zip(contract.inputs, input_readers(contract, allows_gaps=True, source=""), strict=True):
         values = reader.read(frame)
-        outside[encoding.name] = is_outside(encoding, recode(values, reader.labels, encoding))
-    return outside
+        outside.append(is_outside(encoding, recode(values, reader.labels, encoding)))
+    return np.stack(outside, axis=1)

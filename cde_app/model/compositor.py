@@ -35,7 +35,7 @@ class WarpCompositor(tf_keras.layers.Layer):
 
     def __init__(self, start: Warp) -> None:
         super().__init__(name="compositor", dtype=gpflow.default_float())
-        self.combine = LAYERS["concatenate"](dtype=gpflow.default_float())
+        self.spread = tf.Variable(start.spread, trainable=False)
         self.log_size = tf.Variable(np.log(start.size), name="log_size")
         self.log_steepness = tf.Variable(np.log(start.steepness), name="log_steepness")
         self.centre = tf.Variable(start.centre, name="centre")
@@ -45,13 +45,14 @@ class WarpCompositor(tf_keras.layers.Layer):
         """Return c(x, w); x [..., D] and w [..., Dw] to [..., D + Dw]."""
         X, W = inputs
         centre = self.centre + tf.tensordot(X, self.slope, axes=1)
-        steps = tf.exp(self.log_size) * tf.tanh(tf.exp(self.log_steepness) * (W[..., None, :] - centre))
-        return self.combine([X, W + tf.reduce_sum(steps, axis=-2)])
+        scaled = (W / self.spread)[..., None, :]
+        steps = tf.exp(self.log_size) * tf.tanh(tf.exp(self.log_steepness) * (scaled - centre))
+        return tf.concat([X, W + self.spread * tf.reduce_sum(steps, axis=-2)], axis=-1)
 
     def read(self) -> Warp:
         """Return the warp as plain arrays."""
         size, steepness = (np.exp(part.numpy()) for part in (self.log_size, self.log_steepness))
-        return Warp(size, steepness, self.centre.numpy(), self.slope.numpy())
+        return Warp(self.spread.numpy(), size, steepness, self.centre.numpy(), self.slope.numpy())
 
 
 def build_compositor(start: Compositor) -> tf_keras.layers.Layer:
@@ -66,7 +67,7 @@ def build_compositor(start: Compositor) -> tf_keras.layers.Layer:
 def read_compositor(layer: tf_keras.layers.Layer) -> Compositor:
     """Undo `build_compositor`: return the compositor as arrays."""
     if isinstance(layer, WarpCompositor):
-        return Compositor("warp", warp=layer.read())
+        return Compositor("concatenate", warp=layer.read())
     projected = isinstance(layer, ProjectedCompositor)
     combine = layer.combine if projected else layer
     kind = next(kind for kind, layer_class in LAYERS.items() if type(combine) is layer_class)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Warp:
-    """w -> w + sum_j s_j tanh(c_j (w - b_j - x B_j)), for each latent variable: it grows with w, and steeply in places.
+    """w -> w + r sum_j s_j tanh(c_j (w / r - b_j - x B_j)), for each latent variable; it grows with w.
 
-    Snelson et al. (2004) warp the targets of a GP by such a sum; here it is w, and the places depend on x.
+    Source: Snelson et al. (2004), who warp the targets of a GP by such a sum; here it is w, and the places depend on x.
     """
 
+    spread: Array
+    """r, [Dw], the prior's: the unit of all that follows."""
     size: Array
     """s, [J, Dw], positive."""
     steepness: Array
@@ -30,13 +32,13 @@ class Warp:
     centre: Array
     """b, [J, Dw]."""
     slope: Array
-    """B, [D, J, Dw]."""
+    """B, [D, J, Dw], of standardised features."""
 
     def __call__(self, X: Array, W: Array) -> Array:
-        """Warp w; X [..., D] and W [..., Dw], whose leading dimensions broadcast."""
+        """Warp w; X [..., D] and W [..., Dw], whose leading dimensions broadcast, to [..., Dw]."""
         centre = self.centre + np.tensordot(X, self.slope, axes=1)
-        steps = self.size * np.tanh(self.steepness * (W[..., None, :] - centre))
-        return np.asarray(W + steps.sum(-2))
+        steps = self.size * np.tanh(self.steepness * ((W / self.spread)[..., None, :] - centre))
+        return np.asarray(W + self.spread * steps.sum(-2))
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,22 @@ class Compositor:
     """c(x, w) = [x, w], [x, w warped], x + w B or x * (w B), element by element."""
 
     kind: str
-    """concatenate | warp | add | multiply."""
+    """concatenate | add | multiply."""
     projection: Array | None = None
     """B, [Dw, D]; None for w itself, which must be as wide as x where it is added or multiplies."""
     warp: Warp | None = None
-    """Of the kind warp."""
+    """What w goes through before it is concatenated; None for nothing."""
 
     @property
     def widens(self) -> bool:
         """Whether w has inputs of its own, beside those of x."""
-        return self.kind in ("concatenate", "warp")
+        return self.kind == "concatenate"
 
     def compose(self, X: Array, W: Array) -> Array:
         """Return c(x, w); X [..., D] and W [..., Dw], whose leading dimensions broadcast."""
         W = W if self.projection is None else W @ self.projection
         match self.kind:
-            case "concatenate" | "warp":
+            case "concatenate":
                 W = W if self.warp is None else self.warp(X, W)
                 leading = np.broadcast_shapes(X.shape[:-1], W.shape[:-1])
                 parts = [np.broadcast_to(part, (*leading, part.shape[-1])) for part in (X, W)]
@@ -69,7 +71,7 @@ class Compositor:
             case "multiply":
                 return X * W
             case _:
-                raise ValueError(f"compositor kind must be one of concatenate, warp, add, multiply; got {self.kind!r}")
+                raise ValueError(f"compositor kind must be one of concatenate, add, multiply; got {self.kind!r}")
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""

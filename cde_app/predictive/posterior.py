@@ -229,7 +229,8 @@ class Posterior:
 
     def _width(self, X: Array) -> int:
         """Return about how many numbers the arithmetic holds for a component of a row, the GPs' kernels aside."""
-        return X.shape[1] + self.latent_dim + 4 * len(self.noise)
+        warped = 0 if self.compositor.warp is None else 2 * self.compositor.warp.size.size
+        return X.shape[1] + self.latent_dim + warped + 4 * len(self.noise)
 
     def _components(self, X: Array) -> Moments:
         """Return the moments of all components."""

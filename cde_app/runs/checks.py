@@ -11,7 +11,7 @@ from cde_app.errors import RunError
 from cde_app.runs import folder as run_folder
 from cde_app.storage import file_hash
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})
 
 

@@ -103,7 +103,7 @@ def start_compositor(settings: config.Latent, prior: Prior, features: Array) -> 
     kind, latent_dim, num_features = settings.compositor.kind, settings.dim, features.shape[1]
     if settings.compositor.kind == "warp":
         num_steps = settings.compositor.resolved_num_steps(len(features))
-        return Compositor(kind, warp=start_warp(num_steps, prior, num_features, latent_dim))
+        return Compositor("concatenate", warp=start_warp(num_steps, prior, num_features, latent_dim))
     if kind == "concatenate" or latent_dim == num_features:
         return Compositor(kind)
     if kind == "add" and latent_dim < num_features:
@@ -116,10 +116,10 @@ def start_compositor(settings: config.Latent, prior: Prior, features: Array) -> 
 
 def start_warp(num_steps: int, prior: Prior, num_features: int, latent_dim: int) -> Warp:
     """Return a gentle warp: its steps part the prior in equal shares, as wide as its spread and together as high."""
-    spread = np.broadcast_to(prior_spread(prior, latent_dim), (num_steps, latent_dim))
+    spread, shape = prior_spread(prior, latent_dim), (num_steps, latent_dim)
     shares = np.arange(1, num_steps + 1)[:, None] / (num_steps + 1)
-    centre = prior.from_normal_scores(np.broadcast_to(ndtri(shares), spread.shape))
-    return Warp(spread / num_steps, 1 / spread, centre, np.zeros((num_features, *spread.shape)))
+    centre = prior.from_normal_scores(np.broadcast_to(ndtri(shares), shape)) / spread
+    return Warp(spread, np.full(shape, 1 / num_steps), np.ones(shape), centre, np.zeros((num_features, *shape)))
 
 
 def prior_spread(prior: Prior, latent_dim: int) -> Array:
@@ -131,7 +131,7 @@ def prior_spread(prior: Prior, latent_dim: int) -> Array:
 def latent_lengthscales(
     regression: SparseRegression, features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int
 ) -> Array:
-    """Return lengthscales for c(x, w): the warm start's for x, within reason, and the prior's spread for w beside x."""
+    """Return lengthscales for c(x, w): the warm start's for x, within reason, and for w beside x the prior's spread."""
     num_features = features.shape[1]
     if regression.inducing_inputs.shape[1] == num_features:
         warm = lengthscales_of(regression.kernel, num_features)

@@ -1,4 +1,4 @@
-"""Whether the nearest training rows are among a run's features, by the held-out density of the warm start."""
+"""Whether the nearest training rows are among a run's features, by the held-out density of sparse GPs."""
 
 from __future__ import annotations
 

@@ -80,9 +80,9 @@ def compositor_of(kind: str, *, projects: bool = True) -> Compositor:
     random = np.random.default_rng(8)
     if kind == "warp":
         shape = (2, 2 if projects else 3)
-        size, steepness = np.exp(random.standard_normal((2, *shape)))
+        spread, (size, steepness) = np.arange(1.0, 1 + shape[1]), np.exp(random.standard_normal((2, *shape)))
         slope = random.standard_normal((NUM_FEATURES, *shape))
-        return Compositor(kind, warp=Warp(size, steepness, random.standard_normal(shape), slope))
+        return Compositor("concatenate", warp=Warp(spread, size, steepness, random.standard_normal(shape), slope))
     return Compositor(kind, random.standard_normal((2, 3)) if projects and kind != "concatenate" else None)
 
 
@@ -299,12 +299,14 @@ def contract_models() -> list[Any]:
     structures = ["additive", "joint"]
     rows = []
     for index, family in enumerate(FAMILIES):
-        latent = {"dim": 1 + index % 2, "prior": tfp_prior(family), "compositor": {"kind": COMPOSITORS[index % 4]}}
-        rows.append((family, 1 + index % 2, latent, structures[index // 2 % 2]))
+        compositor = {"kind": COMPOSITORS[index % 4]}
+        latent = {"dim": 1 + index // 2 % 2, "prior": tfp_prior(family), "compositor": compositor}
+        rows.append((family, 1 + (index + index // 4) % 2, latent, structures[index // 4 % 2]))
     for index, compositor in enumerate(COMPOSITORS):
         for kind in ("mlp", "per_row"):
             latent = {"dim": 2, "encoder": {"kind": kind}, "compositor": {"kind": compositor}}
             rows.append((f"{kind}-{compositor}", 1 + index % 2, latent, structures[index % 2]))
+    rows.append(("default", 1, {"dim": 1}, "additive"))
     return [pytest.param(*row[1:], id=row[0]) for row in rows]
 
 
@@ -385,18 +387,20 @@ def test_a_compositor_survives_the_way_to_keras_and_back(kind: str, projects: bo
     again = read_compositor(layer)
     np.testing.assert_allclose(again.compose(X, W), compositor.compose(X, W), atol=1e-12)
     stored = Compositor.from_tree(again.to_tree())
-    assert stored.kind == kind
+    assert stored.kind == compositor.kind
     np.testing.assert_array_equal(stored.compose(X, W), again.compose(X, W))
 
 
-def test_a_warp_is_the_sum_that_the_guide_states_and_grows_with_w() -> None:
+def test_a_warp_is_the_sum_that_it_states_and_grows_with_w() -> None:
     warp, random = compositor_of("warp").warp, np.random.default_rng(3)
     assert warp is not None
     x, w = random.standard_normal(NUM_FEATURES), random.standard_normal(2)
     expected = [
         w[d]
-        + sum(
-            warp.size[j, d] * np.tanh(warp.steepness[j, d] * (w[d] - warp.centre[j, d] - x @ warp.slope[:, j, d]))
+        + warp.spread[d]
+        * sum(
+            warp.size[j, d]
+            * np.tanh(warp.steepness[j, d] * (w[d] / warp.spread[d] - warp.centre[j, d] - x @ warp.slope[:, j, d]))
             for j in range(2)
         )
         for d in range(2)
@@ -422,11 +426,29 @@ def test_the_steps_of_a_warp_start_between_equal_shares_of_the_prior(family: str
     settings = config.Latent.model_validate({"dim": 2, "compositor": {"kind": "warp", "num_steps": 3}})
     warp = start_compositor(settings, prior, np.zeros((5, NUM_FEATURES))).warp
     assert warp is not None
-    np.testing.assert_allclose(prior.distribution.cdf(warp.centre), [[0.25] * 2, [0.5] * 2, [0.75] * 2], atol=1e-6)
+    shares = prior.distribution.cdf(warp.spread * warp.centre)
+    np.testing.assert_allclose(shares, [[0.25] * 2, [0.5] * 2, [0.75] * 2], atol=1e-6)
     low, high = prior.from_normal_scores(np.array([[-1.0] * 2, [1.0] * 2]))
-    np.testing.assert_allclose(warp.size.sum(0), (high - low) / 2, rtol=1e-6)
-    np.testing.assert_allclose(warp.steepness * warp.size, 1 / 3)
+    np.testing.assert_allclose(warp.spread, (high - low) / 2, rtol=1e-6)
+    np.testing.assert_allclose(warp.size.sum(0), 1.0)
+    np.testing.assert_array_equal(warp.steepness, 1.0)
     assert not warp.slope.any()
+
+
+def test_the_unit_of_w_is_nothing_to_a_warp() -> None:
+    """A prior ten times as wide starts with the same warp of w / 10, whose variables are then trained alike."""
+    warps = []
+    for scale in (1.0, 10.0):
+        prior = {"kind": "tfp", "family": "Laplace", "parameters": {"loc": 0.0, "scale": scale}}
+        settings = config.Latent.model_validate({"dim": 1, "prior": prior})
+        warp = start_compositor(settings, build_prior(settings), np.zeros((2000, 1))).warp
+        assert warp is not None
+        warps.append(warp)
+    narrow, wide = warps
+    np.testing.assert_allclose(wide.spread, 10 * narrow.spread, rtol=1e-9)
+    np.testing.assert_allclose(wide.centre, narrow.centre, rtol=1e-9)
+    x, w = np.zeros((5, 1)), np.linspace(-2, 2, 5)[:, None]
+    np.testing.assert_allclose(wide(x, 10 * w), 10 * narrow(x, w), rtol=1e-9)
 
 
 def test_a_posterior_of_a_version_without_warps_is_read() -> None:
@@ -435,5 +457,5 @@ def test_a_posterior_of_a_version_without_warps_is_read() -> None:
 
 
 def test_an_unknown_compositor_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be one of concatenate, warp, add, multiply; got 'xor'"):
+    with pytest.raises(ValueError, match="must be one of concatenate, add, multiply; got 'xor'"):
         Compositor("xor").compose(np.zeros((1, 1)), np.zeros((1, 1)))
