@@ -287,7 +287,7 @@ def test_every_model_starts_near_the_warm_start(latent: dict[str, Any]) -> None:
     small = small_model(defensive_weight=0, latent=latent)
     log_density = small.posterior(num_components=256).predict(small.X).log_density(small.Y).mean()
     warm = small.regression.log_density(small.X, small.Y).sum(1).mean()
-    # Eight inducing inputs bend the plane: the default model starts 0.11 nats from the warm start.
+    # Eight inducing inputs bend the plane: the default model starts 0.12 nats from the warm start.
     assert abs(log_density - warm) < 0.3
 
 

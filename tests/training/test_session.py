@@ -213,6 +213,7 @@ def test_members_whose_greedy_inducing_inputs_differ_in_number_each_compile_a_st
     config, data = chained()
     tree = config.model_dump()
     tree["model"]["output"] |= {"inducing": {"kind": "greedy_variance"}, "num_inducing_latent": 200}
+    tree["model"]["latent"] |= {"compositor": {"kind": "concatenate"}}  # a warp spreads w, and more inputs have a say
     tree["training"] |= {"max_steps": 2}
     config = Config.model_validate(tree)
     whole, checkpoints, _ = run(config, data)
