@@ -242,12 +242,11 @@ def predict(
                 continue
             forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
             targets = known_targets(contract, frame, source)
-            outside = out_of_range(contract, frame)
-            writer.append(
-                forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside.any(axis=1)
-            )
-            num_outside += int(outside.any(axis=1).sum())
-            for column, count in zip(contract.inputs, outside.sum(axis=0), strict=True):
+            cells_outside = out_of_range(contract, frame)
+            outside = cells_outside.any(axis=1)
+            writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
+            num_outside += int(outside.sum())
+            for column, count in zip(contract.inputs, cells_outside.sum(axis=0), strict=True):
                 num_outside_by_column[column.name] += int(count)
             if components:
                 forecasts.append(forecast)

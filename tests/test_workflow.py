@@ -420,6 +420,20 @@ def test_the_inputs_out_of_range_are_counted_over_all_chunks(tiny_run: Any, cde:
     assert (manifest["out_of_range"], manifest["out_of_range_by_column"]) == (5, {"region": 4, "x": 2})
 
 
+def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(
+    tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"a": 9, "b": 7, "c": 5, "d": 3, "e": 1}
+    told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "out_of_range": 9}
+    for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
+        some = dict(list(counts.items())[:num_inputs])
+        result = told | {"out_of_range_by_column": some}
+        monkeypatch.setattr("cde_app.workflow.predict", lambda *_, result=result, **__: result)
+        Path("new.csv").touch()
+        outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
+        assert f"('a' in 9, 'b' in 7, {end} their column" in outcome.err
+
+
 def test_standard_input_is_predicted_like_a_file(
     predicted: Path, tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:

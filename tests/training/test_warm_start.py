@@ -77,23 +77,23 @@ def test_without_a_latent_layer_the_model_starts_as_the_sparse_gp(kind: str) -> 
     np.testing.assert_allclose(mixture.variances[:, 0], variance + small.regression.noise, atol=1e-8)
 
 
-@pytest.mark.parametrize(("compositor", "of_mean", "of_sd"), [("concatenate", 0.1, 0.1), ("warp", 0.25, 0.2)])
+@pytest.mark.parametrize(("compositor", "num_inducing"), [("concatenate", 40), ("warp", 80)])
 def test_with_a_latent_layer_the_model_starts_with_the_moments_of_the_sparse_gp(
-    compositor: str, of_mean: float, of_sd: float
+    compositor: str, num_inducing: int
 ) -> None:
     """The plane A w hands the noise to w: mean and variance stay, within the plane's own regression error.
 
-    Over a warped w, which is wider, as many inducing inputs lie farther apart, and h keeps more variance of its own.
+    A warped w is wider: inducing inputs that lie as close are more.
     """
     latent = {"dim": 1, "compositor": {"kind": compositor}}
-    small = small_model(2, latent=latent, defensive_weight=0, output={"num_inducing_latent": 40})
+    small = small_model(2, latent=latent, defensive_weight=0, output={"num_inducing_latent": num_inducing})
     mixture = small.posterior(num_components=512).predict(small.X)
     scales = np.array([transform.scale for transform in mixture.transforms])
     mean, variance = small.regression.as_sparse_gp().moments(small.X)
     sd = np.sqrt(variance + small.regression.noise)
-    assert np.abs(mixture.means.mean(1) - mean).max() < of_mean * sd.min()
+    assert np.abs(mixture.means.mean(1) - mean).max() < 0.1 * sd.min()
     # rows far from the others keep some of h's own variance
-    assert np.median(np.abs(mixture.sd() / scales / sd - 1)) < of_sd
+    assert np.median(np.abs(mixture.sd() / scales / sd - 1)) < 0.1
 
 
 @pytest.mark.parametrize("num_targets", [1, 2, 3])
