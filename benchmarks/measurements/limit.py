@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cde_app.model.moments import FORMS, MOST_BLOCKS
+from cde_app.model.moments import FORMS
+from cde_app.model.objective import NUM_BLOCKS
 from cde_app.training.loop import Trainer
 from measurements.models import Sizes, configured, configured_trainer, our_trainer, synthetic_rows
 from measurements.processes import Options, in_turn, seconds
@@ -118,7 +119,7 @@ def product_rates(name: str, dtype: type[np.floating]) -> dict[str, Callable[[],
     random, sizes = np.random.default_rng(0), Sizes()
     square = random.standard_normal((SQUARE, SQUARE)).astype(dtype)
     stack = random.standard_normal(((sizes.num_features + 1) * sizes.num_inducing, sizes.num_inducing)).astype(dtype)
-    K = random.standard_normal((sizes.num_inducing, sizes.batch_size // MOST_BLOCKS)).astype(dtype)
+    K = random.standard_normal((sizes.num_inducing, sizes.batch_size // NUM_BLOCKS)).astype(dtype)
 
     def rate(product: Callable[[Any, Any], Any], left: Any, right: Any) -> float:
         flops = 2 * REPEATED * left.shape[0] * left.shape[1] * right.shape[1]

@@ -22,7 +22,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import gpflow
-import numpy as np
 import tensorflow as tf
 from check_shapes import check_shapes
 from gpflux.layers import GPLayer
@@ -34,9 +33,6 @@ FORM_PRECISION = tf.float32
 """Of what S has off its diagonal, where there are several GPs."""
 FORMS = "quadratic_forms"
 """Scope of their operations, by which a profile knows them."""
-MOST_BLOCKS, LEAST_FORMS = 4, 512
-"""Forms are computed in so many blocks of points at most, each of so many at least: TensorFlow gives each operation one
-thread (`threads.py`)."""
 
 
 class WhitenedPosterior(NamedTuple):
@@ -57,26 +53,29 @@ def whitened_posterior(gp: GPLayer) -> WhitenedPosterior:
     q_mu, q_sqrt = tf.convert_to_tensor(gp.q_mu), tf.convert_to_tensor(gp.q_sqrt)
     if q_sqrt.shape.rank == 2:
         return WhitenedPosterior(q_mu, q_sqrt, tf.square(q_sqrt), None)
-    return WhitenedPosterior(q_mu, tf.transpose(tf.linalg.diag_part(q_sqrt)), *split_square(q_sqrt))
+    return WhitenedPosterior(q_mu, *split_square(q_sqrt))
 
 
 @tf.custom_gradient
 def split_square(factor: tf.Tensor) -> Any:
-    """Return the diagonal of R R' and what is off it; R [Q, M, M] to [M, Q] and [Q, M, M].
+    """Return the diagonals of R and R R', and what R R' has off its own; R [Q, M, M] to two [M, Q] and [Q, M, M].
 
-    The gradient through the product, (G + G') R, is one product, where that of a general product is two.
+    The gradient through the product, (G + G') R, is one product, where that of a general product is two; and that of a
+    diagonal makes no matrix of its own.
     """
     rounded = tf.cast(factor, FORM_PRECISION if factor.shape[0] > 1 else factor.dtype)
 
     def without_diagonal(matrices: tf.Tensor) -> tf.Tensor:
         return tf.linalg.set_diag(matrices, tf.zeros(matrices.shape[:-1], matrices.dtype))
 
-    def gradient(to_diagonal: tf.Tensor, to_rest: tf.Tensor) -> tf.Tensor:
+    def gradient(to_scales: tf.Tensor, to_variances: tf.Tensor, to_rest: tf.Tensor) -> tf.Tensor:
         symmetric = without_diagonal(to_rest + tf.linalg.matrix_transpose(to_rest))
-        return 2.0 * tf.transpose(to_diagonal)[..., None] * factor + tf.cast(symmetric @ rounded, factor.dtype)
+        to_factor = 2.0 * tf.transpose(to_variances)[..., None] * factor + tf.cast(symmetric @ rounded, factor.dtype)
+        return tf.linalg.set_diag(to_factor, tf.linalg.diag_part(to_factor) + tf.transpose(to_scales))
 
-    diagonal = tf.transpose(tf.reduce_sum(tf.square(factor), axis=2))
-    return (diagonal, without_diagonal(tf.matmul(rounded, rounded, transpose_b=True))), gradient
+    scales = tf.transpose(tf.linalg.diag_part(factor))
+    variances = tf.transpose(tf.reduce_sum(tf.square(factor), axis=2))
+    return (scales, variances, without_diagonal(tf.matmul(rounded, rounded, transpose_b=True))), gradient
 
 
 @check_shapes("q.q_mu: [M, Q]", "q.scales: [M, Q]", "q.variances: [M, Q]", "return: []")
@@ -86,11 +85,18 @@ def whitened_kl(q: WhitenedPosterior) -> tf.Tensor:
     return tf.reduce_sum(0.5 * squares - tf.math.log(tf.abs(q.scales)))
 
 
-@check_shapes("X: [n, D]", "q.q_mu: [M, Q]", "q.variances: [M, Q]", "return[0]: [n, Q]", "return[1]: [n, Q]")
-def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the marginal means and variances of q(f(X))."""
+@check_shapes(
+    "X: [n, D]",
+    "q.q_mu: [M, Q]",
+    "q.variances: [M, Q]",
+    "whitening: [M, M]",
+    "return[0]: [n, Q]",
+    "return[1]: [n, Q]",
+)
+def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the marginal means and variances of q(f(X)); `whitening` is L^-1."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
-    whitened = whitened_covariance(kernel, Z, X)
+    whitened = whitening @ covariance(kernel, Z, X)
     prior = kernel(X, full_cov=False)[:, None]
     variances = prior - tf.matmul(tf.square(whitened), 1.0 - q.variances, transpose_a=True)
     if q.covariances is not None:
@@ -99,11 +105,13 @@ def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor,
     return tf.matmul(whitened, q.q_mu, transpose_a=True), tf.maximum(variances, SMALLEST_VARIANCE)
 
 
-def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
+def joint_moments(
+    gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     num_draws, num_rows, num_inputs = inputs.shape
-    whitened = whitened_covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
+    whitened = whitening @ covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
     mean = tf.reshape(tf.matmul(whitened, q.q_mu, transpose_a=True), [num_draws, num_rows, -1])
     per_row = tf.reshape(whitened, [-1, num_draws, num_rows])
     explained = tf.einsum("mkb,mq,mlb->bqkl", per_row, 1.0 - q.variances, per_row, optimize="optimal")
@@ -122,7 +130,7 @@ def whitening_matrix(gp: GPLayer) -> tf.Tensor:
 
 def whitened_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
     """Return L^-1 k(Z, X), L the Cholesky factor of k(Z, Z) + jitter; Z [M, D], X [n, D] to [M, n]."""
-    return whiten(jittered_covariance(kernel, Z), covariance(kernel, Z, X))
+    return inverse_factor(jittered_covariance(kernel, Z)) @ covariance(kernel, Z, X)
 
 
 def jittered_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor) -> tf.Tensor:
@@ -131,42 +139,31 @@ def jittered_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor) -> tf.Tenso
     return covariance(kernel, Z, Z) + gpflow.default_jitter() * tf.eye(Z.shape[0], dtype=Z.dtype)
 
 
-def inverse_factor(K: tf.Tensor) -> tf.Tensor:
-    """Return L^-1, L the Cholesky factor of K, [M, M]."""
-    return tf.linalg.triangular_solve(tf.linalg.cholesky(K), tf.eye(K.shape[0], dtype=K.dtype))
-
-
-@check_shapes("K: [M, M]", "C: [M, n]", "return: [M, n]")
+@check_shapes("K: [M, M]", "return: [M, M]")
 @tf.custom_gradient
-def whiten(K: tf.Tensor, C: tf.Tensor) -> Any:
-    """Return A = L^-1 C, L the Cholesky factor of K; K [M, M], C [M, n] to [M, n].
+def inverse_factor(K: tf.Tensor) -> Any:
+    """Return L^-1, L the Cholesky factor of K, [M, M].
 
-    With G the gradient to A, that to C is L^-T G and that to L is -L^-T G A'. What a Cholesky factor hands on to K
-    needs L' times the latter alone, -G A': it is L^-T H L^-1 / 2, H the lower triangle of -G A' mirrored upwards.
+    With G the gradient to L^-1, that to L is -L^-T G L^-T. What a Cholesky factor hands on to K needs L' times the
+    latter alone, -G L^-T: it is L^-T H L^-1 / 2, H the lower triangle of -G L^-T mirrored upwards.
     """
-    inverse = inverse_factor(K)
-    A = inverse @ C
+    inverse = tf.linalg.triangular_solve(tf.linalg.cholesky(K), tf.eye(K.shape[0], dtype=K.dtype))
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        product = tf.matmul(upstream, A, transpose_b=True)
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        product = tf.matmul(upstream, inverse, transpose_b=True)
         lower = tf.linalg.band_part(product, -1, 0)
         mirrored = tf.linalg.set_diag(lower + tf.transpose(lower), tf.linalg.diag_part(product))
-        to_K = -0.5 * tf.matmul(inverse, mirrored @ inverse, transpose_a=True)
-        return to_K, tf.matmul(inverse, upstream, transpose_a=True)
+        return -0.5 * tf.matmul(inverse, mirrored @ inverse, transpose_a=True)
 
-    return A, gradient
-
-
-def quadratic_forms(A: tf.Tensor, K: tf.Tensor) -> tf.Tensor:
-    """Return k_n' A_q k_n for the columns k_n of K; symmetric A [Q, M, M], K [M, n] to [Q, n]."""
-    num_blocks = max(1, min(MOST_BLOCKS, A.shape[0] * K.shape[1] // LEAST_FORMS))
-    edges = np.linspace(0, K.shape[1], num_blocks + 1).astype(int)
-    return tf.concat([_forms(A, block) for block in tf.split(K, np.diff(edges), axis=1)], axis=1)
+    return inverse, gradient
 
 
 @tf.custom_gradient
-def _forms(A: tf.Tensor, K: tf.Tensor) -> Any:
-    """Return the forms of a block of points: the Q matrices are stacked into one product, their gradient another."""
+def quadratic_forms(A: tf.Tensor, K: tf.Tensor) -> Any:
+    """Return k_n' A_q k_n for the columns k_n of K; symmetric A [Q, M, M], K [M, n] to [Q, n].
+
+    The Q matrices are stacked into one product, their gradient another.
+    """
     num_forms, size = A.shape[0], A.shape[-1]
     with tf.name_scope(FORMS):
         product = tf.reshape(tf.reshape(A, [num_forms * size, size]) @ K, [num_forms, size, -1])

@@ -15,6 +15,7 @@ inner layers.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import gpflow
@@ -32,7 +33,18 @@ from cde_app.model.likelihood import (
     log_predictive_mixed,
     noise_log_prior,
 )
-from cde_app.model.moments import WhitenedPosterior, joint_moments, moments, whitened_kl, whitened_posterior
+from cde_app.model.moments import (
+    WhitenedPosterior,
+    joint_moments,
+    moments,
+    whitened_kl,
+    whitened_posterior,
+    whitening_matrix,
+)
+
+NUM_BLOCKS, LEAST_ROWS = 2, 256
+"""The rows of a batch pass through the layers in so many blocks if each has so many at least: TensorFlow gives an
+operation one thread (`threads.py`), and those of two blocks can run at the same time."""
 
 
 class LatentDraws(NamedTuple):
@@ -51,6 +63,14 @@ class Posteriors(NamedTuple):
 
     inner: list[WhitenedPosterior]
     output: list[WhitenedPosterior]
+    """Of every term of the output layer."""
+
+
+class Whitening(NamedTuple):
+    """L^-1 of every GP layer, [M, M], computed once for all blocks of rows."""
+
+    inner: list[tf.Tensor]
+    output: list[tf.Tensor]
     """Of every term of the output layer."""
 
 
@@ -117,13 +137,47 @@ def log_likelihoods(
     seed: tf.Tensor,
 ) -> tf.Tensor:
     """Return log p(y | x, w_k) as the objective has it; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
+    noise = inner_noise(model, W, seed)
+    whitening = Whitening(
+        [whitening_matrix(layer.gp) for layer in model.inner_layers],
+        [whitening_matrix(term) for term in model.output.terms],
+    )
+    blocks = [
+        block_log_likelihoods(
+            model, settings, q, whitening, X[rows], Y[rows], W[:, rows], [part[:, rows] for part in noise]
+        )
+        for rows in row_blocks(X.shape[0])
+    ]
+    return tf.concat(blocks, axis=1)
+
+
+def row_blocks(num_rows: int) -> list[slice]:
+    """Return the blocks in which the rows of a batch are taken."""
+    num_blocks = NUM_BLOCKS if num_rows >= NUM_BLOCKS * LEAST_ROWS else 1
+    edges = [num_rows * block // num_blocks for block in range(num_blocks + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
+
+
+def block_log_likelihoods(
+    model: Model,
+    settings: config.Objective,
+    q: Posteriors,
+    whitening: Whitening,
+    X: tf.Tensor,
+    Y: tf.Tensor,
+    W: tf.Tensor,
+    noise: list[tf.Tensor],
+) -> tf.Tensor:
+    """Return log p(y | x, w_k) of some rows, given what whitens the points and the noise of the inner draws."""
     features = (X if model.input_projection is None else X @ model.input_projection.projection)[None]
-    for index, (layer, inner) in enumerate(zip(model.inner_layers, q.inner, strict=True)):
-        features = draw_inner(layer, inner, features, W, tf.random.experimental.stateless_fold_in(seed, index))
+    for layer, own_q, own_whitening, own_noise in zip(model.inner_layers, q.inner, whitening.inner, noise, strict=True):
+        features = draw_inner(layer, own_q, own_whitening, own_noise, features, W)
     means, variances = [], []
-    for term, sees_latent, own in zip(model.output.terms, model.output.sees_latent, q.output, strict=True):
+    for term, sees_latent, own_q, own_whitening in zip(
+        model.output.terms, model.output.sees_latent, q.output, whitening.output, strict=True
+    ):
         inputs = join(model.output.compositor, features, W) if sees_latent else features
-        mean, variance = moments(term, flatten(inputs), own)
+        mean, variance = moments(term, flatten(inputs), own_q, own_whitening)
         shape = [*inputs.shape[:2], mean.shape[-1]]
         means.append(tf.reshape(mean, shape))
         variances.append(tf.reshape(variance, shape))
@@ -200,8 +254,24 @@ def bound(
     return data - (kl_weight * total_kl(q.inner + q.output) + penalty(model)) / model.num_data
 
 
+def inner_noise(model: Model, W: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
+    """Draw the standard normal numbers of every inner layer, [1 or K, B, Q]: K a row from the first that sees w on."""
+    noise, num_draws = [], 1
+    for index, layer in enumerate(model.inner_layers):
+        num_draws = W.shape[0] if layer.sees_latent else num_draws
+        shape = [num_draws, W.shape[1], layer.gp.q_mu.shape[1]]
+        layer_seed = tf.random.experimental.stateless_fold_in(seed, index)
+        noise.append(tf.random.stateless_normal(shape, layer_seed, dtype=W.dtype))
+    return noise
+
+
 def draw_inner(
-    layer: InnerGPLayer, q: WhitenedPosterior, features: tf.Tensor, W: tf.Tensor, seed: tf.Tensor
+    layer: InnerGPLayer,
+    q: WhitenedPosterior,
+    whitening: tf.Tensor,
+    noise: tf.Tensor,
+    features: tf.Tensor,
+    W: tf.Tensor,
 ) -> tf.Tensor:
     """Draw an inner layer's outputs, the K draws of a row jointly: they share the function.
 
@@ -211,21 +281,20 @@ def draw_inner(
     Args:
         layer: the layer.
         q: its q(v).
+        whitening: its L^-1, [M, M].
+        noise: standard normal, [1 or K, B, Q].
         features: x, [1 or K, B, D].
         W: [K, B, Dw].
-        seed: [2], integers.
 
     Returns:
         The layer's outputs without w, [1 or K, B, D'].
     """
     inputs = join(layer.compositor, features, W) if layer.sees_latent else features
-    num_draws, num_rows = inputs.shape[0], inputs.shape[1]
-    noise = tf.random.stateless_normal([num_draws, num_rows, q.q_mu.shape[1]], seed, dtype=inputs.dtype)
-    if num_draws == 1:
-        mean, variance = moments(layer.gp, flatten(inputs), q)
+    if noise.shape[0] == 1:
+        mean, variance = moments(layer.gp, flatten(inputs), q, whitening)
         draws = mean[None] + tf.sqrt(variance)[None] * noise
     else:
-        mean, covariance = joint_moments(layer.gp, inputs, q)
+        mean, covariance = joint_moments(layer.gp, inputs, q, whitening)
         draws = mean + tf.einsum("bqkl,lbq->kbq", tf.linalg.cholesky(covariance), noise)
     return layer.carry(features) + draws @ layer.projection
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from cde_app import config
 from cde_app.model.latent import stratified_normal
-from cde_app.model.objective import bound, data_term, posteriors
+from cde_app.model.objective import bound, data_term, posteriors, row_blocks
 from tests.small_models import Small, perturb, small_model
 
 STANDARD_ERRORS = 4.0
@@ -230,6 +230,35 @@ def test_the_same_seed_gives_the_same_bound_and_another_seed_another() -> None:
     first, second = (seeded_bounds(small, objective("predictive"), 2) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first[0] != first[1]
+
+
+@pytest.mark.usefixtures("double_forms")
+@pytest.mark.parametrize("sees_latent", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"output": {"mixing": {"num_latent_gps": 2}}}, {"likelihood": {"kind": "heteroscedastic_gaussian"}}],
+    ids=["plain", "mixed", "heteroscedastic"],
+)
+def test_rows_in_blocks_have_the_bound_and_the_gradients_of_all_rows_at_once(
+    sees_latent: bool, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [{"sees_latent": sees_latent}, {}]
+    small = perturb(small_model(2, latent={"dim": 1}, layers=layers, **settings))
+    num_rows = len(small.X) - 1 + len(small.X) % 2  # odd: the blocks are not as large
+    X, Y = tf.constant(small.X[:num_rows]), tf.constant(small.Y[:num_rows])
+    variables = small.model.deep_gp.trainable_variables
+
+    def bound_and_gradients() -> list[np.ndarray]:
+        with tf.GradientTape() as tape:
+            value = bound(small.model, objective("predictive"), X, Y, kl_weight=1.0, seed=tf.constant([0, 0]))
+        return [value.numpy(), *(gradient.numpy() for gradient in tape.gradient(value, variables))]
+
+    assert row_blocks(num_rows) == [slice(0, num_rows)]
+    whole = bound_and_gradients()
+    monkeypatch.setattr("cde_app.model.objective.LEAST_ROWS", 2)
+    assert row_blocks(num_rows) == [slice(0, num_rows // 2), slice(num_rows // 2, num_rows)]
+    for in_blocks, truth in zip(bound_and_gradients(), whole, strict=True):
+        np.testing.assert_allclose(in_blocks, truth, rtol=0, atol=1e-9 * max(1.0, np.abs(truth).max()))
 
 
 def test_stratified_draws_fall_one_into_each_stratum_and_are_standard_normal() -> None:
