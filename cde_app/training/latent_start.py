@@ -116,22 +116,22 @@ def start_compositor(settings: config.Latent, prior: Prior, features: Array) -> 
 
 def start_warp(num_steps: int, prior: Prior, num_features: int, latent_dim: int) -> Warp:
     """Return a gentle warp: its steps part the prior in equal shares, as wide as its spread and together as high."""
-    spread, shape = prior_spread(prior, latent_dim), (num_steps, latent_dim)
+    low, high = prior_ends(prior, latent_dim)
+    spread, shape = 0.5 * (high - low), (num_steps, latent_dim)
     shares = np.arange(1, num_steps + 1)[:, None] / (num_steps + 1)
     centre = prior.from_normal_scores(np.broadcast_to(ndtri(shares), shape)) / spread
     return Warp(spread, np.full(shape, 1 / num_steps), np.ones(shape), centre, np.zeros((num_features, *shape)))
 
 
-def prior_spread(prior: Prior, latent_dim: int) -> Array:
-    """Return half the width of the prior's central 68 %, one for the normal, [Dw]."""
-    low, high = prior.from_normal_scores(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))
-    return np.asarray(0.5 * (high - low))
+def prior_ends(prior: Prior, latent_dim: int) -> Array:
+    """Return where the prior's central 68 % begins and ends, -1 and 1 for the normal, [2, Dw]."""
+    return prior.from_normal_scores(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))
 
 
 def latent_lengthscales(
     regression: SparseRegression, features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int
 ) -> Array:
-    """Return lengthscales for c(x, w): the warm start's for x, within reason, and for w beside x the prior's spread."""
+    """Return lengthscales for c(x, w): the warm start's for x, within reason, and for w beside x its own spread."""
     num_features = features.shape[1]
     if regression.inducing_inputs.shape[1] == num_features:
         warm = lengthscales_of(regression.kernel, num_features)
@@ -140,7 +140,8 @@ def latent_lengthscales(
     of_features = np.clip(warm, 0.5, 1.0 + np.sqrt(num_features))
     if not compositor.widens:
         return of_features
-    return np.concatenate([of_features, prior_spread(prior, latent_dim)])
+    low, high = compositor.compose(np.zeros((2, num_features)), prior_ends(prior, latent_dim))[:, num_features:]
+    return np.concatenate([of_features, 0.5 * (high - low)])
 
 
 def start_encoder(

@@ -18,6 +18,7 @@ from cde_app import config
 from cde_app.errors import ConfigError
 from cde_app.model.compositor import build_compositor, read_compositor
 from cde_app.model.latent import LatentLayer, build_latent_layer
+from cde_app.model.layers import read_kernel
 from cde_app.model.objective import bound, draw_latents
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
@@ -449,6 +450,16 @@ def test_the_unit_of_w_is_nothing_to_a_warp() -> None:
     np.testing.assert_allclose(wide.centre, narrow.centre, rtol=1e-9)
     x, w = np.zeros((5, 1)), np.linspace(-2, 2, 5)[:, None]
     np.testing.assert_allclose(wide(x, 10 * w), 10 * narrow(x, w), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("compositor", "width"), [("concatenate", 1.0), ("warp", 1.0 + np.tanh(1.0))])
+def test_h_starts_as_smooth_in_w_as_the_w_that_it_sees_is_wide(compositor: str, width: float) -> None:
+    """From -1 to 1, the central 68 % of a normal w, one step w + tanh(w) goes from -1 - tanh(1) to 1 + tanh(1)."""
+    latent = {"dim": 1, "compositor": {"kind": compositor}}
+    h = small_model(latent=latent).model.output.terms[1]
+    lengthscales = read_kernel(h.kernel.kernel).lengthscales
+    assert lengthscales.shape == (NUM_FEATURES + 1,)
+    np.testing.assert_allclose(lengthscales[-1], width, rtol=1e-6)
 
 
 def test_a_posterior_of_a_version_without_warps_is_read() -> None:

@@ -77,13 +77,13 @@ def test_without_a_latent_layer_the_model_starts_as_the_sparse_gp(kind: str) -> 
     np.testing.assert_allclose(mixture.variances[:, 0], variance + small.regression.noise, atol=1e-8)
 
 
-@pytest.mark.parametrize(("compositor", "num_inducing"), [("concatenate", 40), ("warp", 80)])
+@pytest.mark.parametrize(("compositor", "num_inducing"), [("concatenate", 40), ("warp", 64)])
 def test_with_a_latent_layer_the_model_starts_with_the_moments_of_the_sparse_gp(
     compositor: str, num_inducing: int
 ) -> None:
     """The plane A w hands the noise to w: mean and variance stay, within the plane's own regression error.
 
-    A warped w is wider: inducing inputs that lie as close are more.
+    A plane in w is bent in a warped w, and takes more inducing inputs.
     """
     latent = {"dim": 1, "compositor": {"kind": compositor}}
     small = small_model(2, latent=latent, defensive_weight=0, output={"num_inducing_latent": num_inducing})
