@@ -64,13 +64,13 @@ def test_tensorflow_gives_an_operation_one_thread_and_runs_as_many_as_there_are(
 @pytest.mark.slow
 def test_a_training_is_the_same_bytes_on_one_thread_and_on_two(cde_process: Callable, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    X = random.standard_normal((700, 8))
+    X = random.standard_normal((900, 8))
     y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * random.standard_normal(len(X))
     columns = [f"x{index}" for index in range(8)]
     pd.DataFrame(np.column_stack([X, y]), columns=[*columns, "y"]).to_csv(tmp_path / "table.csv", index=False)
     (tmp_path / "config.yaml").write_text(
         f"schema_version: 1\ndata: {{path: table.csv, inputs: {columns}, targets: [y]}}\n"
-        "training: {max_steps: 25, ensemble: 1, warm_start: {max_steps: 10}}\n"
+        "training: {max_steps: 25, batch_size: 512, ensemble: 1, warm_start: {max_steps: 10}}\n"  # in two blocks
     )
 
     def train(run: str, *settings: object, **variables: str) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from cde_app.model.moments import FORMS
-from cde_app.model.objective import NUM_BLOCKS
+from cde_app.model.objective import row_blocks
 from cde_app.training.loop import Trainer
 from measurements.models import Sizes, configured, configured_trainer, our_trainer, synthetic_rows
 from measurements.processes import Options, in_turn, seconds
@@ -119,7 +119,7 @@ def product_rates(name: str, dtype: type[np.floating]) -> dict[str, Callable[[],
     random, sizes = np.random.default_rng(0), Sizes()
     square = random.standard_normal((SQUARE, SQUARE)).astype(dtype)
     stack = random.standard_normal(((sizes.num_features + 1) * sizes.num_inducing, sizes.num_inducing)).astype(dtype)
-    K = random.standard_normal((sizes.num_inducing, sizes.batch_size // NUM_BLOCKS)).astype(dtype)
+    K = random.standard_normal((sizes.num_inducing, row_blocks(sizes.batch_size)[0].stop)).astype(dtype)
 
     def rate(product: Callable[[Any, Any], Any], left: Any, right: Any) -> float:
         flops = 2 * REPEATED * left.shape[0] * left.shape[1] * right.shape[1]
@@ -133,14 +133,14 @@ def product_rates(name: str, dtype: type[np.floating]) -> dict[str, Callable[[],
 
 
 def traced_step(trainer: Trainer) -> tuple[tf.Graph, int]:
-    """Return the graph of one training step, all shapes known, and the rows of its batch."""
-    rows = trainer.schedule.batch_size
+    """Return the graph of one training step, all shapes known, and the rows of a block of its batch."""
+    batch_size = trainer.schedule.batch_size
     number = tf.TensorSpec([], tf.float64)
-    batch = [tf.TensorSpec([rows, part.shape[1]], tf.float64) for part in (trainer.X, trainer.Y)]
+    batch = [tf.TensorSpec([batch_size, part.shape[1]], tf.float64) for part in (trainer.X, trainer.Y)]
     step = tf.function(trainer._one_step, autograph=False).get_concrete_function(
         *batch, tf.TensorSpec([], tf.int64), number
     )
-    return step.graph, rows
+    return step.graph, row_blocks(batch_size)[0].stop
 
 
 def matrix_flops(graph: tf.Graph, rows: int) -> dict[str, float]:
@@ -153,7 +153,7 @@ def matrix_flops(graph: tf.Graph, rows: int) -> dict[str, float]:
 
     Args:
         graph: of one step; all shapes known.
-        rows: B; a product over a multiple of B points is one over the batch.
+        rows: of a block of the batch; a product over a multiple of so many points is one over rows.
 
     Returns:
         Operations by the shape of the product, those in single precision apart.

@@ -94,7 +94,7 @@ def whitened_kl(q: WhitenedPosterior) -> tf.Tensor:
     "return[1]: [n, Q]",
 )
 def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the marginal means and variances of q(f(X)); `whitening` is L^-1."""
+    """Return the marginal means and variances of q(f(X)); `whitening` is L^-1 (`whitening_matrix`)."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     whitened = whitening @ covariance(kernel, Z, X)
     prior = kernel(X, full_cov=False)[:, None]
@@ -108,7 +108,10 @@ def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tenso
 def joint_moments(
     gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
+    """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K].
+
+    `inputs` are [K, B, D], `whitening` is L^-1, [M, M].
+    """
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     num_draws, num_rows, num_inputs = inputs.shape
     whitened = whitening @ covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))

@@ -59,25 +59,24 @@ class LatentDraws(NamedTuple):
 
 
 class Posteriors(NamedTuple):
-    """q(v) of every GP layer."""
+    """q(u) of every GP layer: q(v), and L^-1 [M, M] with which v = L^-1 u."""
 
     inner: list[WhitenedPosterior]
     output: list[WhitenedPosterior]
     """Of every term of the output layer."""
-
-
-class Whitening(NamedTuple):
-    """L^-1 of every GP layer, [M, M], computed once for all blocks of rows."""
-
-    inner: list[tf.Tensor]
-    output: list[tf.Tensor]
-    """Of every term of the output layer."""
+    inner_whitening: list[tf.Tensor]
+    output_whitening: list[tf.Tensor]
 
 
 def posteriors(model: Model) -> Posteriors:
-    """Return q(v) of the inner layers and of the output layer."""
-    inner = [whitened_posterior(layer.gp) for layer in model.inner_layers]
-    return Posteriors(inner, [whitened_posterior(term) for term in model.output.terms])
+    """Return q(u) of the inner layers and of the output layer."""
+    inner, output = [layer.gp for layer in model.inner_layers], model.output.terms
+    return Posteriors(
+        [whitened_posterior(gp) for gp in inner],
+        [whitened_posterior(gp) for gp in output],
+        [whitening_matrix(gp) for gp in inner],
+        [whitening_matrix(gp) for gp in output],
+    )
 
 
 def draw_latents(latent: LatentLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor) -> LatentDraws:
@@ -138,14 +137,8 @@ def log_likelihoods(
 ) -> tf.Tensor:
     """Return log p(y | x, w_k) as the objective has it; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
     noise = inner_noise(model, W, seed)
-    whitening = Whitening(
-        [whitening_matrix(layer.gp) for layer in model.inner_layers],
-        [whitening_matrix(term) for term in model.output.terms],
-    )
     blocks = [
-        block_log_likelihoods(
-            model, settings, q, whitening, X[rows], Y[rows], W[:, rows], [part[:, rows] for part in noise]
-        )
+        block_log_likelihoods(model, settings, q, X[rows], Y[rows], W[:, rows], [part[:, rows] for part in noise])
         for rows in row_blocks(X.shape[0])
     ]
     return tf.concat(blocks, axis=1)
@@ -162,19 +155,23 @@ def block_log_likelihoods(
     model: Model,
     settings: config.Objective,
     q: Posteriors,
-    whitening: Whitening,
     X: tf.Tensor,
     Y: tf.Tensor,
     W: tf.Tensor,
     noise: list[tf.Tensor],
 ) -> tf.Tensor:
-    """Return log p(y | x, w_k) of some rows, given what whitens the points and the noise of the inner draws."""
+    """Return log p(y | x, w_k) of b rows, given the normal numbers of the inner layers.
+
+    X [b, D], Y [b, P], W [K, b, Dw], each noise [1 or K, b, Q] to [K, b].
+    """
     features = (X if model.input_projection is None else X @ model.input_projection.projection)[None]
-    for layer, own_q, own_whitening, own_noise in zip(model.inner_layers, q.inner, whitening.inner, noise, strict=True):
+    for layer, own_q, own_whitening, own_noise in zip(
+        model.inner_layers, q.inner, q.inner_whitening, noise, strict=True
+    ):
         features = draw_inner(layer, own_q, own_whitening, own_noise, features, W)
     means, variances = [], []
     for term, sees_latent, own_q, own_whitening in zip(
-        model.output.terms, model.output.sees_latent, q.output, whitening.output, strict=True
+        model.output.terms, model.output.sees_latent, q.output, q.output_whitening, strict=True
     ):
         inputs = join(model.output.compositor, features, W) if sees_latent else features
         mean, variance = moments(term, flatten(inputs), own_q, own_whitening)

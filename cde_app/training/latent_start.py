@@ -131,7 +131,11 @@ def prior_ends(prior: Prior, latent_dim: int) -> Array:
 def latent_lengthscales(
     regression: SparseRegression, features: Array, prior: Prior, compositor: Compositor, *, latent_dim: int
 ) -> Array:
-    """Return lengthscales for c(x, w): the warm start's for x, within reason, and for w beside x its own spread."""
+    """Return lengthscales for c(x, w), one for each of its columns.
+
+    Those of x are the warm start's, within reason. That of a w beside x is half the width of what the compositor makes
+    of the prior's central 68 %, at x = 0.
+    """
     num_features = features.shape[1]
     if regression.inducing_inputs.shape[1] == num_features:
         warm = lengthscales_of(regression.kernel, num_features)

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
 from scipy.integrate import quad
-from scipy.special import logsumexp, ndtr
+from scipy.special import logsumexp, ndtr, ndtri
 
 from cde_app import config
 from cde_app.errors import ConfigError
@@ -24,7 +24,7 @@ from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
 from cde_app.predictive.compositor import Compositor, Warp
 from cde_app.predictive.posterior import Posterior
-from cde_app.training.latent_start import start_compositor
+from cde_app.training.latent_start import latent_lengthscales, start_compositor
 from tests.model.test_objective import objective
 from tests.small_models import NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
 
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated class Trackab
 
 STANDARD_ERRORS = 4.0
 COMPOSITORS = ("concatenate", "warp", "add", "multiply")
+THIRD = ndtri(2 / 3)
+"""A third of a standard normal w lies above it."""
 FAMILIES: dict[str, dict[str, Any]] = {
     "Normal": {"loc": 0.3, "scale": 1.2},
     "Laplace": {"loc": 0, "scale": 1},
@@ -452,14 +454,35 @@ def test_the_unit_of_w_is_nothing_to_a_warp() -> None:
     np.testing.assert_allclose(wide(x, 10 * w), 10 * narrow(x, w), rtol=1e-9)
 
 
-@pytest.mark.parametrize(("compositor", "width"), [("concatenate", 1.0), ("warp", 1.0 + np.tanh(1.0))])
-def test_h_starts_as_smooth_in_w_as_the_w_that_it_sees_is_wide(compositor: str, width: float) -> None:
+@pytest.mark.parametrize("structure", ["additive", "joint"])
+@pytest.mark.parametrize(
+    ("compositor", "width"),
+    [
+        ({"kind": "concatenate"}, 1.0),
+        ({"kind": "warp", "num_steps": 1}, 1.0 + np.tanh(1.0)),
+        ({"kind": "warp", "num_steps": 2}, 1.0 + (np.tanh(1.0 - THIRD) + np.tanh(1.0 + THIRD)) / 2),
+    ],
+)
+def test_what_sees_w_starts_as_smooth_in_it_as_the_w_that_it_sees_is_wide(
+    structure: str, compositor: dict[str, Any], width: float
+) -> None:
     """From -1 to 1, the central 68 % of a normal w, one step w + tanh(w) goes from -1 - tanh(1) to 1 + tanh(1)."""
-    latent = {"dim": 1, "compositor": {"kind": compositor}}
-    h = small_model(latent=latent).model.output.terms[1]
-    lengthscales = read_kernel(h.kernel.kernel).lengthscales
-    assert lengthscales.shape == (NUM_FEATURES + 1,)
-    np.testing.assert_allclose(lengthscales[-1], width, rtol=1e-6)
+    latent = {"dim": 2, "compositor": compositor}
+    f = small_model(latent=latent, output={"structure": structure}).model.output.terms[-1]
+    lengthscales = read_kernel(f.kernel.kernel).lengthscales
+    assert lengthscales.shape == (NUM_FEATURES + 2,)
+    np.testing.assert_allclose(lengthscales[-2:], width, rtol=1e-6)
+
+
+def test_the_width_of_a_skewed_w_is_half_of_what_its_warp_makes_of_its_central_68_percent() -> None:
+    prior = prior_of("Gamma")
+    settings = config.Latent.model_validate({"dim": 2})
+    small = small_model(latent={"dim": 2})
+    compositor = start_compositor(settings, prior, small.X)
+    lengthscales = latent_lengthscales(small.regression, small.X, prior, compositor, latent_dim=2)
+    assert compositor.warp is not None
+    low, high = compositor.warp(np.zeros((2, NUM_FEATURES)), prior.distribution.quantile(ndtr([[-1.0], [1.0]])).numpy())
+    np.testing.assert_allclose(lengthscales[-2:], (high - low) / 2, rtol=1e-6)
 
 
 def test_a_posterior_of_a_version_without_warps_is_read() -> None:

@@ -232,26 +232,35 @@ def test_the_same_seed_gives_the_same_bound_and_another_seed_another() -> None:
     assert first[0] != first[1]
 
 
+def test_a_batch_of_512_rows_is_taken_in_two_blocks_and_a_smaller_one_in_one() -> None:
+    assert row_blocks(511) == [slice(0, 511)]
+    assert row_blocks(512) == [slice(0, 256), slice(256, 512)]
+    assert row_blocks(513) == [slice(0, 256), slice(256, 513)]
+
+
 @pytest.mark.usefixtures("double_forms")
-@pytest.mark.parametrize("sees_latent", [False, True])
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"output": {"mixing": {"num_latent_gps": 2}}}, {"likelihood": {"kind": "heteroscedastic_gaussian"}}],
-    ids=["plain", "mixed", "heteroscedastic"],
+    ("kind", "settings"),
+    [
+        ("predictive", {}),
+        ("elbo", {"layers": [{"sees_latent": True}, {}]}),
+        ("importance_weighted", {"layers": [{}, {"sees_latent": True}]}),
+        ("predictive", {"output": {"mixing": {"num_latent_gps": 2}}}),
+        ("predictive", {"likelihood": {"kind": "heteroscedastic_gaussian"}}),
+        ("predictive", {"latent": {"dim": 2, "encoder": {"kind": "per_row"}}}),
+    ],
 )
 def test_rows_in_blocks_have_the_bound_and_the_gradients_of_all_rows_at_once(
-    sees_latent: bool, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    kind: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = [{"sees_latent": sees_latent}, {}]
-    small = perturb(small_model(2, latent={"dim": 1}, layers=layers, **settings))
-    num_rows = len(small.X) - 1 + len(small.X) % 2  # odd: the blocks are not as large
-    X, Y = tf.constant(small.X[:num_rows]), tf.constant(small.Y[:num_rows])
-    variables = small.model.deep_gp.trainable_variables
+    small = perturb(small_model(2, **({"latent": {"dim": 1}, "layers": [{}]} | settings)))
+    X, Y = tf.constant(small.X), tf.constant(small.Y)
+    num_rows, variables = len(X), small.model.deep_gp.trainable_variables
 
     def bound_and_gradients() -> list[np.ndarray]:
         with tf.GradientTape() as tape:
-            value = bound(small.model, objective("predictive"), X, Y, kl_weight=1.0, seed=tf.constant([0, 0]))
-        return [value.numpy(), *(gradient.numpy() for gradient in tape.gradient(value, variables))]
+            value = bound(small.model, objective(kind), X, Y, kl_weight=1.0, seed=tf.constant([0, 0]))
+        return [value.numpy(), *(tf.convert_to_tensor(part).numpy() for part in tape.gradient(value, variables))]
 
     assert row_blocks(num_rows) == [slice(0, num_rows)]
     whole = bound_and_gradients()
