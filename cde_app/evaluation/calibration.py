@@ -147,7 +147,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
 
     Trusted means: the PIT's distance from uniform is below its 95% critical value (split over targets) or harmless;
     the 90% interval covers 90% within three standard errors sqrt(0.9 x 0.1 / N) or harmlessly; and the score is
-    better than every baseline's.
+    better than every baseline's by two standard errors.
 
     Args:
         metrics: what `cde evaluate --json` prints; `{}` if no rows were held out.
@@ -174,7 +174,9 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
     if calibrated and useful:
         headline = "Yes: on the rows held out, these densities can be trusted."
     elif calibrated:
-        headline = "With reservations: the densities are calibrated, but no better than a simpler forecast."
+        headline = (
+            "With reservations: the densities are calibrated, but not shown to be better than a simpler forecast."
+        )
     elif not decisive:
         headline = "With reservations: the densities may be slightly off, or this is one bad draw in twenty."
     else:
@@ -267,6 +269,7 @@ def _judge_skill(metrics: Mapping[str, Any]) -> tuple[bool, list[str]]:
             )
             sentences.append(f"They are not better than {other} (score {abs(value):.1%} worse). {advice}")
         elif se is None or value < 2 * se:
+            useful = False
             sentences.append(f"They look {value:.1%} better than {other}, but that may be chance.")
         else:
             sentences.append(f"They are {value:.1%} better than {other}.")

@@ -141,10 +141,13 @@ def test_a_model_no_better_than_the_straight_line_gets_a_reservation():
     assert any("The simpler forecast does as well." in sentence for sentence in result.sentences)
 
 
-def test_a_gain_within_its_noise_is_called_possible_chance():
-    result = verdict(make_metrics(linear=0.015))
-    assert result.trusted
+@pytest.mark.parametrize("baseline", ["climatology", "linear"])
+def test_a_gain_within_two_standard_errors_may_be_chance_and_gets_a_reservation(baseline: str):
+    result = verdict(make_metrics(**{baseline: 0.015}))
+    assert not result.trusted
+    assert result.sentences[0].startswith("With reservations: the densities are calibrated, but not shown")
     assert any("may be chance" in sentence for sentence in result.sentences)
+    assert verdict(make_metrics(**{baseline: 0.025})).trusted
 
 
 def test_no_rows_and_too_few_rows_are_never_trusted():
