@@ -134,6 +134,10 @@ class Trainer:
                 bounds = self._compiled(X, Y, tf.constant(self.step, tf.int64), rate).numpy()
             except tf.errors.InvalidArgumentError:
                 bounds = np.array([np.nan])
+            except RuntimeError as error:
+                if "KeyboardInterrupt" in str(error):  # Ctrl-C while TensorFlow was raising: pybind11 names both
+                    raise KeyboardInterrupt from error
+                raise
             if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
                 self.step += num_steps
                 return bounds

@@ -351,6 +351,25 @@ def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(m
     np.testing.assert_array_equal(trainer.state()["variable.0"], before["variable.0"])
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("pybind11::error_already_set: ORIGINAL InvalidArgumentError REPLACED BY KeyboardInterrupt", KeyboardInterrupt),
+        ("something else", RuntimeError),
+    ],
+)
+def test_an_interruption_while_tensorflow_raises_is_one_and_no_bug(
+    message: str, expected: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(*_: Any) -> Any:
+        raise RuntimeError(message)
+
+    trainer = fresh_trainer(small_config(), small_data())
+    monkeypatch.setattr(trainer, "_compiled", raising)
+    with pytest.raises(expected):
+        trainer.advance(5)
+
+
 def test_every_epoch_deals_each_row_once_in_an_order_of_its_own() -> None:
     config, data = small_config(batch_size=20), small_data()
     trainer = fresh_trainer(config, data)
