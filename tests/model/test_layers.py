@@ -14,6 +14,7 @@ from cde_app.model.covariance import covariance
 from cde_app.model.layers import build_gp, build_kernel, read_kernel
 from cde_app.model.moments import (
     inverse_factor,
+    jittered_covariance,
     joint_moments,
     moments,
     quadratic_forms,
@@ -43,7 +44,6 @@ KERNELS |= {
     "periodic_column": Kernel("periodic", 0.8, np.array([0.7]), columns=(1,), period=np.array([2.0])),
     "linear_columns": Kernel("linear", np.array([0.4, 0.7]), np.empty(0), columns=(0, 2)),
 }
-SMOOTH = Kernel("squared_exponential", 1.0, np.full(3, 3.0))
 KERNELS["product"] = combined("product", (KERNELS["periodic_column"], KERNELS["matern32"], KERNELS["linear_columns"]))
 KERNELS["nested"] = combined(
     "sum", (KERNELS["product"], KERNELS["constant"], combined("product", (KERNELS["sum"], KERNELS["columns"])))
@@ -60,7 +60,7 @@ def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
 
 @pytest.mark.usefixtures("double_forms")
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 2), (3, 20)])
+@pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 2), (3, 20), (3, 60), (3, 700)])
 @pytest.mark.parametrize("kind", KERNELS)
 def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(
     kind: str, num_gps: int, num_points: int, diagonal: bool
@@ -179,30 +179,44 @@ def test_variances_of_several_gps_and_their_gradient_keep_some_digits_however_sm
     assert np.abs(single_gradient - gradient()).max() < 1e-4 * np.abs(gradient()).max()
 
 
-@pytest.mark.parametrize(("num_inducing", "jitter", "rtol"), [(6, 1.0, 1e-11), (40, 1e-6, 1e-6)])
-def test_whitened_columns_and_their_gradients_equal_those_of_the_triangular_solve(
-    num_inducing: int, jitter: float, rtol: float
-) -> None:
-    """Also where the inducing inputs lie so close that the jitter alone makes k(Z, Z) invertible."""
+def whiten(K: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
+    return inverse_factor(K) @ C
+
+
+def solve(K: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.triangular_solve(tf.linalg.cholesky(K), C)
+
+
+def test_whitened_columns_and_their_gradients_equal_those_of_the_triangular_solve() -> None:
     random = np.random.default_rng(11)
-    Z, X = random.standard_normal((num_inducing, 3)), random.standard_normal((90, 3))
-    K = tf.Variable(SMOOTH.covariance(Z, Z) + jitter * np.eye(num_inducing))
-    C = tf.Variable(SMOOTH.covariance(Z, X))
-    weights = tf.constant(random.standard_normal((num_inducing, 90)))
-
-    def whiten(K: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
-        return inverse_factor(K) @ C
-
-    def plain(K: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
-        return tf.linalg.triangular_solve(tf.linalg.cholesky(K), C)
+    root = tf.constant(random.standard_normal((6, 9)))
+    weights, shift = tf.constant(random.standard_normal((6, 4))), tf.Variable(random.standard_normal((6, 6)))
+    C = tf.Variable(random.standard_normal((6, 4)))
 
     def loss(function: Any) -> Any:
-        return lambda K, C: tf.reduce_sum(weights * tf.sin(function(K, C)))
+        def value(shift: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
+            K = tf.matmul(root, root, transpose_b=True) + tf.matmul(shift, shift, transpose_b=True)
+            return tf.reduce_sum(weights * tf.sin(function(K, C)))
 
-    np.testing.assert_allclose(loss(whiten)(K, C), loss(plain)(K, C), rtol=rtol)
-    for ours, truth in zip(*(gradients_of(loss(function), K, C) for function in (whiten, plain)), strict=True):
-        ours, truth = (part + part.T if len(part.T) == len(part) else part for part in (ours, truth))
-        np.testing.assert_allclose(ours, truth, atol=rtol * np.abs(truth).max())
+        return value
+
+    np.testing.assert_allclose(loss(whiten)(shift, C), loss(solve)(shift, C), rtol=1e-12)
+    for ours, truth in zip(*(gradients_of(loss(function), shift, C) for function in (whiten, solve)), strict=True):
+        np.testing.assert_allclose(ours, truth, atol=1e-11)
+
+
+def test_whitened_columns_keep_their_gradients_where_the_jitter_alone_makes_the_covariance_invertible() -> None:
+    random = np.random.default_rng(11)
+    kernel = build_kernel(Kernel("squared_exponential", 1.0, np.full(3, 3.0)))
+    Z, X = tf.Variable(random.standard_normal((40, 3))), tf.constant(random.standard_normal((90, 3)))
+    weights = tf.constant(random.standard_normal((40, 90)))
+
+    def loss(function: Any) -> Any:
+        return lambda Z: tf.reduce_sum(weights * tf.sin(function(jittered_covariance(kernel, Z), kernel(Z, X))))
+
+    assert np.linalg.cond(jittered_covariance(kernel, Z)) > 1e6
+    (ours,), (truth,) = (gradients_of(loss(function), Z) for function in (whiten, solve))
+    np.testing.assert_allclose(ours, truth, rtol=0, atol=1e-6 * np.abs(truth).max())
 
 
 @pytest.mark.parametrize(("num_gps", "atol"), [(1, 1e-12), (2, 1e-12), (2, 1e-5)])
@@ -259,10 +273,11 @@ def test_what_lies_above_the_diagonal_of_a_stored_triangle_counts_nothing() -> N
     np.testing.assert_array_equal(tape.gradient(loss, stored)[0].numpy()[above > 0], 0)
 
 
-def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products() -> None:
+@pytest.mark.parametrize("num_points", [7, 1030])
+def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products(num_points: int) -> None:
     random = np.random.default_rng(4)
-    A, K = tf.Variable(random.standard_normal((2, 5, 5))), tf.Variable(random.standard_normal((5, 7)))
-    weights = tf.constant(random.standard_normal((2, 7)))
+    A, K = tf.Variable(random.standard_normal((2, 5, 5))), tf.Variable(random.standard_normal((5, num_points)))
+    weights = tf.constant(random.standard_normal((2, num_points)))
 
     def gradients(forms: Any) -> list[np.ndarray]:
         return gradients_of(lambda A, K: tf.reduce_sum(weights * forms(A + tf.linalg.matrix_transpose(A), K)), A, K)
