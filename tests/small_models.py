@@ -14,6 +14,7 @@ from cde_app.predictive.posterior import Posterior
 from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
 from cde_app.training.starting_point import starting_point
+from cde_app.training.tails import fit_defence
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
 
 NUM_ROWS, NUM_FEATURES = 40, 3
@@ -33,8 +34,11 @@ class Small:
     def posterior(self, *, num_components: int = 16, seed: int = 0) -> Posterior:
         """Export it."""
         transforms = tuple(fit_transform("identity", column) for column in self.Y.T)
+        defence = fit_defence(
+            self.regression, self.X, self.Y, transforms, weight=self.settings.defensive_weight
+        )
         return export_posterior(
-            self.model, self.settings, transforms, self.regression, num_components=num_components, seed=seed
+            self.model, self.settings, transforms, defence, num_components=num_components, seed=seed
         )
 
 

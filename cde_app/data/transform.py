@@ -25,6 +25,10 @@ TransformKind = Literal["identity", "log", "yeo_johnson", "logit"]
 # would put mass where no y is: the density would not integrate to one.
 EXPONENT_BOUNDS = (0.0, 2.0)
 _TINY_POWER = 1e-12
+NORMAL_WIDTH = 3.29
+"""Of the central 90 % of a normal, in standard deviations."""
+HEAVY = 2.5
+"""How many times as wide as its central 90 % a distribution is by its standard deviation, if outliers make the latter."""
 _LARGEST_LOG = 690.0  # exp(690) = 1e299 is still a float
 
 
@@ -178,7 +182,8 @@ def fit_transform(
     if np.ptp(y) <= 1e-9 * (1e-30 + float(np.max(np.abs(y)))):
         raise DataError(f"{label}: must vary over the training rows; got {y[0]:g} in each. Choose another target.")
     if kind == "identity":
-        return TargetTransform(kind, location=float(np.mean(y)), scale=float(np.std(y)))
+        location, scale = robust_location_and_scale(y)
+        return TargetTransform(kind, location=location, scale=scale)
     if kind == "log":
         if np.min(y) + shift <= 0:
             raise DataError(
@@ -186,7 +191,8 @@ def fit_transform(
                 "Raise the shift, or choose yeo_johnson or identity."
             )
         logs = np.log(y + shift)
-        return TargetTransform(kind, location=float(np.mean(logs)), scale=float(np.std(logs)), shift=float(shift))
+        location, scale = robust_location_and_scale(logs)
+        return TargetTransform(kind, location=location, scale=scale, shift=float(shift))
     if kind == "logit":
         outside = y[(y <= lower) | (y >= upper)]
         if outside.size:
@@ -195,17 +201,30 @@ def fit_transform(
                 f"{outside[0]:g}. Widen the bounds, or choose yeo_johnson or identity."
             )
         logits = np.log(y - lower) - np.log(upper - y)
-        location, scale = float(np.mean(logits)), float(np.std(logits))
+        location, scale = robust_location_and_scale(logits)
         return TargetTransform(kind, location=location, scale=scale, lower=float(lower), upper=float(upper))
     first, centre, third = (float(value) for value in np.quantile(y, [0.25, 0.5, 0.75]))
     deviation = float(np.std(y))
     spread = third - first if third - first > 1e-3 * deviation else deviation
     t = (y - centre) / spread
     exponent = _fit_exponent(t)
-    u = _yeo_johnson(t, exponent)
-    return TargetTransform(
-        kind, location=float(np.mean(u)), scale=float(np.std(u)), exponent=exponent, centre=centre, spread=spread
-    )
+    location, scale = robust_location_and_scale(_yeo_johnson(t, exponent))
+    return TargetTransform(kind, location=location, scale=scale, exponent=exponent, centre=centre, spread=spread)
+
+
+def robust_location_and_scale(u: FloatArray) -> tuple[float, float]:
+    """Return mean and standard deviation, or the middle and the width of the central 90 % where few rows make the former.
+
+    A value of 1e9 among some hundred of about one would else leave all others the same to twelve digits.
+
+    Args:
+        u: [N].
+    """
+    deviation, (low, middle, high) = float(np.std(u)), np.quantile(u, [0.05, 0.5, 0.95])
+    width = float(high - low) / NORMAL_WIDTH
+    if width > 0 and deviation > HEAVY * width:
+        return float(middle), width
+    return float(np.mean(u)), deviation
 
 
 def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[TargetTransform]:

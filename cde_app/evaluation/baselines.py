@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.blocks import one_blas_thread
+from cde_app.predictive.kernel_density import SMALLEST_SD, kernel_density
 from cde_app.predictive.mixture import Mixture
 
 FloatArray = NDArray[np.float64]
@@ -18,8 +19,6 @@ FloatArray = NDArray[np.float64]
 MERGE_DEPTH = 8
 # Relative to the mean square of a standardised feature: settles collinear columns, changes nothing else.
 RIDGE = 1e-8
-# The kernel's and the residual's smallest standard deviation, in standard deviations of the target.
-SMALLEST_SD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -105,40 +104,13 @@ class LinearGaussian:
 
 
 def fit_climatology(targets: ArrayLike) -> Climatology:
-    """Fit a Gaussian kernel density to the training targets, near kernels merged into at most 256.
-
-    Bandwidth for one target 0.9 min(sd, IQR / 1.349) N^(-1/5), for several
-    h_p = (4 / (P + 2))^(1 / (P + 4)) N^(-1 / (P + 4)) sd_p. With more than 256 rows, halving the rows at the median of
-    their widest target makes 256 groups; each becomes one component with the mean of its rows and with variance
-    h^2 + the group's own, so that mean and variances of the density are those of the full sum. One more component, a
-    normal with twice the standard deviation, has weight 2 / (N + 1): the chance that a new value lies outside the range
-    of N exchangeable ones.
+    """Fit a Gaussian kernel density to the training targets; see `kernel_density`.
 
     Args:
         targets: [N, P], training targets [units of the targets].
-
-    Source: Silverman (1986), "Density estimation", eq. 3.31; Scott (1992), "Multivariate density estimation", eq. 6.41.
     """
     location, scale, standardised = _standardise(targets)
-    num_rows, num_targets = standardised.shape
-    sd = np.std(standardised, axis=0)
-    if num_targets == 1:
-        quartiles = np.quantile(standardised[:, 0], [0.25, 0.75])
-        robust_sd = float(quartiles[1] - quartiles[0]) / 1.349
-        bandwidth = 0.9 * (np.minimum(sd, robust_sd) if robust_sd > 0 else sd) * num_rows**-0.2
-    else:
-        power = 1.0 / (num_targets + 4)
-        bandwidth = (4.0 / (num_targets + 2)) ** power * sd * num_rows**-power
-    bandwidth = np.maximum(bandwidth, SMALLEST_SD)
-    groups = _nearby_groups(standardised)
-    outside = 2.0 / (num_rows + 1) if num_rows > 1 else 0.5
-    return Climatology(
-        weights=np.array([(1 - outside) * len(group) / num_rows for group in groups] + [outside]),
-        means=np.array([group.mean(axis=0) for group in groups] + [np.zeros(num_targets)]),
-        variances=np.array([bandwidth**2 + group.var(axis=0) for group in groups] + [np.full(num_targets, 4.0)]),
-        location=location,
-        scale=scale,
-    )
+    return Climatology(*kernel_density(standardised, merge_depth=MERGE_DEPTH), location, scale)
 
 
 @one_blas_thread()
@@ -175,17 +147,6 @@ def _standardise(targets: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray
     location, scale = targets.mean(axis=0), targets.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     return location, scale, (targets - location) / scale
-
-
-def _nearby_groups(points: FloatArray) -> list[FloatArray]:
-    """Halve the rows [N, P] at the median of their widest column, again and again; no halving if N is small."""
-    if len(points) <= 2**MERGE_DEPTH:
-        return [points[n : n + 1] for n in range(len(points))]
-    groups = [points]
-    for _ in range(MERGE_DEPTH):
-        ordered = [group[np.argsort(group[:, int(np.argmax(group.var(axis=0)))], kind="stable")] for group in groups]
-        groups = [half for group in ordered for half in (group[: len(group) // 2], group[len(group) // 2 :])]
-    return groups
 
 
 def _affine_transforms(location: FloatArray, scale: FloatArray) -> tuple[TargetTransform, ...]:

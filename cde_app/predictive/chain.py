@@ -183,10 +183,8 @@ class Chain:
     def _marginals(self) -> tuple[Mixture, ...]:
         weights = np.full(len(self.nodes), 1 / len(self.nodes))
         mixtures = [
-            Mixture(weights, mean, variance, factor.members[0].transforms, None, factor.is_defensive[component])
-            for factor, (mean, variance, _), component in zip(
-                self.factors, self._at_nodes, self._node_components, strict=True
-            )
+            Mixture(weights, mean, variance, factor.members[0].transforms)
+            for factor, (mean, variance, _) in zip(self.factors, self._at_nodes, strict=True)
         ]
         mixtures[0] = self._first
         return tuple(mixtures[place] for place in np.argsort(self.order))

@@ -33,11 +33,6 @@ class Ensemble:
         """[C], the weights of all members' components, one member after another."""
         return np.concatenate([member.weights for member in self.members]) / len(self.members)
 
-    @cached_property
-    def is_defensive(self) -> NDArray[np.bool_]:
-        """[C], which of them are defensive; see `Mixture`."""
-        return np.concatenate([member.is_defensive for member in self.members])
-
     def predict(self, X: Array) -> Mixture:
         """Return the mixture of each row, all members' components in one; X [N, D], standardised."""
         return average_mixture(self.members, X)

@@ -48,9 +48,6 @@ class Mixture:
     """One per target: user's units to standardised and back."""
     covariances: Array | None = None
     """[N or 1, C, P, P] where the targets depend on each other within a component; `variances` is its diagonal."""
-    is_defensive: NDArray[np.bool_] | None = None
-    """[C], the components that are there for the tails of the density alone: `mean`, `sd` and `covariance` leave them
-    out, because behind a logarithm the wide ones among them would outweigh all others. None: no component is."""
 
     @property
     def num_rows(self) -> int:
@@ -83,6 +80,17 @@ class Mixture:
     def components(self) -> Mixture:
         """Return the mixture itself."""
         return self
+
+    def part(self, components: NDArray[np.intp], weights: Array) -> Mixture:
+        """Return the mixture of some components, [c], with weights of its own, [c]."""
+        covariances = None if self.covariances is None else self.covariances[:, components]
+        means, variances = self.means[:, components], self.variances[:, components]
+        return replace(self, weights=weights, means=means, variances=variances, covariances=covariances)
+
+    def widened(self, spread: float) -> Mixture:
+        """Return the mixture with all standard deviations of its components multiplied by a number."""
+        covariances = None if self.covariances is None else self.covariances * spread**2
+        return replace(self, variances=self.variances * spread**2, covariances=covariances)
 
     def __getitem__(self, rows: Any) -> Mixture:
         """Return the mixture of some rows: a slice, a mask or an index array."""
@@ -228,14 +236,6 @@ class Mixture:
     # --- arithmetic in standardised units -------------------------------------------------------------------------
 
     @cached_property
-    def _moment_weights(self) -> Array:
-        """[C], the weights without the defensive components, sum one."""
-        if self.is_defensive is None:
-            return self.weights
-        weights = np.where(self.is_defensive, 0.0, self.weights)
-        return weights / weights.sum()
-
-    @cached_property
     def _mean_and_sd(self) -> tuple[Array, Array]:
         """The predictive mean and standard deviation, two [N, P], the user's units."""
         shape = (self.num_rows, self.num_targets)
@@ -244,9 +244,9 @@ class Mixture:
         def fill(rows: slice) -> None:
             for p, transform in enumerate(self.transforms):
                 means, variances = component_moments(self.means[rows, :, p], self.variances[rows, :, p], transform)
-                mean[rows, p] = means @ self._moment_weights
+                mean[rows, p] = means @ self.weights
                 means -= mean[rows, p, None]
-                sd[rows, p] = np.sqrt((variances + means**2) @ self._moment_weights)
+                sd[rows, p] = np.sqrt((variances + means**2) @ self.weights)
 
         work_in_blocks(fill, self.num_rows, self._width)
         return mean, sd
@@ -334,9 +334,9 @@ class Mixture:
         targets = range(self.num_targets)
         columns = [component_moments(self.means[:, :, p], self.variances[:, :, p], self.transforms[p]) for p in targets]
         deviations = np.stack([means for means, _ in columns], axis=-1) - self.mean()[:, None, :]
-        covariance = np.einsum("c,ncp,ncq->npq", self._moment_weights, deviations, deviations)
+        covariance = np.einsum("c,ncp,ncq->npq", self.weights, deviations, deviations)
         for p in targets:
-            covariance[:, p, p] += columns[p][1] @ self._moment_weights
+            covariance[:, p, p] += columns[p][1] @ self.weights
         if self.covariances is not None:
             sds = np.sqrt(np.diagonal(self.covariances, axis1=-2, axis2=-1))
             coefficients = [
@@ -350,7 +350,7 @@ class Mixture:
                     np.broadcast_to(powers, coefficients[p].shape),
                     *(coefficients[i] for i in (p, q)),
                 )
-                covariance[:, p, q] += term @ self._moment_weights
+                covariance[:, p, q] += term @ self.weights
                 covariance[:, q, p] = covariance[:, p, q]
         return covariance
 

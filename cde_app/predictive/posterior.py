@@ -14,6 +14,7 @@ from scipy.special import logsumexp, ndtr
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.defence import Defence
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
@@ -57,27 +58,6 @@ class InnerLayer:
         mean, variance = _moments(self.gp, self.compositor, X, W)
         draws = mean + np.sqrt(variance) * noise
         return self.mean(X) + draws @ self.projection
-
-
-@dataclass(frozen=True)
-class Defence:
-    """Wide copies of the warm start: components that keep every row's density above a floor."""
-
-    gp: SparseGP
-    mean: MeanFunction
-    """Added to the GP's mean, [D] to [P]."""
-    noise: Array
-    """[P], noise variances."""
-    inflation: Array
-    """[E], factors on the predictive variance."""
-    weight: float
-    """Total weight of these components in the mixture."""
-
-    def components(self, X: Array) -> tuple[Array, Array]:
-        """Return their means and variances, two [N, E, P]."""
-        mean, variance = self.gp.moments(X)
-        wide = self.inflation[:, None] * (variance + self.noise)[:, None, :]
-        return np.broadcast_to((mean + self.mean(X))[:, None, :], wide.shape), wide
 
 
 @dataclass(frozen=True)
@@ -213,19 +193,11 @@ class Posterior:
         return noise * (self.noise_factors if node is None else self.noise_factors[node, None])
 
     @property
-    def is_defensive(self) -> NDArray[np.bool_]:
-        """[C], which components are the defensive ones."""
-        return np.arange(len(self.weights)) >= len(self.latent_nodes)
-
-    @property
     def weights(self) -> Array:
         """[C], the components' weights: nodes first, then the defensive ones."""
+        defensive = np.empty(0) if self.defence is None else self.defence.weights
         num_nodes = len(self.latent_nodes)
-        if self.defence is None:
-            return np.full(num_nodes, 1.0 / num_nodes)
-        num_wide = len(self.defence.inflation)
-        share = self.defence.weight
-        return np.concatenate([np.full(num_nodes, (1 - share) / num_nodes), np.full(num_wide, share / num_wide)])
+        return np.concatenate([np.full(num_nodes, (1.0 - defensive.sum()) / num_nodes), defensive])
 
     def _width(self, X: Array) -> int:
         """Return about how many numbers the arithmetic holds for a component of a row, the GPs' kernels aside."""
@@ -290,10 +262,7 @@ class Posterior:
             "noise": self.noise,
             "latent_nodes": self.latent_nodes,
             "inner_noise": self.inner_noise,
-            "defence": None
-            if self.defence is None
-            else {f.name: getattr(self.defence, f.name) for f in fields(Defence)}
-            | {"gp": self.defence.gp.to_tree(), "mean": self.defence.mean.to_tree()},
+            "defence": None if self.defence is None else self.defence.to_tree(),
             "transforms": [transform.to_json() for transform in self.transforms],
             "output_mean": self.output_mean.to_tree(),
             "noise_trend": None
@@ -309,7 +278,7 @@ class Posterior:
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Posterior:
         """Rebuild what `to_tree` returned."""
-        defence, trend = tree["defence"], tree["noise_trend"]
+        trend = tree["noise_trend"]
         return cls(
             inner_layers=tuple(
                 InnerLayer(
@@ -325,15 +294,7 @@ class Posterior:
             noise=tree["noise"],
             latent_nodes=tree["latent_nodes"],
             inner_noise=tree["inner_noise"],
-            defence=None
-            if defence is None
-            else Defence(
-                **{
-                    **defence,
-                    "gp": SparseGP.from_tree(defence["gp"]),
-                    "mean": MeanFunction.from_tree(defence["mean"]),
-                }
-            ),
+            defence=None if tree["defence"] is None else Defence.from_tree(tree["defence"]),
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
             output_mean=MeanFunction.from_tree(tree["output_mean"]),
             noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": Kernel.from_tree(trend["kernel"])}),
@@ -367,8 +328,7 @@ def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:
             start = stop
 
     work_in_blocks(fill, len(X), max(len(member.latent_nodes) * member._width(X) for member in members))
-    is_defensive = np.concatenate([member.is_defensive for member in members])
-    return Mixture(weights, means, variances, first.transforms, covariances, is_defensive)
+    return Mixture(weights, means, variances, first.transforms, covariances)
 
 
 def _log_normal(deviations: Array, variances: Array, covariances: Array | None) -> Array:

@@ -1,8 +1,11 @@
-"""How wide the densities are, judged by rows that the training did not see.
+"""How wide the densities are and how much of them is defensive, judged by rows that the training did not see.
 
 A training that has seen every row trusts itself too much: on a table of some hundred rows its 90 % intervals may hold
-80 %. Two numbers, found by maximum likelihood on rows that were not seen, put that right: a factor on the standard
-deviations of the components, and the weight of the defensive ones.
+80 %, and where it has learned nothing it is worse than the targets by themselves. Three numbers, found by maximum
+likelihood on rows that were not seen, put that right: a factor on the standard deviations of the model's components, and
+the shares of Student's t and of the climatology.
+
+Letters: n rows, P targets, K = 3 parts of the density: the model, Student's t, the climatology.
 """
 
 from __future__ import annotations
@@ -12,18 +15,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import minimize_scalar
 
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.posterior import Posterior
 
 Array = NDArray[np.float64]
 
-SPREAD_PRIOR_SD, WEIGHT_PRIOR_SD = 0.25, 1.0
-"""Of the normal priors on the logs of the two numbers, about one and about the configured weight."""
-LARGEST_WEIGHT = 0.2
-"""Of the defensive components, unless the configuration has more."""
+SPREAD_PRIOR_SD = 0.25
+"""Of the normal prior on the log of the spread."""
+LARGEST_SPREAD = 8.0
+ROWS_BEFORE = np.array([1.0, 0.05, 0.5])
+"""So many rows each part is taken to have explained beforehand. Few, so that the defence vanishes where the rows show no
+need of it; fewest for the tails, which matter where nothing has been seen."""
+STEPS, TOLERANCE = 500, 1e-7
+"""Of expectation maximisation: how many at most, and the change of a share at which it ends."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,17 @@ class Calibration:
     """What rows that were not seen say about a model."""
 
     spread: float
-    """Factor on the standard deviations of the components, at least one."""
-    defensive_weight: float | None
-    """None where there are no defensive components."""
+    """Factor on the standard deviations of the model's components, at least one."""
+    tails: float | None
+    """Share of Student's t in the density; None where there are no defensive components."""
+    climatology: float | None
+    """Share of the climatology."""
     num_rows: int
     """Rows that were not seen; of none, the model stays as it is."""
 
 
 def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, Calibration]:
-    """Return the ensemble with the spread and the defensive weight that its unseen rows find likeliest.
+    """Return the ensemble with the spread and the shares that its unseen rows find likeliest.
 
     The spread is at least one: rounding may have set a floor on the noise, and rows of a seen group, or rows that have
     chosen the step, are easier than new ones.
@@ -61,51 +69,77 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
     Returns:
         The ensemble, every member calibrated alike, and the numbers.
     """
-    num_rows = sum(len(rows.X) for rows in unseen)
+    judged = [(member, rows) for member, rows in zip(ensemble.members, unseen, strict=False) if len(rows.X)]
     defence = ensemble.members[0].defence
-    start = None if defence is None else defence.weight
-    if num_rows == 0:
-        return ensemble, Calibration(1.0, start, 0)
-    judged = [
-        (member.predict(rows.X), rows.targets)
-        for member, rows in zip(ensemble.members, unseen, strict=True)
-        if len(rows.X)
-    ]
+    spread, shares = 1.0, None if defence is None else defence.shares
+    if judged:
+        parts = [Parts(member, rows) for member, rows in judged]
+        log_defence = np.concatenate([part.log_defence for part in parts])
 
-    def numbers(logs: Array) -> tuple[float, float | None]:
-        spread = float(np.exp(SPREAD_PRIOR_SD * max(logs[0], 0.0)))
-        if start is None:
-            return spread, None
-        return spread, float(min(start * np.exp(WEIGHT_PRIOR_SD * logs[1]), max(start, LARGEST_WEIGHT)))
+        def log_model(log_spread: float) -> Array:
+            return np.concatenate([part.log_model(float(np.exp(log_spread))) for part in parts])
 
-    def loss(logs: Array) -> float:
-        changed = [(recalibrated(mixture, *numbers(logs)), targets) for mixture, targets in judged]
-        return 0.5 * float(logs @ logs) - float(sum(mixture.log_density(y).sum() for mixture, y in changed))
+        def loss(log_spread: float) -> float:
+            return 0.5 * (log_spread / SPREAD_PRIOR_SD) ** 2 - likeliest_shares(log_model(log_spread), log_defence)[1]
 
-    size = 1 if start is None else 2
-    simplex = np.vstack([np.zeros(size), np.eye(size)])
-    options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.02}
-    found = minimize(loss, np.zeros(size), method="Nelder-Mead", options=options)
-    spread, weight = numbers(found.x)
-    members = tuple(widened(member, spread, weight) for member in ensemble.members)
-    return Ensemble(members), Calibration(spread, weight, num_rows)
+        bounds = (0.0, np.log(LARGEST_SPREAD))
+        found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.005}).x
+        best = min((0.0, float(found)), key=loss)
+        spread = float(np.exp(best))
+        if defence is not None:
+            shares = likeliest_shares(log_model(best), log_defence)[0]
+    members = tuple(recalibrated(member, spread, shares) for member in ensemble.members)
+    tails, climatology = (None, None) if shares is None else shares.tolist()
+    return Ensemble(members), Calibration(spread, tails, climatology, sum(len(rows.X) for _, rows in judged))
 
 
-def widened(posterior: Posterior, spread: float, defensive_weight: float | None) -> Posterior:
-    """Return the posterior with another spread and weight of its defensive components."""
+class Parts:
+    """The parts of a member's density at the rows that judge it, in nats per the targets' units."""
+
+    def __init__(self, member: Posterior, rows: Unseen) -> None:
+        mixture, num_nodes = member.predict(rows.X), len(member.latent_nodes)
+        self.targets = rows.targets
+        self.model = mixture.part(np.arange(num_nodes), np.full(num_nodes, 1.0 / num_nodes))
+        self.log_defence = np.empty((len(rows.X), 0))
+        if member.defence is not None:
+            tails, climatology = member.defence.tail_weights, member.defence.climatology.weights
+            ends = num_nodes, num_nodes + len(tails), mixture.num_components
+            defensive = [mixture.part(np.arange(ends[i], ends[i + 1]), w) for i, w in enumerate((tails, climatology))]
+            self.log_defence = np.stack([part.log_density(rows.targets) for part in defensive], axis=1)
+
+    def log_model(self, spread: float) -> Array:
+        """Return the log density of the model's own components with another spread, [n]."""
+        return self.model.widened(spread).log_density(self.targets)
+
+
+def likeliest_shares(log_model: Array, log_defence: Array) -> tuple[Array, float]:
+    """Return the shares of the defensive parts that are likeliest under rows [n], and the log of their posterior.
+
+    Maximises sum_n log sum_k pi_k p_k(y_n) + sum_k c_k log pi_k, which is concave, by expectation maximisation, with c
+    the `ROWS_BEFORE` (the mode under a Dirichlet prior).
+
+    Args:
+        log_model: [n], the model's log densities.
+        log_defence: [n, K - 1], those of the defensive parts.
+    """
+    if not log_defence.shape[1]:
+        return np.empty(0), float(log_model.sum())
+    log_parts = np.column_stack([log_model, log_defence])
+    highest = log_parts.max(1, keepdims=True)
+    parts = np.exp(log_parts - highest)
+    shares = ROWS_BEFORE / ROWS_BEFORE.sum()
+    for _ in range(STEPS):
+        joint = parts * shares
+        counts = ROWS_BEFORE + (joint / joint.sum(1, keepdims=True)).sum(0)
+        before, shares = shares, counts / counts.sum()
+        if np.abs(shares - before).max() < TOLERANCE:
+            break
+    return shares[1:], float((highest[:, 0] + np.log(parts @ shares)).sum() + ROWS_BEFORE @ np.log(shares))
+
+
+def recalibrated(posterior: Posterior, spread: float, shares: Array | None) -> Posterior:
+    """Return the posterior with another spread and other shares of its defensive parts."""
     defence = posterior.defence
-    if defence is not None and defensive_weight is not None:
-        defence = replace(defence, weight=defensive_weight)
+    if defence is not None and shares is not None:
+        defence = defence.with_shares(shares)
     return replace(posterior, spread=spread, defence=defence)
-
-
-def recalibrated(mixture: Mixture, spread: float, defensive_weight: float | None) -> Mixture:
-    """Return the mixture that the widened posterior predicts, without asking it again."""
-    is_defensive = np.zeros(mixture.num_components, bool) if mixture.is_defensive is None else mixture.is_defensive
-    factor, weights = np.where(is_defensive, 1.0, spread**2), mixture.weights
-    if defensive_weight is not None:
-        shares = np.where(is_defensive, defensive_weight, 1.0 - defensive_weight)
-        weights = shares / np.where(is_defensive, is_defensive.sum(), (~is_defensive).sum())
-    covariances = None if mixture.covariances is None else mixture.covariances * factor[:, None, None]
-    variances = mixture.variances * factor[:, None]
-    return replace(mixture, weights=weights, variances=variances, covariances=covariances)

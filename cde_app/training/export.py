@@ -15,18 +15,17 @@ from cde_app.model.layers import read_kernel
 from cde_app.model.likelihood import VaryingVariance, noise_variance
 from cde_app.model.moments import whitening_matrix
 from cde_app.predictive.nodes import gaussian_nodes, student_t_factors
-from cde_app.predictive.posterior import Defence, InnerLayer, NoiseTrend, Posterior
+from cde_app.predictive.defence import Defence
+from cde_app.predictive.posterior import InnerLayer, NoiseTrend, Posterior
 from cde_app.predictive.sparse_gp import SparseGP
-from cde_app.training.warm_start import SparseRegression, cholesky
-
-DEFENSIVE_INFLATION = (4.0, 16.0)
+from cde_app.training.warm_start import cholesky
 
 
 def export_posterior(
     model: Model,
     settings: config.Model,
     transforms: tuple[TargetTransform, ...],
-    defence: SparseRegression,
+    defence: Defence | None,
     *,
     num_components: int,
     seed: int,
@@ -37,7 +36,7 @@ def export_posterior(
         model: the trained model.
         settings: the `model` block.
         transforms: one per target.
-        defence: the warm start, whose wide copies are the defensive components.
+        defence: the defensive components.
         num_components: C, nodes of the Sobol sequence; one where the model has no draws.
         seed: of the sequence's scrambling.
     """
@@ -69,7 +68,7 @@ def export_posterior(
         compositor=read_compositor(model.output.compositor),
         latent_nodes=latent_nodes,
         inner_noise=nodes[:, latent_dim:num_draws],
-        defence=_defence(defence, settings.defensive_weight) if settings.defensive_weight else None,
+        defence=defence,
         transforms=transforms,
         output_mean=model.output.mean.read(),
         noise_trend=trend,
@@ -102,13 +101,3 @@ def export_noise_trend(variance: gpflow.Parameter | VaryingVariance) -> NoiseTre
     kernel, Z = read_kernel(variance.kernel), variance.inducing_inputs.numpy()
     weights = solve_triangular(cholesky(kernel.covariance(Z, Z)).T, variance.weights.numpy(), lower=False)
     return NoiseTrend(kernel, Z, weights, variance.level.numpy(), variance.floor.numpy())
-
-
-def _defence(regression: SparseRegression, weight: float) -> Defence:
-    return Defence(
-        gp=regression.as_sparse_gp(),
-        mean=regression.mean_function,
-        noise=regression.noise,
-        inflation=np.array(DEFENSIVE_INFLATION),
-        weight=weight,
-    )

@@ -18,6 +18,7 @@ from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Step, Trainer, fit, resolve_schedule
 from cde_app.training.starting_point import starting_point
+from cde_app.training.tails import fit_defence
 
 Array = NDArray[np.float64]
 
@@ -127,15 +128,18 @@ def train_member(
         NumericalError: training failed numerically after every retry.
     """
     settings, best, max_steps = config.training, current.best, trainer.schedule.max_steps
+    rows = draw_rows(len(factor.data.X), START_ROWS, seed=config.seed, stream=11)
+    defence = fit_defence(
+        current.regression,
+        factor.data.X[rows],
+        standardise(factor.transforms, factor.data.targets[rows]),
+        factor.transforms,
+        weight=config.model.defensive_weight,
+    )
 
     def export(num_components: int) -> Posterior:
         return export_posterior(
-            trainer.model,
-            config.model,
-            factor.transforms,
-            current.regression,
-            num_components=num_components,
-            seed=seed,
+            trainer.model, config.model, factor.transforms, defence, num_components=num_components, seed=seed
         )
 
     def kept() -> Unfinished:

@@ -51,7 +51,7 @@ def choose_transform(
         rounded = find_rounding(target.column, y, candidate, target.rounding)
         floor = rounded.variance if rounded else 0.0
         regression = fit_screening_regression(X[fitted], z[fitted], settings, axes=axes, noise_floor=floor)
-        density = regression.log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
+        density = regression.robust_log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
         scores.append(density.mean())
     best = int(np.argmax(scores))
     identity = next(index for index, candidate in enumerate(candidates) if candidate.kind == "identity")

@@ -1,0 +1,117 @@
+"""Components for what a model does not expect: Student's t around the warm start, and the targets' climatology.
+
+Letters: N rows, D features, P targets, E scales of Student's t, G kernels of the climatology.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import gammaincc
+
+from cde_app.predictive.kernel_density import KernelDensity
+from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.sparse_gp import SparseGP
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+LEAST_WEIGHT = 1e-6
+"""Components that have less are left out: they say nothing about a density, and much about its variance."""
+SHARE_OF_KERNELS = 0.01
+"""A climatology that has less of the density is one normal, which costs no time."""
+
+
+@dataclass(frozen=True)
+class Defence:
+    """Components that keep every row's density above a floor, none of them wider than the data.
+
+    Student's t is a mixture of normals of scales 2^k, its centre and its unit the warm start's.
+    """
+
+    gp: SparseGP
+    mean: MeanFunction
+    """Added to the GP's mean, [D] to [P]."""
+    noise: Array
+    """[P], noise variances."""
+    inflation: Array
+    """[E], factors on the predictive variance."""
+    widest: Array
+    """[P], largest variance of a component: behind a logarithm a wider one would outweigh all others in the mean."""
+    tail_weights: Array
+    """[E], of Student's t by itself, sum at most one."""
+    climatology: KernelDensity
+    """G kernels, standardised."""
+    shares: Array
+    """[2], of Student's t and of the climatology in the whole mixture."""
+
+    @property
+    def weights(self) -> Array:
+        """[E + G], in the whole mixture."""
+        return np.concatenate([self.shares[0] * self.tail_weights, self.shares[1] * self.climatology.weights])
+
+    def components(self, X: Array) -> tuple[Array, Array]:
+        """Return their means and variances, two [N, E + G, P]."""
+        mean, variance = self.gp.moments(X)
+        scaled = self.inflation[:, None] * (variance + self.noise)[:, None, :]
+        shape = (len(X), len(self.weights), len(self.noise))
+        means, variances, num_tails = np.empty(shape), np.empty(shape), len(self.inflation)
+        means[:, :num_tails] = (mean + self.mean(X))[:, None, :]
+        means[:, num_tails:] = self.climatology.means
+        variances[:, :num_tails], variances[:, num_tails:] = scaled, self.climatology.variances
+        return means, np.minimum(variances, self.widest, out=variances)
+
+    def with_shares(self, shares: Array) -> Defence:
+        """Return the components that matter with these shares."""
+        kernels = self.climatology
+        if shares[1] < SHARE_OF_KERNELS:
+            kernels = one_normal(kernels)
+        tails, parts = shares[0] * self.tail_weights >= LEAST_WEIGHT, shares[1] * kernels.weights >= LEAST_WEIGHT
+        return replace(
+            self,
+            inflation=self.inflation[tails],
+            tail_weights=self.tail_weights[tails],
+            climatology=KernelDensity(*(part[parts] for part in kernels)),
+            shares=shares,
+        )
+
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain values and arrays; `from_tree` reads them."""
+        names = [field.name for field in fields(self)]
+        tree = {name: getattr(self, name) for name in names} | {"climatology": self.climatology._asdict()}
+        return tree | {"gp": self.gp.to_tree(), "mean": self.mean.to_tree()}
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Defence:
+        """Rebuild what `to_tree` returned."""
+        parts = {"gp": SparseGP.from_tree(tree["gp"]), "mean": MeanFunction.from_tree(tree["mean"])}
+        return cls(**{**tree, **parts, "climatology": KernelDensity(**tree["climatology"])})
+
+
+def one_normal(density: KernelDensity) -> KernelDensity:
+    """Return the normal with the same means and variances."""
+    mean = density.weights @ density.means
+    variance = density.weights @ (density.variances + (density.means - mean) ** 2)
+    return KernelDensity(np.ones(1), mean[None], variance[None])
+
+
+def scale_mixture(num_scales: int, degrees_of_freedom: float, scale: float) -> tuple[Array, Array]:
+    """Return the variances s^2 4^k, k = 0, 1, ..., and weights of normals that together are Student's t.
+
+    t = N(0, s^2 v), 1 / v ~ Gamma(nu / 2, nu / 2): a normal has the weight of v within a factor of two of its own, the
+    first of all that is smaller too, the last of all that is larger. The density is off by a twentieth at most.
+
+    Args:
+        num_scales: E.
+        degrees_of_freedom: nu.
+        scale: s.
+    """
+    variances = 4.0 ** np.arange(num_scales)
+    half = 0.5 * degrees_of_freedom
+    below = gammaincc(half, half / (2.0 * variances[:-1]))  # P(v <= 2 variance) = P(1 / v >= 1 / (2 variance))
+    return scale**2 * variances, np.diff(below, prepend=0.0, append=1.0)

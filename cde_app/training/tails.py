@@ -1,0 +1,88 @@
+"""The defensive components of a training: how heavy the tails are, and how wide the data.
+
+Letters: N rows, D features, P targets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import gammaln
+
+from cde_app.data.transform import TargetTransform
+from cde_app.predictive.defence import Defence, scale_mixture
+from cde_app.predictive.kernel_density import kernel_density
+from cde_app.training.warm_start import SparseRegression
+
+Array = NDArray[np.float64]
+
+SCALES_BEYOND = 2
+"""Of Student's t, beyond the largest residual: the next row may lie further out."""
+FEWEST_SCALES = 20
+"""At weight one Cauchy's tails are exact down to a probability of 1e-6."""
+HEAVIEST, LIGHTEST = 1.0, 30.0
+"""Degrees of freedom: Cauchy's tails, and those of a normal."""
+MERGE_DEPTH = 5
+"""The climatology has at most 2^5 kernels."""
+
+
+def fit_defence(
+    regression: SparseRegression, X: Array, Y: Array, transforms: tuple[TargetTransform, ...], *, weight: float
+) -> Defence | None:
+    """Return the defensive components, half of their weight Student's t and half the climatology; None without weight.
+
+    Student's t is that of the warm start's standardised residuals, by maximum likelihood. Behind a transform that is not
+    affine no component is wider than the targets, counted from their middle to as far again as they reach, so that it
+    has the mean and the variance of something seen.
+
+    Args:
+        regression: the warm start.
+        X: [N, D], standardised features of rows that it was fitted to.
+        Y: [N, P], their standardised targets.
+        transforms: one per target.
+        weight: of the components in all, before calibration.
+    """
+    if not weight:
+        return None
+    residual = (Y - regression.mean(X)) / np.sqrt(regression.noise)
+    degrees_of_freedom, scale = fit_student_t(residual.ravel())
+    farthest = np.log2(np.abs(residual).max() / scale + 1.0)
+    num_scales = max(FEWEST_SCALES, int(np.ceil(farthest)) + SCALES_BEYOND)
+    inflation, tail_weights = scale_mixture(num_scales, degrees_of_freedom, scale)
+    return Defence(
+        gp=regression.as_sparse_gp(),
+        mean=regression.mean_function,
+        noise=regression.noise,
+        inflation=inflation,
+        widest=np.array([widest_variance(t, y) for t, y in zip(transforms, Y.T, strict=True)]),
+        tail_weights=tail_weights,
+        climatology=kernel_density(Y, merge_depth=MERGE_DEPTH),
+        shares=np.array([0.5 * weight, 0.5 * weight]),
+    )
+
+
+def fit_student_t(residual: Array) -> tuple[float, float]:
+    """Return the degrees of freedom, within their bounds, and the scale of Student's t by maximum likelihood."""
+    quartile = max(float(np.quantile(np.abs(residual), 0.5)), 1e-6)
+
+    def parameters(logs: Array) -> tuple[float, float]:
+        return float(np.exp(np.clip(logs[0], np.log(HEAVIEST), np.log(LIGHTEST)))), float(np.exp(logs[1]))
+
+    def loss(logs: Array) -> float:
+        nu, scale = parameters(logs)
+        height = gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu) - 0.5 * np.log(np.pi * nu) - np.log(scale)
+        return -float(np.mean(height - 0.5 * (nu + 1) * np.log1p((residual / scale) ** 2 / nu)))
+
+    found = minimize(loss, np.array([np.log(2.0), np.log(quartile)]), method="Nelder-Mead", options={"xatol": 1e-3})
+    return parameters(found.x)
+
+
+def widest_variance(transform: TargetTransform, z: Array) -> float:
+    """Return the largest variance of a component of one target; z [N], its standardised values."""
+    if transform.is_affine:
+        return np.inf
+    low, high = transform.inverse(np.array([z.min(), z.max()]))
+    ends = transform.forward(np.array([2.0 * low - high, 2.0 * high - low]))
+    reach = np.abs(ends - np.median(z))
+    return max(1.0, float(reach.min()) / 3.0) ** 2
