@@ -42,7 +42,7 @@ class Model(Section):
     likelihood: Likelihood = Field(default=GaussianLikelihood(), discriminator="kind")
     """The noise around it."""
     defensive_weight: Fraction = 0.02
-    """Weight, before calibration, of two wide copies of the warm start: no row is lost to a tail [fraction]."""
+    """Weight, before calibration, of Student's t around the warm start and of the climatology; 0 = none [fraction]."""
 
     @model_validator(mode="after")
     def _mixing_has_normal_noise(self) -> Model:

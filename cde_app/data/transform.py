@@ -28,7 +28,7 @@ _TINY_POWER = 1e-12
 NORMAL_WIDTH = 3.29
 """Of the central 90 % of a normal, in standard deviations."""
 HEAVY = 2.5
-"""How many times as wide as its central 90 % a distribution is by its standard deviation, if outliers make the latter."""
+"""By how many times its standard deviation exceeds that of its central 90 % where outliers make the former."""
 _LARGEST_LOG = 690.0  # exp(690) = 1e299 is still a float
 
 
@@ -213,7 +213,7 @@ def fit_transform(
 
 
 def robust_location_and_scale(u: FloatArray) -> tuple[float, float]:
-    """Return mean and standard deviation, or the middle and the width of the central 90 % where few rows make the former.
+    """Return mean and standard deviation, or, where a few rows make them, median and width of the central 90 %.
 
     A value of 1e9 among some hundred of about one would else leave all others the same to twelve digits.
 

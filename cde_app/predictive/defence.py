@@ -79,7 +79,6 @@ class Defence:
             shares=shares,
         )
 
-
     def to_tree(self) -> dict[str, Any]:
         """Return plain values and arrays; `from_tree` reads them."""
         names = [field.name for field in fields(self)]

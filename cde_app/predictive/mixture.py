@@ -81,17 +81,6 @@ class Mixture:
         """Return the mixture itself."""
         return self
 
-    def part(self, components: NDArray[np.intp], weights: Array) -> Mixture:
-        """Return the mixture of some components, [c], with weights of its own, [c]."""
-        covariances = None if self.covariances is None else self.covariances[:, components]
-        means, variances = self.means[:, components], self.variances[:, components]
-        return replace(self, weights=weights, means=means, variances=variances, covariances=covariances)
-
-    def widened(self, spread: float) -> Mixture:
-        """Return the mixture with all standard deviations of its components multiplied by a number."""
-        covariances = None if self.covariances is None else self.covariances * spread**2
-        return replace(self, variances=self.variances * spread**2, covariances=covariances)
-
     def __getitem__(self, rows: Any) -> Mixture:
         """Return the mixture of some rows: a slice, a mask or an index array."""
         covariances = self.covariances

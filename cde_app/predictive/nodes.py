@@ -8,9 +8,14 @@ import numpy as np
 from scipy.special import gammaincinv, ndtr, ndtri
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+
+LEAST_LEVEL = 1e-6
+"""A density's tails are followed down to this probability."""
 
 
 def gaussian_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
@@ -30,6 +35,38 @@ def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
     return np.clip(uniforms, 1e-12, 1 - 1e-12)
+
+
+def split_outermost(nodes: Array, axes: Sequence[int]) -> tuple[Array, Array]:
+    """Split the outermost nodes of some coordinates, so that the tails are as fine as the middle; return weights too.
+
+    Of C points of equal weight the outermost stands for all beyond the level 1 / C, where a density's tails are. It
+    becomes several, at the middle levels of (1 / (4 C), 1 / C), (1 / (16 C), 1 / (4 C)) and so on down to
+    `LEAST_LEVEL`; its other coordinates stay.
+
+    Args:
+        nodes: [C, d], standard normal quantiles of points in the unit cube, evenly spread along each coordinate.
+        axes: the coordinates.
+
+    Returns:
+        The nodes [C', d] and their weights [C'], which sum to one.
+    """
+    num_nodes = len(nodes)
+    weights = np.full(num_nodes, 1.0 / num_nodes)
+    edges = [1.0 / num_nodes]
+    while edges[-1] > LEAST_LEVEL:
+        edges.append(0.25 * edges[-1])
+    edges[-1] = 0.0
+    shares = -np.diff(edges) * num_nodes
+    middles = ndtri(0.5 * (np.array(edges[:-1]) + edges[1:]))
+    for axis in axes if num_nodes > 1 else ():
+        for sign in (1.0, -1.0):
+            place = int(np.argmin(sign * nodes[:, axis]))
+            copies = np.repeat(nodes[place, None], len(shares), axis=0)
+            copies[:, axis] = sign * middles
+            nodes = np.concatenate([np.delete(nodes, place, axis=0), copies])
+            weights = np.concatenate([np.delete(weights, place), weights[place] * shares])
+    return nodes, weights
 
 
 def student_t_factors(nodes: Array, degrees_of_freedom: float) -> Array:

@@ -92,6 +92,8 @@ class Posterior:
     """[P], noise variances of the standardised targets; Student's squared scales; at zero trend if they vary with x."""
     latent_nodes: Array
     """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence, computed when training ends."""
+    node_weights: Array
+    """[C], of the nodes among themselves, sum one."""
     inner_noise: Array
     """[C, sum of Q]: standard normal nodes for the inner layers."""
     defence: Defence | None
@@ -117,7 +119,7 @@ class Posterior:
     def predict(self, X: Array) -> Mixture:
         """Return the predictive mixture of each row.
 
-        p(y | x) = 1/C sum_c N(y; m(x, node_c), v(x, node_c) + noise): the average of the exact Gaussian output layer
+        p(y | x) = sum_c pi_c N(y; m(x, node_c), v(x, node_c) + noise): the average of the exact Gaussian output layer
         over the nodes (Dutordoir et al. 2018, section 3.3, with a low-discrepancy sequence in place of random draws).
 
         Args:
@@ -175,7 +177,7 @@ class Posterior:
         mixture = self.predict(X)
         means, variances = mixture.means[:, :num_nodes], mixture.variances[:, :num_nodes]
         covariances = None if mixture.covariances is None else mixture.covariances[:, :num_nodes]
-        log_likelihood = _log_normal(Y[:, None] - means, variances, covariances)
+        log_likelihood = np.log(self.node_weights) + _log_normal(Y[:, None] - means, variances, covariances)
         responsibility = np.exp(log_likelihood - logsumexp(log_likelihood, axis=1, keepdims=True))
         mean = responsibility @ self.latent_nodes
         second = responsibility @ self.latent_nodes**2
@@ -183,7 +185,10 @@ class Posterior:
 
     def latent_prior_band(self) -> Array:
         """Return the edges of the prior's central 68 % for each latent variable, of the normal plus and minus one."""
-        return np.quantile(self.latent_nodes, ndtr([-1.0, 1.0]), axis=0)
+        order = np.argsort(self.latent_nodes, axis=0)
+        levels = np.cumsum(self.node_weights[order], axis=0) - 0.5 * self.node_weights[order]
+        columns = zip(levels.T, np.take_along_axis(self.latent_nodes, order, axis=0).T, strict=True)
+        return np.stack([np.interp(ndtr([-1.0, 1.0]), level, nodes) for level, nodes in columns], axis=1)
 
     def noise_at(self, X: Array, node: NDArray[np.intp] | None = None) -> Array:
         """Return the noise variances at every node, or at one node of each row; [N, D] to [N or 1, C or 1, P]."""
@@ -196,8 +201,7 @@ class Posterior:
     def weights(self) -> Array:
         """[C], the components' weights: nodes first, then the defensive ones."""
         defensive = np.empty(0) if self.defence is None else self.defence.weights
-        num_nodes = len(self.latent_nodes)
-        return np.concatenate([np.full(num_nodes, (1.0 - defensive.sum()) / num_nodes), defensive])
+        return np.concatenate([(1.0 - defensive.sum()) * self.node_weights, defensive])
 
     def _width(self, X: Array) -> int:
         """Return about how many numbers the arithmetic holds for a component of a row, the GPs' kernels aside."""
@@ -261,6 +265,7 @@ class Posterior:
             "compositor": self.compositor.to_tree(),
             "noise": self.noise,
             "latent_nodes": self.latent_nodes,
+            "node_weights": self.node_weights,
             "inner_noise": self.inner_noise,
             "defence": None if self.defence is None else self.defence.to_tree(),
             "transforms": [transform.to_json() for transform in self.transforms],
@@ -293,6 +298,7 @@ class Posterior:
             compositor=Compositor.from_tree(tree["compositor"]),
             noise=tree["noise"],
             latent_nodes=tree["latent_nodes"],
+            node_weights=tree["node_weights"],
             inner_noise=tree["inner_noise"],
             defence=None if tree["defence"] is None else Defence.from_tree(tree["defence"]),
             transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),

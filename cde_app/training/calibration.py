@@ -2,8 +2,8 @@
 
 A training that has seen every row trusts itself too much: on a table of some hundred rows its 90 % intervals may hold
 80 %, and where it has learned nothing it is worse than the targets by themselves. Three numbers, found by maximum
-likelihood on rows that were not seen, put that right: a factor on the standard deviations of the model's components, and
-the shares of Student's t and of the climatology.
+likelihood on rows that were not seen, put that right: a factor on the standard deviations of the model's components,
+and the shares of Student's t and of the climatology.
 
 Letters: n rows, P targets, K = 3 parts of the density: the model, Student's t, the climatology.
 """
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.posterior import Posterior
 
 Array = NDArray[np.float64]
@@ -26,8 +27,7 @@ SPREAD_PRIOR_SD = 0.25
 """Of the normal prior on the log of the spread."""
 LARGEST_SPREAD = 8.0
 ROWS_BEFORE = np.array([1.0, 0.05, 0.5])
-"""So many rows each part is taken to have explained beforehand. Few, so that the defence vanishes where the rows show no
-need of it; fewest for the tails, which matter where nothing has been seen."""
+"""So many rows each part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
 STEPS, TOLERANCE = 500, 1e-7
 """Of expectation maximisation: how many at most, and the change of a share at which it ends."""
 
@@ -99,17 +99,27 @@ class Parts:
     def __init__(self, member: Posterior, rows: Unseen) -> None:
         mixture, num_nodes = member.predict(rows.X), len(member.latent_nodes)
         self.targets = rows.targets
-        self.model = mixture.part(np.arange(num_nodes), np.full(num_nodes, 1.0 / num_nodes))
+        self.model = part(mixture, slice(num_nodes), member.node_weights)
         self.log_defence = np.empty((len(rows.X), 0))
         if member.defence is not None:
             tails, climatology = member.defence.tail_weights, member.defence.climatology.weights
-            ends = num_nodes, num_nodes + len(tails), mixture.num_components
-            defensive = [mixture.part(np.arange(ends[i], ends[i + 1]), w) for i, w in enumerate((tails, climatology))]
-            self.log_defence = np.stack([part.log_density(rows.targets) for part in defensive], axis=1)
+            end = num_nodes + len(tails)
+            defensive = part(mixture, slice(num_nodes, end), tails), part(mixture, slice(end, None), climatology)
+            self.log_defence = np.stack([one.log_density(rows.targets) for one in defensive], axis=1)
 
     def log_model(self, spread: float) -> Array:
         """Return the log density of the model's own components with another spread, [n]."""
-        return self.model.widened(spread).log_density(self.targets)
+        model = self.model
+        covariances = None if model.covariances is None else model.covariances * spread**2
+        model = replace(model, variances=model.variances * spread**2, covariances=covariances)
+        return model.log_density(self.targets)
+
+
+def part(mixture: Mixture, components: slice, weights: Array) -> Mixture:
+    """Return the mixture of some components with weights of their own."""
+    covariances = None if mixture.covariances is None else mixture.covariances[:, components]
+    means, variances = mixture.means[:, components], mixture.variances[:, components]
+    return replace(mixture, weights=weights, means=means, variances=variances, covariances=covariances)
 
 
 def likeliest_shares(log_model: Array, log_defence: Array) -> tuple[Array, float]:

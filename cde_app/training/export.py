@@ -14,8 +14,8 @@ from cde_app.model.compositor import read_compositor
 from cde_app.model.layers import read_kernel
 from cde_app.model.likelihood import VaryingVariance, noise_variance
 from cde_app.model.moments import whitening_matrix
-from cde_app.predictive.nodes import gaussian_nodes, student_t_factors
 from cde_app.predictive.defence import Defence
+from cde_app.predictive.nodes import gaussian_nodes, split_outermost, student_t_factors
 from cde_app.predictive.posterior import InnerLayer, NoiseTrend, Posterior
 from cde_app.predictive.sparse_gp import SparseGP
 from cde_app.training.warm_start import cholesky
@@ -53,7 +53,11 @@ def export_posterior(
     num_draws = latent_dim + sum(layer.gp.num_gps for layer in inner_layers)
     is_student_t = isinstance(model.likelihood, gpflow.likelihoods.StudentT)
     num_coordinates = num_draws + (len(transforms) if is_student_t else 0)
-    nodes = gaussian_nodes(num_components if num_coordinates else 1, num_coordinates, seed=seed)
+    # Inner noise stays as it is: it moves the features, whose tails have no part in those of y.
+    tailed = [*range(latent_dim), *range(num_draws, num_coordinates)]
+    nodes, node_weights = split_outermost(
+        gaussian_nodes(num_components if num_coordinates else 1, num_coordinates, seed=seed), tailed
+    )
     latent_nodes = nodes[:, :latent_dim]
     if model.latent is not None:
         latent_nodes = model.latent.family.from_normal_scores(latent_nodes)
@@ -67,6 +71,7 @@ def export_posterior(
         noise=(trend.floor + trend.level) if trend else noise_variance(model.likelihood, None).numpy(),
         compositor=read_compositor(model.output.compositor),
         latent_nodes=latent_nodes,
+        node_weights=node_weights,
         inner_noise=nodes[:, latent_dim:num_draws],
         defence=defence,
         transforms=transforms,

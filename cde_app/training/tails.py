@@ -32,9 +32,9 @@ def fit_defence(
 ) -> Defence | None:
     """Return the defensive components, half of their weight Student's t and half the climatology; None without weight.
 
-    Student's t is that of the warm start's standardised residuals, by maximum likelihood. Behind a transform that is not
-    affine no component is wider than the targets, counted from their middle to as far again as they reach, so that it
-    has the mean and the variance of something seen.
+    Student's t is that of the warm start's standardised residuals, by maximum likelihood. Behind a transform that is
+    not affine no component reaches, with three standard deviations, further beyond the training targets than their
+    range, so that its mean and its variance are of their size.
 
     Args:
         regression: the warm start.

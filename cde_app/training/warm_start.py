@@ -75,7 +75,7 @@ class SparseRegression:
         return -0.5 * ((Y - self.mean_function(X) - mean) ** 2 / variance + np.log(2 * np.pi * variance))
 
     def robust_log_density(self, X: Array, Y: Array) -> Array:
-        """Return the log density of each row and target, [N, P], in which Cauchy's has a share, so that no row decides."""
+        """Return the log density of each row and target, [N, P]; Cauchy's has a share in it, so that no row decides."""
         mean, variance = self.as_sparse_gp().moments(X)
         variance = variance + self.noise
         ratio = (Y - self.mean_function(X) - mean) ** 2 / variance

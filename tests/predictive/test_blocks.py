@@ -41,6 +41,7 @@ def make_posterior(num_features: int, *transforms: TargetTransform) -> Posterior
         noise=np.full(len(transforms), 0.05),
         latent_nodes=gaussian_nodes(16, 1, seed=1),
         inner_noise=np.zeros((16, 0)),
+        node_weights=np.full(16, 1 / 16),
         defence=None,
         transforms=transforms,
         output_mean=zero_mean(num_features, len(transforms)),

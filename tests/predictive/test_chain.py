@@ -14,11 +14,13 @@ from scipy.stats import norm
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.defence import Defence
 from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.kernel_density import KernelDensity
 from cde_app.predictive.mean_function import zero_mean
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
 from cde_app.predictive.nodes import gaussian_nodes, uniform_nodes
-from cde_app.predictive.posterior import Defence, Posterior
+from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 from cde_app.predictive.tree import pack, unpack
@@ -39,7 +41,7 @@ def make_gp(dim: int, *, sees_latent: bool, seed: int) -> SparseGP:
 
 
 def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_nodes: int = 16) -> Posterior:
-    """g(x) + h(x, w) of one target, with two defensive components."""
+    """g(x) + h(x, w) of one target, with four defensive components."""
     return Posterior(
         inner_layers=(),
         output_terms=(
@@ -50,12 +52,16 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
         noise=np.array([0.05]),
         latent_nodes=gaussian_nodes(num_nodes, 1, seed=seed),
         inner_noise=np.zeros((num_nodes, 0)),
+        node_weights=np.full(num_nodes, 1 / num_nodes),
         defence=Defence(
             gp=make_gp(num_inputs, sees_latent=False, seed=seed + 2),
             mean=zero_mean(num_inputs, 1),
             noise=np.array([0.3]),
             inflation=np.array([2.0, 4.0]),
-            weight=0.1,
+            widest=np.array([3.0]),
+            tail_weights=np.array([0.7, 0.3]),
+            climatology=KernelDensity(np.array([0.4, 0.6]), np.array([[-1.0], [0.5]]), np.array([[0.5], [0.2]])),
+            shares=np.array([0.06, 0.04]),
         ),
         transforms=(transform,),
         output_mean=zero_mean(num_inputs, 1),

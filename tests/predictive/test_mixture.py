@@ -315,15 +315,22 @@ def test_a_mixture_of_some_rows_is_that_of_the_whole() -> None:
         np.testing.assert_allclose(mixture[rows].log_density(y[rows]), mixture.log_density(y)[rows], rtol=1e-13)
 
 
-def test_defensive_components_hold_the_tails_of_the_density_and_no_share_of_the_moments() -> None:
-    """Behind a logarithm a component of 2 % with sixteen times the variance would be most of the mean."""
-    means, variances = np.array([[[0.0, 0.2], [0.1, 0.0], [0.0, 0.0]]]), np.full((1, 3, 2), 0.04)
-    variances[0, 2] = 16.0
-    wide = np.array([False, False, True])
-    mixture = Mixture(np.array([0.49, 0.49, 0.02]), means, variances, (LOG, IDENTITY), None, wide)
-    bare = Mixture(np.array([0.5, 0.5]), means[:, :2], variances[:, :2], (LOG, IDENTITY))
-    for moment in (Mixture.mean, Mixture.sd, Mixture.covariance):
-        np.testing.assert_allclose(moment(mixture), moment(bare), rtol=1e-12)
-    far = LOG.inverse(np.array([9.0]))
-    assert mixture.marginals()[0].log_density(far[:, None]) > bare.marginals()[0].log_density(far[:, None]) + 100
-    np.testing.assert_allclose(mixture[0:1].sd(), bare.sd(), rtol=1e-12)
+@pytest.mark.parametrize("transform", [IDENTITY, LOG, YEO_JOHNSON, LOGIT], ids=lambda transform: transform.kind)
+def test_draws_mean_sd_quantiles_and_distribution_function_are_of_one_distribution(transform: TargetTransform) -> None:
+    """A wide component of 2 % among narrow ones: whatever has part in the draws has part in all else."""
+    num_draws = 100_000
+    means, variances = np.array([[[0.0], [0.3], [0.1]]]), np.array([[[0.04], [0.09], [1.0]]])
+    mixture = Mixture(np.array([0.6, 0.38, 0.02]), means, variances, (transform,))
+    draws = mixture.sample(num_draws, seed=3)[:, 0, 0]
+    mean, sd = mixture.mean()[0, 0], mixture.sd()[0, 0]
+    assert abs(draws.mean() - mean) < 4 * draws.std() / np.sqrt(num_draws)
+    squares = (draws - mean) ** 2
+    assert abs(squares.mean() - sd**2) < 4 * squares.std() / np.sqrt(num_draws)
+    levels = np.array([1e-3, 0.05, 0.5, 0.95, 0.999])
+    quantiles = mixture.quantile(levels)[:, 0, 0]
+    errors = np.sqrt(levels * (1 - levels) / num_draws)
+    assert np.all(np.abs((draws[:, None] <= quantiles).mean(0) - levels) < 4 * errors)
+    cdf = [mixture.cdf(np.array([[quantile]]))[0, 0] for quantile in quantiles]
+    np.testing.assert_allclose(cdf, levels, rtol=1e-8)
+    narrow = Mixture(np.array([0.6, 0.4]), means[:, :2], variances[:, :2], (transform,))
+    assert abs(squares.mean() - narrow.sd()[0, 0] ** 2) > 4 * squares.std() / np.sqrt(num_draws), "the control"

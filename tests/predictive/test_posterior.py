@@ -11,9 +11,11 @@ from scipy.stats import norm
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive import blocks
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.defence import Defence
+from cde_app.predictive.kernel_density import KernelDensity
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.nodes import gaussian_nodes
-from cde_app.predictive.posterior import Defence, InnerLayer, Posterior
+from cde_app.predictive.posterior import InnerLayer, Posterior
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 from cde_app.predictive.tree import pack, unpack
 
@@ -53,7 +55,10 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         mean=MeanFunction(random.normal(size=(3, 2)), np.array([0.1, -0.2])),
         noise=np.array([0.3, 0.4]),
         inflation=np.array([1.0, 9.0]),
-        weight=0.02,
+        widest=np.array([np.inf, 6.0]),
+        tail_weights=np.array([0.6, 0.4]),
+        climatology=KernelDensity(np.ones(1), np.array([[0.1, -0.3]]), np.array([[1.2, 0.9]])),
+        shares=np.array([0.015, 0.005]),
     )
     return Posterior(
         inner_layers=inner,
@@ -61,6 +66,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         compositor=CONCATENATE,
         noise=np.array([0.05, 0.1]),
         latent_nodes=gaussian_nodes(num_nodes, latent_dim, seed=1),
+        node_weights=np.full(num_nodes, 1 / num_nodes),
         inner_noise=gaussian_nodes(num_nodes, 2 * num_inner, seed=2),
         defence=wide if defence else None,
         transforms=TRANSFORMS,
@@ -96,7 +102,7 @@ def test_every_component_is_the_output_layer_at_its_node(latent_dim: int, num_in
             np.testing.assert_allclose(mixture.means[n, node], mean, rtol=1e-9, atol=1e-10)
             np.testing.assert_allclose(mixture.variances[n, node], variance, rtol=1e-9, atol=1e-10)
     assert mixture.transforms == TRANSFORMS
-    assert mixture.num_components == 8 + 2 * defence
+    assert mixture.num_components == 8 + 3 * defence
 
 
 @CONTRACT
@@ -119,15 +125,21 @@ def test_without_latent_variables_and_inner_layers_all_nodes_are_alike() -> None
     np.testing.assert_array_equal(mixture.means, mixture.means[:, :1].repeat(8, axis=1))
 
 
-def test_the_defensive_components_are_wide_and_have_their_share_of_the_weight() -> None:
+def test_the_defensive_components_have_their_share_of_the_weight_and_none_is_wider_than_allowed() -> None:
     posterior = make_posterior(latent_dim=1, num_inner=0, defence=True)
     X = np.random.default_rng(3).normal(size=(4, 3))
-    mixture = posterior.predict(X)
-    assert mixture.weights.sum() == pytest.approx(1.0, abs=1e-14)
-    assert mixture.weights[-2:].sum() == pytest.approx(0.02, abs=1e-14)
-    mean, variance = posterior.defence.gp.moments(X)
-    np.testing.assert_allclose(mixture.means[:, -1], mean + posterior.defence.mean(X), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(mixture.variances[:, -1], 9 * (variance + posterior.defence.noise), rtol=1e-10)
+    mixture, defence = posterior.predict(X), posterior.defence
+    np.testing.assert_allclose(mixture.weights[8:], [0.009, 0.006, 0.005], rtol=1e-12)
+    np.testing.assert_allclose(mixture.weights[:8], 0.98 / 8, rtol=1e-12)
+    mean, variance = defence.gp.moments(X)
+    variance = variance + defence.noise
+    for place, factor in ((8, 1.0), (9, 9.0)):
+        np.testing.assert_allclose(mixture.means[:, place], mean + defence.mean(X), rtol=1e-10, atol=1e-12)
+        wide = np.minimum(factor * variance, [np.inf, 6.0])
+        np.testing.assert_allclose(mixture.variances[:, place], wide, rtol=1e-10)
+    assert np.any(9 * variance[:, 1] > 6.0), "or nothing is held back"
+    np.testing.assert_array_equal(mixture.means[:, 10], np.tile([0.1, -0.3], (4, 1)))
+    np.testing.assert_array_equal(mixture.variances[:, 10], np.tile([1.2, 0.9], (4, 1)))
     bare = replace(posterior, defence=None).predict(X)
     np.testing.assert_allclose(bare.weights, 1 / 8)
     far = np.full((4, 2), 40.0)
@@ -136,7 +148,7 @@ def test_the_defensive_components_are_wide_and_have_their_share_of_the_weight() 
 
 def test_no_rows_give_an_empty_mixture() -> None:
     mixture = make_posterior(latent_dim=1, num_inner=1, defence=True).predict(np.empty((0, 3)))
-    assert mixture.means.shape == mixture.variances.shape == (0, 10, 2)
+    assert mixture.means.shape == mixture.variances.shape == (0, 11, 2)
 
 
 @CONTRACT

@@ -1,4 +1,4 @@
-"""Spread and defensive weight against densities of which they are known."""
+"""Spread and shares of the defence against densities of which they are known."""
 
 from __future__ import annotations
 
@@ -8,68 +8,80 @@ import numpy as np
 import pytest
 
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.training.calibration import Unseen, calibrate, recalibrated, widened
+from cde_app.training.calibration import Parts, Unseen, calibrate, recalibrated
 from tests.small_models import perturb, small_model
 
 NUM_ROWS = 2000
 
 
 @pytest.mark.parametrize("settings", [{}, {"output": {"mixing": {"num_latent_gps": 1}}}, {"defensive_weight": 0.0}])
-def test_a_recalibrated_mixture_is_that_of_the_widened_posterior(settings: dict[str, Any]) -> None:
+def test_the_parts_add_up_to_the_recalibrated_density(settings: dict[str, Any]) -> None:
     posterior = perturb(small_model(2, **settings)).posterior()
-    weight = 0.07 if posterior.defence else None
+    shares = np.array([0.07, 0.2]) if posterior.defence else None
     X, y = np.random.default_rng(0).standard_normal((2, 9, 3))
-    ours = recalibrated(posterior.predict(X), 1.3, weight).log_density(y[:, :2])
-    np.testing.assert_allclose(ours, widened(posterior, 1.3, weight).predict(X).log_density(y[:, :2]), rtol=1e-12)
-    assert not np.allclose(ours, posterior.predict(X).log_density(y[:, :2]))
+    parts = Parts(posterior, Unseen(X, y[:, :2]))
+    weights = np.empty(0) if shares is None else shares
+    columns = [(1 - weights.sum()) * np.exp(parts.log_model(1.3)), *(weights * np.exp(parts.log_defence)).T]
+    changed = recalibrated(posterior, 1.3, shares).predict(X).log_density(y[:, :2])
+    # Components of less than a millionth are left out.
+    np.testing.assert_allclose(np.log(sum(columns)), changed, atol=1e-3 if settings == {} else 1e-2)
+    assert np.all(np.abs(changed - posterior.predict(X).log_density(y[:, :2])) > 1e-2)
 
 
-@pytest.mark.parametrize("spread", [1.2, 1.6])
-def test_the_spread_and_the_weight_that_drew_the_targets_are_found(spread: float) -> None:
+@pytest.mark.parametrize("spread", [1.4, 1.8])
+@pytest.mark.parametrize("shares", [(0.1, 0.05), (0.0, 0.4)])
+def test_the_spread_and_the_shares_that_drew_the_targets_are_found(spread: float, shares: tuple[float, float]) -> None:
     posterior = small_model().posterior()
     X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))
-    truth = widened(posterior, spread, 0.1)
+    truth = recalibrated(posterior, spread, np.array(shares))
     targets = truth.predict(X).sample(1, seed=2)[0]
     halves = [Unseen(X[half], targets[half]) for half in (slice(0, 900), slice(900, NUM_ROWS))]
     ensemble, found = calibrate(Ensemble((posterior, posterior)), halves)
     assert found.num_rows == NUM_ROWS
     for member in ensemble.members:
-        assert (member.spread, member.defence.weight) == (found.spread, found.defensive_weight)
-    # Twice the rows times the divergence from the truth is a chi-squared of two degrees, below 18.4 in 9999 of 10000.
+        assert member.spread == found.spread
+        np.testing.assert_array_equal(member.defence.shares, [found.tails, found.climatology])
+    # Twice the rows times the divergence from the truth is a chi-squared of three degrees, below 21.1 in 9999 of 10000.
     fresh = np.random.default_rng(3).standard_normal((20_000, 3))
     drawn = truth.predict(fresh).sample(1, seed=4)[0]
     log_truth = truth.predict(fresh).log_density(drawn)
     gaps = [log_truth - model.predict(fresh).log_density(drawn) for model in (ensemble, posterior)]
     errors = [gap.std() / np.sqrt(len(gap)) for gap in gaps]
-    assert gaps[0].mean() < 18.4 / (2 * NUM_ROWS) + 4 * errors[0]
-    assert gaps[1].mean() > 18.4 / (2 * NUM_ROWS) + 4 * errors[1], "without calibration it is far off"
+    assert gaps[0].mean() < 21.1 / (2 * NUM_ROWS) + 4 * errors[0]
+    assert gaps[1].mean() > 21.1 / (2 * NUM_ROWS) + 4 * errors[1], "without calibration it is far off"
 
 
 def test_densities_are_not_narrowed_and_stay_without_rows() -> None:
     posterior = small_model().posterior()
     X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))
-    targets = widened(posterior, 0.7, 0.01).predict(X).sample(1, seed=2)[0]
+    targets = recalibrated(posterior, 0.7, np.array([0.0, 0.0])).predict(X).sample(1, seed=2)[0]
     assert calibrate(Ensemble((posterior,)), [Unseen(X, targets)])[1].spread == 1.0
     for none in ([Unseen(X[:0], targets[:0])], []):
         unchanged, found = calibrate(Ensemble((posterior,)), none)
-        assert unchanged.members == (posterior,)
-        assert (found.spread, found.num_rows) == (1.0, 0)
+        assert (found.spread, found.tails, found.climatology, found.num_rows) == (1.0, 0.01, 0.01, 0)
+        before, after = (model.predict(X[:5]).log_density(targets[:5]) for model in (posterior, unchanged.members[0]))
+        np.testing.assert_allclose(after, before, atol=0.02)
 
 
-def test_a_large_configured_weight_of_the_defensive_components_is_kept_where_it_is_true() -> None:
-    posterior = widened(small_model().posterior(), 1.0, 0.5)
+def test_the_defence_vanishes_where_the_model_is_right_and_takes_over_where_it_is_useless() -> None:
+    posterior = small_model().posterior()
     X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))
-    targets = posterior.predict(X).sample(1, seed=2)[0]
-    found = calibrate(Ensemble((posterior,)), [Unseen(X, targets)])[1]
-    # Both were the start and the truth. The errors of a standard deviation and of a share of a half from 2000 rows are
-    # 1 / sqrt(4000) and 1 / sqrt(2000), 2 percent each; four of them, and some for the two being told apart.
-    np.testing.assert_allclose((found.spread, found.defensive_weight), (1.0, 0.5), rtol=0.1)
+    right = recalibrated(posterior, 1.0, np.array([0.0, 0.0])).predict(X).sample(1, seed=2)[0]
+    found = calibrate(Ensemble((posterior,)), [Unseen(X, right)])[1]
+    # A share of nothing is known to 1 / sqrt(n) at best where the parts are alike, and here they nearly are.
+    assert found.climatology < 4 / np.sqrt(NUM_ROWS)
+    kernels = posterior.defence.climatology
+    component = np.random.default_rng(4).choice(len(kernels.weights), NUM_ROWS, p=kernels.weights)
+    noise = np.random.default_rng(5).standard_normal((NUM_ROWS, 1))
+    z = kernels.means[component] + np.sqrt(kernels.variances[component]) * noise
+    useless = calibrate(Ensemble((posterior,)), [Unseen(X, posterior.transforms[0].inverse(z))])[1]
+    assert useless.climatology > 0.9
 
 
 def test_a_handful_of_rows_moves_the_spread_less_than_many() -> None:
-    posterior = small_model().posterior()
+    posterior = small_model(defensive_weight=0.0).posterior()
     X = np.random.default_rng(1).standard_normal((NUM_ROWS, 3))
-    targets = widened(posterior, 1.5, 0.02).predict(X).sample(1, seed=2)[0]
+    targets = recalibrated(posterior, 1.5, None).predict(X).sample(1, seed=2)[0]
 
     def spread(num_rows: int) -> float:
         rows = [Unseen(X[:num_rows], targets[:num_rows])]
