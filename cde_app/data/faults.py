@@ -191,7 +191,7 @@ class TargetReader(ColumnReader):
         column = self._column
         if np.isnan(self._first):
             return [f"{column} must be numbers; got empty cells only. Choose another target."]
-        if self._high - self._low <= 1e-9 * max(abs(self._low), abs(self._high)):
+        if self._high == self._low:
             return [f"{column} must vary; got {self._first:g} in every row. Choose another target."]
         if self._outside.num_cells:
             return [f"{column} must {self._domain.expected}; got {self._outside}. {self._domain.advice}"]

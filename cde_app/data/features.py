@@ -15,10 +15,12 @@ import numpy as np
 from cde_app import config
 from cde_app.data.columns import BoolArray, FloatArray
 from cde_app.data.faults import Kind, MissingKind
+from cde_app.data.transform import mean_and_sd
 
 OTHER = "<other>"  # the feature of labels that the training rows do not have, and of gaps
 _TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]
-_SMALLEST_RELATIVE_SD = 1e-9
+# A sine or cosine that moves less is as good as constant; times of the same hour differ by rounding alone.
+_SMALLEST_TURN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ def _fit_feature(name: str, values: FloatArray, encoding: InputEncoding) -> Feat
         return Feature(name, centre=0.0, scale=1.0, fill=1.0)
     if not values.size:
         return None
-    mean, sd = float(np.mean(values)), float(np.std(values))
+    is_turn = encoding.kind != "categorical" and name != encoding.name
     has_gap_rows = encoding.kind == "categorical" and encoding.had_gaps  # then a sole label still varies, against gaps
-    if sd <= _SMALLEST_RELATIVE_SD * (1 + abs(mean)) and not has_gap_rows:
+    if np.ptp(values) <= (_SMALLEST_TURN if is_turn else 0) and not has_gap_rows:
         return None
+    mean, sd = mean_and_sd(values)
     if encoding.kind == "categorical":
         return Feature(name, centre=0.0, scale=1.0, fill=0.0)
     if name == encoding.name:
