@@ -17,6 +17,8 @@ from cde_app.data.columns import (
     LARGEST_NUMBER,
     BoolArray,
     FloatArray,
+    foreign_fault,
+    foreign_noun,
     missing_column_fault,
     read_days,
     read_gaps,
@@ -101,6 +103,7 @@ class ColumnReader:
         self._column = f"{source}: column {name!r}"
         self._places: dict[str, int] = {}
         self._missing: str | None = None
+        self._foreign: str | None = None
         self._gaps, self._other, self._huge = MarkedCells(), MarkedCells(), MarkedCells()
 
     def read(self, frame: pd.DataFrame) -> FloatArray:
@@ -115,6 +118,9 @@ class ColumnReader:
             self._missing = missing_column_fault(self.name, columns, source=self._source, role=self._role)
             return np.full(len(frame), np.nan)
         cells = frame[self.name]
+        if noun := foreign_noun(cells):
+            self._foreign = foreign_fault(noun, self.name, _EXPECTED[self.kind], source=self._source)
+            return np.full(len(frame), np.nan)
         self._gaps.add(read_gaps(cells), cells, lambda _: "")
         if self.kind == "categorical":
             return self._read_labels(cells)
@@ -127,6 +133,8 @@ class ColumnReader:
         """Write what is wrong with all that was read: no such column, gaps, text among numbers, infinities."""
         if self._missing is not None:
             return [self._missing]
+        if self._foreign is not None:
+            return [self._foreign]
         faults = []
         column, expected = self._column, _EXPECTED[self.kind]
         if self._gaps.num_cells and not self._allows_gaps:
