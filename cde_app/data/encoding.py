@@ -13,7 +13,7 @@ import pandas as pd
 from cde_app import config
 from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps
 from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, faults_of
-from cde_app.data.features import OTHER, Feature, InputEncoding, encode_column, fit_column, is_outside, recode
+from cde_app.data.features import Feature, InputEncoding, encode_column, fit_column, is_outside, recode
 from cde_app.errors import DataError
 
 __all__ = [
@@ -97,7 +97,7 @@ def fit_contract(
         missing=data.missing.kind,
         dropped=tuple(dropped),
     )
-    if all(feature.name.endswith(f"={OTHER}") for column in encodings for feature in column.features):
+    if all(feature.name == column.other for column in encodings for feature in column.features):
         raise DataError(
             f"{source}: an input must vary over the training rows; got constant columns only. Add to data.inputs."
         )

@@ -41,8 +41,9 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
     """Guess the kind of every column that is not a target.
 
     Numbers are numeric; ISO 8601 dates are datetime; other text is categorical, unless nearly every row has its own
-    label. Row numbers, constant and empty columns are left out, and what is neither numbers, dates nor text. A column that says train, validation or test becomes
-    the split. Gaps in inputs choose `impute_with_indicator`, gaps in targets `drop`.
+    label. Row numbers, constant and empty columns are left out, and what is neither numbers, dates nor text. A column
+    that says train, validation or test becomes the split. Gaps in inputs choose `impute_with_indicator`, gaps in
+    targets `drop`.
 
     Args:
         frame: the table, N rows.
