@@ -26,6 +26,7 @@ from cde_app.data.columns import (
     read_numbers,
     row_of,
 )
+from cde_app.errors import FaultOfSetting
 
 Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
 MissingKind = Literal["error", "drop", "impute_with_indicator"]
@@ -90,15 +91,25 @@ class ColumnReader:
         allows_gaps: whether a gap is no fault.
         source: the table, as errors name it.
         advice: what to do about its cells; None is the advice for a configuration that can be changed.
+        key: the setting that has the column's name, if a configuration can be changed.
 
     Attributes:
         labels: the labels met so far, in the order in which they were met; `categorical` only.
     """
 
     def __init__(
-        self, name: str, kind: Kind, role: Role, *, allows_gaps: bool, source: str, advice: Advice | None = None
+        self,
+        name: str,
+        kind: Kind,
+        role: Role,
+        *,
+        allows_gaps: bool,
+        source: str,
+        advice: Advice | None = None,
+        key: tuple[str | int, ...] = (),
     ) -> None:
         self.name, self.kind, self.labels = name, kind, list[str]()
+        self._key = key
         self._role, self._allows_gaps, self._source, self._advice = role, allows_gaps, source, advice or _ADVICE[role]
         self._column = f"{source}: column {name!r}"
         self._places: dict[str, int] = {}
@@ -115,7 +126,8 @@ class ColumnReader:
         """
         if self.name not in frame.columns:
             columns = list(frame.columns)
-            self._missing = missing_column_fault(self.name, columns, source=self._source, role=self._role)
+            missing = missing_column_fault(self.name, columns, source=self._source, role=self._role)
+            self._missing = FaultOfSetting(missing, self._key) if self._key else missing
             return np.full(len(frame), np.nan)
         cells = frame[self.name]
         if noun := foreign_noun(cells):
@@ -172,8 +184,10 @@ class _Domain(NamedTuple):
 class TargetReader(ColumnReader):
     """A target to be trained on, which must vary and lie where its transform is defined."""
 
-    def __init__(self, target: config.TargetColumn, *, allows_gaps: bool, source: str) -> None:
-        super().__init__(target.column, "numeric", "data.targets", allows_gaps=allows_gaps, source=source)
+    def __init__(
+        self, target: config.TargetColumn, *, allows_gaps: bool, source: str, key: tuple[str | int, ...] = ()
+    ) -> None:
+        super().__init__(target.column, "numeric", "data.targets", allows_gaps=allows_gaps, source=source, key=key)
         self._domain = _domain_of(target.transform)
         self._num_rows = 0
         self._first, self._low, self._high = np.nan, np.inf, -np.inf

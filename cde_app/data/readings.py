@@ -63,10 +63,20 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
     """
     policy = data.missing.kind
     inputs = [
-        ColumnReader(column.column, column.kind, "data.inputs", allows_gaps=policy != "error", source=source)
-        for column in data.inputs
+        ColumnReader(
+            column.column,
+            column.kind,
+            "data.inputs",
+            allows_gaps=policy != "error",
+            source=source,
+            key=("data", "inputs", place, "column"),
+        )
+        for place, column in enumerate(data.inputs)
     ]
-    targets = [TargetReader(target, allows_gaps=policy == "drop", source=source) for target in data.targets]
+    targets = [
+        TargetReader(target, allows_gaps=policy == "drop", source=source, key=("data", "targets", place, "column"))
+        for place, target in enumerate(data.targets)
+    ]
     cells = SplitCells(data.split, source=source)
     gaps = []
     with RowFile(file, len(inputs) + len(targets)) as values:

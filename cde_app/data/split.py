@@ -24,7 +24,7 @@ from cde_app.data.columns import (
     row_of,
 )
 from cde_app.data.faults import ColumnReader
-from cde_app.errors import DataError
+from cde_app.errors import DataError, FaultOfSetting
 
 IntArray = NDArray[np.intp]
 LABELS = ("train", "validation", "test")
@@ -72,7 +72,8 @@ class SplitCells:
             return
         if self._name not in frame.columns:
             columns = list(frame.columns)
-            self._missing = [missing_column_fault(self._name, columns, source=self._source, role="data.split")]
+            missing = missing_column_fault(self._name, columns, source=self._source, role="data.split")
+            self._missing = [FaultOfSetting(missing, ("data", "split", "column"))]
         elif noun := foreign_noun(frame[self._name]):
             expected = "numbers or dates" if self._goes_by_time else "labels"
             self._missing = [foreign_fault(noun, self._name, expected, source=self._source)]
