@@ -460,6 +460,48 @@ def test_one_numeric_input_gets_a_heat_map(line_run: Any, cde: Cde) -> None:
 # --- cde evaluate -------------------------------------------------------------------------------------------------
 
 
+def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
+    table, split = pd.read_csv(tiny_run.table), np.load(tiny_run.run / "split.npz")
+    num_trained = len(split["train"]) + len(split["validation"])
+    some = table.sample(frac=1, random_state=0)[["b", "region", "a", "x"]].head(50)
+    num_some = int(np.isin(some.index, split["train"]).sum())
+    some.to_parquet(tmp_path / "some.parquet")
+    table.loc[split["test"]].to_csv(tmp_path / "held_out.csv", index=False)
+    advice = "their scores and pictures flatter. Name a table of other rows, or none for those that the run held out."
+    for path, count in (
+        (tiny_run.table, f"{num_trained} of these {len(table)}"),
+        ("some.parquet", f"{num_some} of these 50"),
+    ):
+        warning = f"{count} rows were trained on; {advice}"
+        outcome = cde("evaluate", tiny_run.run, tmp_path / path, "--json", "--gate", "crps<1e9")
+        assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
+        assert json.loads(outcome.out)["warnings"] == [warning]
+        outcome = cde("plot", tiny_run.run, tmp_path / path, "--out", "pictures", "--json")
+        assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
+        assert json.loads(outcome.out)["warnings"] == [warning]
+    for path in ((), (tmp_path / "held_out.csv",)):
+        outcome = cde("evaluate", tiny_run.run, *path, "--json")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "warnings" not in json.loads(outcome.out)
+
+
+def test_an_older_run_that_stores_no_fingerprints_knows_its_table_alone(
+    tiny_run: Any, tmp_path: Path, cde: Cde
+) -> None:
+    run = tmp_path / "older"
+    shutil.copytree(tiny_run.run, run)
+    parts = dict(np.load(run / "split.npz"))
+    assert len(parts.pop("fingerprints")) == len(parts["train"])
+    np.savez(run / "split.npz", **parts)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["outputs"]["split.npz"] = sha256(run / "split.npz")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    pd.read_csv(tiny_run.table).to_parquet(tmp_path / "copy.parquet")
+    outcome = cde("evaluate", run, tmp_path / "copy.parquet")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "rows were trained on" in cde("evaluate", run, tiny_run.table).err
+
+
 def test_evaluate_repeats_the_scores_of_the_training_without_the_training(tiny_run: Any, cde: Cde) -> None:
     outcome = cde("evaluate", tiny_run.run, "--json")
     metrics = json.loads(outcome.out)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from cde_app import config
 from cde_app.data.columns import FloatArray, counts_rows, list_names
 from cde_app.data.cost import Cost, estimate_cost, inducing_sizes
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.features import is_outside, recode
+from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.data.infer import Inference, infer_data
 from cde_app.data.model_fit import unchecked_settings
 from cde_app.data.prepared import fit_training
@@ -199,12 +199,10 @@ def _describe_column(values: FloatArray, name: str, role: Literal["input", "targ
 
 
 def _count_duplicates(readings: Readings) -> int:
-    """Count the kept rows that repeat an earlier one in every input and target, by hashes of 64 bits."""
-    hashes = [
-        pd.util.hash_pandas_object(pd.DataFrame(readings.values[readings.kept[block]] + 0.0), index=False)  # no -0
-        for block in blocks_of(len(readings.kept))
-    ]
-    return len(readings.kept) - len(np.unique(np.concatenate(hashes)))
+    """Count the kept rows that repeat an earlier one in every input and target, by their fingerprints."""
+    blocks = blocks_of(len(readings.kept))
+    rows = np.concatenate([fingerprint_rows(readings.values[readings.kept[block]]) for block in blocks])
+    return len(rows) - len(np.unique(rows))
 
 
 def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
