@@ -457,6 +457,25 @@ def test_one_numeric_input_gets_a_heat_map(line_run: Any, cde: Cde) -> None:
     assert all(path.read_bytes().startswith(PNG) for path in Path("out/plots").iterdir())
 
 
+def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_path: Path) -> None:
+    group, rng = np.repeat(np.arange(20), 8), np.random.default_rng(0)
+    y = 3 * rng.standard_normal(20)[group] + rng.standard_normal(160)
+    pd.DataFrame({"site": group, "x": rng.standard_normal(160), "y": y}).to_csv("table.csv", index=False)
+    Path("config.yaml").write_text("schema_version: 1\ndata: {path: table.csv, inputs: [x], targets: [y]}\n")
+    warning = (
+        "rows of the same 'site' follow each other and are alike (20 values): the scores of a random split flatter if "
+        "the model is to predict new ones; then set data.split to {kind: group, column: site}."
+    )
+    assert f"warning: {warning}\n" in cde("check", "config.yaml").out
+    quick = ["--set", "training={max_steps: 1, ensemble: 1, warm_start: {max_steps: 1}}", "--set", "model.layers=[]"]
+    outcome = cde("train", "config.yaml", "--out", "run", *quick)
+    assert f"[warning] {warning}\n" in outcome.err
+    assert json.loads(Path("run/manifest.json").read_text())["warnings"] == [warning]
+    assert cde("report", "run").code == 0
+    assert "Rows of the same" in Path("run/report.html").read_text()
+    assert warning not in cde("check", "config.yaml", "--set", "data.split={kind: group, column: site}").out
+
+
 # --- cde evaluate -------------------------------------------------------------------------------------------------
 
 

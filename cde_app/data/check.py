@@ -145,6 +145,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
     num_duplicates = _count_duplicates(readings)
     warnings = [
         *_row_warnings(len(readings.values), len(kept), parts, num_duplicates),
+        *readings.warnings,
         *_input_warnings(contract, readings, parts),
         *(
             found.warning() if found else _atom_warning(atom)

@@ -48,6 +48,8 @@ class PreparedTable:
     split: Split
     fingerprints: Fingerprints
     """[N], of the inputs and targets under the contract."""
+    warnings: tuple[str, ...]
+    """What to think of before the scores are trusted."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -120,7 +122,14 @@ def _encode(
             fingerprints.append(fingerprint_rows(np.hstack([values, known])))
     (folder / "readings.npy").unlink()
     return PreparedTable(
-        hashes, readings.rows, map_rows(inputs), map_rows(targets), contract, split, np.concatenate(fingerprints)
+        hashes,
+        readings.rows,
+        map_rows(inputs),
+        map_rows(targets),
+        contract,
+        split,
+        np.concatenate(fingerprints),
+        readings.warnings,
     )
 
 
