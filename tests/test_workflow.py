@@ -457,6 +457,23 @@ def test_one_numeric_input_gets_a_heat_map(line_run: Any, cde: Cde) -> None:
     assert all(path.read_bytes().startswith(PNG) for path in Path("out/plots").iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("of_x", "of_y"), [(1e-12, 1.0), (1.0, 1e-12), (1e15, 1e9)])
+def test_a_training_scores_the_same_in_every_unit(of_x: float, of_y: float, cde: Cde) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 6, 200)
+    y = np.sin(x) + 0.3 * rng.standard_normal(200)
+    Path("config.yaml").write_text("schema_version: 1\ndata: {path: table.csv, inputs: [x], targets: [y]}\n")
+    quick = ["--set", "training.max_steps=20", "--set", "training.ensemble=1", "--json", "--overwrite"]
+    scores = []
+    for unit_x, unit_y in ((1.0, 1.0), (of_x, of_y)):
+        pd.DataFrame({"x": unit_x * x, "y": unit_y * y}).to_csv("table.csv", index=False)
+        metrics = json.loads(cde("train", "config.yaml", "--out", "run", *quick).out)
+        scores.append((metrics["nlpd"]["value"] - np.log(unit_y), metrics["crps"]["value"] / unit_y))
+    # Rounding of the last digit grows through hundreds of steps of an optimiser.
+    np.testing.assert_allclose(scores[1], scores[0], atol=5e-3)
+
+
 def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_path: Path) -> None:
     group, rng = np.repeat(np.arange(20), 8), np.random.default_rng(0)
     y = 3 * rng.standard_normal(20)[group] + rng.standard_normal(160)

@@ -109,7 +109,7 @@ class TableReport:
             ),
         ]
         for column in self.columns:
-            span = "" if column.minimum is None else f", {_brief(column.minimum)} to {_brief(column.maximum)}"
+            span = "" if column.minimum is None else f", {_span(column.minimum, column.maximum)}"
             gaps = f", {column.num_gaps} gaps" if column.num_gaps else ""
             lines.append(
                 f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
@@ -315,6 +315,10 @@ def _date(days: float) -> str:
     return str(np.datetime64(round(days * 86400), "s"))
 
 
-def _brief(value: float | str | None) -> str:
-    """Write one end of a range."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _span(low: float | str, high: float | str | None) -> str:
+    """Write a range, of numbers with as many digits as tell its ends apart."""
+    for digits in (6, 9, 12, 17):
+        ends = [f"{end:.{digits}g}" if isinstance(end, float) else str(end) for end in (low, high)]
+        if ends[0] != ends[1]:
+            break
+    return " to ".join(ends)
