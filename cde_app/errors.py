@@ -1,5 +1,26 @@
 """What the user can put right: one class per exit code, every fault of one kind reported at once."""
 
+from __future__ import annotations
+
+from typing import Self
+
+
+class FaultOfSetting(str):
+    """A line about what a setting asks of the table; who has read the configuration puts the setting's place first.
+
+    Args:
+        line: the fault.
+        key: the setting, as a path from the root.
+    """
+
+    key: tuple[str | int, ...]
+
+    def __new__(cls, line: str, key: tuple[str | int, ...]) -> Self:
+        """Make a line of text that knows its setting."""
+        fault = super().__new__(cls, line)
+        fault.key = key
+        return fault
+
 
 class CdeError(Exception):
     """An error whose message tells the user what to do; `cli` prints it and exits with `exit_code`.

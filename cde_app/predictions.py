@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +30,7 @@ class PredictionWriter:
     Args:
         folder: where the files go.
         target_names: [P].
-        quantiles: levels of the quantile columns.
+        quantiles: levels of the quantile columns; one that is named twice gives one column.
         num_samples: draws per row; 0 writes no samples file.
         seed: of the draws.
         file_format: of both files.
@@ -45,7 +46,8 @@ class PredictionWriter:
         seed: int,
         file_format: FileFormat,
     ) -> None:
-        self.target_names, self.quantiles, self.num_samples, self.seed = target_names, quantiles, num_samples, seed
+        self.target_names, self.num_samples, self.seed = target_names, num_samples, seed
+        self.quantiles = tuple(dict.fromkeys(quantiles))
         self.num_rows = 0
         self._folder = folder
         self._made = [part for part in (folder, *folder.parents) if not part.exists()]
@@ -109,7 +111,11 @@ def summary_columns(
     targets: Array | None,
     outside: NDArray[np.bool_],
 ) -> Columns:
-    """Return the columns of `summary`: row, per target mean, sd and quantiles, log_density, out_of_range."""
+    """Return the columns of `summary`: row, per target mean, sd and quantiles, log_density, out_of_range.
+
+    No two have one name, whatever the targets are called: what follows the last underscore is never the same for the
+    columns of one target, and what is before it not for those of two.
+    """
     mean, sd, levels = forecast.mean(), forecast.sd(), forecast.quantile(quantiles) if quantiles else np.empty(0)
     columns: Columns = {"row": row_numbers}
     for p, name in enumerate(target_names):
@@ -122,18 +128,27 @@ def summary_columns(
 
 
 def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: NDArray[np.int64]) -> Columns:
-    """Return draws [S, N, P] in long form: row, draw (counted from 1), targets."""
+    """Return draws [S, N, P] in long form: row, draw (counted from 1), targets.
+
+    A target that is called `row` or `draw` has an underscore more here, two if another target is called so.
+    """
     num_samples, num_rows, _ = draws.shape
     columns: Columns = {
         "row": np.repeat(row_numbers, num_samples),
         "draw": np.tile(np.arange(1, num_samples + 1), num_rows),
     }
-    return columns | {name: draws[:, :, p].T.ravel() for p, name in enumerate(target_names)}
+    taken = {*columns, *target_names}
+    for p, name in enumerate(target_names):
+        if name in columns:
+            while name in taken:
+                name += "_"
+        columns[name] = draws[:, :, p].T.ravel()
+    return columns
 
 
 def quantile_name(level: float) -> str:
-    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975."""
-    percent = f"{100 * level:.6f}".rstrip("0").rstrip(".")
+    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975: the percentage in full, which no other level has."""
+    percent = f"{100 * Decimal(repr(float(level))):f}".rstrip("0").rstrip(".")
     return f"q{percent.zfill(2) if '.' not in percent else percent}"
 
 

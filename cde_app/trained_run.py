@@ -15,6 +15,7 @@ from cde_app.config import Config
 from cde_app.config_file import parse_config
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
+from cde_app.data.fingerprints import SeenRows
 from cde_app.data.prepared import PreparedTable, file_hashes
 from cde_app.data.split import Split
 from cde_app.errors import DataError, RunError
@@ -46,6 +47,8 @@ class TrainedRun:
     """[P], standard deviations of the training targets [units of the targets]."""
     split: Split
     """Positions in the training table."""
+    seen: SeenRows
+    """The rows of the training table that train or validate."""
 
     def store(self, run: Run) -> None:
         """Write all of it into the run directory."""
@@ -56,7 +59,8 @@ class TrainedRun:
         baselines = {"climatology": self.climatology.arrays(), "linear_gaussian": self.linear_gaussian.arrays()}
         named = {f"{name}.{key}": array for name, group in baselines.items() for key, array in group.items()}
         run.write_arrays("baselines.npz", named | {"scales": self.scales})
-        run.write_arrays("split.npz", {part: getattr(self.split, part) for part in ("train", "validation", "test")})
+        split = {part: getattr(self.split, part) for part in ("train", "validation", "test")}
+        run.write_arrays("split.npz", split | {"fingerprints": self.seen.stored})
 
     @classmethod
     def load(cls, run: Run) -> TrainedRun:
@@ -65,7 +69,9 @@ class TrainedRun:
         Raises:
             RunError: a file is missing or corrupt.
         """
-        baselines = run.read_arrays("baselines.npz")
+        baselines, parts = run.read_arrays("baselines.npz"), run.read_arrays("split.npz")
+        stored = parts.pop("fingerprints", np.empty(0, np.uint64))  # which older runs do not have
+        split = Split(**parts)
 
         def group(name: str) -> dict[str, Any]:
             return {key.removeprefix(f"{name}."): array for key, array in baselines.items() if key.startswith(name)}
@@ -78,7 +84,8 @@ class TrainedRun:
             climatology=Climatology.from_arrays(group("climatology")),
             linear_gaussian=LinearGaussian.from_arrays(group("linear_gaussian")),
             scales=baselines["scales"],
-            split=Split(**run.read_arrays("split.npz")),
+            split=split,
+            seen=SeenRows(stored, len(split.train) + len(split.validation)),
         )
 
 
@@ -110,6 +117,7 @@ def assemble(table: PreparedTable, predictor: Predictor, *, seed: int) -> Traine
         linear_gaussian=fit_linear_gaussian(inputs, targets),
         scales=table.targets[fitted].std(0, ddof=1),
         split=table.split,
+        seen=SeenRows.of(table.fingerprints[np.concatenate([fitted, table.split.validation])]),
     )
 
 
@@ -164,6 +172,21 @@ def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tupl
     metrics["baselines"] = {name: summarise(scored[name], target_names=names) for name in baselines}
     metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
     return metrics, scored["model"]
+
+
+def seen_rows_warning(run: Run, model: TrainedRun, table: PreparedTable) -> str | None:
+    """Say how many rows of a table, none of which a run holds out, its training has seen; None if none or by chance."""
+    hashes = sorted(table.hashes.values())
+    if hashes and hashes == sorted(manifest_of(run)["inputs"].values()):
+        num_seen = model.seen.num_rows
+    else:
+        num_seen = model.seen.count(table.fingerprints)
+    if not num_seen:
+        return None
+    return (
+        f"{num_seen} of these {len(table.fingerprints)} rows were trained on; their scores and pictures flatter. "
+        "Name a table of other rows, or none for those that the run held out."
+    )
 
 
 def drawn_rows_warning(table: PreparedTable) -> str | None:

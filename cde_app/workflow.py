@@ -41,6 +41,7 @@ from cde_app.trained_run import (
     manifest_of,
     read_run_config,
     score_table,
+    seen_rows_warning,
 )
 from cde_app.training_run import Progress, check_prior, logged, train_in_run
 
@@ -122,6 +123,8 @@ def train(
             run.write_text("config.yaml", resolved)
             run.write_bytes("config.source.yaml", file.source)
             on_event = logged(run, on_event)
+            for warning in table.warnings:
+                on_event(Progress("warning", message=warning))
             on_event(Progress("start", message="loading TensorFlow"))
             trained = train_in_run(config, table, run, scratch, on_event)
             model = assemble(table, trained.predictor, seed=config.seed)
@@ -142,7 +145,7 @@ def train(
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
-            "warnings": [found.warning() for found in trained.rounded] + [drawn] * bool(drawn),
+            "warnings": [*table.warnings, *(found.warning() for found in trained.rounded), *([drawn] if drawn else [])],
             "inputs": table.hashes,
         }
         run.finish("done", facts)
@@ -156,6 +159,9 @@ def train(
 def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     """Score a run on the rows it held out, or on every row of another table.
 
+    Returns:
+        The scores, and `warnings` if there are any: whole sentences.
+
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
         RunError: the run is missing, incomplete, corrupt or from a newer format, or its table has changed.
@@ -165,7 +171,8 @@ def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     config = read_run_config(run)
     with _table_of_run(run, model, config, data_path) as table:
         metrics, _ = score_table(model, table, config)
-    return metrics
+        warning = None if data_path is None else seen_rows_warning(run, model, table)
+    return metrics | ({"warnings": [warning]} if warning else {})
 
 
 @contextlib.contextmanager
@@ -277,8 +284,10 @@ def predict(
 # --- looking at runs ----------------------------------------------------------------------------------------------
 
 
-def plot(run_path: Path, data_path: Path | None, out_path: Path, *, image_format: ImageFormat) -> list[Path]:
-    """Draw a run's pictures, of the rows it held out or of another table.
+def plot(
+    run_path: Path, data_path: Path | None, out_path: Path, *, image_format: ImageFormat
+) -> tuple[list[Path], list[str]]:
+    """Draw a run's pictures, of the rows it held out or of another table; return the files and warnings.
 
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
@@ -289,7 +298,9 @@ def plot(run_path: Path, data_path: Path | None, out_path: Path, *, image_format
     with _table_of_run(run, model, config, data_path) as table:
         _, rows = score_table(model, table, config)
         pictures = run_pictures(run.history(), model, table, rows, image_format)
-    return [write_atomically(out_path / name, content) for name, content in pictures.items()]
+        warning = None if data_path is None else seen_rows_warning(run, model, table)
+    files = [write_atomically(out_path / name, content) for name, content in pictures.items()]
+    return files, [warning] if warning else []
 
 
 def report(run_path: Path) -> Path:

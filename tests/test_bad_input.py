@@ -81,8 +81,14 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
     "no such columns": (
         ["x,Region,b", "1,north,2", "2,south,3"],
         (
-            "table.csv: no column 'region' (data.inputs); columns are 'x', 'Region', 'b'. Did you mean 'Region'?",
-            "table.csv: no column 'a' (data.targets); columns are 'x', 'Region', 'b'. Correct the name or the table.",
+            (
+                "config.yaml:4:24: table.csv: no column 'region' (data.inputs); columns are 'x', 'Region', 'b'. "
+                "Did you mean 'Region'?"
+            ),
+            (
+                "config.yaml:5:13: table.csv: no column 'a' (data.targets); columns are 'x', 'Region', 'b'. "
+                "Correct the name or the table."
+            ),
         ),
     ),
     "text in a numeric column": (
@@ -206,6 +212,27 @@ def test_check_finds_the_same_faults_as_training(fault: str, cde: Cde) -> None:
         write_table(list(lines))
     with nothing_changes():
         assert_refused(cde("check", "config.yaml"), DATA, *messages)
+
+
+@pytest.mark.parametrize(
+    ("line", "override", "place", "role"),
+    [
+        ("  inputs: [z, x]", None, "config.yaml:4:12", "data.inputs"),
+        ("  inputs:\n    - x\n    - {kind: categorical, column: z}", None, "config.yaml:6:35", "data.inputs"),
+        ("  inputs: [x]\n  split: {kind: group, column: z}", None, "config.yaml:5:32", "data.split"),
+        ("  inputs: [x]\n  split: {kind: time, column: z}", None, "config.yaml:5:31", "data.split"),
+        ("  inputs: [x]", "data.targets=[z]", "--set data.targets=[z]", "data.targets"),
+    ],
+)
+def test_a_column_that_is_not_in_the_table_is_named_where_the_configuration_names_it(
+    line: str, override: str | None, place: str, role: str, cde: Cde
+) -> None:
+    text = CONFIG_TEXT.replace("  inputs: [x, {column: region, kind: categorical}]", line)
+    Path("config.yaml").write_text(text)
+    options = [] if override is None else ["--set", override]
+    message = f"table.csv: no column 'z' ({role}); columns are 'x', 'region', 'a'. Correct the name or the table."
+    for command in (["check", "config.yaml"], ["train", "config.yaml", "--out", "runs/a", "--quiet"]):
+        assert_refused(cde(*command, *options), DATA, f"{place}: {message}")
 
 
 def test_the_fault_stands_below_the_progress_when_nobody_asks_for_quiet(cde: Cde) -> None:

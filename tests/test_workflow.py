@@ -457,7 +457,85 @@ def test_one_numeric_input_gets_a_heat_map(line_run: Any, cde: Cde) -> None:
     assert all(path.read_bytes().startswith(PNG) for path in Path("out/plots").iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("of_x", "of_y"), [(1e-12, 1.0), (1.0, 1e-12), (1e15, 1e9)])
+def test_a_training_scores_the_same_in_every_unit(of_x: float, of_y: float, cde: Cde) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 6, 200)
+    y = np.sin(x) + 0.3 * rng.standard_normal(200)
+    Path("config.yaml").write_text("schema_version: 1\ndata: {path: table.csv, inputs: [x], targets: [y]}\n")
+    quick = ["--set", "training.max_steps=20", "--set", "training.ensemble=1", "--json", "--overwrite"]
+    scores = []
+    for unit_x, unit_y in ((1.0, 1.0), (of_x, of_y)):
+        pd.DataFrame({"x": unit_x * x, "y": unit_y * y}).to_csv("table.csv", index=False)
+        metrics = json.loads(cde("train", "config.yaml", "--out", "run", *quick).out)
+        scores.append((metrics["nlpd"]["value"] - np.log(unit_y), metrics["crps"]["value"] / unit_y))
+    # Rounding of the last digit grows through hundreds of steps of an optimiser.
+    np.testing.assert_allclose(scores[1], scores[0], atol=5e-3)
+
+
+def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_path: Path) -> None:
+    group, rng = np.repeat(np.arange(20), 8), np.random.default_rng(0)
+    y = 3 * rng.standard_normal(20)[group] + rng.standard_normal(160)
+    pd.DataFrame({"site": group, "x": rng.standard_normal(160), "y": y}).to_csv("table.csv", index=False)
+    Path("config.yaml").write_text("schema_version: 1\ndata: {path: table.csv, inputs: [x], targets: [y]}\n")
+    warning = (
+        "rows of the same 'site' follow each other and are alike (20 values): the scores of a random split flatter if "
+        "the model is to predict new ones; then set data.split to {kind: group, column: site}."
+    )
+    assert f"warning: {warning}\n" in cde("check", "config.yaml").out
+    quick = ["--set", "training={max_steps: 1, ensemble: 1, warm_start: {max_steps: 1}}", "--set", "model.layers=[]"]
+    outcome = cde("train", "config.yaml", "--out", "run", *quick)
+    assert f"[warning] {warning}\n" in outcome.err
+    assert json.loads(Path("run/manifest.json").read_text())["warnings"] == [warning]
+    assert cde("report", "run").code == 0
+    assert "Rows of the same" in Path("run/report.html").read_text()
+    assert warning not in cde("check", "config.yaml", "--set", "data.split={kind: group, column: site}").out
+
+
 # --- cde evaluate -------------------------------------------------------------------------------------------------
+
+
+def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
+    table, split = pd.read_csv(tiny_run.table), np.load(tiny_run.run / "split.npz")
+    num_trained = len(split["train"]) + len(split["validation"])
+    some = table.sample(frac=1, random_state=0)[["b", "region", "a", "x"]].head(50)
+    num_some = int(np.isin(some.index, split["train"]).sum())
+    some.to_parquet(tmp_path / "some.parquet")
+    table.loc[split["test"]].to_csv(tmp_path / "held_out.csv", index=False)
+    advice = "their scores and pictures flatter. Name a table of other rows, or none for those that the run held out."
+    for path, count in (
+        (tiny_run.table, f"{num_trained} of these {len(table)}"),
+        ("some.parquet", f"{num_some} of these 50"),
+    ):
+        warning = f"{count} rows were trained on; {advice}"
+        outcome = cde("evaluate", tiny_run.run, tmp_path / path, "--json", "--gate", "crps<1e9")
+        assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
+        assert json.loads(outcome.out)["warnings"] == [warning]
+        outcome = cde("plot", tiny_run.run, tmp_path / path, "--out", "pictures", "--json")
+        assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
+        assert json.loads(outcome.out)["warnings"] == [warning]
+    for path in ((), (tmp_path / "held_out.csv",)):
+        outcome = cde("evaluate", tiny_run.run, *path, "--json")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "warnings" not in json.loads(outcome.out)
+
+
+def test_an_older_run_that_stores_no_fingerprints_knows_its_table_alone(
+    tiny_run: Any, tmp_path: Path, cde: Cde
+) -> None:
+    run = tmp_path / "older"
+    shutil.copytree(tiny_run.run, run)
+    parts = dict(np.load(run / "split.npz"))
+    assert len(parts.pop("fingerprints")) == len(parts["train"])
+    np.savez(run / "split.npz", **parts)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["outputs"]["split.npz"] = sha256(run / "split.npz")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    pd.read_csv(tiny_run.table).to_parquet(tmp_path / "copy.parquet")
+    outcome = cde("evaluate", run, tmp_path / "copy.parquet")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "rows were trained on" in cde("evaluate", run, tiny_run.table).err
 
 
 def test_evaluate_repeats_the_scores_of_the_training_without_the_training(tiny_run: Any, cde: Cde) -> None:

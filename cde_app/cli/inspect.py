@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cde_app.cli import options
+from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json, emit_side_by_side, emit_values
 from cde_app.threads import limit_threads
 
@@ -36,9 +37,11 @@ def plot(
 
     from cde_app import workflow
 
-    files = workflow.plot(run, data, out or run / "plots", image_format=image_format.value)
+    files, warnings = workflow.plot(run, data, out or run / "plots", image_format=image_format.value)
+    for warning in warnings:
+        say(f"warning: {warning}")
     if as_json:
-        emit_json({"files": files})
+        emit_json({"files": files} | ({"warnings": warnings} if warnings else {}))
     else:
         emit("\n".join(str(file) for file in files))
 

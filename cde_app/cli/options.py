@@ -62,17 +62,19 @@ def parse_quantiles(text: str | None) -> tuple[float, ...] | None:
     """Read `0.05,0.5,0.95`.
 
     Raises:
-        UsageError: a part is no number between 0 and 1.
+        UsageError: a part is no number between 0 and 1, or comes twice.
     """
     if text is None:
         return None
-    levels, faults = [], []
+    levels, faults = list[float](), list[str]()
     for part in text.split(","):
         try:
             level = float(part)
         except ValueError:
             level = -1.0
-        if 0 < level < 1:
+        if level in levels:
+            faults.append(f"--quantiles: expected every level once; got {part.strip()!r} again.")
+        elif 0 < level < 1:
             levels.append(level)
         else:
             faults.append(f"--quantiles: expected numbers between 0 and 1, parted by commas; got {part.strip()!r}.")

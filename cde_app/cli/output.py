@@ -60,16 +60,21 @@ def emit_side_by_side(values: Mapping[str, Mapping[str, Any]]) -> None:
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, leaf); a `{"value": ..., "se": ...}` is a leaf."""
-    if isinstance(value, Mapping) and "value" not in value:
+    if isinstance(value, Mapping) and not _is_score(value):
         for key, item in value.items():
             yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value
 
 
+def _is_score(value: Mapping[str, Any]) -> bool:
+    """Tell a score from the scores of several targets, one of which may be called `value`."""
+    return "value" in value and not isinstance(value["value"], Mapping)
+
+
 def format_value(value: Any) -> str:
     """Write a number with four digits, a score with its standard error, the parts of a list or mapping likewise."""
-    if isinstance(value, Mapping) and "value" not in value:
+    if isinstance(value, Mapping) and not _is_score(value):
         return " ".join(f"{key} {format_value(item)}" for key, item in value.items())
     if isinstance(value, Mapping):
         if value.get("num_infinite"):

@@ -17,6 +17,6 @@ class Predict(Section):
     samples: PositiveInt = 100
     """Draws per row in samples.csv."""
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
-    """Quantile columns in summary.csv [fraction]."""
+    """Quantile columns in summary.csv; a level named twice gives one [fraction]."""
     chunk_rows: PositiveInt = 1024
     """Rows held in memory at once."""

@@ -15,7 +15,7 @@ from cde_app.config_file.check import check_document
 from cde_app.config_file.document import Document, read_document
 from cde_app.config_file.override import apply_override
 from cde_app.config_file.text import commented_config, config_schema, dump_config
-from cde_app.errors import ConfigError, SettingError
+from cde_app.errors import ConfigError, DataError, FaultOfSetting, SettingError
 
 __all__ = [
     "ConfigFile",
@@ -47,11 +47,20 @@ class ConfigFile:
 
         Raises:
             ConfigError: a setting does not fit the table, or the latent prior cannot be one.
+            DataError: the table has faults; the place precedes a column's that the configuration names in vain.
         """
         try:
             yield
         except SettingError as error:
             raise ConfigError(str(self.document.fault(error))) from None
+        except DataError as error:
+            raise DataError(*map(self._placed, error.faults)) from None
+
+    def _placed(self, fault: str) -> str:
+        """Put the place of its setting before a fault that has one."""
+        if not isinstance(fault, FaultOfSetting):
+            return fault
+        return f"{self.document.value_place(fault.key).where}: {fault}"
 
 
 def load_config(path: Path | Literal["-"], overrides: Sequence[str] = ()) -> ConfigFile:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from cde_app import config
 from cde_app.data.columns import FloatArray, counts_rows, list_names
 from cde_app.data.cost import Cost, estimate_cost, inducing_sizes
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.features import is_outside, recode
+from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.data.infer import Inference, infer_data
 from cde_app.data.model_fit import unchecked_settings
 from cde_app.data.prepared import fit_training
@@ -109,7 +109,7 @@ class TableReport:
             ),
         ]
         for column in self.columns:
-            span = "" if column.minimum is None else f", {_brief(column.minimum)} to {_brief(column.maximum)}"
+            span = "" if column.minimum is None else f", {_span(column.minimum, column.maximum)}"
             gaps = f", {column.num_gaps} gaps" if column.num_gaps else ""
             lines.append(
                 f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
@@ -145,6 +145,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
     num_duplicates = _count_duplicates(readings)
     warnings = [
         *_row_warnings(len(readings.values), len(kept), parts, num_duplicates),
+        *readings.warnings,
         *_input_warnings(contract, readings, parts),
         *(
             found.warning() if found else _atom_warning(atom)
@@ -199,12 +200,10 @@ def _describe_column(values: FloatArray, name: str, role: Literal["input", "targ
 
 
 def _count_duplicates(readings: Readings) -> int:
-    """Count the kept rows that repeat an earlier one in every input and target, by hashes of 64 bits."""
-    hashes = [
-        pd.util.hash_pandas_object(pd.DataFrame(readings.values[readings.kept[block]] + 0.0), index=False)  # no -0
-        for block in blocks_of(len(readings.kept))
-    ]
-    return len(readings.kept) - len(np.unique(np.concatenate(hashes)))
+    """Count the kept rows that repeat an earlier one in every input and target, by their fingerprints."""
+    blocks = blocks_of(len(readings.kept))
+    rows = np.concatenate([fingerprint_rows(readings.values[readings.kept[block]]) for block in blocks])
+    return len(rows) - len(np.unique(rows))
 
 
 def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
@@ -316,6 +315,10 @@ def _date(days: float) -> str:
     return str(np.datetime64(round(days * 86400), "s"))
 
 
-def _brief(value: float | str | None) -> str:
-    """Write one end of a range."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _span(low: float | str, high: float | str | None) -> str:
+    """Write a range, of numbers with as many digits as tell its ends apart."""
+    for digits in (6, 9, 12, 17):
+        ends = [f"{end:.{digits}g}" if isinstance(end, float) else str(end) for end in (low, high)]
+        if ends[0] != ends[1]:
+            break
+    return " to ".join(ends)

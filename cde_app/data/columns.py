@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,29 @@ BoolArray = NDArray[np.bool_]
 LARGEST_NUMBER = 1e150  # its square is still a float, so means and standard deviations are finite
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 _MICROSECONDS_PER_DAY = 86_400e6
+_MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Stands in each cell of a column that holds neither numbers, dates nor labels."""
+
+    noun: str
+    """What it holds, such as `lists`."""
+
+
+def foreign_noun(column: pd.Series) -> str | None:
+    """Name what a column holds if that is neither numbers, dates nor labels; None if it is one of them."""
+    first = column.iloc[0] if len(column) else None
+    return first.noun if isinstance(first, Foreign) else None
+
+
+def foreign_fault(noun: str, name: str, expected: str, *, source: str) -> str:
+    """Write that a column holds what cannot be used."""
+    return (
+        f"{source}: column {name!r} must be {expected}; got {noun}. "
+        "Write numbers, dates or labels instead, or choose another column."
+    )
 
 
 def read_gaps(column: pd.Series) -> BoolArray:
@@ -52,7 +76,10 @@ def read_days(column: pd.Series) -> tuple[FloatArray, BoolArray]:
     else:
         times = pd.to_datetime(column, utc=True)
     absent = times.isna().to_numpy(dtype=bool)
-    microseconds = times.dt.as_unit("us").astype("int64").to_numpy(dtype=np.float64)
+    if times.dt.unit == "ns":
+        times = times.dt.as_unit("us")
+    counts = times.astype("int64").to_numpy(dtype=np.float64)  # floats, as years that a file holds may be too far off
+    microseconds = counts * _MICROSECONDS[times.dt.unit]
     return np.where(absent, np.nan, microseconds / _MICROSECONDS_PER_DAY), absent & ~read_gaps(column)
 
 

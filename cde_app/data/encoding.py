@@ -13,7 +13,7 @@ import pandas as pd
 from cde_app import config
 from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps
 from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, faults_of
-from cde_app.data.features import OTHER, Feature, InputEncoding, encode_column, fit_column, is_outside, recode
+from cde_app.data.features import Feature, InputEncoding, encode_column, fit_column, is_outside, recode
 from cde_app.errors import DataError
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "fit_contract",
     "has_targets",
     "out_of_range",
+    "recode_columns",
 ]
 
 
@@ -97,15 +98,15 @@ def fit_contract(
         missing=data.missing.kind,
         dropped=tuple(dropped),
     )
-    if all(feature.name.endswith(f"={OTHER}") for column in encodings for feature in column.features):
+    if all(feature.name == column.other for column in encodings for feature in column.features):
         raise DataError(
             f"{source}: an input must vary over the training rows; got constant columns only. Add to data.inputs."
         )
     return contract
 
 
-def encode_columns(contract: ColumnContract, values: FloatArray, labels: Sequence[Sequence[str]]) -> FloatArray:
-    """Encode columns that have been read as the features the model sees.
+def recode_columns(contract: ColumnContract, values: FloatArray, labels: Sequence[Sequence[str]]) -> FloatArray:
+    """Turn the places of labels into places in the contract's vocabularies, -1 for a label that it does not have.
 
     Args:
         contract: the column contract of the run.
@@ -113,13 +114,16 @@ def encode_columns(contract: ColumnContract, values: FloatArray, labels: Sequenc
         labels: of each of them, as for `fit_contract`.
 
     Returns:
-        X, [N, D], standardised.
+        [N, I].
     """
     columns = zip(contract.inputs, values.T, labels, strict=True)
-    features = [
-        one for encoding, cells, own in columns for one in encode_column(encoding, recode(cells, own, encoding))
-    ]
-    return np.stack(features, axis=1)
+    return np.stack([recode(cells, own, encoding) for encoding, cells, own in columns], axis=1)
+
+
+def encode_columns(contract: ColumnContract, values: FloatArray) -> FloatArray:
+    """Encode columns that have been recoded, [N, I], as the features the model sees: X, [N, D], standardised."""
+    columns = zip(contract.inputs, values.T, strict=True)
+    return np.stack([one for encoding, cells in columns for one in encode_column(encoding, cells)], axis=1)
 
 
 def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> FloatArray:
@@ -139,7 +143,7 @@ def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str)
     """
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     values = _read_all(readers, frame)
-    return encode_columns(contract, values, [reader.labels for reader in readers])
+    return encode_columns(contract, recode_columns(contract, values, [reader.labels for reader in readers]))
 
 
 def encode_targets(

@@ -17,6 +17,8 @@ from cde_app.data.columns import (
     LARGEST_NUMBER,
     BoolArray,
     FloatArray,
+    foreign_fault,
+    foreign_noun,
     missing_column_fault,
     read_days,
     read_gaps,
@@ -24,6 +26,7 @@ from cde_app.data.columns import (
     read_numbers,
     row_of,
 )
+from cde_app.errors import FaultOfSetting
 
 Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
 MissingKind = Literal["error", "drop", "impute_with_indicator"]
@@ -88,19 +91,30 @@ class ColumnReader:
         allows_gaps: whether a gap is no fault.
         source: the table, as errors name it.
         advice: what to do about its cells; None is the advice for a configuration that can be changed.
+        key: the setting that has the column's name, if a configuration can be changed.
 
     Attributes:
         labels: the labels met so far, in the order in which they were met; `categorical` only.
     """
 
     def __init__(
-        self, name: str, kind: Kind, role: Role, *, allows_gaps: bool, source: str, advice: Advice | None = None
+        self,
+        name: str,
+        kind: Kind,
+        role: Role,
+        *,
+        allows_gaps: bool,
+        source: str,
+        advice: Advice | None = None,
+        key: tuple[str | int, ...] = (),
     ) -> None:
         self.name, self.kind, self.labels = name, kind, list[str]()
+        self._key = key
         self._role, self._allows_gaps, self._source, self._advice = role, allows_gaps, source, advice or _ADVICE[role]
         self._column = f"{source}: column {name!r}"
         self._places: dict[str, int] = {}
         self._missing: str | None = None
+        self._foreign: str | None = None
         self._gaps, self._other, self._huge = MarkedCells(), MarkedCells(), MarkedCells()
 
     def read(self, frame: pd.DataFrame) -> FloatArray:
@@ -112,9 +126,13 @@ class ColumnReader:
         """
         if self.name not in frame.columns:
             columns = list(frame.columns)
-            self._missing = missing_column_fault(self.name, columns, source=self._source, role=self._role)
+            missing = missing_column_fault(self.name, columns, source=self._source, role=self._role)
+            self._missing = FaultOfSetting(missing, self._key) if self._key else missing
             return np.full(len(frame), np.nan)
         cells = frame[self.name]
+        if noun := foreign_noun(cells):
+            self._foreign = foreign_fault(noun, self.name, _EXPECTED[self.kind], source=self._source)
+            return np.full(len(frame), np.nan)
         self._gaps.add(read_gaps(cells), cells, lambda _: "")
         if self.kind == "categorical":
             return self._read_labels(cells)
@@ -127,6 +145,8 @@ class ColumnReader:
         """Write what is wrong with all that was read: no such column, gaps, text among numbers, infinities."""
         if self._missing is not None:
             return [self._missing]
+        if self._foreign is not None:
+            return [self._foreign]
         faults = []
         column, expected = self._column, _EXPECTED[self.kind]
         if self._gaps.num_cells and not self._allows_gaps:
@@ -164,8 +184,10 @@ class _Domain(NamedTuple):
 class TargetReader(ColumnReader):
     """A target to be trained on, which must vary and lie where its transform is defined."""
 
-    def __init__(self, target: config.TargetColumn, *, allows_gaps: bool, source: str) -> None:
-        super().__init__(target.column, "numeric", "data.targets", allows_gaps=allows_gaps, source=source)
+    def __init__(
+        self, target: config.TargetColumn, *, allows_gaps: bool, source: str, key: tuple[str | int, ...] = ()
+    ) -> None:
+        super().__init__(target.column, "numeric", "data.targets", allows_gaps=allows_gaps, source=source, key=key)
         self._domain = _domain_of(target.transform)
         self._num_rows = 0
         self._first, self._low, self._high = np.nan, np.inf, -np.inf
@@ -191,7 +213,7 @@ class TargetReader(ColumnReader):
         column = self._column
         if np.isnan(self._first):
             return [f"{column} must be numbers; got empty cells only. Choose another target."]
-        if self._high - self._low <= 1e-9 * max(abs(self._low), abs(self._high)):
+        if self._high == self._low:
             return [f"{column} must vary; got {self._first:g} in every row. Choose another target."]
         if self._outside.num_cells:
             return [f"{column} must {self._domain.expected}; got {self._outside}. {self._domain.advice}"]

@@ -15,10 +15,11 @@ import numpy as np
 from cde_app import config
 from cde_app.data.columns import BoolArray, FloatArray
 from cde_app.data.faults import Kind, MissingKind
+from cde_app.data.transform import mean_and_sd
 
-OTHER = "<other>"  # the feature of labels that the training rows do not have, and of gaps
 _TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]
-_SMALLEST_RELATIVE_SD = 1e-9
+# A sine or cosine that moves less is as good as constant; times of the same hour differ by rounding alone.
+_SMALLEST_TURN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class InputEncoding:
     vocabulary: tuple[str, ...] = ()
     period: float = 1.0
     had_gaps: bool = False
+
+    @property
+    def other(self) -> str:
+        """The name of the feature of gaps and of labels that the training rows do not have; none of theirs has it."""
+        name = "<other>"
+        while name in self.vocabulary:
+            name = f"<{name}>"
+        return f"{self.name}={name}"
 
 
 def fit_column(
@@ -91,14 +100,15 @@ def fit_column(
 
 def _fit_feature(name: str, values: FloatArray, encoding: InputEncoding) -> Feature | None:
     """Fit one feature on its values without gaps; None if it is constant."""
-    if encoding.kind == "categorical" and name == f"{encoding.name}={OTHER}":
+    if encoding.kind == "categorical" and name == encoding.other:
         return Feature(name, centre=0.0, scale=1.0, fill=1.0)
     if not values.size:
         return None
-    mean, sd = float(np.mean(values)), float(np.std(values))
+    is_turn = encoding.kind != "categorical" and name != encoding.name
     has_gap_rows = encoding.kind == "categorical" and encoding.had_gaps  # then a sole label still varies, against gaps
-    if sd <= _SMALLEST_RELATIVE_SD * (1 + abs(mean)) and not has_gap_rows:
+    if np.ptp(values) <= (_SMALLEST_TURN if is_turn else 0) and not has_gap_rows:
         return None
+    mean, sd = mean_and_sd(values)
     if encoding.kind == "categorical":
         return Feature(name, centre=0.0, scale=1.0, fill=0.0)
     if name == encoding.name:
@@ -145,7 +155,7 @@ def _raw_features(encoding: InputEncoding, values: FloatArray) -> Iterator[tuple
     if encoding.kind == "categorical":
         for place, label in enumerate(encoding.vocabulary):
             yield f"{name}={label}", (values == place).astype(np.float64)
-        yield f"{name}={OTHER}", 1.0 - (values >= 0)
+        yield encoding.other, 1.0 - (values >= 0)
     elif encoding.kind == "cyclic":
         yield from _turn(name, values, encoding.period)
     else:

@@ -6,14 +6,16 @@ import contextlib
 import csv
 import glob
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from cde_app.data.arrow import noun_of_foreign
 from cde_app.data.columns import missing_column_fault
 from cde_app.data.regular_csv import count_regular
 from cde_app.errors import DataError
@@ -27,6 +29,22 @@ class Partition:
     source: str
     columns: tuple[str, ...]
     delimiter: str | None
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    """The columns that hold neither numbers, dates nor labels -> what they hold."""
+
+
+def is_stored_index(name: str) -> bool:
+    """Say whether a column is an index without a name that pandas has stored, and no column of the table."""
+    return re.fullmatch(r"__index_level_\d+__", name) is not None
+
+
+def columns_of(partitions: Sequence[Partition]) -> list[str]:
+    """List the columns of a table of several files; an index that pandas stored is one only if all of them have it."""
+    return [
+        name
+        for name in partitions[0].columns
+        if not is_stored_index(name) or all(name in partition.columns for partition in partitions)
+    ]
 
 
 def source_name(path: str | Path) -> str:
@@ -80,13 +98,14 @@ def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None)
         except OSError as error:
             faults.append(f"{source}: must be readable; got {error.strerror!r}. Check the file and its permissions.")
     for partition in partitions:
-        wanted = partitions[0].columns if columns is None else columns
+        wanted = columns_of(partitions) if columns is None else columns
         faults += [
             missing_column_fault(name, partition.columns, source=partition.source)
             for name in dict.fromkeys(wanted)
             if name not in partition.columns
         ]
         extra = set(partition.columns) - set(partitions[0].columns) if columns is None else set()
+        extra = {name for name in extra if not is_stored_index(name)}
         if extra:
             faults.append(
                 f"{partition.source}: must have the columns of {partitions[0].source}; got {sorted(extra)} besides. "
@@ -127,7 +146,9 @@ def _check_parquet(path: Path, source: str) -> tuple[Partition, int]:
 
     try:
         with pq.ParquetFile(path) as file:
-            return Partition(path, source, tuple(file.schema_arrow.names), None), file.metadata.num_rows
+            schema = file.schema_arrow
+            foreign = {field.name: noun for field in schema if (noun := noun_of_foreign(field.type))}
+            return Partition(path, source, tuple(schema.names), None, foreign), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{source}: must be a whole Parquet file; got {reason!r}. Check what wrote it.") from None

@@ -11,6 +11,7 @@ import pandas as pd
 from cde_app import config
 from cde_app.data.columns import (
     counts_rows,
+    foreign_noun,
     list_names,
     missing_column_fault,
     read_days,
@@ -20,6 +21,7 @@ from cde_app.data.columns import (
     row_of,
 )
 from cde_app.data.faults import ColumnReader
+from cde_app.data.files import is_stored_index
 from cde_app.data.split import LABELS
 from cde_app.errors import DataError
 
@@ -39,8 +41,9 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
     """Guess the kind of every column that is not a target.
 
     Numbers are numeric; ISO 8601 dates are datetime; other text is categorical, unless nearly every row has its own
-    label. Row numbers, constant and empty columns are left out. A column that says train, validation or test becomes
-    the split. Gaps in inputs choose `impute_with_indicator`, gaps in targets `drop`.
+    label. Row numbers, constant and empty columns are left out, and what is neither numbers, dates nor text. A column
+    that says train, validation or test becomes the split. Gaps in inputs choose `impute_with_indicator`, gaps in
+    targets `drop`.
 
     Args:
         frame: the table, N rows.
@@ -55,6 +58,12 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
     inputs: list[config.InputColumn] = []
     split: config.Split = config.RandomSplit()
     for name in (name for name in frame.columns if name not in targets):
+        if noun := foreign_noun(frame[name]):
+            remarks.append(f"column {name!r} holds {noun} and is left out.")
+            continue
+        if is_stored_index(name):
+            remarks.append(f"column {name!r} is the index of a table that pandas wrote and is left out.")
+            continue
         if _says_parts(frame[name]):
             split = config.ColumnSplit(column=name)
             remarks.append(f"column {name!r} says which rows train and test; data.split goes by it.")

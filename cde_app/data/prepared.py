@@ -14,8 +14,16 @@ import pandas as pd
 
 from cde_app.config import Config
 from cde_app.data.columns import FloatArray
-from cde_app.data.encoding import ColumnContract, encode_columns, encode_targets, fit_contract, has_targets
+from cde_app.data.encoding import (
+    ColumnContract,
+    encode_columns,
+    encode_targets,
+    fit_contract,
+    has_targets,
+    recode_columns,
+)
 from cde_app.data.files import find_files, source_name
+from cde_app.data.fingerprints import Fingerprints, fingerprint_rows
 from cde_app.data.model_fit import check_model
 from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
 from cde_app.data.split import Split, split_rows
@@ -38,6 +46,10 @@ class PreparedTable:
     """[N, P], user's units; in a file."""
     contract: ColumnContract
     split: Split
+    fingerprints: Fingerprints
+    """[N], of the inputs and targets under the contract."""
+    warnings: tuple[str, ...]
+    """What to think of before the scores are trusted."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -97,17 +109,28 @@ def _encode(
     hashes: dict[str, str], readings: Readings, contract: ColumnContract, split: Split, folder: Path
 ) -> PreparedTable:
     """Write the features and the targets of the rows that are kept, and delete the readings."""
-    inputs, targets = folder / "inputs.npy", folder / "targets.npy"
+    inputs, targets, fingerprints = folder / "inputs.npy", folder / "targets.npy", []
     with (
         RowFile(inputs, len(contract.feature_names)) as input_file,
         RowFile(targets, len(contract.targets)) as target_file,
     ):
         for block in blocks_of(len(readings.kept)):
             values, known = readings.block(readings.kept[block])
-            input_file.append(encode_columns(contract, values, readings.labels))
+            values = recode_columns(contract, values, readings.labels)
+            input_file.append(encode_columns(contract, values))
             target_file.append(known)
+            fingerprints.append(fingerprint_rows(np.hstack([values, known])))
     (folder / "readings.npy").unlink()
-    return PreparedTable(hashes, readings.rows, map_rows(inputs), map_rows(targets), contract, split)
+    return PreparedTable(
+        hashes,
+        readings.rows,
+        map_rows(inputs),
+        map_rows(targets),
+        contract,
+        split,
+        np.concatenate(fingerprints),
+        readings.warnings,
+    )
 
 
 def file_hashes(path: str | Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from cde_app import config
 from cde_app.data.columns import FloatArray
 from cde_app.data.encoding import ColumnContract, complete_rows, input_readers, target_readers
 from cde_app.data.faults import ColumnReader, TargetReader, faults_of
+from cde_app.data.order import OrderedColumns, order_warning
 from cde_app.data.split import SplitCells
 from cde_app.errors import DataError
 from cde_app.rows import IntArray, RowFile, map_rows
@@ -29,6 +30,7 @@ class Readings:
         kept: the rows of `values` that the model can use, sorted; all of them unless `missing: drop` leaves some out.
         rows: the places of the kept rows in the table, from 0.
         by: the kept rows with the column that a split goes by, if there is one.
+        warnings: what the order of the rows gives reason to say about the split.
     """
 
     values: FloatArray
@@ -36,6 +38,7 @@ class Readings:
     kept: IntArray
     rows: IntArray
     by: pd.DataFrame
+    warnings: tuple[str, ...] = ()
 
     def column(self, place: int, rows: IntArray | None = None) -> FloatArray:
         """Return a column of `values`, [N] or [len(rows)], in memory."""
@@ -63,23 +66,36 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
     """
     policy = data.missing.kind
     inputs = [
-        ColumnReader(column.column, column.kind, "data.inputs", allows_gaps=policy != "error", source=source)
-        for column in data.inputs
+        ColumnReader(
+            column.column,
+            column.kind,
+            "data.inputs",
+            allows_gaps=policy != "error",
+            source=source,
+            key=("data", "inputs", place, "column"),
+        )
+        for place, column in enumerate(data.inputs)
     ]
-    targets = [TargetReader(target, allows_gaps=policy == "drop", source=source) for target in data.targets]
-    cells = SplitCells(data.split, source=source)
+    targets = [
+        TargetReader(target, allows_gaps=policy == "drop", source=source, key=("data", "targets", place, "column"))
+        for place, target in enumerate(data.targets)
+    ]
+    cells, ordered = SplitCells(data.split, source=source), OrderedColumns(data)
     gaps = []
     with RowFile(file, len(inputs) + len(targets)) as values:
         for chunk in chunks:
             values.append(read := _read_side_by_side([*inputs, *targets], chunk))
             gaps.append(np.isnan(read).any(axis=1))
             cells.add(chunk)
+            ordered.add(chunk)
     if faults := [*faults_of([*inputs, *targets]), *cells.faults()]:
         raise DataError(*faults)
     kept = np.flatnonzero(~np.concatenate(gaps) | (policy != "drop"))
     if len(kept) < 2:
         raise DataError(f"{source}: must have at least 2 rows without gaps; got {len(kept)}. Add rows.")
-    return Readings(map_rows(file), _labels(inputs), kept, kept, cells.rows(kept))
+    read = map_rows(file)
+    warning = order_warning(ordered.found(), read[:, len(inputs) :])
+    return Readings(read, _labels(inputs), kept, kept, cells.rows(kept), (warning,) if warning else ())
 
 
 def read_for_evaluation(

@@ -27,6 +27,7 @@ MATERIAL_STEP = 0.1
 SLOPE_LEVEL = 0.25
 """Where a transform bends, the step is measured where it is among the narrowest: this quantile over the rows."""
 SAME_VALUE = 1e-9
+"""Values nearer than this share of their range, or than a few last digits, differ by rounding errors alone."""
 
 
 @dataclass(frozen=True)
@@ -93,5 +94,6 @@ def rounding_step(values: FloatArray) -> float | None:
 def _levels(values: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
     """Return the distinct values, those that differ by rounding errors alone taken together, and their counts."""
     distinct, counts = np.unique(values, return_counts=True)
-    starts = np.flatnonzero(np.diff(distinct, prepend=-np.inf) > SAME_VALUE * np.max(np.abs(distinct)))
+    nearest = max(SAME_VALUE * np.ptp(distinct), 4 * np.spacing(np.max(np.abs(distinct))))
+    starts = np.flatnonzero(np.diff(distinct, prepend=-np.inf) > nearest)
     return distinct[starts], np.add.reduceat(counts, starts)

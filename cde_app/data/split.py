@@ -12,6 +12,8 @@ from cde_app import config
 from cde_app.config.training import LARGE_TABLE, SMALL_TABLE
 from cde_app.data.columns import (
     BoolArray,
+    foreign_fault,
+    foreign_noun,
     list_names,
     missing_column_fault,
     read_days,
@@ -22,7 +24,7 @@ from cde_app.data.columns import (
     row_of,
 )
 from cde_app.data.faults import ColumnReader
-from cde_app.errors import DataError
+from cde_app.errors import DataError, FaultOfSetting
 
 IntArray = NDArray[np.intp]
 LABELS = ("train", "validation", "test")
@@ -70,14 +72,18 @@ class SplitCells:
             return
         if self._name not in frame.columns:
             columns = list(frame.columns)
-            self._missing = [missing_column_fault(self._name, columns, source=self._source, role="data.split")]
+            missing = missing_column_fault(self._name, columns, source=self._source, role="data.split")
+            self._missing = [FaultOfSetting(missing, ("data", "split", "column"))]
+        elif noun := foreign_noun(frame[self._name]):
+            expected = "numbers or dates" if self._goes_by_time else "labels"
+            self._missing = [foreign_fault(noun, self._name, expected, source=self._source)]
         elif self._goes_by_time:
             self._add_times(frame[self._name])
         else:
             self._pieces.append(pd.Series(self._labels.read(frame), frame.index))
 
     def faults(self) -> list[str]:
-        """Write that there is no such column."""
+        """Write that there is no such column, or that it holds what no split can go by."""
         return self._missing
 
     def rows(self, kept: IntArray) -> pd.DataFrame:

@@ -15,11 +15,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from cde_app.data.files import Partition, open_partitions, source_name
+from cde_app.data.arrow import to_pandas
+from cde_app.data.columns import Foreign
+from cde_app.data.files import Partition, columns_of, open_partitions, source_name
 from cde_app.errors import DataError
 from cde_app.storage import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 FileFormat = Literal["csv", "parquet"]
@@ -45,8 +48,9 @@ def read_table(path: str | Path, *, columns: Sequence[str] | None = None) -> pd.
         DataError: a file is missing, a directory, empty, not UTF-8 or ragged, repeats a column name or lacks a column.
     """
     with open_partitions(path, columns) as partitions:
-        wanted = list(partitions[0].columns if columns is None else columns)
-        frames = [chunk for partition in partitions for chunk in _read_chunks(partition, wanted, None)]
+        wanted = columns_of(partitions) if columns is None else list(columns)
+        foreign = _foreign(partitions)
+        frames = [chunk for partition in partitions for chunk in _read_chunks(partition, wanted, foreign, None)]
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
@@ -65,10 +69,10 @@ def iter_table(path: str | Path, *, columns: Sequence[str] | None = None, chunk_
         DataError: as `read_table`.
     """
     with open_partitions(path, columns) as partitions:
-        wanted = list(partitions[0].columns if columns is None else columns)
-        first_row = 0
+        wanted = columns_of(partitions) if columns is None else list(columns)
+        first_row, foreign = 0, _foreign(partitions)
         for partition in partitions:
-            for chunk in _read_chunks(partition, wanted, chunk_rows):
+            for chunk in _read_chunks(partition, wanted, foreign, chunk_rows):
                 chunk.index = pd.RangeIndex(first_row, first_row + len(chunk))
                 first_row += len(chunk)
                 yield chunk
@@ -164,11 +168,22 @@ def write_table(
         writer.append(columns)
 
 
-def _read_chunks(partition: Partition, columns: list[str], chunk_rows: int | None) -> Iterator[pd.DataFrame]:
-    """Read the columns of one checked file, whole (None) or in chunks."""
+def _foreign(partitions: Sequence[Partition]) -> dict[str, Foreign]:
+    """List the columns that hold neither numbers, dates nor labels in one of the files or more."""
+    return {name: Foreign(noun) for partition in partitions for name, noun in partition.foreign.items()}
+
+
+def _read_chunks(
+    partition: Partition, columns: list[str], foreign: Mapping[str, Foreign], chunk_rows: int | None
+) -> Iterator[pd.DataFrame]:
+    """Read the columns of one checked file, whole (None) or in chunks; of the foreign ones no cell is read."""
     read = _read_parquet if partition.delimiter is None else _read_csv
+    read_columns = [name for name in columns if name not in foreign]
     try:
-        for frame in read(partition, columns, chunk_rows):
+        for frame in read(partition, read_columns, chunk_rows):
+            for name in columns:
+                if name in foreign:
+                    frame[name] = pd.Series(foreign[name], frame.index, dtype=object)
             yield frame[columns]
     except (OSError, ValueError) as error:  # pandas' and pyarrow's errors of reading among them
         reason = str(error).splitlines()[0]
@@ -199,17 +214,23 @@ def _read_parquet(partition: Partition, columns: list[str], chunk_rows: int | No
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if chunk_rows is None:
-        yield _clean_text(pq.read_table(partition.path, columns=columns).to_pandas(ignore_metadata=True))
-        return
     with pq.ParquetFile(partition.path) as file:
+        if chunk_rows is None:
+            yield _frame(file.read(columns=columns), columns)
+            return
         for batch in file.iter_batches(batch_size=chunk_rows, columns=columns):
-            yield _clean_text(pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True))
+            yield _frame(pa.Table.from_batches([batch]), columns)
+
+
+def _frame(table: pa.Table, columns: list[str]) -> pd.DataFrame:
+    """Turn an Arrow table into a frame; pyarrow reads a column `a.b` with every column `a`."""
+    series = {name: to_pandas(table.column(name)) for name in columns}
+    return _clean_text(pd.DataFrame(series, index=pd.RangeIndex(table.num_rows)))
 
 
 def _clean_text(frame: pd.DataFrame) -> pd.DataFrame:
     """Empty the cells of text columns that count as gaps."""
     for name in frame.columns:
         if pd.api.types.is_string_dtype(frame[name]) or pd.api.types.is_object_dtype(frame[name]):
-            frame = frame.assign(**{name: frame[name].mask(frame[name].isin(GAPS))})
+            frame[name] = frame[name].mask(frame[name].isin(GAPS))
     return frame

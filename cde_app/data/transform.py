@@ -179,20 +179,18 @@ def fit_transform(
     y = np.asarray(y, dtype=np.float64)
     if not y.size or not np.all(np.isfinite(y)):
         raise DataError(f"{label}: must be finite numbers in every training row; got {_first_bad(y)}. Clean the table.")
-    if np.ptp(y) <= 1e-9 * (1e-30 + float(np.max(np.abs(y)))):
+    if np.ptp(y) == 0:
         raise DataError(f"{label}: must vary over the training rows; got {y[0]:g} in each. Choose another target.")
     if kind == "identity":
-        location, scale = robust_location_and_scale(y)
-        return TargetTransform(kind, location=location, scale=scale)
+        return TargetTransform(kind, *robust_location_and_scale(y))
     if kind == "log":
         if np.min(y) + shift <= 0:
             raise DataError(
                 f"{label}: must be above {0.0 - shift:g} for a log transform with shift {shift:g}; got {np.min(y):g}. "
                 "Raise the shift, or choose yeo_johnson or identity."
             )
-        logs = np.log(y + shift)
-        location, scale = robust_location_and_scale(logs)
-        return TargetTransform(kind, location=location, scale=scale, shift=float(shift))
+        logs = _varying(np.log(y + shift), kind, label)
+        return TargetTransform(kind, *robust_location_and_scale(logs), shift=float(shift))
     if kind == "logit":
         outside = y[(y <= lower) | (y >= upper)]
         if outside.size:
@@ -200,16 +198,15 @@ def fit_transform(
                 f"{label}: must lie strictly between {lower:g} and {upper:g} for a logit transform; got "
                 f"{outside[0]:g}. Widen the bounds, or choose yeo_johnson or identity."
             )
-        logits = np.log(y - lower) - np.log(upper - y)
-        location, scale = robust_location_and_scale(logits)
-        return TargetTransform(kind, location=location, scale=scale, lower=float(lower), upper=float(upper))
+        logits = _varying(np.log(y - lower) - np.log(upper - y), kind, label)
+        return TargetTransform(kind, *robust_location_and_scale(logits), lower=float(lower), upper=float(upper))
     first, centre, third = (float(value) for value in np.quantile(y, [0.25, 0.5, 0.75]))
-    deviation = float(np.std(y))
+    _, deviation = mean_and_sd(y)
     spread = third - first if third - first > 1e-3 * deviation else deviation
     t = (y - centre) / spread
     exponent = _fit_exponent(t)
     location, scale = robust_location_and_scale(_yeo_johnson(t, exponent))
-    return TargetTransform(kind, location=location, scale=scale, exponent=exponent, centre=centre, spread=spread)
+    return TargetTransform(kind, location, scale, exponent=exponent, centre=centre, spread=spread)
 
 
 def robust_location_and_scale(u: FloatArray) -> tuple[float, float]:
@@ -220,11 +217,21 @@ def robust_location_and_scale(u: FloatArray) -> tuple[float, float]:
     Args:
         u: [N].
     """
-    deviation, (low, middle, high) = float(np.std(u)), np.quantile(u, [0.05, 0.5, 0.95])
+    (mean, deviation), (low, middle, high) = mean_and_sd(u), np.quantile(u, [0.05, 0.5, 0.95])
     width = float(high - low) / NORMAL_WIDTH
     if width > 0 and deviation > HEAVY * width:
         return float(middle), width
-    return float(np.mean(u)), deviation
+    return mean, deviation
+
+
+def mean_and_sd(values: FloatArray) -> tuple[float, float]:
+    """Return the mean and the standard deviation of values [N]; it is above 0 wherever two of them differ.
+
+    They are divided by a power of two meanwhile, which rounds nothing, so that no unit makes a square vanish.
+    """
+    _, exponent = math.frexp(float(np.max(np.abs(values))))
+    scaled = np.ldexp(values, -exponent)
+    return math.ldexp(float(np.mean(scaled)), exponent), math.ldexp(float(np.std(scaled)), exponent)
 
 
 def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[TargetTransform]:
@@ -239,7 +246,7 @@ def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[Tar
     """
     y = np.asarray(y, dtype=np.float64)
     kinds: list[TransformKind] = ["identity", "yeo_johnson"]
-    if y.size and np.min(y) > 0:
+    if y.size and np.min(y) > 0 and np.ptp(np.log(y)) > 0:
         kinds.insert(1, "log")
     return [fit_transform(kind, y, label=label) for kind in kinds]
 
@@ -284,6 +291,16 @@ def _inverse_power(u: FloatArray, power: float) -> FloatArray:
         with np.errstate(over="ignore"):
             logs = np.log1p(np.maximum(power * u, -1 + 1e-15)) / power
     return np.asarray(np.expm1(np.minimum(logs, _LARGEST_LOG)))
+
+
+def _varying(transformed: FloatArray, kind: TransformKind, label: str) -> FloatArray:
+    """Refuse values of which too few digits are left to tell them apart."""
+    if np.ptp(transformed) == 0:
+        raise DataError(
+            f"{label}: must vary over the training rows after its {kind} transform; got {transformed[0]:g} in each. "
+            "Choose yeo_johnson or identity."
+        )
+    return transformed
 
 
 def _first_bad(y: FloatArray) -> str:

@@ -220,7 +220,7 @@ def _padded_grid(values: ArrayLike, size: int) -> FloatArray:
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     low, high = float(finite.min()), float(finite.max())
-    margin = 0.04 * (high - low) or 0.5 * max(abs(low), 1.0)
+    margin = 0.04 * (high - low) or 0.5 * abs(low) or 0.5
     return np.linspace(low - margin, high + margin, size)
 
 

@@ -70,6 +70,14 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     assert whole.lines()[-1].startswith("training: 1 x 1000 steps of 256 rows, about ")
 
 
+@pytest.mark.parametrize(
+    ("values", "span"),
+    [([1.0, 2.5], "1 to 2.5"), ([1e-12, 2e-12], "1e-12 to 2e-12"), ([1e9, 1e9 + 0.5], "1000000000 to 1000000000.5")],
+)
+def test_the_ends_of_a_range_are_told_apart(values: list[float], span: str) -> None:
+    assert describe(table(a=values * 500)).lines()[1] == f"  input  a  numeric, 2 distinct, {span}"
+
+
 def test_faults_of_the_table_are_raised() -> None:
     with pytest.raises(DataError, match="no column 'b'"):
         describe(table(), data={"inputs": ["b"]})

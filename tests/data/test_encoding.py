@@ -180,8 +180,15 @@ def test_columns_are_found_by_name_and_others_are_ignored() -> None:
     np.testing.assert_array_equal(np.stack(list(shuffled.values())), np.stack(list(X.values())))
 
 
+def test_a_label_that_is_written_as_the_feature_of_other_labels_has_a_feature_of_its_own() -> None:
+    contract, _ = fit(categorical("c"), c=["<other>", "a", "<other>"])
+    assert contract.feature_names == ("c=<other>", "c=a", "c=<<other>>")
+    X = encode(contract, c=["<other>", "a", "new"])
+    np.testing.assert_array_equal(np.stack(list(X.values()), axis=1), np.eye(3))
+
+
 def test_a_constant_input_is_dropped_and_listed_and_never_divided_by_zero() -> None:
-    contract, X = fit("a", "b", categorical("c"), a=[1e9 + 1e-7, 1e9], b=[1.0, 2.0], c=["x", "x"])
+    contract, X = fit("a", "b", categorical("c"), a=[1e9, 1e9], b=[1.0, 2.0], c=["x", "x"])
     assert contract.dropped == ("a", "c=x")
     assert contract.feature_names == ("b", "c=<other>")
     assert np.isfinite(list(X.values())).all()

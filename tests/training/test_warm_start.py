@@ -167,6 +167,21 @@ def test_the_automatic_transform_is_the_one_that_the_noise_asks_for(power: int, 
     assert chosen.kind == kind or (kind == "log" and chosen.kind == "yeo_johnson" and chosen.exponent < 0.3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("skewed", [False, True])
+def test_the_automatic_transform_does_not_depend_on_the_unit_or_the_offset(skewed: bool) -> None:
+    random = np.random.default_rng(0)
+    X = random.standard_normal((300, 1))
+    y = np.sin(2 * X[:, 0]) + 0.3 * random.standard_normal(300)
+    y = np.exp(2 * y) if skewed else y
+
+    def kind_of(values: np.ndarray) -> str:
+        return choose_transform(config.TargetColumn(column="y"), X, values, CONFIG, axes=AXES).kind
+
+    assert {kind_of(unit * y) for unit in (1e-15, 1e15)} == {"log" if skewed else "identity"}
+    assert kind_of(1e-15 * (y + 1e9)) == ("yeo_johnson" if skewed else "identity")
+
+
 def test_a_transform_that_is_named_is_taken() -> None:
     X, Y = table()
     target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())

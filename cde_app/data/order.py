@@ -1,0 +1,181 @@
+"""Whether the order of a table's rows shows that they belong together, which a random split would not respect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cde_app import config
+from cde_app.data.columns import FloatArray, foreign_noun, read_days, read_gaps, read_numbers
+from cde_app.rows import IntArray
+
+FEWEST_VALUES, FEWEST_ROWS = 10, 3
+"""Fewer values are kinds of rows rather than groups of them; groups of fewer rows on average are no matter."""
+MANY_LABELS = 50
+"""A categorical input of at most so many labels is meant to be known of new rows."""
+GLANCE = 1000
+"""Of so many rows there are at least `FEWEST_ROWS` a value, or the column is looked at no further."""
+MOST_COMPARED = 200_000
+"""Rows whose targets are compared."""
+MATERIAL = 0.8
+"""Rows that belong together differ, in squares, by less than this share of what others differ by."""
+
+
+@dataclass
+class OrderedColumn:
+    """A column whose values are in the order of the rows: each in one run of rows, or dates that rise or fall.
+
+    Args:
+        are_dates: whether it holds dates.
+        starts: the first row of each run; of consecutive chunks.
+        values: of each run, as `starts`; not kept of dates.
+        last: the value of the last row that was seen.
+        directions: of dates, whether they have risen (1) and fallen (-1).
+    """
+
+    are_dates: bool
+    starts: list[IntArray] = field(default_factory=list)
+    values: list[object] = field(default_factory=list)
+    last: object = None
+    directions: set[float] = field(default_factory=set)
+
+    def add(self, values: NDArray[np.generic], first_row: int) -> bool:
+        """Take the values of the next rows; say whether they are in order as far as one can tell."""
+        before = values[:1] if self.last is None else np.array([self.last], dtype=values.dtype)
+        previous = np.concatenate([before, values[:-1]])
+        begins = values != previous
+        begins[0] |= self.last is None
+        self.starts.append(np.flatnonzero(begins) + first_row)
+        self.last = values[-1]
+        if self.are_dates:
+            self.directions |= set(np.sign(values[begins] - previous[begins])) - {0.0}
+            return len(self.directions) < 2
+        self.values += list(values[begins])
+        num_rows = first_row + len(values)
+        return num_rows < GLANCE or FEWEST_ROWS * len(self.values) <= num_rows
+
+    def is_grouped(self, num_rows: int) -> bool:
+        """Say whether every value has one run, of several rows on average."""
+        return FEWEST_ROWS * len(self.values) <= num_rows and len(set(self.values)) == len(self.values)
+
+
+class OrderedColumns:
+    """The columns of a table that are in order, found chunk by chunk; only for a random split.
+
+    Args:
+        data: the configuration's `data` block.
+    """
+
+    def __init__(self, data: config.Data) -> None:
+        self._is_random, self._num_rows = isinstance(data.split, config.RandomSplit), 0
+        self._ignored = {column.column for column in data.targets}
+        self._labels = {column.column for column in data.inputs if column.kind == "categorical"}
+        self._columns: dict[str, OrderedColumn] = {}
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Look at the next chunk."""
+        if not self._is_random or frame.empty:
+            return
+        if not self._num_rows:
+            self._columns = {name: OrderedColumn(_holds_dates(frame[name])) for name in frame.columns}
+        for name in list(self._columns):
+            column = self._columns[name]
+            values = None if name in self._ignored else _comparable(frame[name], are_dates=column.are_dates)
+            if values is None or not column.add(values, self._num_rows):
+                del self._columns[name]
+        self._num_rows += len(frame)
+
+    def found(self) -> tuple[tuple[str, bool, IntArray], ...]:
+        """Return the name of each, whether it holds dates, and the first row of each value, ten at least."""
+        found = []
+        for name, column in self._columns.items():
+            starts = np.concatenate(column.starts)
+            is_known = name in self._labels and len(starts) <= MANY_LABELS
+            is_ordered = column.are_dates or (column.is_grouped(self._num_rows) and not is_known)
+            if len(starts) >= FEWEST_VALUES and is_ordered:
+                found.append((name, column.are_dates, starts))
+        return tuple(found)
+
+
+def order_warning(found: tuple[tuple[str, bool, IntArray], ...], targets: FloatArray) -> str | None:
+    """Write that a random split flatters, if rows that follow each other have targets that are alike.
+
+    Alike are targets that differ less from row to row, within a group, than those of neighbouring groups do; or, where
+    dates are in order, than rows half a table apart. Of rows that are merely sorted by a column they are not, because
+    sorting by it leaves the rows of one value, and of the next one, as different as they were.
+
+    Args:
+        found: the columns that are in order.
+        targets: [N, P]; a gap is NaN.
+    """
+    ranks = [_ranks(column) for column in targets[:MOST_COMPARED].T]
+    for name, are_dates, starts in sorted(found, key=lambda entry: (not entry[1], len(entry[2]))):
+        near, far = _pairs(starts[starts < len(ranks[0])], len(ranks[0]), are_dates=are_dates)
+        if not any(_are_alike(y, near, far) for y in ranks):
+            continue
+        if are_dates:
+            kind, what = "time", f"the rows are in the order of {name!r}, and rows that follow each other are alike"
+        else:
+            kind = "group"
+            what = f"rows of the same {name!r} follow each other and are alike ({len(starts)} values)"
+        new = "later ones" if are_dates else "new ones"
+        return (
+            f"{what}: the scores of a random split flatter if the model is to predict {new}; then set data.split to "
+            f"{{kind: {kind}, column: {name}}}."
+        )
+    return None
+
+
+def _holds_dates(cells: pd.Series) -> bool:
+    """Say whether a column holds dates and no numbers."""
+    if foreign_noun(cells) or read_gaps(cells).any() or not read_numbers(cells.head(GLANCE))[1].any():
+        return False
+    return not read_days(cells.head(GLANCE))[1].any()
+
+
+def _comparable(cells: pd.Series, *, are_dates: bool) -> NDArray[np.generic] | None:
+    """Return days, whole numbers or labels, [n]; None if a cell is neither."""
+    if foreign_noun(cells) or read_gaps(cells).any():
+        return None
+    if are_dates:
+        days, is_other = read_days(cells)
+        return None if is_other.any() else days
+    if pd.api.types.is_numeric_dtype(cells):
+        numbers, _ = read_numbers(cells)
+        return numbers if (numbers == np.round(numbers)).all() else None
+    return cells.to_numpy(dtype=object)
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Return the places of the values in their order, so that no outlier decides; gaps stay."""
+    ranks = np.full(len(values), np.nan)
+    present = np.flatnonzero(~np.isnan(values))
+    ranks[present] = np.unique(values[present], return_inverse=True)[1].ravel()
+    return ranks
+
+
+def _pairs(starts: IntArray, num_rows: int, *, are_dates: bool) -> tuple[IntArray, IntArray]:
+    """Return pairs of rows, [2, n], that belong together, and of rows that are as far apart as new rows will be."""
+    rows = np.arange(num_rows)
+    if are_dates:
+        return np.stack([rows[:-1], rows[1:]]), np.stack([rows, (rows + num_rows // 2) % num_rows])
+    sizes = np.diff(starts, append=num_rows)
+    groups = np.repeat(np.arange(len(starts)), sizes)
+    within = groups[:-1] == groups[1:]
+    near = np.stack([rows[:-1][within], rows[1:][within]])
+    first = rows[groups < len(starts) - 1]
+    following = groups[first] + 1
+    return near, np.stack([first, starts[following] + (first - starts[following - 1]) % sizes[following]])
+
+
+def _are_alike(y: FloatArray, near: IntArray, far: IntArray) -> bool:
+    """Say whether near rows differ by less than far ones, in squares: by a fifth, and by three standard errors.
+
+    Of n pairs of ranks, each rank in two of them, the ratio of the two means has a standard error near sqrt(5 / n).
+    """
+    differences = [np.square(y[first] - y[second]) for first, second in (near, far)]
+    (close, apart), sizes = [np.nanmean(d) if np.isfinite(d).any() else np.nan for d in differences], near.shape[1]
+    return bool(apart > 0 and close / apart < min(MATERIAL, 1 - 3 * np.sqrt(5 / max(sizes, 1))))

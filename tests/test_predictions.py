@@ -1,0 +1,93 @@
+"""The names of what is written for a prediction: two things never share one."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cde_app.cli.options import parse_quantiles
+from cde_app.cli.output import flatten, format_value
+from cde_app.data.transform import TargetTransform
+from cde_app.errors import UsageError
+from cde_app.predictions import PredictionWriter, quantile_name, sample_columns, summary_columns
+from cde_app.predictive.mixture import Mixture
+
+NASTY = ("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "log_density", "out_of_range", "log", "_")
+
+
+def mixture_of(num_targets: int) -> Mixture:
+    transforms = tuple(TargetTransform("identity", location=10.0 * p, scale=1.0) for p in range(num_targets))
+    return Mixture(np.ones(1), np.zeros((3, 1, num_targets)), np.ones((3, 1, num_targets)), transforms)
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [
+        *((0.05, "q05"), (0.07, "q07"), (0.5, "q50"), (0.29, "q29"), (0.95, "q95"), (0.975, "q97.5"), (0.025, "q2.5")),
+        *((0.1, "q10"), (0.005, "q0.5"), (1e-9, "q0.0000001"), (2e-9, "q0.0000002"), (0.999999999, "q99.9999999")),
+        (np.float64(0.25), "q25"),
+    ],
+)
+def test_the_name_of_a_quantile_is_its_percentage(level: float, name: str) -> None:
+    assert quantile_name(level) == name
+
+
+def test_different_levels_have_different_names() -> None:
+    levels = [0.5, np.nextafter(0.5, 1), 1e-9, 2e-9, 1e-300, 3e-16, *np.random.default_rng(0).uniform(size=500)]
+    levels += [float(10.0**-n) for n in range(1, 30)]
+    assert len({quantile_name(level) for level in levels}) == len(set(levels))
+    assert all(re.fullmatch(r"q[\d.]+", quantile_name(level)) for level in levels)
+
+
+def test_every_quantity_of_every_target_has_a_column_of_its_own_in_the_summary() -> None:
+    levels = (1e-9, 2e-9, 0.05, 0.5)
+    columns = summary_columns(
+        mixture_of(len(NASTY)), NASTY, levels, np.arange(3), np.zeros((3, len(NASTY))), np.zeros(3, dtype=bool)
+    )
+    assert len(columns) == 1 + len(NASTY) * (2 + len(levels)) + 2
+    for p, name in enumerate(NASTY):
+        assert columns[f"{name}_mean"][0] == pytest.approx(10.0 * p)
+
+
+@pytest.mark.parametrize("names", [NASTY, NASTY[::-1], ("row",), ("draw", "draw_", "draw__"), ("row", "draw")])
+def test_every_target_has_a_column_of_its_own_among_the_draws(names: tuple[str, ...]) -> None:
+    draws = np.broadcast_to(np.arange(len(names), dtype=float), (2, 3, len(names)))
+    columns = sample_columns(draws, names, np.arange(1, 4))
+    assert len(columns) == 2 + len(names)
+    np.testing.assert_array_equal(columns["row"], [1, 1, 2, 2, 3, 3])
+    np.testing.assert_array_equal(columns["draw"], [1, 2, 1, 2, 1, 2])
+    for p, (name, column) in enumerate(zip(names, itertools.islice(columns, 2, None), strict=True)):
+        assert column.rstrip("_") == name.rstrip("_")
+        assert (columns[column] == p).all()
+        assert column == name or name in ("row", "draw")
+
+
+def test_a_level_that_is_named_twice_gives_one_column(tmp_path: Path) -> None:
+    writer = PredictionWriter(
+        tmp_path, target_names=["y"], quantiles=(0.5, 0.5, 1e-9, 2e-9), num_samples=0, seed=0, file_format="csv"
+    )
+    with writer:
+        writer.append(mixture_of(1), row_numbers=np.arange(1, 4), targets=None, outside=np.zeros(3, dtype=bool))
+    columns = list(pd.read_csv(tmp_path / "summary.csv").columns)
+    assert columns == ["row", "y_mean", "y_sd", "y_q50", "y_q0.0000001", "y_q0.0000002", "out_of_range"]
+
+
+def test_the_command_line_refuses_a_level_that_comes_twice() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_quantiles("0.5, 0.05,0.50")
+    assert str(caught.value) == "--quantiles: expected every level once; got '0.50' again."
+
+
+@pytest.mark.parametrize("name", ["value", "se", "per_target", "a.b"])
+def test_scores_by_target_are_found_whatever_the_targets_are_called(name: str) -> None:
+    scores = {"per_target": {name: {"value": 1.0, "se": 0.1}, "other": {"value": 2.0, "se": None}}}
+    assert dict(flatten(scores)) == {
+        f"per_target.{name}": scores["per_target"][name],
+        "per_target.other": scores["per_target"]["other"],
+    }
+    assert format_value(scores["per_target"]) == f"{name} 1 ± 0.1 other 2"
