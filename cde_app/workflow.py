@@ -122,6 +122,8 @@ def train(
             run.write_text("config.yaml", resolved)
             run.write_bytes("config.source.yaml", file.source)
             on_event = logged(run, on_event)
+            for limit in table.limits:
+                on_event(Progress("warning", message=limit))
             on_event(Progress("start", message="loading TensorFlow"))
             trained = train_in_run(config, table, run, scratch, on_event)
             model = assemble(table, trained.predictor, seed=config.seed)
@@ -142,7 +144,7 @@ def train(
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
-            "warnings": [found.warning() for found in trained.rounded] + [drawn] * bool(drawn),
+            "warnings": [*table.limits, *(found.warning() for found in trained.rounded), *([drawn] if drawn else [])],
             "inputs": table.hashes,
         }
         run.finish("done", facts)

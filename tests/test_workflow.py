@@ -24,6 +24,8 @@ import pytest
 from cde_app import trained_run
 from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
+from cde_app.runs.run import Run
+from cde_app.trained_run import TrainedRun
 from cde_app.workflow import flatten
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
@@ -186,6 +188,36 @@ def test_partitions_train_to_the_bytes_of_one_file(tiny_run: Any, cde: Cde) -> N
     assert len(json.loads(Path("run/manifest.json").read_text())["inputs"]) == 3
     own, whole = (json.loads(cde("evaluate", run, "--json").out) for run in ("run", tiny_run.run))
     assert own == whole
+
+
+def test_settings_that_the_table_limits_are_told_by_check_and_train_and_kept_in_the_manifest(
+    line_run: Any, cde: Cde
+) -> None:
+    shutil.copy(line_run.table, "table.csv")
+    shutil.copy(line_run.config, "config.yaml")
+    settings = ["training.max_steps=2", "training.ensemble=1", "training.batch_size=4096", "predict.num_components=8"]
+    settings += ["model.output.num_inducing=200", "model.layers=[{num_gps: 7, num_inducing: 90}]"]
+    settings += ["model.neighbours={enabled: true, count: 70}"]
+    changes = [part for setting in settings for part in ("--set", setting)]
+    expected = [
+        "training.batch_size: 4096 is more than a training has rows (48); every step takes them all.",
+        "model.layers.0.num_inducing: 90 is more than a training has rows (48); a row has at most one.",
+        "model.output.num_inducing: 200 is more than a training has rows (48); a row has at most one.",
+        "model.neighbours.count: 70 is more than there are other training rows (47); all are neighbours.",
+        "model.layers.0.num_gps: 7 is more than there are features (3); the layer has a GP for each that it sees.",
+    ]
+    checked = cde("check", "config.yaml", *changes).out.splitlines()
+    assert [line.removeprefix("warning: ") for line in checked if line.startswith("warning: ")][-5:] == expected
+    outcome = cde("train", "config.yaml", *changes, "--out", "run")
+    assert outcome.code == 0
+    assert re.findall(r"^\[warning\] (.*)$", outcome.err, flags=re.MULTILINE) == expected
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    assert manifest["warnings"] == expected
+    predictor = TrainedRun.load(Run.open(Path("run"))).predictor
+    (posterior,) = predictor.factors[0].members
+    assert predictor.neighbours.count == 47
+    assert len(posterior.inner_layers[0].gp.inducing_inputs) == len(posterior.output_terms[0].inducing_inputs) == 48
+    assert posterior.inner_layers[0].gp.num_gps == 3
 
 
 def scratch_of(run: Path) -> list[Path]:
