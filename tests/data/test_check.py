@@ -188,6 +188,9 @@ def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
 @pytest.mark.parametrize(
     ("num_rows", "training", "expected"),
     [
+        (600, {}, (4, 300, 256)),  # 540 rows to train, of which each of four leaves out 54
+        (600, {"ensemble": 1}, (1, 1000, 256)),
+        (2222, {}, (2, 1000, 256)),  # 2000, 200
         (6000, {}, (2, 1000, 512)),  # 5400 rows to train, of which each of two leaves out 540
         (2300, {}, (2, 1000, 256)),  # 2070, 207
         (6000, {"ensemble": 1}, (1, 1000, 512)),
