@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cde_app.comparison import Scored, comparison_warnings
 from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
@@ -339,23 +340,27 @@ def info(run_path: Path) -> dict[str, Any]:
     }
 
 
-def compare(run_paths: Sequence[Path]) -> dict[str, Any]:
-    """Put several runs' scores, and the settings in which they differ, side by side.
+def compare(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+    """Put several runs' scores, and the settings in which they differ, side by side; say why they are not comparable.
 
     Raises:
         RunError: a run is missing, incomplete, corrupt or from a newer format.
     """
     runs = {str(path): Run.open(path) for path in run_paths}
-    settings = {name: flatten(read_run_config(run).model_dump(mode="json")) for name, run in runs.items()}
+    configs = {name: read_run_config(run) for name, run in runs.items()}
+    scored = {name: Scored.by(run, configs[name]) for name, run in runs.items()}
+    settings = {name: flatten(config.model_dump(mode="json")) for name, config in configs.items()}
     keys = sorted({key for values in settings.values() for key in values})
     differing = [key for key in keys if len({repr(values.get(key)) for values in settings.values()}) > 1]
-    return {
+    columns = {
         name: {
             "settings": {key: settings[name].get(key) for key in differing},
+            "units": scored[name].score_units,
             "metrics": run.read_json("metrics.json"),
         }
         for name, run in runs.items()
     }
+    return columns, comparison_warnings(scored)
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

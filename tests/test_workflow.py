@@ -602,6 +602,52 @@ def test_info_and_compare_say_what_runs_are_and_where_they_differ(tiny_run: Any,
     assert steps == ["settings.training.max_steps", "1000", "100"]
 
 
+def test_scores_in_different_units_are_not_put_on_one_line(tiny_run: Any, line_run: Any, cde: Cde) -> None:
+    outcome = cde("compare", tiny_run.run, line_run.run)
+    lines = {re.split(r"  +", line)[0]: re.split(r"  +", line)[1:] for line in outcome.out.splitlines()[1:]}
+    for score, units in {
+        "nlpd": ("nats, a in m, b", "nats, y in kg"),
+        "crps": ("a, b in training sds", "y in kg"),
+        "energy_score": ("a, b in training sds", "y in training sds"),
+        "baselines.climatology.rmse": ("a, b in training sds", "y in kg"),
+    }.items():
+        first, second = (lines[f"metrics.{score} [{unit}]"] for unit in units)
+        assert first[1] == second[0] == "-"
+    assert "-" not in lines["metrics.skill.climatology.crps"] + lines["metrics.coverage.0.9"]
+    assert outcome.err.splitlines() == [
+        (
+            f"warning: the runs have different targets ({tiny_run.run}: 'a', 'b'; {line_run.run}: 'y'); only coverage, "
+            "pit_ks and skill can be compared."
+        ),
+        (
+            f"warning: the runs were scored on different tables ({tiny_run.run}: '{tiny_run.table}'; {line_run.run}: "
+            f"'{line_run.table}'); a better score may mean easier rows."
+        ),
+    ]
+    units = {run: values["units"] for run, values in json.loads(cde("compare", line_run.run, "--json").out).items()}
+    assert units[str(line_run.run)]["crps"] == "y in kg"
+
+
+def test_runs_of_the_same_rows_are_compared_without_a_warning_and_others_with_one(line_run: Any, cde: Cde) -> None:
+    settings = ("--set", "training.max_steps=2", "--set", "training.ensemble=1")
+    assert cde("train", line_run.config, *settings, "--out", "same", "--quiet").code == 0
+    assert cde("train", line_run.config, *settings, "--set", "seed=5", "--out", "other", "--quiet").code == 0
+    same = cde("compare", line_run.run, "same")
+    assert same.err == ""
+    (crps,) = [line for line in same.out.splitlines() if line.startswith("metrics.crps")]
+    assert crps.startswith("metrics.crps [y in kg]  ")
+    rows, sds = cde("compare", line_run.run, "same", "other").err.splitlines()
+    assert rows == (
+        f"warning: the runs were scored on different rows of one table ({line_run.run}, same: 16; other: 16); a better "
+        "score may mean easier rows."
+    )
+    assert re.fullmatch(
+        r"warning: scores in training sds are in those of each run's own training rows, which differ by up to [\d.]+ % "
+        rf"\({line_run.run}, same, other\)\.",
+        sds,
+    )
+
+
 def test_no_command_but_train_imports_tensorflow_on_a_real_run(
     line_run: Any, modules_after: Callable[..., set[str]]
 ) -> None:
