@@ -20,7 +20,7 @@ from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
-from cde_app.data.encoding import complete_rows, encode_inputs, out_of_range
+from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, out_of_range
 from cde_app.data.files import find_files, source_name
 from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
 from cde_app.data.readings import read_for_training
@@ -37,6 +37,7 @@ from cde_app.storage import write_arrays, write_atomically, write_json
 from cde_app.trained_run import (
     TrainedRun,
     assemble,
+    blank_metrics,
     check_same_table,
     drawn_rows_warning,
     manifest_of,
@@ -169,6 +170,15 @@ def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     with _table_of_run(run, model, config, data_path) as table:
         metrics, _ = score_table(model, table, config)
     return metrics
+
+
+def blank_scores(run_path: Path) -> dict[str, Any]:
+    """Return scores of the form of `evaluate`'s, whose numbers mean nothing: they tell the names before the scoring.
+
+    Raises:
+        RunError: the run is missing, incomplete, corrupt or from a newer format.
+    """
+    return blank_metrics(ColumnContract.from_json(Run.open(run_path).read_json("columns.json")).targets)
 
 
 @contextlib.contextmanager

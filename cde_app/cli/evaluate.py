@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cde_app.cli import options
-from cde_app.cli.gates import check_gates, parse_gates
+from cde_app.cli.gates import check_gates, check_names, parse_gates
 from cde_app.cli.output import emit_json, emit_scores
 from cde_app.threads import limit_threads
 
@@ -39,6 +39,8 @@ def evaluate(
 
     from cde_app import workflow
 
+    if gates:
+        check_names(gates, workflow.blank_scores(run))
     metrics = workflow.evaluate(run, data)
     if as_json:
         emit_json(metrics)
