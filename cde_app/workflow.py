@@ -20,7 +20,8 @@ from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
-from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, out_of_range
+from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, out_of_range, row_faults
+from cde_app.data.faults import RowFault
 from cde_app.data.files import find_files, source_name
 from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
 from cde_app.data.readings import read_for_training
@@ -48,6 +49,9 @@ from cde_app.training_run import Progress, check_prior, logged, train_in_run
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_FAULTS = 100
+"""Faults of skipped rows that the manifest of predictions names."""
 
 
 # --- before training ----------------------------------------------------------------------------------------------
@@ -205,6 +209,7 @@ def predict(
     plots: bool,
     components: bool,
     overwrite: bool,
+    skip_faults: bool,
     seed: int | None,
 ) -> dict[str, Any]:
     """Predict every row of a table, chunk by chunk, into a folder.
@@ -219,11 +224,12 @@ def predict(
         plots: draw the predictions.
         components: write the mixtures, which holds them in memory.
         overwrite: replace predictions that are there.
+        skip_faults: leave out rows with faults in place of stopping.
         seed: of the draws; None takes the run's.
 
     Returns:
-        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out"}; the last counts rows that
-        `missing: drop` drops.
+        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out", "skipped", "faults"};
+        `left_out` counts rows that `missing: drop` drops, `skipped` rows with faults, the first of which are told.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -239,6 +245,7 @@ def predict(
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     num_outside, num_outside_by_column, num_read = 0, Counter[str](), 0
+    num_skipped, faults = 0, list[RowFault]()
     writer = PredictionWriter(
         out_path,
         target_names=contract.targets,
@@ -251,6 +258,12 @@ def predict(
         for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows):
             frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
             num_read += len(chunk)
+            if skip_faults:
+                found = row_faults(contract, frame, source=source)
+                bad = {fault.row for fault in found}
+                frame = frame[[row + 1 not in bad for row in frame.index]]
+                num_skipped += len(bad)
+                faults += found[: MOST_FAULTS - len(faults)]
             if frame.empty:
                 continue
             forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
@@ -265,6 +278,9 @@ def predict(
                 forecasts.append(forecast)
             if plots and pictured is None:
                 pictured = frame
+        if faults and not writer.num_rows:
+            first = f"{source}: expected at least one row without faults; got none, first {faults[0]}."
+            raise DataError(f"{first} Clean the file.")
         if not writer.num_rows:
             raise DataError(f"{source}: expected at least one complete row; got none. Fill the gaps.")
         discard_predictions(out_path)
@@ -280,7 +296,9 @@ def predict(
         "seconds": time.monotonic() - started,
         "out_of_range": num_outside,
         "out_of_range_by_column": {name: count for name, count in num_outside_by_column.most_common() if count},
-        "left_out": num_read - writer.num_rows,
+        "left_out": num_read - num_skipped - writer.num_rows,
+        "skipped": num_skipped,
+        "faults": [fault._asdict() for fault in faults],
     }
     facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
     write_json(out_path / "manifest.json", {**result, **facts, **provenance(find_files(data_path))})

@@ -456,7 +456,7 @@ def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(
     tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"a": 9, "b": 7, "c": 5, "d": 3, "e": 1}
-    told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "out_of_range": 9}
+    told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
     for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
         some = dict(list(counts.items())[:num_inputs])
         result = told | {"out_of_range_by_column": some}
@@ -464,6 +464,98 @@ def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(
         Path("new.csv").touch()
         outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
         assert f"('a' in 9, 'b' in 7, {end} their column" in outcome.err
+
+
+FAULTY_ROWS = """\
+x,region,a,b
+0.123456789012345678,north,1.1,1
+,north,1,1
+0.3,south,1,2
+0.4,,1,1
+two,south,1,x
+1e999,north,1,1
+0.5,north,,1
+"""
+GOOD_ROWS = "x,region,a,b\n0.123456789012345678,north,1.1,1\n0.3,south,1,2\n0.5,north,,1\n"
+FAULTS = [
+    {"row": 2, "column": "x", "reason": "empty"},
+    {"row": 4, "column": "region", "reason": "empty"},
+    {"row": 5, "column": "x", "reason": "'two' is no number"},
+    {"row": 5, "column": "b", "reason": "'x' is no number"},
+    {"row": 6, "column": "x", "reason": "inf is no finite number up to 1e+150"},
+]
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, 1024])
+@pytest.mark.parametrize("source", ["new.csv", "new.parquet", "-"])
+def test_rows_with_faults_are_skipped_if_asked_and_the_others_are_predicted_as_without_them(
+    source: str, chunk_rows: int, tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", f"chunk_rows: {chunk_rows}")
+    Path("new.csv").write_text(FAULTY_ROWS)
+    Path("good.csv").write_text(GOOD_ROWS)
+    if source == "new.parquet":
+        pd.read_csv("new.csv", dtype=str, keep_default_na=False).to_parquet("new.parquet")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(FAULTY_ROWS.encode())))
+    outcome = cde("predict", run, source, "--out", "out", "--on-fault", "skip", "--quiet", "--plots", "--components")
+    assert outcome.code == 7
+    lines = [line for line in outcome.err.splitlines() if "faults" in line]
+    (line,) = lines
+    assert line == (
+        "warning: 4 of 7 rows have faults and were skipped, first row 2, column 'x': empty; out/manifest.json names "
+        "them."
+    )
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert (manifest["rows"], manifest["skipped"], manifest["left_out"]) == (3, 4, 0)
+    assert manifest["faults"] == FAULTS
+    assert cde("predict", run, "good.csv", "--out", "clean", "--components").code == 0
+    for name, key in (("summary.csv", "row"), ("samples.csv", "row")):
+        found, clean = (pd.read_csv(Path(folder) / name, float_precision="round_trip") for folder in ("out", "clean"))
+        assert list(found[key]) == [{1: 1, 2: 3, 3: 7}[row] for row in clean[key]]
+        pd.testing.assert_frame_equal(found.drop(columns=key), clean.drop(columns=key), rtol=1e-11)
+    assert len(np.load("out/mixture.npz")["means"]) == 3
+
+
+def test_rows_with_faults_stop_a_prediction_unless_asked(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text(FAULTY_ROWS)
+    for options in ([], ["--on-fault", "stop"]):
+        outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", *options)
+        assert (outcome.code, outcome.out, Path("out").exists()) == (3, "", False)
+    Path("new.csv").write_text(GOOD_ROWS)
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", "--on-fault", "skip", "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (json.loads(outcome.out)["skipped"], json.loads(outcome.out)["faults"]) == (0, [])
+
+
+def test_a_table_without_a_good_row_is_an_error_although_faults_are_skipped(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("x,region\nfar,north\n,south\n")
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", "--on-fault", "skip")
+    assert (outcome.code, Path("out").exists()) == (3, False)
+    assert outcome.err == (
+        "error: new.csv: expected at least one row without faults; got none, first row 1, column 'x': 'far' is no "
+        "number. Clean the file.\n"
+    )
+
+
+def test_the_faults_that_are_named_are_a_hundred_and_all_are_counted(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("x,region\n" + "0,north\n" + ",\n" * 150)
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", "--on-fault", "skip", "--json")
+    assert outcome.code == 7
+    assert outcome.err.startswith(
+        "warning: 150 of 151 rows have faults and were skipped, first row 2, column 'x': empty;"
+    )
+    result = json.loads(outcome.out)
+    assert (result["rows"], result["skipped"], len(result["faults"])) == (1, 150, 100)
+
+
+def test_a_gap_that_the_run_drops_is_no_fault(odd_run: Path, cde: Cde) -> None:
+    Path("new.csv").write_text("how far/km,../é t,b\n1,1,1\n,1,2\nfar,1,2\n")
+    outcome = cde("predict", odd_run, "new.csv", "--out", "out", "--on-fault", "skip")
+    assert outcome.code == 7
+    assert "warning: 1 of 2 rows have gaps and were left out" in outcome.err
+    assert "warning: 1 of 3 rows have faults and were skipped, first row 3" in outcome.err
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert (manifest["rows"], manifest["left_out"], manifest["skipped"]) == (1, 1, 1)
 
 
 def test_standard_input_is_predicted_like_a_file(

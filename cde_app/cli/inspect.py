@@ -71,7 +71,10 @@ def compare(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Put several runs' settings and scores side by side; warn where they cannot be compared."""
+    """Put several runs' settings and scores side by side.
+
+    Warnings say where scores cannot be compared: other targets, units, tables, held-out rows or training sds.
+    """
     from cde_app import workflow
 
     columns, warnings = workflow.compare(runs)

@@ -22,6 +22,13 @@ class TableFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class OnFault(StrEnum):
+    """What to do about a row that has a fault."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
 class ImageFormat(StrEnum):
     """How a picture is written."""
 
