@@ -261,7 +261,7 @@ def predict(
             if skip_faults:
                 found = row_faults(contract, frame, source=source)
                 bad = {fault.row for fault in found}
-                frame = frame[[row + 1 not in bad for row in frame.index]]
+                frame = frame.drop(index=[row - 1 for row in bad])
                 num_skipped += len(bad)
                 faults += found[: MOST_FAULTS - len(faults)]
             if frame.empty:
