@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,14 +164,27 @@ def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tupl
         )
         for name, forecast in forecasts.items()
     }
-    names = table.contract.targets
-    metrics = summarise(scored["model"], target_names=names)
-    if len(rows) < len(held_out):
-        metrics["drawn_from"] = len(held_out)
+    drawn_from = len(held_out) if len(rows) < len(held_out) else None
+    return _metrics(scored, table.contract.targets, drawn_from=drawn_from), scored["model"]
+
+
+def blank_metrics(target_names: Sequence[str]) -> dict[str, Any]:
+    """Return what `score_table` returns, of two rows of zeros: the names of all scores that there may be."""
+    by_target = ("crps", "squared_error", "pit")
+    by_row = ("nlpd", "energy_score", "scaled_crps", "scaled_squared_error")
+    rows = {name: np.zeros((2, len(target_names))) for name in by_target} | {name: np.zeros(2) for name in by_row}
+    return _metrics(dict.fromkeys(("model", "climatology", "linear_gaussian"), rows), target_names, drawn_from=0)
+
+
+def _metrics(scored: dict[str, Rows], target_names: Sequence[str], *, drawn_from: int | None) -> dict[str, Any]:
+    """Summarise the scores of the model and of the baselines."""
+    metrics = summarise(scored["model"], target_names=target_names)
+    if drawn_from is not None:
+        metrics["drawn_from"] = drawn_from
     baselines = [name for name in scored if name != "model"]
-    metrics["baselines"] = {name: summarise(scored[name], target_names=names) for name in baselines}
+    metrics["baselines"] = {name: summarise(scored[name], target_names=target_names) for name in baselines}
     metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
-    return metrics, scored["model"]
+    return metrics
 
 
 def seen_rows_warning(run: Run, model: TrainedRun, table: PreparedTable) -> str | None:

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cde_app.comparison import Scored, comparison_warnings
 from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
-from cde_app.data.encoding import complete_rows, encode_inputs, out_of_range
+from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, out_of_range, row_faults
+from cde_app.data.faults import RowFault
 from cde_app.data.files import find_files, source_name
 from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
 from cde_app.data.readings import read_for_training
@@ -36,6 +38,7 @@ from cde_app.storage import write_arrays, write_atomically, write_json
 from cde_app.trained_run import (
     TrainedRun,
     assemble,
+    blank_metrics,
     check_same_table,
     drawn_rows_warning,
     manifest_of,
@@ -47,6 +50,9 @@ from cde_app.training_run import Progress, check_prior, logged, train_in_run
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_FAULTS = 100
+"""Faults of skipped rows that the manifest of predictions names."""
 
 
 # --- before training ----------------------------------------------------------------------------------------------
@@ -175,6 +181,15 @@ def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     return metrics | ({"warnings": [warning]} if warning else {})
 
 
+def blank_scores(run_path: Path) -> dict[str, Any]:
+    """Return scores of the form of `evaluate`'s, whose numbers mean nothing: they tell the names before the scoring.
+
+    Raises:
+        RunError: the run is missing, incomplete, corrupt or from a newer format.
+    """
+    return blank_metrics(ColumnContract.from_json(Run.open(run_path).read_json("columns.json")).targets)
+
+
 @contextlib.contextmanager
 def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path | None) -> Iterator[PreparedTable]:
     """Prepare the table to judge a run by: its own with its split, or another one, all of it held out."""
@@ -199,6 +214,7 @@ def predict(
     plots: bool,
     components: bool,
     overwrite: bool,
+    skip_faults: bool,
     seed: int | None,
 ) -> dict[str, Any]:
     """Predict every row of a table, chunk by chunk, into a folder.
@@ -213,11 +229,12 @@ def predict(
         plots: draw the predictions.
         components: write the mixtures, which holds them in memory.
         overwrite: replace predictions that are there.
+        skip_faults: leave out rows with faults in place of stopping.
         seed: of the draws; None takes the run's.
 
     Returns:
-        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out"}; the last counts rows that
-        `missing: drop` drops.
+        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out", "skipped", "faults"};
+        `left_out` counts rows that `missing: drop` drops, `skipped` rows with faults, the first of which are told.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -233,6 +250,7 @@ def predict(
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     num_outside, num_outside_by_column, num_read = 0, Counter[str](), 0
+    num_skipped, faults = 0, list[RowFault]()
     writer = PredictionWriter(
         out_path,
         target_names=contract.targets,
@@ -245,6 +263,12 @@ def predict(
         for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows):
             frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
             num_read += len(chunk)
+            if skip_faults:
+                found = row_faults(contract, frame, source=source)
+                bad = {fault.row for fault in found}
+                frame = frame.drop(index=[row - 1 for row in bad])
+                num_skipped += len(bad)
+                faults += found[: MOST_FAULTS - len(faults)]
             if frame.empty:
                 continue
             forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
@@ -259,6 +283,9 @@ def predict(
                 forecasts.append(forecast)
             if plots and pictured is None:
                 pictured = frame
+        if faults and not writer.num_rows:
+            first = f"{source}: expected at least one row without faults; got none, first {faults[0]}."
+            raise DataError(f"{first} Clean the file.")
         if not writer.num_rows:
             raise DataError(f"{source}: expected at least one complete row; got none. Fill the gaps.")
         discard_predictions(out_path)
@@ -274,7 +301,9 @@ def predict(
         "seconds": time.monotonic() - started,
         "out_of_range": num_outside,
         "out_of_range_by_column": {name: count for name, count in num_outside_by_column.most_common() if count},
-        "left_out": num_read - writer.num_rows,
+        "left_out": num_read - num_skipped - writer.num_rows,
+        "skipped": num_skipped,
+        "faults": [fault._asdict() for fault in faults],
     }
     facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
     write_json(out_path / "manifest.json", {**result, **facts, **provenance(find_files(data_path))})
@@ -348,23 +377,27 @@ def info(run_path: Path) -> dict[str, Any]:
     }
 
 
-def compare(run_paths: Sequence[Path]) -> dict[str, Any]:
-    """Put several runs' scores, and the settings in which they differ, side by side.
+def compare(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+    """Put several runs' scores, and the settings in which they differ, side by side; say why they are not comparable.
 
     Raises:
         RunError: a run is missing, incomplete, corrupt or from a newer format.
     """
     runs = {str(path): Run.open(path) for path in run_paths}
-    settings = {name: flatten(read_run_config(run).model_dump(mode="json")) for name, run in runs.items()}
+    configs = {name: read_run_config(run) for name, run in runs.items()}
+    scored = {name: Scored.by(run, configs[name]) for name, run in runs.items()}
+    settings = {name: flatten(config.model_dump(mode="json")) for name, config in configs.items()}
     keys = sorted({key for values in settings.values() for key in values})
     differing = [key for key in keys if len({repr(values.get(key)) for values in settings.values()}) > 1]
-    return {
+    columns = {
         name: {
             "settings": {key: settings[name].get(key) for key in differing},
+            "units": scored[name].score_units,
             "metrics": run.read_json("metrics.json"),
         }
         for name, run in runs.items()
     }
+    return columns, comparison_warnings(scored)
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

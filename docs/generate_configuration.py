@@ -43,7 +43,7 @@ cde train configs/motorcycle.yaml --set training.max_steps=300 --set data.target
 ```
 
 An override that changes a `kind` keeps the settings that the file writes beside it; those that the new kind does not
-have are reported.
+take are left out, which a note on standard error tells. What another `--set` writes is never left out.
 
 **Faults** are reported all at once, one a line, with the file, the line and the column (exit code 2):
 

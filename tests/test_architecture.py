@@ -33,8 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trained_run": FOUNDATION | {"runs", "data", "predictive", "evaluation"},
     "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence", "threads"},
     "pictures": FOUNDATION | {"data", "evaluation", "report", "trained_run"},
+    "comparison": FOUNDATION | {"runs", "data", "evaluation", "trained_run"},
     "workflow": FOUNDATION
-    | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures"},
+    | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures", "comparison"},
     "cli": FOUNDATION | {"runs", "workflow", "training_run", "threads", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),

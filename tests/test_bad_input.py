@@ -641,8 +641,10 @@ def test_a_wrong_option_is_a_fault_of_usage(options: tuple[str, ...], message: s
         assert message in outcome.err
 
 
-@pytest.mark.parametrize("gate", ["crps", "crps_skill=1", "no_such_score>1"])
-def test_a_gate_that_cannot_be_judged_is_a_fault_of_usage(gate: str, tiny_run: Any, cde: Cde) -> None:
-    outcome = cde("evaluate", tiny_run.run, "--json", "--gate", gate)
-    assert outcome.code == CONFIG
+@pytest.mark.parametrize("gate", ["crps", "crps_skill=1", "no_such_score>1", "crps>nan", "crps.per_target.c<1"])
+def test_a_gate_that_cannot_be_judged_is_a_fault_of_usage_before_anything_is_scored(
+    gate: str, tiny_run: Any, cde: Cde
+) -> None:
+    outcome = cde("evaluate", tiny_run.run, "no_such_table.csv", "--json", "--gate", gate)
+    assert (outcome.code, outcome.out) == (CONFIG, "")
     assert outcome.err.startswith("error: --gate: expected ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cde_app.config import Config, CyclicColumn, LogTransform, Matern
-from cde_app.config_file import commented_config, config_schema, dump_config, load_config, parse_config
+from cde_app.config import Config, CyclicColumn, ELBOObjective, LogTransform, Matern, Section
+from cde_app.config_file import ConfigFile, commented_config, config_schema, dump_config, load_config, parse_config
+from cde_app.config_file.schema import item_of, tag_of, variants_of
 from cde_app.errors import ConfigError, DataError, SettingError
 
 ROOT = Path(__file__).parents[1]
@@ -726,9 +728,141 @@ def test_an_override_with_line_breaks_still_makes_one_line() -> None:
     assert fault(MINIMAL, "seed=a\nb").startswith("--set seed=a b: seed: expected")
 
 
-def test_an_override_that_changes_the_kind_reports_what_the_file_wrote_for_the_old_one() -> None:
-    line = fault(with_data("  split: {test: 0.3}\n"), "data.split.kind=column", "data.split.column=s")
-    assert line.startswith("f.yaml:6:11: data.split.test: unknown key; kind 'column' has no such key")
+NEEDED = {
+    "cyclic": {"period": 24},
+    "periodic": {"period": 2},
+    "tfp": {"family": "Laplace", "parameters": {"loc": 0, "scale": 1}},
+    "column": {"column": "s"},
+    "group": {"column": "s"},
+    "time": {"column": "s"},
+    "sum": {"kernels": [{"kind": "linear"}, {"kind": "constant"}]},
+    "product": {"kernels": [{"kind": "linear"}, {"kind": "constant"}]},
+}
+
+
+def unions(value: Section, path: str = "") -> Iterator[tuple[str, str, dict[str, type[Section]]]]:
+    """Yield the path, the tag and the variants of every place of a configuration where several kinds may stand."""
+    for name, field in type(value).model_fields.items():
+        child, variants = getattr(value, name), variants_of(item_of(field.annotation) or field.annotation)
+        place = f"{path}{name}"
+        if isinstance(child, tuple) and child and isinstance(child[0], Section):
+            child, place = child[0], f"{place}.0"
+        if isinstance(child, Section):
+            if len(variants) > 1:
+                yield place, str(tag_of(type(child))), variants
+            yield from unions(child, f"{place}.")
+
+
+def pairs() -> Iterator[tuple[str, str, dict[str, type[Section]], str, str]]:
+    """Yield every pair of kinds; of kinds that have stood somewhere else before, each with the next one."""
+    seen: list[dict[str, type[Section]]] = []
+    for place, tag, variants in unions(parse(MINIMAL)):
+        kinds = list(variants)
+        for number, old in enumerate(kinds):
+            others = [kinds[number - 1]] if variants in seen else [kind for kind in kinds if kind != old]
+            yield from ((place, tag, variants, old, new) for new in others)
+        seen.append(variants)
+
+
+PAIRS = list(pairs())
+
+
+def test_the_pairs_of_kinds_cover_every_union_of_the_configuration() -> None:
+    assert {place for place, *_ in PAIRS} == {
+        "data.inputs.0",
+        "data.targets.0.transform",
+        "data.split",
+        "data.missing",
+        "model.latent.prior",
+        "model.latent.encoder",
+        "model.latent.compositor",
+        "model.layers.0.inducing",
+        "model.layers.0.kernel",
+        "model.layers.0.mean",
+        "model.output",
+        "model.output.inducing",
+        "model.output.kernel",
+        "model.output.kernel.kernels.0",
+        "model.output.kernel_latent",
+        "model.output.mean",
+        "model.likelihood",
+        "training.objective",
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "tag", "variants", "old", "new"), PAIRS, ids=[f"{place}-{old}-{new}" for place, _, _, old, new in PAIRS]
+)
+def test_an_override_changes_every_kind_that_a_complete_file_writes_into_every_other(
+    place: str, tag: str, variants: dict[str, type[Section]], old: str, new: str
+) -> None:
+    column = {"column": "x"} if place == "data.inputs.0" else {}
+    whole = yaml.safe_dump({tag: old, **column, **NEEDED.get(old, {})}, default_flow_style=True)
+    before = parse(MINIMAL, "training.batch_size=full", f"{place}={whole}")
+    settings = [f"{place}.{tag}={new}"]
+    settings += [f"{place}.{key}={yaml.safe_dump(value)}" for key, value in NEEDED.get(new, {}).items()]
+    text = commented_config(before)
+    changed = load_text(text, *settings)
+    old_section, section = before.model_dump(), changed.config.model_dump()
+    for part in place.split("."):
+        old_section, section = (tree[int(part) if part.isdigit() else part] for tree in (old_section, section))
+    assert section[tag] == new
+    common = (old_section.keys() & section.keys()) - {tag, *NEEDED.get(new, {})}
+    kept = {key for key in common if old_section[key] != "auto"}
+    assert {key: section[key] for key in kept} == {key: old_section[key] for key in kept}
+    left = old_section.keys() - section.keys()
+    assert all(repr(key) in " ".join(changed.remarks) for key in left)
+    assert len(changed.remarks) == bool(left) or common > kept
+
+
+def load_text(text: str, *overrides: str) -> ConfigFile:
+    """Read a configuration from standard input."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+        return load_config("-", overrides)
+
+
+def test_what_an_override_of_the_kind_leaves_out_of_the_file_is_told() -> None:
+    file = load_text(with_data("  split: {test: 0.3}\n"), "data.split.kind=column", "data.split.column=s")
+    assert file.remarks == (
+        "--set data.split.kind=column: data.split: 'test' of the file is left out, as kind 'column' does not take it.",
+    )
+    file = load_text(commented_config(parse(MINIMAL)), "model.output.structure=joint")
+    (remark,) = file.remarks
+    assert remark == (
+        "--set model.output.structure=joint: model.output: 'num_inducing_latent', 'kernel_latent' of the file are left "
+        "out, as structure 'joint' does not take them."
+    )
+
+
+def test_a_value_that_only_the_old_kind_takes_is_left_out_too() -> None:
+    file = load_text(commented_config(parse(MINIMAL)), "training.objective.kind=elbo")
+    assert file.config.training.objective == ELBOObjective(num_samples=5)
+    (remark,) = file.remarks
+    assert remark == (
+        "--set training.objective.kind=elbo: training.objective: 'kl_weight' of the file is left out, as kind 'elbo' "
+        "does not take it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "overrides", "message"),
+    [
+        ("{tset: 0.3}", ["data.split.kind=column"], "f.yaml:6:11: data.split.tset: unknown key; the keys here are"),
+        ("{test: 3}", ["data.split.kind=column"], "f.yaml:6:11: data.split.test: unknown key; kind 'column' has no"),
+        ("{test: 0.3}", ["data.split.test=0.2", "data.split.kind=column"], "--set data.split.test=0.2: data.split."),
+        ("{test: 0.3}", ["data.split.kind=column", "data.split.test=0.2"], "--set data.split.test=0.2: data.split."),
+        ("{kind: column, test: 0.3}", ["data.split.kind=column"], "f.yaml:6:25: data.split.test: unknown key; kind"),
+    ],
+)
+def test_a_mistake_beside_an_override_of_the_kind_stays_a_fault(split: str, overrides: list[str], message: str) -> None:
+    assert fault(with_data(f"  split: {split}\n"), *overrides, "data.split.column=s").startswith(message)
+
+
+def test_a_part_that_an_override_has_written_is_not_left_out_with_its_section() -> None:
+    text = commented_config(parse(MINIMAL))
+    line = fault(text, "model.output.structure=joint", "model.output.kernel_latent.kind=linear")
+    assert "model.output.kernel_latent: unknown key; structure 'joint' has no such key" in line
 
 
 def test_an_override_that_changes_the_structure_drops_the_defaults_of_the_old_one() -> None:

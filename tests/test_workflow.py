@@ -24,6 +24,8 @@ import pytest
 from cde_app import trained_run
 from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
+from cde_app.runs.run import Run
+from cde_app.trained_run import TrainedRun
 from cde_app.workflow import flatten
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
@@ -186,6 +188,36 @@ def test_partitions_train_to_the_bytes_of_one_file(tiny_run: Any, cde: Cde) -> N
     assert len(json.loads(Path("run/manifest.json").read_text())["inputs"]) == 3
     own, whole = (json.loads(cde("evaluate", run, "--json").out) for run in ("run", tiny_run.run))
     assert own == whole
+
+
+def test_settings_that_the_table_limits_are_told_by_check_and_train_and_kept_in_the_manifest(
+    line_run: Any, cde: Cde
+) -> None:
+    shutil.copy(line_run.table, "table.csv")
+    shutil.copy(line_run.config, "config.yaml")
+    settings = ["training.max_steps=2", "training.ensemble=1", "training.batch_size=4096", "predict.num_components=8"]
+    settings += ["model.output.num_inducing=200", "model.layers=[{num_gps: 7, num_inducing: 90}]"]
+    settings += ["model.neighbours={enabled: true, count: 70}"]
+    changes = [part for setting in settings for part in ("--set", setting)]
+    expected = [
+        "training.batch_size: 4096 is more than a training has rows (48); every step takes them all.",
+        "model.layers.0.num_inducing: 90 is more than a training has rows (48); a row has at most one.",
+        "model.output.num_inducing: 200 is more than a training has rows (48); a row has at most one.",
+        "model.neighbours.count: 70 is more than there are other training rows (47); all are neighbours.",
+        "model.layers.0.num_gps: 7 is more than there are features (3); the layer has a GP for each that it sees.",
+    ]
+    checked = cde("check", "config.yaml", *changes).out.splitlines()
+    assert [line.removeprefix("warning: ") for line in checked if line.startswith("warning: ")][-5:] == expected
+    outcome = cde("train", "config.yaml", *changes, "--out", "run")
+    assert outcome.code == 0
+    assert re.findall(r"^\[warning\] (.*)$", outcome.err, flags=re.MULTILINE) == expected
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    assert manifest["warnings"] == expected
+    predictor = TrainedRun.load(Run.open(Path("run"))).predictor
+    (posterior,) = predictor.factors[0].members
+    assert predictor.neighbours.count == 47
+    assert len(posterior.inner_layers[0].gp.inducing_inputs) == len(posterior.output_terms[0].inducing_inputs) == 48
+    assert posterior.inner_layers[0].gp.num_gps == 3
 
 
 def scratch_of(run: Path) -> list[Path]:
@@ -424,7 +456,7 @@ def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(
     tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"a": 9, "b": 7, "c": 5, "d": 3, "e": 1}
-    told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "out_of_range": 9}
+    told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
     for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
         some = dict(list(counts.items())[:num_inputs])
         result = told | {"out_of_range_by_column": some}
@@ -432,6 +464,98 @@ def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(
         Path("new.csv").touch()
         outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
         assert f"('a' in 9, 'b' in 7, {end} their column" in outcome.err
+
+
+FAULTY_ROWS = """\
+x,region,a,b
+0.123456789012345678,north,1.1,1
+,north,1,1
+0.3,south,1,2
+0.4,,1,1
+two,south,1,x
+1e999,north,1,1
+0.5,north,,1
+"""
+GOOD_ROWS = "x,region,a,b\n0.123456789012345678,north,1.1,1\n0.3,south,1,2\n0.5,north,,1\n"
+FAULTS = [
+    {"row": 2, "column": "x", "reason": "empty"},
+    {"row": 4, "column": "region", "reason": "empty"},
+    {"row": 5, "column": "x", "reason": "'two' is no number"},
+    {"row": 5, "column": "b", "reason": "'x' is no number"},
+    {"row": 6, "column": "x", "reason": "inf is no finite number up to 1e+150"},
+]
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, 1024])
+@pytest.mark.parametrize("source", ["new.csv", "new.parquet", "-"])
+def test_rows_with_faults_are_skipped_if_asked_and_the_others_are_predicted_as_without_them(
+    source: str, chunk_rows: int, tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", f"chunk_rows: {chunk_rows}")
+    Path("new.csv").write_text(FAULTY_ROWS)
+    Path("good.csv").write_text(GOOD_ROWS)
+    if source == "new.parquet":
+        pd.read_csv("new.csv", dtype=str, keep_default_na=False).to_parquet("new.parquet")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(FAULTY_ROWS.encode())))
+    outcome = cde("predict", run, source, "--out", "out", "--on-fault", "skip", "--quiet", "--plots", "--components")
+    assert outcome.code == 7
+    lines = [line for line in outcome.err.splitlines() if "faults" in line]
+    (line,) = lines
+    assert line == (
+        "warning: 4 of 7 rows have faults and were skipped, first row 2, column 'x': empty; out/manifest.json names "
+        "them."
+    )
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert (manifest["rows"], manifest["skipped"], manifest["left_out"]) == (3, 4, 0)
+    assert manifest["faults"] == FAULTS
+    assert cde("predict", run, "good.csv", "--out", "clean", "--components").code == 0
+    for name, key in (("summary.csv", "row"), ("samples.csv", "row")):
+        found, clean = (pd.read_csv(Path(folder) / name, float_precision="round_trip") for folder in ("out", "clean"))
+        assert list(found[key]) == [{1: 1, 2: 3, 3: 7}[row] for row in clean[key]]
+        pd.testing.assert_frame_equal(found.drop(columns=key), clean.drop(columns=key), rtol=1e-11)
+    assert len(np.load("out/mixture.npz")["means"]) == 3
+
+
+def test_rows_with_faults_stop_a_prediction_unless_asked(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text(FAULTY_ROWS)
+    for options in ([], ["--on-fault", "stop"]):
+        outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", *options)
+        assert (outcome.code, outcome.out, Path("out").exists()) == (3, "", False)
+    Path("new.csv").write_text(GOOD_ROWS)
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", "--on-fault", "skip", "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (json.loads(outcome.out)["skipped"], json.loads(outcome.out)["faults"]) == (0, [])
+
+
+def test_a_table_without_a_good_row_is_an_error_although_faults_are_skipped(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("x,region\nfar,north\n,south\n")
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", "--on-fault", "skip")
+    assert (outcome.code, Path("out").exists()) == (3, False)
+    assert outcome.err == (
+        "error: new.csv: expected at least one row without faults; got none, first row 1, column 'x': 'far' is no "
+        "number. Clean the file.\n"
+    )
+
+
+def test_the_faults_that_are_named_are_a_hundred_and_all_are_counted(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("x,region\n" + "0,north\n" + ",\n" * 150)
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", "--on-fault", "skip", "--json")
+    assert outcome.code == 7
+    assert outcome.err.startswith(
+        "warning: 150 of 151 rows have faults and were skipped, first row 2, column 'x': empty;"
+    )
+    result = json.loads(outcome.out)
+    assert (result["rows"], result["skipped"], len(result["faults"])) == (1, 150, 100)
+
+
+def test_a_gap_that_the_run_drops_is_no_fault(odd_run: Path, cde: Cde) -> None:
+    Path("new.csv").write_text("how far/km,../é t,b\n1,1,1\n,1,2\nfar,1,2\n")
+    outcome = cde("predict", odd_run, "new.csv", "--out", "out", "--on-fault", "skip")
+    assert outcome.code == 7
+    assert "warning: 1 of 2 rows have gaps and were left out" in outcome.err
+    assert "warning: 1 of 3 rows have faults and were skipped, first row 3" in outcome.err
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert (manifest["rows"], manifest["left_out"], manifest["skipped"]) == (1, 1, 1)
 
 
 def test_standard_input_is_predicted_like_a_file(
@@ -646,6 +770,52 @@ def test_info_and_compare_say_what_runs_are_and_where_they_differ(tiny_run: Any,
     assert header.split() == [str(tiny_run.run), str(line_run.run)]
     (steps,) = [line.split() for line in lines if line.startswith("settings.training.max_steps")]
     assert steps == ["settings.training.max_steps", "1000", "100"]
+
+
+def test_scores_in_different_units_are_not_put_on_one_line(tiny_run: Any, line_run: Any, cde: Cde) -> None:
+    outcome = cde("compare", tiny_run.run, line_run.run)
+    lines = {re.split(r"  +", line)[0]: re.split(r"  +", line)[1:] for line in outcome.out.splitlines()[1:]}
+    for score, units in {
+        "nlpd": ("nats, a in m, b", "nats, y in kg"),
+        "crps": ("a, b in training sds", "y in kg"),
+        "energy_score": ("a, b in training sds", "y in training sds"),
+        "baselines.climatology.rmse": ("a, b in training sds", "y in kg"),
+    }.items():
+        first, second = (lines[f"metrics.{score} [{unit}]"] for unit in units)
+        assert first[1] == second[0] == "-"
+    assert "-" not in lines["metrics.skill.climatology.crps"] + lines["metrics.coverage.0.9"]
+    assert outcome.err.splitlines() == [
+        (
+            f"warning: the runs have different targets ({tiny_run.run}: 'a', 'b'; {line_run.run}: 'y'); only coverage, "
+            "pit_ks and skill can be compared."
+        ),
+        (
+            f"warning: the runs were scored on different tables ({tiny_run.run}: '{tiny_run.table}'; {line_run.run}: "
+            f"'{line_run.table}'); a better score may mean easier rows."
+        ),
+    ]
+    units = {run: values["units"] for run, values in json.loads(cde("compare", line_run.run, "--json").out).items()}
+    assert units[str(line_run.run)]["crps"] == "y in kg"
+
+
+def test_runs_of_the_same_rows_are_compared_without_a_warning_and_others_with_one(line_run: Any, cde: Cde) -> None:
+    settings = ("--set", "training.max_steps=2", "--set", "training.ensemble=1")
+    assert cde("train", line_run.config, *settings, "--out", "same", "--quiet").code == 0
+    assert cde("train", line_run.config, *settings, "--set", "seed=5", "--out", "other", "--quiet").code == 0
+    same = cde("compare", line_run.run, "same")
+    assert same.err == ""
+    (crps,) = [line for line in same.out.splitlines() if line.startswith("metrics.crps")]
+    assert crps.startswith("metrics.crps [y in kg]  ")
+    rows, sds = cde("compare", line_run.run, "same", "other").err.splitlines()
+    assert rows == (
+        f"warning: the runs were scored on different rows of one table ({line_run.run}, same: 16; other: 16); a better "
+        "score may mean easier rows."
+    )
+    assert re.fullmatch(
+        r"warning: scores in training sds are in those of each run's own training rows, which differ by up to [\d.]+ % "
+        rf"\({line_run.run}, same, other\)\.",
+        sds,
+    )
 
 
 def test_no_command_but_train_imports_tensorflow_on_a_real_run(

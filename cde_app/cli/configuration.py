@@ -61,9 +61,8 @@ def check(
 ) -> None:
     """Check a configuration and its table; estimate the cost."""
     from cde_app import workflow
-    from cde_app.config_file import load_config
 
-    report = workflow.check(load_config(options.config_argument(config), overrides or ()))
+    report = workflow.check(options.read_config(config, overrides, quiet=quiet))
     if as_json:
         emit_json(report.to_json())
     else:
@@ -84,9 +83,9 @@ def show(
     quiet: options.Quiet = None,
 ) -> None:
     """Print the configuration with every default and override resolved."""
-    from cde_app.config_file import dump_config, load_config
+    from cde_app.config_file import dump_config
 
-    resolved = load_config(options.config_argument(config), overrides or ()).config
+    resolved = options.read_config(config, overrides, quiet=quiet).config
     if as_json:
         emit_json(resolved.model_dump(mode="json"))
     else:
@@ -104,9 +103,7 @@ def depends(
     A glob gives one line per file and a `folder` line for the folder in which new ones may appear. Files below the
     current folder have relative paths.
     """
-    from cde_app.config_file import load_config
-
-    data = load_config(options.config_argument(config), overrides or ()).config.data
+    data = options.read_config(config, overrides, quiet=quiet).config.data
     rows = [row for kind, paths in (("data", (data.path,)), ("predict", data.predict)) for row in _expand(kind, paths)]
     if as_json:
         emit_json([{"kind": kind, "path": path} for kind, path in rows])

@@ -62,7 +62,7 @@ class ProgressDisplay:
         """Show an event, unless it comes too soon after the last line."""
         if self._quiet:
             return
-        begins, self._stage = event.stage != self._stage, event.stage
+        begins, self._stage = event.stage != self._stage or event.stage == "warning", event.stage
         if self._bars is not None:
             self._draw(event, begins=begins)
             return

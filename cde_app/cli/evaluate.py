@@ -8,7 +8,7 @@ import typer
 
 from cde_app.cli import options
 from cde_app.cli.console import say
-from cde_app.cli.gates import check_gates, parse_gates
+from cde_app.cli.gates import check_gates, check_names, parse_gates
 from cde_app.cli.output import emit_json, emit_scores
 from cde_app.threads import limit_threads
 
@@ -40,6 +40,8 @@ def evaluate(
 
     from cde_app import workflow
 
+    if gates:
+        check_names(gates, workflow.blank_scores(run))
     metrics = workflow.evaluate(run, data)
     for warning in metrics.get("warnings", ()):
         say(f"warning: {warning}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,37 +32,62 @@ class Gate:
 
 
 def parse_gates(texts: Sequence[str]) -> list[Gate]:
-    """Read conditions of the form `key>number`, with one of > >= < <=.
+    """Read conditions of the form `key>number`, with one of > >= < <=; the number is finite.
 
     Raises:
         UsageError: one has another form.
     """
     gates, faults = [], []
     for text in texts:
-        match = re.fullmatch(r"\s*([^<>=\s]+)\s*(>=|<=|>|<)\s*([-+.\deE]+)\s*", text)
-        try:
-            gates.append(Gate(text, match[1], match[2], float(match[3])) if match else _refuse())
-        except ValueError:
+        match = re.fullmatch(r"\s*([^<>=\s](?:[^<>=]*[^<>=\s])?)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
+        bound = _number(match[3]) if match else math.nan
+        if match and math.isfinite(bound):
+            gates.append(Gate(text, match[1], match[2], bound))
+        else:
             faults.append(f"--gate: expected KEY>NUMBER, with >, >=, < or <=; got {text!r}.")
     if faults:
         raise UsageError(*faults)
     return gates
 
 
-def _refuse() -> Gate:
-    raise ValueError("no comparison")
+def _number(text: str) -> float:
+    """Read a number; NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def check_names(gates: Sequence[Gate], metrics: Mapping[str, Any]) -> None:
+    """Check that every condition is about a score that there is, before anything is scored.
+
+    Args:
+        gates: the conditions.
+        metrics: of the form of what `cde evaluate --json` will print; the numbers do not matter.
+
+    Raises:
+        UsageError: there is no such score.
+    """
+    names = [name for name, _ in _scores(metrics)]
+    names += dict.fromkeys(f"{score}_skill" for scores in metrics["skill"].values() for score in scores)
+    faults = []
+    for key in (gate.key for gate in gates if gate.key not in names):
+        close = difflib.get_close_matches(key, names, n=1)
+        advice = f"did you mean {close[0]!r}?" if close else "`cde evaluate RUN --json` shows the keys."
+        faults.append(f"--gate: expected a score; got {key!r}; {advice}")
+    if faults:
+        raise UsageError(*dict.fromkeys(faults))
 
 
 def check_gates(gates: Sequence[Gate], metrics: Mapping[str, Any], *, source: str) -> None:
     """Check every condition.
 
     Args:
-        gates: the conditions.
+        gates: the conditions, their names checked.
         metrics: what `cde evaluate --json` prints.
         source: what was evaluated, for the message.
 
     Raises:
-        UsageError: there is no such score.
         GateError: at least one condition does not hold; a score that could not be computed holds none.
     """
     failed = []
@@ -81,22 +107,12 @@ def find_score(metrics: Mapping[str, Any], key: str) -> float | None:
 
     Returns:
         The number; None if it could not be computed.
-
-    Raises:
-        UsageError: there is no such key.
     """
     scores = dict(_scores(metrics))
-    if key in scores:
-        return scores[key]
-    if key.endswith("_skill"):
-        metric = key.removesuffix("_skill")
-        skills = dict(_scores(metrics.get("skill") or {}))
-        found = [value for name, value in skills.items() if name == metric or name.endswith(f".{metric}")]
-        if found:
-            return None if None in found else min(value for value in found if value is not None)
-    close = difflib.get_close_matches(key, scores, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else "`cde evaluate RUN --json` shows the keys."
-    raise UsageError(f"--gate: expected a score; got {key!r}; {advice}")
+    if key in scores or not key.endswith("_skill"):
+        return scores.get(key)
+    skills = [scores.get(f"skill.{name}.{key.removesuffix('_skill')}") for name in metrics.get("skill") or {}]
+    return None if None in skills else min((value for value in skills if value is not None), default=None)
 
 
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

@@ -9,7 +9,7 @@ import typer
 
 from cde_app.cli import options
 from cde_app.cli.console import say
-from cde_app.cli.output import emit, emit_json, emit_side_by_side, emit_values
+from cde_app.cli.output import emit, emit_json, emit_side_by_side, emit_values, with_units
 from cde_app.threads import limit_threads
 
 
@@ -73,11 +73,16 @@ def compare(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Put several runs' settings and scores side by side."""
+    """Put several runs' settings and scores side by side.
+
+    Warnings say where scores cannot be compared: other targets, units, tables, held-out rows or training sds.
+    """
     from cde_app import workflow
 
-    result = workflow.compare(runs)
+    columns, warnings = workflow.compare(runs)
     if as_json:
-        emit_json(result)
+        emit_json(columns)
     else:
-        emit_side_by_side(result)
+        emit_side_by_side({run: with_units(column) for run, column in columns.items()})
+    for warning in warnings:
+        say(f"warning: {warning}")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cde_app.cli.console import say
 from cde_app.errors import UsageError
+
+if TYPE_CHECKING:
+    from cde_app.config_file import ConfigFile
 
 
 class TableFormat(StrEnum):
@@ -16,6 +20,13 @@ class TableFormat(StrEnum):
 
     CSV = "csv"
     PARQUET = "parquet"
+
+
+class OnFault(StrEnum):
+    """What to do about a row that has a fault."""
+
+    STOP = "stop"
+    SKIP = "skip"
 
 
 class ImageFormat(StrEnum):
@@ -53,9 +64,18 @@ Threads = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command has left there.")]
 
 
-def config_argument(path: Path) -> Path | Literal["-"]:
-    """Return the configuration's path in the form that `load_config` takes; "-" is standard input."""
-    return "-" if str(path) == "-" else path
+def read_config(path: Path, overrides: list[str] | None, *, quiet: bool | None) -> ConfigFile:
+    """Read the configuration that a command names, "-" from standard input, and pass the remarks on.
+
+    Raises:
+        ConfigError: one line for each fault in the file and in the overrides.
+    """
+    from cde_app.config_file import load_config
+
+    file = load_config("-" if str(path) == "-" else path, overrides or ())
+    for remark in () if quiet else file.remarks:
+        say(f"note: {remark}")
+    return file
 
 
 def parse_quantiles(text: str | None) -> tuple[float, ...] | None:

@@ -58,6 +58,16 @@ def emit_side_by_side(values: Mapping[str, Mapping[str, Any]]) -> None:
     emit(align(table))
 
 
+def with_units(column: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the unit of each score of a run into its key, so that scores in different units are on different lines."""
+    units: Mapping[str, str] = column["units"]
+    labelled = {}
+    for key, leaf in flatten({"metrics": column["metrics"]}):
+        unit = None if key.startswith("metrics.skill.") else units.get(key.rpartition(".")[2])
+        labelled[f"{key} [{unit}]" if unit else key] = leaf
+    return {"settings": column["settings"], **labelled}
+
+
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, leaf); a `{"value": ..., "se": ...}` is a leaf."""
     if isinstance(value, Mapping) and not _is_score(value):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,8 @@ from cde_app.threads import limit_threads
 
 MOST_NAMED = 3
 """Inputs that a warning names."""
+SKIPPED = 7
+"""Exit code: done, but rows were skipped."""
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +41,19 @@ def predict(
     plots: Annotated[bool, typer.Option("--plots", help="Draw the predictions too.")] = False,
     components: Annotated[bool, typer.Option("--components", help="Write the mixtures to mixture.npz.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,
+    on_fault: Annotated[
+        options.OnFault,
+        typer.Option("--on-fault", help="At a row with a gap, or with what is no number or no date: stop or skip it."),
+    ] = options.OnFault.STOP,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Predict the distribution of the targets for every row."""
+    """Predict the distribution of the targets for every row.
+
+    With --on-fault skip, rows with faults are left out, manifest.json names them, and the exit code is 7.
+    """
     levels = options.parse_quantiles(quantiles)
     limit_threads(threads)
 
@@ -59,11 +69,24 @@ def predict(
         plots=plots,
         components=components,
         overwrite=overwrite,
+        skip_faults=on_fault is options.OnFault.SKIP,
         seed=seed,
     )
     if as_json:
         emit_json(result)
-        return
+    else:
+        _tell(result, quiet=quiet)
+    if result["skipped"]:
+        total, first = result["rows"] + result["left_out"] + result["skipped"], result["faults"][0]
+        say(
+            f"warning: {result['skipped']} of {total} rows have faults and were skipped, first row {first['row']}, "
+            f"column {first['column']!r}: {first['reason']}; {out / 'manifest.json'} names them."
+        )
+        raise typer.Exit(SKIPPED)
+
+
+def _tell(result: Mapping[str, Any], *, quiet: bool | None) -> None:
+    """Print the files, and what there is to know of the rows."""
     emit("\n".join(str(file) for file in result["files"]))
     if not quiet:
         say(f"{result['rows']} rows in {result['seconds']:.1f} s")

@@ -44,9 +44,7 @@ def train(
     run = out if out is not None else Path("runs") / config.stem
     limit_threads(threads)
 
-    from cde_app.config_file import load_config
-
-    file = load_config(options.config_argument(config), overrides or ())
+    file = options.read_config(config, overrides, quiet=quiet)
     with (
         guarded_training(run, _resume_command(config, overrides or [], run, threads)),
         ProgressDisplay(quiet) as display,

@@ -110,7 +110,7 @@ class RandomSplit(Section):
 
     kind: Literal["random"] = "random"
     validation: Fraction | Literal["auto"] = "auto"
-    """Share of the rows that choose the step of every training; auto = 0.1 from 20,000 rows on, else 0 [fraction]."""
+    """Share of the rows, to choose every training's step; auto = 0.1 from 20,000 (test apart) on, else 0 [fraction]."""
     test: Fraction = 0.1
     """Share of the rows held out for the scores [fraction]."""
 
@@ -130,7 +130,7 @@ class GroupSplit(Section):
     column: ColumnName
     """Name of the column."""
     validation: Fraction | Literal["auto"] = "auto"
-    """As in the random split, of the groups; auto = 0.1 from 2000 rows on, else 0 [fraction]."""
+    """As in the random split, of the groups; auto = 0.1 from 2000 rows (test apart) on, else 0 [fraction]."""
     test: Fraction = 0.1
     """Share of the groups held out for the scores [fraction]."""
 
@@ -142,7 +142,7 @@ class TimeSplit(Section):
     column: ColumnName
     """Name of the column, of numbers or dates."""
     validation: Fraction | Literal["auto"] = "auto"
-    """As in the random split, but the rows just before the test; auto = 0.1 from 2000 rows on, else 0 [fraction]."""
+    """As in the random split, but those before the test; auto = 0.1 from 2000 (test apart) on, else 0 [fraction]."""
     test: Fraction = 0.1
     """Share of the rows, the latest, held out for the scores [fraction]."""
 

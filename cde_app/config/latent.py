@@ -63,10 +63,10 @@ class WarpCompositor(Section):
 
     kind: Literal["warp"] = "warp"
     num_steps: PositiveInt | Literal["auto"] = "auto"
-    """Summands for each latent variable; auto = 1 below 1000 rows, else 2."""
+    """Summands for each latent variable; auto = 1 below 1000 rows of a training, else 2."""
 
     def resolved_num_steps(self, num_rows: int) -> int:
-        """Return the summands for so many training rows."""
+        """Return the summands in a training of so many rows, those that it leaves out not counted."""
         if self.num_steps == "auto":
             return 1 if num_rows < 1000 else 2
         return self.num_steps

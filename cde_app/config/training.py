@@ -9,8 +9,8 @@ from pydantic import Field
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
 
 SMALL_TABLE, LARGE_TABLE = 2000, 20_000
-"""Rows, those of the test not counted, below which a training takes seconds and every row counts; from which on a tenth
-of them is no loss."""
+"""Training rows below which a training takes seconds and every row counts; from which on a tenth of them is no loss.
+Where a split deals them, those that may validate count too."""
 FEWEST_JUDGES = 200
 """Of the rows that a member leaves out, if they are to choose its step."""
 
@@ -22,7 +22,7 @@ class PredictiveObjective(Section):
     num_samples: PositiveInt = 5
     """Latent draws K per row."""
     kl_weight: PositiveFloat | Literal["auto"] = "auto"
-    """Weight of KL[q(u) || p(u)]; auto = 0.3, or 1 below 500 rows with warm noise above 0.15."""
+    """Weight of KL[q(u) || p(u)]; auto = 0.3, or 1 below 500 rows of a training with warm noise above 0.15."""
 
 
 class ImportanceWeightedObjective(Section):
@@ -69,7 +69,7 @@ class NaturalGradient(Section):
     enabled: bool = True
     """False: Adam for q(u) too."""
     step_size: PositiveFloat | Literal["auto"] = "auto"
-    """Step size after 20 steps of warm-up; auto = 0.05 times the share of the rows in a batch."""
+    """Step size after 20 steps of warm-up; auto = 0.05 times the share of a training's rows in a batch."""
     trust_radius: PositiveFloat = 3.0
     """Largest relative change of the precision in one step."""
 
@@ -91,24 +91,24 @@ class Calibration(Section):
     enabled: bool = True
     """False: as wide as the trainings leave them."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """Share of rows a member leaves out if none validate; auto = 0.1; 0 from 20,000 rows, or below 2000 if alone."""
+    """Share of training rows a member leaves out if none validate; auto = 0.1; 0 from 20,000, or below 2000 alone."""
 
 
 class Training(Section):
-    """How the model is fitted."""
+    """How the model is fitted. The rows of a training are the training rows without those that it leaves out."""
 
     objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
     """What training maximises."""
     max_steps: PositiveInt | Literal["auto"] = "auto"
-    """Steps; auto = 300 below 500 rows, 1000 below 5000, else 2000."""
+    """Steps; auto = 300 below 500 rows of a training, 1000 below 5000, or 2000."""
     batch_size: PositiveInt | Literal["auto", "full"] = "auto"
-    """Rows per step; auto = 256 below 2000 rows, else 512."""
+    """Rows per step, at most all; auto = 256 below 2000 rows of a training, else 512."""
     learning_rate: PositiveFloat = 0.02
     """Adam's step size after 50 steps of warm-up; falls to zero along a cosine."""
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of Adam's gradient."""
     ensemble: PositiveInt | Literal["auto"] = "auto"
-    """Trainings whose densities are averaged; auto = 4 below 2000 rows, 2 below 20,000 if no rows validate, else 1."""
+    """Trainings that are averaged; auto = 4 below 2000 training rows, 2 below 20,000 if none validate, else 1."""
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
@@ -117,13 +117,13 @@ class Training(Section):
     """Steps between two checkpoints."""
 
     def resolved_max_steps(self, num_rows: int) -> int:
-        """Return the steps for so many training rows."""
+        """Return the steps of a training of so many rows, those that it leaves out not counted."""
         if self.max_steps == "auto":
             return 300 if num_rows < 500 else 1000 if num_rows < 5000 else 2000
         return self.max_steps
 
     def resolved_batch_size(self, num_rows: int) -> int:
-        """Return the rows per step, at most all of them."""
+        """Return the rows per step of a training of so many rows, at most all of them."""
         match self.batch_size:
             case "auto":
                 return min(256 if num_rows < SMALL_TABLE else 512, num_rows)
@@ -133,7 +133,7 @@ class Training(Section):
                 return min(size, num_rows)
 
     def resolved_ensemble(self, num_rows: int, *, num_validation_rows: int) -> int:
-        """Return the number of trainings."""
+        """Return the number of trainings for so many training rows, those that a training leaves out among them."""
         if self.ensemble != "auto":
             return self.ensemble
         if num_rows < SMALL_TABLE:

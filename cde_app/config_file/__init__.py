@@ -35,11 +35,13 @@ class ConfigFile:
         config: resolved; the tables' paths are absolute.
         source: the user's bytes.
         document: where each setting is written.
+        remarks: which of the file's settings an override has put out of place.
     """
 
     config: Config
     source: bytes
     document: Document
+    remarks: tuple[str, ...] = ()
 
     @contextmanager
     def placing_faults(self) -> Iterator[None]:
@@ -83,7 +85,8 @@ def load_config(path: Path | Literal["-"], overrides: Sequence[str] = ()) -> Con
         except (OSError, ValueError) as error:
             raise ConfigError(_unreadable(path, error)) from None
     document = _read_settings(source, name, overrides)
-    return ConfigFile(_resolved(document, folder), source, document)
+    config, remarks = _resolved(document, folder)
+    return ConfigFile(config, source, document, remarks)
 
 
 def parse_config(text: str | bytes, *, source_name: str, folder: Path, overrides: Sequence[str] = ()) -> Config:
@@ -98,8 +101,7 @@ def parse_config(text: str | bytes, *, source_name: str, folder: Path, overrides
     Raises:
         ConfigError: one line for each fault, in the order of the file, overrides last.
     """
-    document = _read_settings(text, source_name, overrides)
-    return _resolved(document, folder)
+    return _resolved(_read_settings(text, source_name, overrides), folder)[0]
 
 
 def _read_settings(text: str | bytes, source_name: str, overrides: Sequence[str]) -> Document:
@@ -110,14 +112,14 @@ def _read_settings(text: str | bytes, source_name: str, overrides: Sequence[str]
     return document
 
 
-def _resolved(document: Document, folder: Path) -> Config:
-    """Check the settings, and make their paths absolute."""
-    config = check_document(document)
+def _resolved(document: Document, folder: Path) -> tuple[Config, tuple[str, ...]]:
+    """Check the settings, and make their paths absolute; also return the remarks."""
+    config, remarks = check_document(document)
     paths = {
         "path": _absolute(config.data.path, folder),
         "predict": tuple(_absolute(path, folder) for path in config.data.predict),
     }
-    return config.model_copy(update={"data": config.data.model_copy(update=paths)})
+    return config.model_copy(update={"data": config.data.model_copy(update=paths)}), remarks
 
 
 def _absolute(path: str, folder: Path) -> str:

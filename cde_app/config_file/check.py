@@ -33,8 +33,8 @@ READ_VERSIONS: tuple[int, ...] = get_args(Config.model_fields["schema_version"].
 _INVALID = object()
 
 
-def check_document(document: Document) -> Config:
-    """Turn a document into a configuration.
+def check_document(document: Document) -> tuple[Config, tuple[str, ...]]:
+    """Turn a document into a configuration; also say which of the file's settings an override has put out of place.
 
     Raises:
         ConfigError: one line for each fault of the document, in the order of the file, overrides last.
@@ -53,15 +53,16 @@ def check_document(document: Document) -> Config:
         raise ConfigError(*dict.fromkeys(map(str, ordered)))
     if not isinstance(config, Config):
         raise TypeError("a configuration without faults must be valid")
-    return config
+    return config, tuple(checker.remarks)
 
 
 class _Checker:
-    """Collects the faults of one document."""
+    """Collects the faults of one document, and remarks on it."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.faults: list[Fault] = []
+        self.remarks: list[str] = []
 
     def report_version(self, version: int) -> None:
         versions = " and ".join(map(str, READ_VERSIONS))
@@ -128,7 +129,48 @@ class _Checker:
         chosen = value[tag]
         if not isinstance(chosen, str) or chosen not in variants:
             return self._unknown_kind(variants, chosen, (*path, tag))
+        before = self.document.replaced_kinds.get((*path, tag), chosen)
+        if before is None:
+            before = getattr(default, tag) if isinstance(default, Section) else next(iter(variants)) if named else None
+        if before != chosen:
+            value = self._without_the_old_kind(variants, value, path)
         return self.fields(variants[chosen], value, path, variants)
+
+    def _without_the_old_kind(
+        self, variants: dict[str, type[Section]], value: dict[str, Any], path: KeyPath
+    ) -> dict[str, Any]:
+        """Leave out what the file writes for the kind that an override has changed, and remark on it.
+
+        That is what another kind takes and the new one does not; what no kind takes stays, to be reported, and so does
+        what an override has written.
+        """
+        models = list(dict.fromkeys(variants.values()))
+        tag = str(tag_of(models[0]))
+        chosen = variants[value[tag]]
+        old = [
+            key
+            for key, entry in value.items()
+            if not self.document.is_overridden((*path, key))
+            and not self._takes(chosen, key, entry, path)
+            and any(self._takes(model, key, entry, path) for model in models)
+        ]
+        if old:
+            are, them = ("is", "it") if len(old) == 1 else ("are", "them")
+            self.remarks.append(
+                f"{self.document.key_place((*path, tag)).where}: {dotted(path)}: {listed(old)} of the file {are} left "
+                f"out, as {tag} {value[tag]!r} does not take {them}."
+            )
+        return {key: entry for key, entry in value.items() if key not in old}
+
+    def _takes(self, model: type[Section], key: str, entry: Any, path: KeyPath) -> bool:
+        """Say whether a section has such a key and the key such a value; nothing is reported."""
+        if key not in model.model_fields:
+            return False
+        num_faults, num_remarks = len(self.faults), len(self.remarks)
+        field = model.model_fields[key]
+        checked = self.value(field.rebuild_annotation(), field.default, entry, (*path, key))
+        del self.faults[num_faults:], self.remarks[num_remarks:]
+        return checked is not _INVALID
 
     def fields(self, model: type[Section], value: dict[str, Any], path: KeyPath, variants: dict[str, Any]) -> Any:
         """Check every key of a section, then the section's own rules."""

@@ -60,6 +60,13 @@ class Document:
     keys: dict[KeyPath, Place] = field(default_factory=dict)
     values: dict[KeyPath, Place] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    replaced_kinds: dict[KeyPath, Any] = field(default_factory=dict)
+    """What stood where an override chooses a kind; None where nothing did."""
+
+    def is_overridden(self, path: KeyPath) -> bool:
+        """Say whether an override has written what is at `path`, or a part of it."""
+        places = (*self.keys.items(), *self.values.items())
+        return any(p[: len(path)] == path and place.where.startswith("--set ") for p, place in places)
 
     def key_place(self, path: KeyPath) -> Place:
         """Return where the key at `path` is written, or what is nearest to it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from cde_app.config import Config, Section
 from cde_app.config_file.document import Document, Fault, KeyPath, Place, Reader, dotted
+from cde_app.config_file.schema import TAGS
 from cde_app.errors import ConfigError
 
 _AFTER_THE_FILE = 10**9
@@ -47,6 +48,8 @@ def apply_override(document: Document, override: str) -> None:
         path = (*path, step)
         if depth < len(parts) - 1:
             container = _descend(document, container, path, place)
+    if path[-1] in TAGS:
+        document.replaced_kinds.setdefault(path, container.get(path[-1]))
     _forget(document, path)
     container[path[-1]] = new.value
     document.keys[path] = place

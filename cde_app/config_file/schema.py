@@ -12,13 +12,13 @@ from pydantic.fields import FieldInfo
 
 from cde_app.config import Config, Section
 
-_TAGS = ("kind", "structure")
+TAGS = ("kind", "structure")
 
 
 def tag_of(model: type[Section]) -> str | None:
     """Return the key that chooses the variant (`kind`; `structure` of the output layer), None if there is none."""
     fields = model.model_fields
-    return next((tag for tag in _TAGS if tag in fields and get_origin(fields[tag].annotation) is Literal), None)
+    return next((tag for tag in TAGS if tag in fields and get_origin(fields[tag].annotation) is Literal), None)
 
 
 def variants_of(annotation: Any) -> dict[str, type[Section]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cde_app import config
 from cde_app.data.columns import FloatArray, counts_rows, list_names
-from cde_app.data.cost import Cost, estimate_cost, inducing_sizes
+from cde_app.data.cost import Cost, estimate_cost
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.features import is_outside, recode
 from cde_app.data.fingerprints import fingerprint_rows
@@ -114,7 +114,11 @@ class TableReport:
             lines.append(
                 f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
             )
-        left_out = f", each without {cost.num_left_out} rows that judge it" if cost.num_left_out else ""
+        left_out = (
+            f", each on {cost.num_rows} of the {self.num_train} training rows ({cost.num_left_out} judge it)"
+            if cost.num_left_out
+            else ""
+        )
         lines.append(
             f"training: {cost.num_trainings} x {cost.max_steps} steps of {cost.batch_size} rows{left_out}, about "
             f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough)"
@@ -136,7 +140,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
             a target does not, or the model does not fit the features.
     """
     data, kept, num_inputs = settings.data, readings.kept, len(settings.data.inputs)
-    contract, parts = fit_training(settings, readings, source=source)
+    contract, parts, limits = fit_training(settings, readings, source=source)
     atoms, rounded = [], []
     for place, target in enumerate(data.targets, start=num_inputs):
         values = readings.column(place, kept)
@@ -152,7 +156,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
             for atom, found in zip(atoms, rounded, strict=True)
             if found or atom.suspicious
         ),
-        *_inducing_warnings(settings.model, len(parts.train)),
+        *limits,
     ]
     num_features = len(contract.feature_names)
     return TableReport(
@@ -295,19 +299,6 @@ def _atom_warning(atom: TargetAtoms) -> str:
         f"target {atom.column!r} takes {atom.num_distinct} distinct values{step}, {atom.value:g} in "
         f"{100 * atom.share:.1f} % of the rows; the density is unbounded there; judge by CRPS, not by log density."
     )
-
-
-def _inducing_warnings(model: config.Model, num_train: int) -> list[str]:
-    """Write that there are more inducing inputs than rows."""
-    largest = max(inducing_sizes(model))
-    if num_train >= largest:
-        return []
-    return [
-        (
-            f"there are fewer training rows ({num_train}) than inducing inputs ({largest}); that is fine: the model "
-            "will use one inducing input per row."
-        )
-    ]
 
 
 def _date(days: float) -> str:

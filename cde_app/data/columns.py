@@ -57,7 +57,13 @@ def read_numbers(column: pd.Series) -> tuple[FloatArray, BoolArray]:
     if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column) or types.is_complex_dtype(column):
         return np.full(len(column), np.nan), ~gaps
     if not types.is_numeric_dtype(column):
-        column = pd.to_numeric(column.astype(object), errors="coerce").where(_is_plain(column))
+        numbers = pd.to_numeric(column.astype(object), errors="coerce").where(_is_plain(column))
+        # pandas rounds text otherwise than its CSV reader: the same cell would depend on what else its column holds.
+        exact = [
+            float(cell) if isinstance(cell, str) and number == number else number
+            for cell, number in zip(column, numbers, strict=True)
+        ]
+        column = pd.Series(exact, column.index)
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     return values, np.isnan(values) & ~gaps
 

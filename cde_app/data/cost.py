@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cde_app import config
+from cde_app.data.limits import inducing_inputs
 
 _START_SECONDS = 15.0  # imports, warm start, tracing
 _STEP_SECONDS = 0.004  # overhead of one step
@@ -20,6 +21,8 @@ class Cost:
     num_trainings: int
     num_left_out: int
     """Training rows that each training leaves out, to be judged by them."""
+    num_rows: int
+    """Training rows that each training keeps; by them `max_steps` and `batch_size` are resolved."""
     max_steps: int
     batch_size: int
     seconds: float
@@ -51,25 +54,16 @@ def estimate_cost(
     max_steps, batch_size = training.resolved_max_steps(num_rows), training.resolved_batch_size(num_rows)
     targets = num_targets // factors  # of one model
     draws = training.objective.num_samples if settings.model.latent.dim else 1
-    sizes = [min(size, num_rows) for size in inducing_sizes(settings.model)]
+    sizes = [place.limited_to(num_rows) for place in inducing_inputs(settings.model)]
     squares = sum(size**2 for size in sizes)
     work = squares * batch_size * draws * (1 + (targets - 1) / 2) * (1 + num_features / 50) / _DEFAULT_WORK
     numbers = 12 * num_rows * num_targets + 12 * batch_size * draws * targets * sum(sizes) + 10 * targets * squares
     return Cost(
         num_trainings=num_trainings,
         num_left_out=num_left_out,
+        num_rows=num_rows,
         max_steps=max_steps,
         batch_size=batch_size,
         seconds=_START_SECONDS + num_trainings * max_steps * (_STEP_SECONDS + _WORK_SECONDS * work),
         memory_bytes=_START_BYTES + 8.0 * numbers,
     )
-
-
-def inducing_sizes(model: config.Model) -> list[int]:
-    """List the number of inducing inputs of every sparse GP."""
-    sizes = [layer.num_inducing for layer in model.layers]
-    output = model.output
-    sizes.append(output.num_inducing)
-    if isinstance(output, config.AdditiveOutput) and model.latent.dim:
-        sizes.append(output.num_inducing_latent)
-    return sizes

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cde_app import config
 from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps
-from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, faults_of
+from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, RowFault, faults_of
 from cde_app.data.features import Feature, InputEncoding, encode_column, fit_column, is_outside, recode
 from cde_app.errors import DataError
 
@@ -28,6 +28,7 @@ __all__ = [
     "has_targets",
     "out_of_range",
     "recode_columns",
+    "row_faults",
 ]
 
 
@@ -217,6 +218,23 @@ def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str,
     if contract.missing != "drop":
         return np.ones(len(frame), dtype=bool)
     return np.asarray(np.stack([~read_gaps(frame[name]) for name in names]).all(axis=0))
+
+
+def row_faults(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> list[RowFault]:
+    """Find the cells for which `encode_inputs` and, of a table that has the targets, `encode_targets` refuse rows.
+
+    Args:
+        contract: the column contract of the run.
+        frame: N rows with the input columns; gaps in a target are no faults.
+        source: the table, as errors name it.
+
+    Returns:
+        The faults in the order of the rows.
+    """
+    readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
+    if has_targets(contract, frame):
+        readers += target_readers(contract, allows_gaps=True, source=source)
+    return sorted((fault for reader in readers for fault in reader.row_faults(frame)), key=lambda fault: fault.row)
 
 
 def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> BoolArray:

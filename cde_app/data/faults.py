@@ -5,12 +5,13 @@ A column is read chunk by chunk, as numbers; its faults are gathered on the way 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cde_app import config
 from cde_app.data.columns import (
@@ -60,14 +61,32 @@ FOR_A_RUN = Advice("Fill them, or leave those rows out.", "Clean the column.")
 """The configuration of a trained model can no longer be changed."""
 
 
+class RowFault(NamedTuple):
+    """What is wrong with one cell."""
+
+    row: int
+    """Its place in the table, counted from 1."""
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}, column {self.column!r}: {self.reason}"
+
+
 class MarkedCells:
-    """The cells of a column that share a fault, counted chunk by chunk, and the first of them."""
+    """The cells of a column that share a fault, counted chunk by chunk, and the first of them.
+
+    Attributes:
+        last: the marked rows of the chunk that was added last, and what shows the cell of one.
+    """
 
     def __init__(self) -> None:
         self.num_cells, self.first_row, self._first_value = 0, "", ""
+        self.last: tuple[NDArray[np.intp], Callable[[int], str]] | None = None
 
     def add(self, marks: BoolArray, chunk: pd.DataFrame | pd.Series, write: Callable[[int], str]) -> None:
         """Count the marked ones, [N], of a chunk of N rows; `write` shows the cell of a row of it."""
+        self.last = np.flatnonzero(marks), write
         if not marks.any():
             return
         if not self.num_cells:
@@ -162,6 +181,16 @@ class ColumnReader:
                 f"{column} must be finite numbers up to {LARGEST_NUMBER:g}; got {self._huge}. Clean the file."
             )
         return faults
+
+    def row_faults(self, frame: pd.DataFrame) -> Iterator[RowFault]:
+        """Read the column in one chunk, and yield what is wrong with its rows."""
+        self.read(frame)
+        noun = "ISO 8601 date" if self.kind == "datetime" else "number"
+        kinds = [(self._other, f"is no {noun}"), (self._huge, f"is no finite number up to {LARGEST_NUMBER:g}")]
+        for cells, reason in kinds if self._allows_gaps else [(self._gaps, "empty"), *kinds]:
+            places, write = cells.last or ((), str)
+            for place in places:
+                yield RowFault(int(frame.index[place]) + 1, self.name, f"{write(place)} {reason}".strip())
 
     def _read_labels(self, cells: pd.Series) -> FloatArray:
         codes, labels = read_labels(cells)

@@ -6,7 +6,7 @@ row and, one after another, the columns that the contract is fitted to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from cde_app.data.encoding import (
 )
 from cde_app.data.files import find_files, source_name
 from cde_app.data.fingerprints import Fingerprints, fingerprint_rows
+from cde_app.data.limits import limited_settings
 from cde_app.data.model_fit import check_model
 from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
 from cde_app.data.split import Split, split_rows
@@ -49,7 +50,7 @@ class PreparedTable:
     fingerprints: Fingerprints
     """[N], of the inputs and targets under the contract."""
     warnings: tuple[str, ...]
-    """What to think of before the scores are trusted."""
+    """What to think of before the scores are trusted, and which settings the table limits, a sentence each."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -67,12 +68,13 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
     hashes = file_hashes(data.path)
     chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
     readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
-    contract, split = fit_training(config, readings, source=source)
-    return _encode(hashes, readings, contract, split, folder)
+    contract, split, limits = fit_training(config, readings, source=source)
+    prepared = _encode(hashes, readings, contract, split, folder)
+    return replace(prepared, warnings=(*prepared.warnings, *limits))
 
 
-def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split]:
-    """Split the rows that are kept and fit the contract on those that train.
+def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split, tuple[str, ...]]:
+    """Split the rows that are kept and fit the contract on those that train; say which settings they limit.
 
     Raises:
         DataError: the split leaves too few rows, no input varies, or the model does not fit the features.
@@ -81,7 +83,15 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     fitted = readings.kept[split.train]
     contract = fit_contract(config.data, lambda place: readings.column(place, fitted), readings.labels, source=source)
     check_model(config.model, contract, source=source)
-    return contract, split
+    by = config.data.split
+    limits = limited_settings(
+        config,
+        split,
+        num_dealt=readings.by[by.column].nunique() if by.kind == "group" else len(readings.kept),
+        num_features=len(contract.feature_names),
+        num_targets=len(contract.targets),
+    )
+    return contract, split, limits
 
 
 def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split | None, folder: Path) -> PreparedTable:

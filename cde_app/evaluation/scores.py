@@ -173,6 +173,22 @@ def summarise(rows: Mapping[str, FloatArray], *, target_names: Sequence[str] | N
     }
 
 
+def score_units(target_names: Sequence[str], units: Sequence[str]) -> dict[str, str]:
+    """Say in what each score that has a unit is measured, as `summarise` does it.
+
+    Args:
+        target_names: [P].
+        units: [P], the targets' units, empty where unknown.
+
+    Returns:
+        {"nlpd", "crps", "energy_score", "rmse"}, the targets named in each; the other scores are pure numbers.
+    """
+    own = ", ".join(f"{name} in {unit}" if unit else name for name, unit in zip(target_names, units, strict=True))
+    scaled = f"{', '.join(target_names)} in training sds"
+    marginal = own if len(target_names) == 1 else scaled
+    return {"nlpd": f"nats, {own}", "crps": marginal, "energy_score": scaled, "rmse": marginal}
+
+
 def skill(model: Mapping[str, FloatArray], baseline: Mapping[str, FloatArray]) -> dict[str, Any]:
     """Compare the model with a baseline on the same rows; above zero the model is better.
 

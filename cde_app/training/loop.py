@@ -63,7 +63,13 @@ class Step:
 
 
 def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) -> Schedule:
-    """Resolve every `auto`; `noise` is the warm start's noise variance, the mean over standardised targets."""
+    """Resolve every `auto` of a training.
+
+    Args:
+        settings: the `training` block.
+        num_rows: of the training; those that it leaves out are not among them.
+        noise: the warm start's noise variance, the mean over standardised targets.
+    """
     batch_size = settings.resolved_batch_size(num_rows)
     kl_weight = settings.objective.kl_weight
     if kl_weight == "auto":

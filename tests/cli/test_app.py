@@ -160,3 +160,18 @@ def test_names_that_the_terminal_cannot_show_are_no_error(cde_process: Callable,
     outcome = cde_process("config", "show", "a.yaml", "--json", cwd=tmp_path, env=environment)
     assert outcome.code == 0, outcome.err
     assert "gr\\xf6\\xdfe" in outcome.out
+
+
+def test_what_an_override_leaves_out_of_the_file_is_noted_on_standard_error(cde: Callable, tmp_path: Path) -> None:
+    table, config = tmp_path / "t.csv", tmp_path / "c.yaml"
+    table.write_text("x,y\n" + "".join(f"{n % 7},{n * n}\n" for n in range(30)))
+    assert cde("init", table, "--target", "y", "-o", config).code == 0
+    change = ("--set", "model.latent.compositor.kind=concatenate")
+    note = (
+        "note: --set model.latent.compositor.kind=concatenate: model.latent.compositor: 'num_steps' of the file is "
+        "left out, as kind 'concatenate' does not take it.\n"
+    )
+    for command in (["config", "show"], ["config", "depends"], ["check"]):
+        outcome = cde(*command, config, *change)
+        assert (outcome.code, outcome.err) == (0, note)
+        assert cde(*command, config, *change, "--quiet").err == ""

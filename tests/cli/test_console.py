@@ -47,6 +47,13 @@ def test_without_a_terminal_there_is_a_line_per_stage_per_few_seconds_and_at_the
     assert captured.out == ""
 
 
+def test_every_warning_has_a_line_however_soon_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.ProgressDisplay(None) as display:
+        display(event("warning", message="one"))
+        display(event("warning", message="two"))
+    assert capsys.readouterr().err.splitlines() == ["[warning] one", "[warning] two"]
+
+
 def test_quiet_prints_nothing_and_verbose_prints_every_event(capsys: pytest.CaptureFixture[str]) -> None:
     for quiet, lines in ((True, 0), (False, 5)):
         with console.ProgressDisplay(quiet) as display:

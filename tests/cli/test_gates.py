@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cde_app.cli.gates import check_gates, find_score, parse_gates
+from cde_app.cli.gates import check_gates, check_names, find_score, parse_gates
 from cde_app.errors import GateError, UsageError
+from cde_app.trained_run import blank_metrics
 
 METRICS = {
     "num_rows": 20,
@@ -43,11 +44,29 @@ def test_a_score_is_found_by_its_key_and_a_skill_is_the_one_against_the_best_bas
     assert find_score(METRICS, key) == value
 
 
-def test_an_unknown_score_is_a_usage_error_with_the_nearest_key() -> None:
-    with pytest.raises(UsageError, match=r"--gate: expected a score; got 'nlpdd'; did you mean 'nlpd'\?"):
-        find_score(METRICS, "nlpdd")
-    with pytest.raises(UsageError, match="got 'zzz_skill'"):
-        find_score(METRICS, "zzz_skill")
+def test_unknown_scores_are_usage_errors_with_the_nearest_names() -> None:
+    texts = ["nlpdd>1", "crps_skil>0", "crps.per_target.acel<1", "qqqqq>1", "se_skill>1", "nlpd>1"]
+    with pytest.raises(UsageError) as caught:
+        check_names(parse_gates(texts), METRICS)
+    assert caught.value.faults == (
+        "--gate: expected a score; got 'nlpdd'; did you mean 'nlpd'?",
+        "--gate: expected a score; got 'crps_skil'; did you mean 'crps_skill'?",
+        "--gate: expected a score; got 'crps.per_target.acel'; did you mean 'crps.per_target.accel'?",
+        "--gate: expected a score; got 'qqqqq'; `cde evaluate RUN --json` shows the keys.",
+        "--gate: expected a score; got 'se_skill'; did you mean 'crps_skill'?",
+    )
+
+
+def test_every_name_that_a_table_may_be_scored_by_is_known_before() -> None:
+    texts = ["crps_skill>0", "energy_score_skill>0", "nlpd.se<1", "num_rows>1", "drawn_from>1", "coverage.0.95>0"]
+    texts += ["crps.per_target.wind speed [m/s]<1", "baselines.linear_gaussian.pit_ks<1", "skill.climatology.nlpd>0"]
+    texts += ["coverage.0.9.per_target.a.b.se<1"]
+    check_names(parse_gates(texts), blank_metrics(["a.b", "wind speed [m/s]"]))
+
+
+def test_a_score_that_the_rows_do_not_give_holds_no_condition() -> None:
+    with pytest.raises(GateError, match=r"runs/a: --gate: expected crps_skill > 0; got no value\."):
+        check_gates(parse_gates(["crps_skill>0"]), {"num_rows": 0}, source="runs/a")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +87,25 @@ def test_every_condition_that_fails_is_named_with_what_was_found() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "nlpd", "nlpd=1", "nlpd>x", "nlpd>1e", ">1", "nlpd>1>2", "nlpd=>1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nlpd",
+        "nlpd=1",
+        "nlpd>x",
+        "nlpd>1e",
+        ">1",
+        "nlpd>1>2",
+        "nlpd=>1",
+        "nlpd==1",
+        "nlpd>nan",
+        "nlpd<inf",
+        "nlpd<1e999",
+        "nlpd>1,5",
+        "nlpd>1 2",
+    ],
+)
 def test_a_condition_of_another_form_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--gate: expected KEY>NUMBER"):
         parse_gates([text])

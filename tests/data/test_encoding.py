@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from cde_app import config
-from cde_app.data.columns import FloatArray
+from cde_app.data.columns import FloatArray, read_numbers
 from cde_app.data.encoding import (
     ColumnContract,
     complete_rows,
@@ -23,6 +23,7 @@ from cde_app.data.encoding import (
     fit_contract,
     has_targets,
     out_of_range,
+    row_faults,
 )
 from cde_app.data.readings import Readings, read_for_training
 from cde_app.errors import DataError
@@ -457,3 +458,50 @@ def test_two_complete_rows_are_the_least() -> None:
     assert faults_of(data_of("a", missing="drop"), frame) == (
         "a.csv: must have at least 2 rows without gaps; got 1. Add rows.",
     )
+
+
+# --- rows with faults ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["error", "drop", "impute_with_indicator"])
+def test_the_faults_of_rows_are_the_cells_for_which_the_table_is_refused(missing: str) -> None:
+    inputs = ("a", categorical("c"), datetime_("d"), cyclic("h", 24))
+    days = ["2024-01-01", "2024-02-01", "2024-03-01"]
+    contract, _ = fit(*inputs, missing=missing, a=[1.0, 2.0, 3.0], c=["x", "z", "x"], d=days, h=[0.0, 6.0, 12.0])
+    frame = frame_of(
+        a=["1", None, "1", "1", "-inf", "1"],
+        c=["x", None, "new", "x", "x", "x"],
+        d=["2024-01-01", "2024-01-01", None, "2024-13-01", "2024-01-01", "2024-01-01T12:00"],
+        h=[1.0, 2.0, np.nan, 4.0, 1e200, 6.0],
+    )
+    frame["y"] = [1.0, np.nan, 3.0, np.inf, 5.0, 6.0]
+    frame.index += 10  # as the second chunk of a table
+    gaps = [(12, "a", "empty"), (12, "c", "empty"), (13, "d", "empty"), (13, "h", "empty")]
+    others = [
+        (14, "d", "'2024-13-01' is no ISO 8601 date"),
+        (14, "y", "inf is no finite number up to 1e+150"),
+        (15, "a", "-inf is no finite number up to 1e+150"),
+        (15, "h", "1e+200 is no finite number up to 1e+150"),
+    ]
+    found = row_faults(contract, frame, source="a.csv")
+    assert [tuple(fault) for fault in found] == ([] if missing == "impute_with_indicator" else gaps) + others
+    good = frame[~frame.index.isin([fault.row - 1 for fault in found])]
+    encode_inputs(contract, good, source="a.csv")
+    encode_targets(contract, good, source="a.csv", allows_gaps=True)
+    with pytest.raises(DataError):
+        encode_inputs(contract, frame, source="a.csv")
+
+
+def test_a_table_without_the_targets_has_faults_in_its_inputs_alone() -> None:
+    contract, _ = fit("a", a=[1.0, 2.0])
+    (fault,) = row_faults(contract, pd.DataFrame({"a": ["1", "x"]}), source="a.csv")
+    assert str(fault) == "row 2, column 'a': 'x' is no number"
+
+
+def test_a_number_is_the_same_whatever_else_its_column_holds() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=2000) * 10.0 ** rng.integers(-20, 20, 2000)
+    texts = pd.Series([repr(float(value)) for value in values], dtype=object)
+    assert not np.array_equal(pd.to_numeric(texts), values)  # pandas alone is wrong in the last digit
+    for column in (texts, texts.astype("str"), pd.concat([texts, pd.Series(["x"])], ignore_index=True)):
+        assert np.array_equal(read_numbers(column)[0][:2000], values)

@@ -1,0 +1,153 @@
+"""Settings for which a table is too small: what was asked for, and what a training does in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cde_app import config
+from cde_app.data.split import Split
+
+
+class InducingInputs(NamedTuple):
+    """The inducing inputs of a sparse GP: the setting, and how many of them there can be."""
+
+    key: str
+    section: config.Section
+    name: str
+    sees_latent: bool
+    """Whether w is drawn where they lie, so that there may be more of them than rows."""
+
+    @property
+    def number(self) -> int:
+        """What the setting asks for."""
+        return int(getattr(self.section, self.name))
+
+    def limited_to(self, num_rows: int) -> int:
+        """Return how many there are in a training with so many rows."""
+        return self.number if self.sees_latent else min(self.number, num_rows)
+
+
+def inducing_inputs(model: config.Model) -> Iterator[InducingInputs]:
+    """Yield those of every sparse GP."""
+    output, has_latent = model.output, model.latent.dim > 0
+    for index, layer in enumerate(model.layers):
+        yield InducingInputs(f"model.layers.{index}", layer, "num_inducing", False)
+    yield InducingInputs("model.output", output, "num_inducing", has_latent and output.structure == "joint")
+    if output.structure == "additive" and has_latent:
+        yield InducingInputs("model.output", output, "num_inducing_latent", True)
+    if model.likelihood.kind == "heteroscedastic_gaussian":
+        yield InducingInputs("model.likelihood", model.likelihood, "num_inducing", False)
+
+
+def limited_settings(
+    settings: config.Config, split: Split, *, num_dealt: int, num_features: int, num_targets: int
+) -> tuple[str, ...]:
+    """Write which settings the table limits, a sentence each.
+
+    Only numbers that somebody has chosen are told; a default is meant to be as large as the table allows.
+
+    Args:
+        settings: the whole configuration.
+        split: the rows of each part.
+        num_dealt: what the split deals to its parts: rows, or groups of them.
+        num_features: D of the table.
+        num_targets: P.
+    """
+    model, training = settings.model, settings.training
+    num_train, num_validation = len(split.train), len(split.validation)
+    left_out = training.resolved_left_out(num_train, num_validation_rows=num_validation)
+    members = training.resolved_ensemble(num_train, num_validation_rows=num_validation)
+    num_rows = num_train - left_out
+    return (
+        *_shares(settings.data.split, num_dealt),
+        *_left_out(training, num_train, num_validation, left_out),
+        *_sizes(settings, num_train=num_train, num_rows=num_rows, members=members),
+        *_widths(model, num_features=num_features, num_targets=num_targets),
+    )
+
+
+def _shares(split: config.Split, num_dealt: int) -> Iterator[str]:
+    """Write which parts are one row or group, although less is asked for."""
+    if isinstance(split, config.ColumnSplit):
+        return
+    noun = "group" if isinstance(split, config.GroupSplit) else "row"
+    for name in ("validation", "test"):
+        share = getattr(split, name)
+        if _is_chosen(split, name) and share > 0 and not round(share * num_dealt):
+            yield (
+                f"data.split.{name}: {share:g} of {num_dealt} {noun}s is less than one; one is held out. "
+                "Write 0 for none."
+            )
+
+
+def _left_out(training: config.Training, num_train: int, num_validation: int, left_out: int) -> Iterator[str]:
+    """Write that members leave out other shares of the rows than is asked for."""
+    share, key = training.calibration.left_out, "training.calibration.left_out"
+    if share == "auto" or share == 0:
+        return
+    wanted = round(share * num_train)
+    if num_validation:
+        yield f"{key}: {share:g} has no effect, as the {num_validation} validation rows judge every training."
+    elif not wanted:
+        yield f"{key}: {share:g} of {num_train} training rows is less than one; none is left out."
+    elif 0 < left_out < wanted:
+        yield f"{key}: {share:g} of {num_train} training rows leaves fewer than two; {left_out} are left out."
+
+
+def _sizes(settings: config.Config, *, num_train: int, num_rows: int, members: int) -> Iterator[str]:
+    """Write which numbers are more than the rows allow, or fewer than the members of an ensemble."""
+    model, training, neighbours = settings.model, settings.training, settings.model.neighbours
+    if isinstance(training.batch_size, int) and training.batch_size > num_rows:
+        yield (
+            f"training.batch_size: {training.batch_size} is more than a training has rows ({num_rows}); every step "
+            "takes them all."
+        )
+    for place in inducing_inputs(model):
+        most = min(num_rows, training.warm_start.max_rows) if place.section is model.output else num_rows
+        if _is_chosen(place.section, place.name) and place.number > place.limited_to(most):
+            rows = "a training has rows" if most == num_rows else "training.warm_start.max_rows"
+            yield (f"{place.key}.{place.name}: {place.number} is more than {rows} ({most}); a row has at most one.")
+    if neighbours.enabled and _is_chosen(neighbours, "count") and neighbours.count > num_train - 1:
+        yield (
+            f"model.neighbours.count: {neighbours.count} is more than there are other training rows ({num_train - 1}); "
+            "all are neighbours."
+        )
+    if settings.predict.num_components < members:
+        yield (
+            f"predict.num_components: {settings.predict.num_components} is fewer than the ensemble has members "
+            f"({members}); each has one component at least."
+        )
+
+
+def _widths(model: config.Model, *, num_features: int, num_targets: int) -> Iterator[str]:
+    """Write which numbers are more than the table's features or targets allow.
+
+    The features of the nearest rows, and the earlier targets of a chain, come on top of the table's.
+    """
+    projection, mixing = model.input_projection, model.output.mixing
+    width = num_features + (num_targets + 1 if model.neighbours.enabled is True else 0)
+    if projection is not None and projection.dim > width:
+        yield (
+            f"model.input_projection.dim: {projection.dim} is more than there are features ({width}); the projection "
+            "is as wide as they are."
+        )
+    width = width if projection is None else min(width, projection.dim)
+    for index, layer in enumerate(model.layers):
+        if _is_chosen(layer, "num_gps") and layer.num_gps > width:
+            yield (
+                f"model.layers.{index}.num_gps: {layer.num_gps} is more than there are features ({width}); the layer "
+                "has a GP for each that it sees."
+            )
+        width = width if layer.mean.kind == "identity" else min(layer.num_gps, width)
+    if mixing is not None and mixing.num_latent_gps > num_targets:
+        yield (
+            f"model.output.mixing.num_latent_gps: {mixing.num_latent_gps} is more than there are targets "
+            f"({num_targets}); there is a GP for each."
+        )
+
+
+def _is_chosen(section: config.Section, name: str) -> bool:
+    """Say whether a number differs from the default."""
+    value = getattr(section, name)
+    return value != "auto" and value != type(section).model_fields[name].default
