@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {"errors"},
     "rows": {"errors"},
     "silence": set(),
+    "interruption": set(),
     "threads": set(),
     "config": {"errors"},
     "runs": {"errors", "storage", "__version__"},
@@ -31,11 +32,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": FOUNDATION | {"data.transform", "data.rounding", "predictive", "model"},
     "predictions": FOUNDATION | {"data", "predictive"},
     "trained_run": FOUNDATION | {"runs", "data", "predictive", "evaluation"},
-    "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence", "threads"},
+    "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence", "threads", "interruption"},
     "pictures": FOUNDATION | {"data", "evaluation", "report", "trained_run"},
     "workflow": FOUNDATION
-    | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures"},
-    "cli": FOUNDATION | {"runs", "workflow", "training_run", "threads", "__version__"},
+    | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures", "interruption"},
+    "cli": FOUNDATION | {"runs", "workflow", "training_run", "threads", "interruption", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -15,6 +15,19 @@ FORMAT_VERSION = 2
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})
 
 
+def check_run(path: Path) -> dict[str, str]:
+    """Check that a run can be read, and return the hashes of its files by name.
+
+    Raises:
+        RunError: it is missing, not a run, incomplete, corrupt or from a newer format.
+    """
+    run_folder.check_is_run(path)
+    check_finished(path)
+    manifest = read_manifest(path)
+    check_hashes(path, manifest)
+    return dict(manifest.get("outputs", {}))
+
+
 def check_finished(path: Path) -> None:
     """Check that a run is done.
 
@@ -44,7 +57,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is damaged, or from a newer format.
     """
-    file = path / "manifest.json"
+    file = run_folder.find(path, "manifest.json")
     try:
         manifest = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -70,7 +83,7 @@ def check_hashes(path: Path, manifest: Mapping[str, Any]) -> None:
     for name, expected in manifest.get("outputs", {}).items():
         if Path(name).parts[0] not in VERIFIED_ENTRIES:
             continue
-        file = path / name
+        file = run_folder.find(path, name)
         if not file.is_file():
             faults.append(f"{file}: expected a file of the run; got nothing. Train the run again.")
         elif (found := file_hash(file)) != expected:
