@@ -32,7 +32,7 @@ from cde_app.pictures import ImageFormat, keep_pictures, missing_picture, predic
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.forecast import Forecast
 from cde_app.rows import BLOCK_ROWS
-from cde_app.runs.folder import held, predictions
+from cde_app.runs.folder import held, predictions, status
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.storage import write_arrays, write_atomically, write_json
@@ -275,6 +275,8 @@ def predict(
                 lambda name, content: write_atomically(folder / "plots" / name, content),
             )
             files += drawn
+            if unwritten := [error for error in failures.values() if isinstance(error, RunError)]:
+                raise unwritten[0]
             warnings += [missing_picture(name, error) for name, error in failures.items()]
         result = {
             "rows": writer.num_rows,
@@ -307,14 +309,15 @@ def plot(run_path: Path, data_path: Path | None, out_path: Path | None, *, image
         RunError: the run cannot be read, its table has changed, or another process is writing the folder.
     """
     run = Run.open(run_path)
-    own = out_path is None or out_path.resolve() == run.file("plots").resolve()
-    with run.held() if own or out_path is None else held(out_path):
+    if out_path is not None and status(out_path):
+        raise RunError(f"{out_path} is a run; choose another --out, or leave it out for the run's plots folder.")
+    folder = run_path / "plots" if out_path is None else out_path
+    with run.held() if folder.resolve() == (run_path / "plots").resolve() else held(folder):
         model, config = TrainedRun.load(run), read_run_config(run)
         with _table_of_run(run, model, config, data_path) as table:
             _, rows = score_table(model, table, config)
             pictures = run_pictures(run.history(), model, table, rows, image_format)
             contents = {name: draw() for name, draw in pictures.items()}
-        folder = run_path / "plots" if out_path is None else out_path
         return [write_atomically(folder / name, content) for name, content in contents.items()]
 
 

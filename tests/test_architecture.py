@@ -35,7 +35,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence", "threads", "interruption"},
     "pictures": FOUNDATION | {"data", "evaluation", "report", "trained_run"},
     "workflow": FOUNDATION
-    | {"runs", "data", "predictive", "report", "predictions", "trained_run", "training_run", "pictures", "interruption"},
+    | {
+        "runs",
+        "data",
+        "predictive",
+        "report",
+        "predictions",
+        "trained_run",
+        "training_run",
+        "pictures",
+        "interruption",
+    },
     "cli": FOUNDATION | {"runs", "workflow", "training_run", "threads", "interruption", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),

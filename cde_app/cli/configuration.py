@@ -44,6 +44,8 @@ def init(
         output = None
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
+    if output is not None and output.exists() and data.exists() and output.samefile(data):
+        raise UsageError(f"--output: expected another file than the table; got {output}. Choose another.")
     text, remarks = workflow.init(data, target, folder=Path.cwd() if output is None else output.parent)
     if output is not None:
         try:

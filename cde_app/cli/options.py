@@ -13,6 +13,10 @@ import typer
 from cde_app.errors import UsageError
 
 
+MOST_SHOWN = 60
+"""Letters of a path that a message shows where the path is too long."""
+
+
 class TableFormat(StrEnum):
     """How a table is written."""
 
@@ -39,7 +43,8 @@ def read_path(text: str) -> Path:
         os.stat(text)
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise typer.BadParameter(f"expected a path; got {text!r}: {error.strerror}.") from None
+            shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+            raise typer.BadParameter(f"expected a path; got {shown!r}, which is none: {error.strerror}.") from None
     return Path(text)
 
 

@@ -209,6 +209,7 @@ def predictions(path: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         RunError: as `check_predictions`, or another process is writing the folder.
     """
+    settle(path)
     check_predictions(path, overwrite=overwrite)
     with held(path):
         _settle(path)
