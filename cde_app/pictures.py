@@ -88,25 +88,25 @@ def keep_pictures(
         keep: writes a file, by its name and content.
 
     Returns:
-        The files; and what was raised, by the name of the picture that is missing.
+        The files; and what was raised, by what is missing.
     """
     files, failures = list[Path](), dict[str, Exception]()
     try:
         found = pictures()
     except Exception as error:
-        return files, {"plots": error}
+        return files, {"the pictures": error}
     for name, draw in found.items():
         try:
             files.append(keep(name, draw()))
         except Exception as error:
-            failures[name] = error
+            failures[f"the picture {name}"] = error
     return files, failures
 
 
-def missing_picture(name: str, error: Exception) -> str:
-    """Say that a picture is missing."""
+def missing_picture(what: str, error: Exception) -> str:
+    """Say what is missing."""
     reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-    return f"{name} could not be drawn, everything else is whole; got {reason}"
+    return f"{what} could not be drawn, everything else is whole; got {reason}"
 
 
 def _picture_files(pictures: Pictures, image_format: ImageFormat) -> Pictures:

@@ -138,7 +138,7 @@ def train(
                 lambda: run_pictures(run.history(), model, table, rows, "png"),
                 lambda name, content: run.write_bytes(f"plots/{name}", content),
             )
-            missing = [missing_picture(name, error) for name, error in failures.items()]
+            missing = [missing_picture(what, error) for what, error in failures.items()]
             for warning, error in zip(missing, failures.values(), strict=True):
                 on_event(Progress("warning", message=warning))
                 run.log("".join(traceback.format_exception(error)))
@@ -277,7 +277,7 @@ def predict(
             files += drawn
             if unwritten := [error for error in failures.values() if isinstance(error, RunError)]:
                 raise unwritten[0]
-            warnings += [missing_picture(name, error) for name, error in failures.items()]
+            warnings += [missing_picture(what, error) for what, error in failures.items()]
         result = {
             "rows": writer.num_rows,
             "files": [out_path / file.relative_to(folder) for file in files],

@@ -252,14 +252,13 @@ def test_predictions_that_do_not_fit_on_the_disk_leave_the_old_ones(
 def broken_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Matplotlib fail at the histogram of the PIT and at ridges."""
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     save = Figure.savefig
 
     def savefig(figure: Figure, *arguments: Any, **options: Any) -> None:
-        if any(
-            "PIT" in text.get_text() or "row" in text.get_text()
-            for text in figure.findobj(lambda a: hasattr(a, "get_text"))
-        ):
+        texts = [artist.get_text() for artist in figure.findobj(Text)]
+        if any("PIT" in text or re.match(r"t [\d.]+$", text) for text in texts):
             raise ValueError("no\nway")
         save(figure, *arguments, **options)
 
@@ -280,24 +279,25 @@ def test_a_picture_that_fails_costs_neither_the_model_nor_the_other_pictures(
     assert outcome.code == 0, outcome.err
     manifest = json.loads(Path("new/manifest.json").read_text())
     assert Path("new/STATUS").read_text() == "done\n"
-    assert "pit.png could not be drawn, everything else is whole; got ValueError: no way" in manifest["warnings"]
+    fault = "the picture {} could not be drawn, everything else is whole; got ValueError: no way"
+    assert manifest["warnings"] == [fault.format("ridges.png"), fault.format("pit.png")]
     for warning in manifest["warnings"]:
         assert f"[warning] {warning}" in outcome.err
     assert "ValueError: no\nway" in Path("new/log.txt").read_text()
-    assert {"heatmap.png", "history.png"} <= {path.name for path in Path("new/plots").iterdir()}
-    assert not Path("new/plots/pit.png").exists()
+    assert {path.name for path in Path("new/plots").iterdir()} == {
+        "heatmap.png", "coverage.png", "latent.png", "history.png"
+    }  # fmt: skip
     assert cde("evaluate", "new").code == 0
     predicted = cde("predict", "new", line_run.table, "--out", "out", "--plots")
     assert predicted.code == 0
-    missing = json.loads(Path("out/manifest.json").read_text())["warnings"]
-    assert predicted.err.count("warning: ") == len(missing)
-    assert all(f"warning: {line}\n" in predicted.err for line in missing)
+    assert f"warning: {fault.format('ridges.png')}\n" in predicted.err
+    assert json.loads(Path("out/manifest.json").read_text())["warnings"] == [fault.format("ridges.png")]
+    assert Path("out/plots/heatmap.png").exists()
 
 
 def test_any_names_of_targets_give_pictures_of_their_own(line_run: Any, cde: Cde) -> None:
-    names = ["x" * 300, "x" * 300 + "y", "a/b", "a_b", "A_B", "$\\frac{", ""]
+    names = ["x" * 300, "a/b", "A_B", "$\\frac{"]
     table = pd.read_csv(line_run.table)
-    names = [name for name in names if name]
     for place, name in enumerate(names):
         table[name] = table["y"] * (place + 1) + table.index % (place + 2)
     table.to_csv("table.csv", index=False)
@@ -316,8 +316,6 @@ def test_any_names_of_targets_give_pictures_of_their_own(line_run: Any, cde: Cde
     pictures = [path.name for path in Path("new/plots").iterdir()]
     for kind in ("heatmap", "ridges"):
         assert len({name.lower() for name in pictures if name.startswith(f"{kind}_")}) == len(names)
-    assert cde("predict", "new", "table.csv", "--out", "out", "--plots", "--samples", "0").code == 0
-    assert len(list(Path("out/plots").iterdir())) == 2 * len(names) + 1
     assert cde("report", "new").code == 0
 
 
@@ -410,7 +408,15 @@ sys.meta_path.insert(0, Swallower())
 """
 
 
-@pytest.mark.parametrize("then", ["pass", "raise ImportError('half')"])
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C interrupt, which it does not where the tests run as a job in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("then", ["pass", pytest.param("raise ImportError('half')", marks=pytest.mark.slow)])
 def test_a_ctrl_c_that_tensorflow_swallows_still_ends_the_training(
     then: str, line_run: Any, cde_process: Cde, tmp_path: Path
 ) -> None:
@@ -429,7 +435,9 @@ def test_a_ctrl_c_that_tensorflow_swallows_still_ends_the_training(
     assert not Path("new").exists()
 
 
-def test_a_ctrl_c_that_is_swallowed_in_the_training_keeps_a_checkpoint_to_go_on_from(line_run: Any) -> None:
+def test_a_ctrl_c_that_is_swallowed_in_the_training_keeps_a_checkpoint_to_go_on_from(
+    line_run: Any, ctrl_c: None
+) -> None:
     def swallow(event: Progress) -> None:
         if event.step == 50:
             with contextlib.suppress(KeyboardInterrupt):
@@ -447,7 +455,7 @@ def test_a_ctrl_c_that_is_swallowed_in_the_training_keeps_a_checkpoint_to_go_on_
     assert Path("new/STATUS").read_text() == "done\n"
 
 
-def test_a_ctrl_c_is_remembered_only_where_it_is_asked_for() -> None:
+def test_a_ctrl_c_is_remembered_only_where_it_is_asked_for(ctrl_c: None) -> None:
     with pytest.raises(KeyboardInterrupt), interruption.remembered():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -460,10 +468,7 @@ def test_a_ctrl_c_is_remembered_only_where_it_is_asked_for() -> None:
             raise RuntimeError
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with interruption.remembered():
-            signal.raise_signal(signal.SIGINT)
-            interruption.check()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with interruption.remembered():
+        signal.raise_signal(signal.SIGINT)
+        interruption.check()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

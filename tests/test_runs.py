@@ -639,6 +639,13 @@ def test_a_folder_has_one_writer_whatever_is_written(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"manifest.json": "first"}
 
 
+def test_a_file_that_is_called_like_the_lock_and_is_none_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("somebody else's")
+    with pytest.raises(RunError, match=r"\.lock: expected a lock of cde; got another file\. Move it"):
+        run_folder.held(tmp_path).__enter__()
+    assert (tmp_path / ".lock").read_text() == "somebody else's"
+
+
 # --- names --------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,6 @@ import typer
 
 from cde_app.errors import UsageError
 
-
 MOST_SHOWN = 60
 """Letters of a path that a message shows where the path is too long."""
 

@@ -258,7 +258,7 @@ def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) ->
         The open descriptor that holds the lock.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or there is a file of that name that is none of ours.
     """
     path = folder / ".lock"
     while True:
@@ -274,6 +274,9 @@ def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) ->
             ) from None
         # The holder before us may have removed the file, or renamed its folder, after we opened it.
         if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
+            if os.read(lock, 32).strip(b"0123456789\n"):
+                os.close(lock)
+                raise RunError(f"{path}: expected a lock of cde; got another file. Move it, or choose another --out.")
             os.truncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             return lock
