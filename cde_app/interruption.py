@@ -33,6 +33,7 @@ def remembered() -> Iterator[None]:
     try:
         yield
     finally:
+        _pressed.clear()
         if ours:
             signal.signal(signal.SIGINT, usual)
 
