@@ -334,6 +334,8 @@ def test_an_unfinished_successor_is_not_thrown_away_unasked(tmp_path: Path) -> N
         (tmp_path / "a" / name).rename(tmp_path / name)
     with pytest.raises(RunError, match=r"a holds an unfinished training; pass --resume or --overwrite\."):
         Run.create(tmp_path / "a", overwrite=False)
+    with pytest.raises(RunError, match=r"a holds an unfinished training; choose another --out\."):
+        write_predictions(tmp_path / "a", "", overwrite=True)
     finished_run(tmp_path / "a", "again", overwrite=True)
     assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior"}
 

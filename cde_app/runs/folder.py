@@ -241,6 +241,8 @@ def check_predictions(path: Path, *, overwrite: bool) -> None:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass --overwrite.")
     if foreign := sorted(names - PREDICTION_ENTRIES):
         raise RunError(f"{path}: expected only predictions; got {foreign[0]!r}. Move it, or choose another --out.")
+    if status(path / NEXT):
+        raise RunError(f"{path} holds an unfinished training; choose another --out.")
 
 
 def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) -> int:

@@ -204,12 +204,12 @@ class Run:
         Raises:
             RunError: the file is missing, or no longer what it was when the run was opened.
         """
-        try:
-            content = self.file(name).read_bytes()
-        except FileNotFoundError:
-            raise RunError(
-                f"{self.file(name)}: expected a file of the run; got nothing. Train the run again."
-            ) from None
+        for _ in range(2):  # between finding and reading a successor may have moved the file
+            with contextlib.suppress(FileNotFoundError):
+                content = self.file(name).read_bytes()
+                break
+        else:
+            raise RunError(f"{self.file(name)}: expected a file of the run; got nothing. Train the run again.")
         if name in self._hashes and hashlib.sha256(content).hexdigest() != self._hashes[name]:
             raise RunError(
                 f"{self.path}: expected a run that stays as it is; got one that was replaced while it was read. "
