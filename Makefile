@@ -78,12 +78,21 @@ function quoted(text) { gsub(/[$$]/, "$$$$", text); gsub(/'/, "'\\''", text); re
 { run = "runs/" name "/manifest.json" }
 $$1 == "data" || $$1 == "fault" { print run ": " word($$2) }
 $$1 == "folder" { print run " .make/" name ".mk: " word($$2) }
-$$1 == "predict" {
+$$1 == "predict" && !seen[$$2]++ {
     table = $$2; sub(/.*[/]/, "", table); sub(/[.][^.]*$$/, "", table); gsub(/[^A-Za-z0-9._-]/, "_", table)
-    folder = "predictions/" name "/" table
-    print "PREDICTIONS += " folder "/manifest.json"
-    print folder "/manifest.json: " run " " word($$2)
-    print "\t$$(CDE) predict runs/" name " " quoted($$2) " --out " folder " --overwrite"
+    sub(/^[.]*$$/, "_", table); tables[++count] = table; paths[count] = $$2; shared[tolower(table)]++
+}
+END { # tables of one name in several folders: each gets the sum of its path
+    for (i = 1; i <= count; i++) {
+        if (shared[tolower(tables[i])] > 1) {
+            command = "printf %s " quoted(paths[i]) " | cksum"; command | getline sum; close(command); split(sum, part, " ")
+            tables[i] = substr(tables[i], 1, 200) "-" part[1]
+        }
+        folder = "predictions/" name "/" tables[i]
+        print "PREDICTIONS += " folder "/manifest.json"
+        print folder "/manifest.json: " run " " word(paths[i])
+        print "\t$$(CDE) predict runs/" name " " quoted(paths[i]) " --out " folder " --overwrite"
+    }
 }
 endef
 export TABLE_RULES
@@ -96,6 +105,9 @@ export TABLE_RULES
 ifneq ($(filter demo runs predictions runs/% predictions/%,$(MAKECMDGOALS)),)
 -include $(RULES)
 endif
+
+# A job that fails or is interrupted leaves what was finished before; what it makes it puts in place as a whole.
+.PRECIOUS: $(RUNS) $(PREDICTIONS)
 
 predictions: $(RUNS) $(PREDICTIONS) ## predict with every run for every table that its configuration names
 

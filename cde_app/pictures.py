@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,20 +14,21 @@ from numpy.typing import NDArray
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, known_targets
 from cde_app.evaluation.scores import Rows
+from cde_app.storage import file_names
 from cde_app.trained_run import TrainedRun
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cde_app.report.gallery import Scene
+    from cde_app.report.gallery import Pictures, Scene
 
 Array = NDArray[np.float64]
 ImageFormat = Literal["png", "svg"]
 PICTURED_ROWS, LATENT_ROWS, FEWEST_WITNESSES = 2000, 500, 100
 
 
-def prediction_pictures(model: TrainedRun, frame: pd.DataFrame, *, source: str) -> dict[str, bytes]:
-    """Draw the densities of some rows; file name -> content."""
+def prediction_pictures(model: TrainedRun, frame: pd.DataFrame, *, source: str) -> Pictures:
+    """Return the densities of some rows; file name -> what draws it."""
     from cde_app.report.gallery import density_pictures
 
     contract = model.contract
@@ -43,8 +45,8 @@ def run_pictures(
     table: PreparedTable,
     rows: Rows | None,
     image_format: ImageFormat,
-) -> dict[str, bytes]:
-    """Draw everything there is to see about a run and the table it is judged by; file name -> content."""
+) -> Pictures:
+    """Return everything there is to see about a run and the table it is judged by; file name -> what draws it."""
     from cde_app.report.gallery import calibration_pictures, density_pictures, latent_pictures, training_pictures
 
     shown = (table.split.test if len(table.split.test) else table.split.train)[:PICTURED_ROWS]
@@ -76,9 +78,41 @@ def run_pictures(
     return _picture_files(pictures | training_pictures(history, image_format), image_format)
 
 
-def _picture_files(pictures: dict[str, bytes], image_format: ImageFormat) -> dict[str, bytes]:
+def keep_pictures(
+    pictures: Callable[[], Pictures], keep: Callable[[str, bytes], Path]
+) -> tuple[list[Path], dict[str, Exception]]:
+    """Draw and keep the pictures of work that is done, which no picture may cost: what fails here is returned.
+
+    Args:
+        pictures: returns them.
+        keep: writes a file, by its name and content.
+
+    Returns:
+        The files; and what was raised, by what is missing.
+    """
+    files, failures = list[Path](), dict[str, Exception]()
+    try:
+        found = pictures()
+    except Exception as error:
+        return files, {"the pictures": error}
+    for name, draw in found.items():
+        try:
+            files.append(keep(name, draw()))
+        except Exception as error:
+            failures[f"the picture {name}"] = error
+    return files, failures
+
+
+def missing_picture(what: str, error: Exception) -> str:
+    """Say what is missing."""
+    reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+    return f"{what} could not be drawn, everything else is whole; got {reason}"
+
+
+def _picture_files(pictures: Pictures, image_format: ImageFormat) -> Pictures:
     """Turn the pictures' names, of which the targets' are a part, into file names."""
-    return {re.sub(r"[^\w.-]", "_", name) + f".{image_format}": content for name, content in pictures.items()}
+    names = file_names(pictures)
+    return {f"{name}.{image_format}": draw for name, draw in zip(names, pictures.values(), strict=True)}
 
 
 def _scene(model: TrainedRun, X: Array, targets: Array | None, row_numbers: NDArray[np.intp]) -> Scene:

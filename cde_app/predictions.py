@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from cde_app.data.table import FileFormat, TableWriter
-from cde_app.errors import RunError
-from cde_app.storage import TEMPORARY_PREFIX, delete
+from cde_app.storage import writing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +27,7 @@ class PredictionWriter:
     """Write forecasts chunk by chunk; both files appear, complete, when the block ends, or nothing when it fails.
 
     Args:
-        folder: where the files go.
+        folder: where the files go; it exists.
         target_names: [P].
         quantiles: levels of the quantile columns; one that is named twice gives one column.
         num_samples: draws per row; 0 writes no samples file.
@@ -50,38 +49,33 @@ class PredictionWriter:
         self.quantiles = tuple(dict.fromkeys(quantiles))
         self.num_rows = 0
         self._folder = folder
-        self._made = [part for part in (folder, *folder.parents) if not part.exists()]
         names = ["summary", "samples"] if num_samples else ["summary"]
         self.files = [folder / f"{name}.{file_format}" for name in names]
         self._stack = ExitStack()
         self._writers = [TableWriter(file, file_format=file_format) for file in self.files]
 
     def __enter__(self) -> Self:
-        """Make the folder, delete what a killed process has left unfinished there, and open the temporary files.
+        """Open the temporary files.
 
         Raises:
             RunError: the folder cannot be written.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
-                delete(leftover)
+        with self._stack, self._told():
             for writer in self._writers:
                 self._stack.enter_context(writer)
-        except OSError as error:
-            self.__exit__(type(error), error, None)
-            raise RunError(f"{self._folder}: expected a folder that can be written; got {error.strerror!r}.") from error
+            self._stack = self._stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Publish the files, or remove them, and the folders that were made for them, after a failure."""
-        self._stack.__exit__(kind, error, trace)
-        if kind is not None:
-            with suppress(OSError):
-                for folder in self._made:
-                    folder.rmdir()
+        """Publish the files, or remove them after a failure.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        with self._told():
+            self._stack.__exit__(kind, error, trace)
 
     def append(
         self, forecast: Forecast, *, row_numbers: NDArray[np.int64], targets: Array | None, outside: NDArray[np.bool_]
@@ -93,14 +87,21 @@ class PredictionWriter:
             row_numbers: [N], the rows' places in the table, counted from 1.
             targets: [N, P], observations, if the table has them.
             outside: [N], whether the inputs lie outside the training range.
+
+        Raises:
+            RunError: the folder cannot be written.
         """
-        self._writers[0].append(
-            summary_columns(forecast, self.target_names, self.quantiles, row_numbers, targets, outside)
-        )
-        if self.num_samples:
-            draws = forecast.sample(self.num_samples, seed=self.seed, first_row=self.num_rows)
-            self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
+        with self._told():
+            self._writers[0].append(
+                summary_columns(forecast, self.target_names, self.quantiles, row_numbers, targets, outside)
+            )
+            if self.num_samples:
+                draws = forecast.sample(self.num_samples, seed=self.seed, first_row=self.num_rows)
+                self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
         self.num_rows += forecast.num_rows
+
+    def _told(self) -> AbstractContextManager[None]:
+        return writing(self._folder, "a folder that can be written")
 
 
 def summary_columns(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silenced_stderr() -> Iterator[None]:
-    """Hold back file descriptor 2; what was written is shown after all if the block fails.
+    """Hold back file descriptor 2; what was written is shown after all if the block fails, but not after Ctrl-C.
 
     TensorFlow writes lines at import that `TF_CPP_MIN_LOG_LEVEL` does not stop.
     """
@@ -22,7 +22,7 @@ def silenced_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             sys.stderr.flush()
             held.seek(0)
             os.write(original, held.read())

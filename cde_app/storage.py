@@ -8,9 +8,12 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEMPORARY_PREFIX = ".tmp-"
+LONGEST_NAME = 100
+"""Bytes of the part of a file's name that comes from a text; file systems take 255 for all of it."""
+
+
+@contextlib.contextmanager
+def writing(path: Path, expected: str = "a file that can be written") -> Iterator[None]:
+    """Turn what the system refuses in a block (no space, no permission) into a line about a path.
+
+    Raises:
+        RunError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: expected {expected}; got {(error.strerror or str(error))!r}.") from error
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
@@ -31,23 +49,20 @@ def write_atomically(path: Path, content: bytes) -> Path:
     Raises:
         RunError: the file cannot be written (no space, no permission, a folder of that name).
     """
-    temporary = None
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise RunError(f"{path}: expected a file that can be written; got {error.strerror!r}.") from error
-    finally:
-        if temporary is not None:
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+            raise
     return path
 
 
@@ -92,6 +107,31 @@ def delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def file_names(texts: Iterable[str]) -> list[str]:
+    """Turn texts, such as the names of columns, into names of files: short, harmless, and different where they are.
+
+    Where two texts would get one name, also in a file system that is deaf to case, each gets the start of its hash.
+    """
+    texts = list(texts)
+    names = {text: _plain_name(text) for text in texts}
+    shared = Counter(_as_any_system_sees(name) for name in names.values())
+    for text, name in names.items():
+        if shared[_as_any_system_sees(name)] > 1 or re.search(r"-[0-9a-f]{12}$", name):
+            names[text] = f"{name}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
+    return [names[text] for text in texts]
+
+
+def _plain_name(text: str) -> str:
+    """Keep letters, digits, `_`, `.` and `-`, but neither of the last two at the start."""
+    name = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", text))
+    return re.sub(r"^([.-]|$)", "_", name.encode()[:LONGEST_NAME].decode(errors="ignore"))
+
+
+def _as_any_system_sees(name: str) -> str:
+    """Drop what some file systems do not tell apart: case, and how an accent is stored."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def to_jsonable(value: Any) -> Any:

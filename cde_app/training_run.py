@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cde_app import interruption
 from cde_app.config import Config
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable
@@ -66,6 +67,7 @@ def train_in_run(
         from cde_app.training.kernel_start import Axis
         from cde_app.training.member import TrainingData
         from cde_app.training.session import Session
+    interruption.check()
 
     checkpoint = None
     if run.has("checkpoints/training.npz"):
@@ -107,9 +109,13 @@ def train_in_run(
 
 
 def logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """Write every stage to the run's log too; the steps of the training are in its history."""
+    """Write every stage to the run's log too; the steps of the training are in its history.
+
+    Each event is a moment at which a Ctrl-C that was swallowed is heeded.
+    """
 
     def tell(event: Progress) -> None:
+        interruption.check()
         if event.step is None:
             run.log(f"[{event.stage}] {event.message}".rstrip())
         on_event(event)

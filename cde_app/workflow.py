@@ -10,11 +10,14 @@ import contextlib
 import os
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cde_app import interruption
 from cde_app.comparison import Scored, comparison_warnings
 from cde_app.config import Config
 from cde_app.config_file import ConfigFile
@@ -22,16 +25,16 @@ from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
 from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, out_of_range, row_faults
 from cde_app.data.faults import RowFault
-from cde_app.data.files import find_files, source_name
-from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
+from cde_app.data.files import source_name, unchanged
+from cde_app.data.prepared import PreparedTable, file_hashes, known_targets, prepare_evaluation, prepare_training
 from cde_app.data.readings import read_for_training
 from cde_app.data.table import FileFormat, iter_table, read_table
 from cde_app.errors import DataError, RunError
-from cde_app.pictures import ImageFormat, prediction_pictures, run_pictures
+from cde_app.pictures import ImageFormat, keep_pictures, missing_picture, prediction_pictures, run_pictures
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.forecast import Forecast
 from cde_app.rows import BLOCK_ROWS
-from cde_app.runs.folder import check_predictions, discard_predictions
+from cde_app.runs.folder import held, predictions, status
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.storage import write_arrays, write_atomically, write_json
@@ -114,7 +117,7 @@ def train(
     """
     started = time.monotonic()
     config = file.config
-    with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run:
+    with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run, interruption.heeded():
         resolved = dump_config(config)
         if resume and run.read_bytes("config.yaml").decode() != resolved:
             raise RunError(
@@ -140,8 +143,14 @@ def train(
             metrics, rows = score_table(model, table, config)
             run.write_json("metrics.json", metrics)
             on_event(Progress("pictures"))
-            for name, content in run_pictures(run.history(), model, table, rows, "png").items():
-                run.write_bytes(f"plots/{name}", content)
+            _, failures = keep_pictures(
+                lambda: run_pictures(run.history(), model, table, rows, "png"),
+                lambda name, content: run.write_bytes(f"plots/{name}", content),
+            )
+            missing = [missing_picture(what, error) for what, error in failures.items()]
+            for warning, error in zip(missing, failures.values(), strict=True):
+                on_event(Progress("warning", message=warning))
+                run.log("".join(traceback.format_exception(error)))
         facts = {
             "seed": config.seed,
             "seconds": time.monotonic() - started,
@@ -151,11 +160,15 @@ def train(
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
-            "warnings": [*table.warnings, *(found.warning() for found in trained.rounded), *([drawn] if drawn else [])],
+            "warnings": [
+                *table.warnings,
+                *(found.warning() for found in trained.rounded),
+                *([drawn] if drawn else []),
+                *missing,
+            ],
             "inputs": table.hashes,
         }
         run.finish("done", facts)
-        run.remove("checkpoints")
     return metrics
 
 
@@ -197,7 +210,10 @@ def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path |
         check_same_table(run, config.data.path)
     path, split = (config.data.path, model.split) if data_path is None else (data_path, None)
     with tempfile.TemporaryDirectory() as folder:
-        yield prepare_evaluation(path, model.contract, split, Path(folder))
+        table = prepare_evaluation(path, model.contract, split, Path(folder))
+        if data_path is None:
+            check_same_table(run, path, table.hashes)
+        yield table
 
 
 # --- predictions --------------------------------------------------------------------------------------------------
@@ -233,8 +249,9 @@ def predict(
         seed: of the draws; None takes the run's.
 
     Returns:
-        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out", "skipped", "faults"};
-        `left_out` counts rows that `missing: drop` drops, `skipped` rows with faults, the first of which are told.
+        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out", "skipped", "faults",
+        "warnings"}; `left_out` counts rows that `missing: drop` drops, `skipped` rows with faults, of which the first
+        are told, and the warnings name pictures that could not be drawn.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -246,67 +263,74 @@ def predict(
     contract, settings, source = model.contract, config.predict, source_name(data_path)
     seed = config.seed if seed is None else seed
     num_samples = settings.samples if num_samples is None else num_samples
-    check_predictions(out_path, overwrite=overwrite)
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     num_outside, num_outside_by_column, num_read = 0, Counter[str](), 0
     num_skipped, faults = 0, list[RowFault]()
-    writer = PredictionWriter(
-        out_path,
-        target_names=contract.targets,
-        quantiles=settings.quantiles if quantiles is None else quantiles,
-        num_samples=num_samples,
-        seed=seed,
-        file_format=file_format,
-    )
-    with writer:
-        for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows):
-            frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
-            num_read += len(chunk)
-            if skip_faults:
-                found = row_faults(contract, frame, source=source)
-                bad = {fault.row for fault in found}
-                frame = frame.drop(index=[row - 1 for row in bad])
-                num_skipped += len(bad)
-                faults += found[: MOST_FAULTS - len(faults)]
-            if frame.empty:
-                continue
-            forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
-            targets = known_targets(contract, frame, source)
-            cells_outside = out_of_range(contract, frame)
-            outside = cells_outside.any(axis=1)
-            writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
-            num_outside += int(outside.sum())
-            for column, count in zip(contract.inputs, cells_outside.sum(axis=0), strict=True):
-                num_outside_by_column[column.name] += int(count)
-            if components:
-                forecasts.append(forecast)
-            if plots and pictured is None:
-                pictured = frame
-        if faults and not writer.num_rows:
-            first = f"{source}: expected at least one row without faults; got none, first {faults[0]}."
-            raise DataError(f"{first} Clean the file.")
-        if not writer.num_rows:
-            raise DataError(f"{source}: expected at least one complete row; got none. Fill the gaps.")
-        discard_predictions(out_path)
-    files = writer.files
-    if components:
-        files.append(write_arrays(out_path / "mixture.npz", component_arrays(forecasts)))
-    if pictured is not None:
-        pictures = prediction_pictures(model, pictured, source=source)
-        files += [write_atomically(out_path / "plots" / name, content) for name, content in pictures.items()]
-    result = {
-        "rows": writer.num_rows,
-        "files": files,
-        "seconds": time.monotonic() - started,
-        "out_of_range": num_outside,
-        "out_of_range_by_column": {name: count for name, count in num_outside_by_column.most_common() if count},
-        "left_out": num_read - num_skipped - writer.num_rows,
-        "skipped": num_skipped,
-        "faults": [fault._asdict() for fault in faults],
-    }
-    facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
-    write_json(out_path / "manifest.json", {**result, **facts, **provenance(find_files(data_path))})
+    with predictions(out_path, overwrite=overwrite) as folder:
+        writer = PredictionWriter(
+            folder,
+            target_names=contract.targets,
+            quantiles=settings.quantiles if quantiles is None else quantiles,
+            num_samples=num_samples,
+            seed=seed,
+            file_format=file_format,
+        )
+        with writer, unchanged(data_path):
+            hashes = file_hashes(data_path)
+            for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows):
+                frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
+                num_read += len(chunk)
+                if skip_faults:
+                    found = row_faults(contract, frame, source=source)
+                    bad = {fault.row for fault in found}
+                    frame = frame.drop(index=[row - 1 for row in bad])
+                    num_skipped += len(bad)
+                    faults += found[: MOST_FAULTS - len(faults)]
+                if frame.empty:
+                    continue
+                forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
+                targets = known_targets(contract, frame, source)
+                cells_outside = out_of_range(contract, frame)
+                outside = cells_outside.any(axis=1)
+                writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
+                num_outside += int(outside.sum())
+                for column, count in zip(contract.inputs, cells_outside.sum(axis=0), strict=True):
+                    num_outside_by_column[column.name] += int(count)
+                if components:
+                    forecasts.append(forecast)
+                if plots and pictured is None:
+                    pictured = frame
+            if faults and not writer.num_rows:
+                first = f"{source}: expected at least one row without faults; got none, first {faults[0]}."
+                raise DataError(f"{first} Clean the file.")
+            if not writer.num_rows:
+                raise DataError(f"{source}: expected at least one complete row; got none. Fill the gaps.")
+        files, warnings = writer.files, list[str]()
+        if components:
+            files.append(write_arrays(folder / "mixture.npz", component_arrays(forecasts)))
+        if pictured is not None:
+            drawn, failures = keep_pictures(
+                partial(prediction_pictures, model, pictured, source=source),
+                lambda name, content: write_atomically(folder / "plots" / name, content),
+            )
+            files += drawn
+            if unwritten := [error for error in failures.values() if isinstance(error, RunError)]:
+                raise unwritten[0]
+            warnings += [missing_picture(what, error) for what, error in failures.items()]
+        result = {
+            "rows": writer.num_rows,
+            "files": [out_path / file.relative_to(folder) for file in files],
+            "seconds": time.monotonic() - started,
+            "out_of_range": num_outside,
+            "out_of_range_by_column": {name: count for name, count in num_outside_by_column.most_common() if count},
+            "left_out": num_read - num_skipped - writer.num_rows,
+            "skipped": num_skipped,
+            "faults": [fault._asdict() for fault in faults],
+            "warnings": warnings,
+        }
+        facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
+        write_json(folder / "manifest.json", {**result, **facts, **provenance(), "inputs": hashes})
     return result
 
 
@@ -314,21 +338,32 @@ def predict(
 
 
 def plot(
-    run_path: Path, data_path: Path | None, out_path: Path, *, image_format: ImageFormat
+    run_path: Path, data_path: Path | None, out_path: Path | None, *, image_format: ImageFormat
 ) -> tuple[list[Path], list[str]]:
     """Draw a run's pictures, of the rows it held out or of another table; return the files and warnings.
 
+    Args:
+        run_path: the run directory.
+        data_path: the other table.
+        out_path: the folder for the pictures; None takes the run's own.
+        image_format: of the pictures.
+
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
-        RunError: the run cannot be read, or its table has changed.
+        RunError: the run cannot be read, its table has changed, or another process is writing the folder.
     """
     run = Run.open(run_path)
-    model, config = TrainedRun.load(run), read_run_config(run)
-    with _table_of_run(run, model, config, data_path) as table:
-        _, rows = score_table(model, table, config)
-        pictures = run_pictures(run.history(), model, table, rows, image_format)
-        warning = None if data_path is None else seen_rows_warning(run, model, table)
-    files = [write_atomically(out_path / name, content) for name, content in pictures.items()]
+    if out_path is not None and status(out_path):
+        raise RunError(f"{out_path} is a run; choose another --out, or leave it out for the run's plots folder.")
+    folder = run_path / "plots" if out_path is None else out_path
+    with run.held() if folder.resolve() == (run_path / "plots").resolve() else held(folder):
+        model, config = TrainedRun.load(run), read_run_config(run)
+        with _table_of_run(run, model, config, data_path) as table:
+            _, rows = score_table(model, table, config)
+            pictures = run_pictures(run.history(), model, table, rows, image_format)
+            contents = {name: draw() for name, draw in pictures.items()}
+            warning = None if data_path is None else seen_rows_warning(run, model, table)
+        files = [write_atomically(folder / name, content) for name, content in contents.items()]
     return files, [warning] if warning else []
 
 
@@ -336,24 +371,27 @@ def report(run_path: Path) -> Path:
     """Write one self-contained HTML page about a run, and return its path.
 
     Raises:
-        RunError: the run is missing, incomplete, corrupt or from a newer format.
+        RunError: the run is missing, incomplete, corrupt or from a newer format, or another process is writing it.
     """
     from cde_app.report.html import render_report
 
     run = Run.open(run_path)
-    pictures = {path.stem: path.read_bytes() for path in run.files("plots")}
-    manifest = manifest_of(run)
-    warnings = [f"{name} is constant in the training rows and was left out." for name in manifest["dropped_features"]]
-    warnings += [warning[0].upper() + warning[1:] for warning in manifest["warnings"]]
-    page = render_report(
-        run.path.name,
-        run.read_json("metrics.json"),
-        pictures,
-        run.read_bytes("config.yaml").decode(),
-        manifest,
-        warnings,
-    )
-    return run.write_text("report.html", page)
+    with run.held():
+        pictures = {path.stem: path.read_bytes() for path in run.files("plots")}
+        manifest = manifest_of(run)
+        warnings = [
+            f"{name} is constant in the training rows and was left out." for name in manifest["dropped_features"]
+        ]
+        warnings += [warning[0].upper() + warning[1:] for warning in manifest["warnings"]]
+        page = render_report(
+            run_path.resolve().name,
+            run.read_json("metrics.json"),
+            pictures,
+            run.read_bytes("config.yaml").decode(),
+            manifest,
+            warnings,
+        )
+        return run.write_text("report.html", page)
 
 
 def info(run_path: Path) -> dict[str, Any]:

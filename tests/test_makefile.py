@@ -99,6 +99,32 @@ def test_a_training_that_fails_is_tried_again_and_spares_the_others(folder: Path
     assert make(folder, "-k", "runs") == (2, ["train configs/broken.yaml"])
 
 
+def test_tables_of_one_name_have_predictions_of_their_own(folder: Path) -> None:
+    tables = ["data/a.csv", "data/A.csv", "more/a.csv", "it's/a.csv", "data/b c.csv", "data/b_c.csv", "data/...csv"]
+    for table in tables:
+        (folder / table).parent.mkdir(exist_ok=True)
+        (folder / table).write_text("x,y\n1,2\n")
+    predict = ", ".join(f'"../{table}"' for table in [*tables, "data/a.csv"])
+    (folder / "configs/a.yaml").write_text(CONFIG.format(table="a", predict=predict))
+    code, jobs = make(folder, "-j2", "predictions")
+    assert (code, jobs.count("predict runs/a")) == (0, len(tables))
+    folders = [path.name for path in (folder / "predictions/a").iterdir()]
+    assert len({name.lower() for name in folders}) == len(tables)
+    assert "_" in folders
+    assert make(folder, "-j2", "predictions") == (0, [])
+
+
+def test_a_job_that_fails_leaves_what_another_has_finished(folder: Path) -> None:
+    assert make(folder, "runs")[0] == 0
+    stand_in = (folder / "venv/bin/cde").read_text()
+    (folder / "venv/bin/cde").write_text(
+        stand_in.replace("mkdir -p", "echo other >runs/a/manifest.json; exit 6; mkdir")
+    )
+    change(folder / "configs/a.yaml")
+    assert make(folder, "runs") == (2, ["train configs/a.yaml"])
+    assert (folder / "runs/a/manifest.json").read_text() == "other\n"
+
+
 def test_a_single_job_says_what_it_needs(folder: Path) -> None:
     assert make(folder, "train") == (2, [])
     assert make(folder, "predict", "RUN=runs/a") == (2, [])

@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import pytest
 from cde_app.errors import RunError
 from cde_app.runs import folder as run_folder
 from cde_app.runs.run import FORMAT_VERSION, Run
-from cde_app.storage import file_hash
+from cde_app.storage import file_hash, file_names
 
 
 def finished_run(path: Path, content: str = "first", *, overwrite: bool = False) -> Run:
@@ -326,11 +328,44 @@ def test_an_unfinished_successor_is_not_thrown_away_unasked(tmp_path: Path) -> N
     with pytest.raises(RuntimeError), Run.create(tmp_path / "a", overwrite=True) as run:
         run.write_bytes("checkpoints/10.npz", b"state")
         raise RuntimeError
-    (tmp_path / "a").rename(tmp_path / "moved")
-    with pytest.raises(RunError, match=r"a\.partial holds an unfinished training of .*a; pass --resume or --overwrite"):
+    with pytest.raises(RunError, match="a exists and is not empty; choose another --out, or pass --overwrite or --res"):
         Run.create(tmp_path / "a", overwrite=False)
+    for name in ("STATUS", "manifest.json", "posterior"):
+        (tmp_path / "a" / name).rename(tmp_path / name)
+    with pytest.raises(RunError, match=r"a holds an unfinished training; pass --resume or --overwrite\."):
+        Run.create(tmp_path / "a", overwrite=False)
+    with pytest.raises(RunError, match=r"a holds an unfinished training; choose another --out\."):
+        write_predictions(tmp_path / "a", "", overwrite=True)
     finished_run(tmp_path / "a", "again", overwrite=True)
-    assert names_in(tmp_path) == {"a", "moved"}
+    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior"}
+
+
+def test_what_a_user_keeps_beside_a_run_is_nobodys_business(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    for name in ("a.partial", "a.previous", ".a", "a.cde-next", ".cde-next"):
+        finished_run(tmp_path / name, name)
+    assert content_of(tmp_path / "a") == "first"
+    finished_run(tmp_path / "a", "second", overwrite=True)
+    assert content_of(tmp_path / "a") == "second"
+    for name in ("a.partial", "a.previous", ".a", "a.cde-next", ".cde-next"):
+        assert content_of(tmp_path / name) == name
+        finished_run(tmp_path / name, "trained again", overwrite=True)
+        assert content_of(tmp_path / name) == "trained again"
+
+
+def test_a_copy_of_a_run_whose_successor_is_trained_is_a_run_of_its_own(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt), Run.create(tmp_path / "a", overwrite=True) as run:
+        run.write_bytes("checkpoints/10.npz", b"state")
+        shutil.copytree(tmp_path / "a", tmp_path / "copy")
+        raise KeyboardInterrupt
+    assert content_of(tmp_path / "copy") == "first"
+    for name in ("copy", "a"):
+        with Run.resume(tmp_path / name) as run:
+            run.write_json("posterior/spec.json", {"content": name})
+            run.finish("done")
+        assert content_of(tmp_path / name) == name
+        assert names_in(tmp_path / name) == {"STATUS", "manifest.json", "posterior"}
 
 
 # --- one writer, and crashes --------------------------------------------------------------------------------------
@@ -363,18 +398,127 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_a_run_to_resume(tmp_
     assert content_of(path) == "second"
 
 
-@pytest.mark.parametrize("moved", ["nothing", "old run aside", "both"])
-def test_a_crash_while_two_runs_change_places_is_completed_by_the_next_command(tmp_path: Path, moved: str) -> None:
-    path, successor, previous = tmp_path / "a", tmp_path / "a.partial", tmp_path / "a.previous"
-    finished_run(path)
-    finished_run(tmp_path / "b", "second")
-    (tmp_path / "b").rename(successor)
-    if moved != "nothing":
-        path.rename(previous)
-    if moved == "both":
-        successor.rename(path)
-    assert content_of(path) == "second"
-    assert names_in(tmp_path) == {"a"}
+KILLED_AT_A_RENAME = """
+import os, signal, sys
+from pathlib import Path
+from cde_app.runs import folder
+from cde_app.runs.run import Run
+
+left, rename = int(sys.argv[2]), os.rename
+def rename_or_die(*paths, **options):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    rename(*paths, **options)
+os.rename = rename_or_die
+"""
+REPLACE_RUN = f"""{KILLED_AT_A_RENAME}
+run = Run.create(Path(sys.argv[1]), overwrite=True)
+run.write_json("posterior/spec.json", {{"content": "second"}})
+run.write_text("log.txt", "second")
+run.finish("done")
+"""
+REPLACE_PREDICTIONS = f"""{KILLED_AT_A_RENAME}
+with folder.predictions(Path(sys.argv[1]), overwrite=True) as growing:
+    (growing / "plots").mkdir()
+    for name in ("samples.csv", "plots/a.png", "manifest.json"):
+        (growing / name).write_text("second")
+"""
+
+
+def killed(code: str, *arguments: object) -> bool:
+    """Run code in a process of its own; say whether it was killed."""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return every file below a folder with what changes when it is touched."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
+
+
+def test_a_run_killed_anywhere_on_its_way_in_is_found_by_readers_and_settled_by_writers(tmp_path: Path) -> None:
+    num_renames, path = 0, tmp_path / "a"
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        finished_run(path)
+        if not killed(REPLACE_RUN, path, num_renames):
+            break
+        before = tree(path)
+        assert content_of(path) == "second"
+        assert Run.open(path).read_bytes("log.txt") == b"second"
+        assert tree(path) == before, "a reader has written"
+        shutil.copytree(path, tmp_path / f"copy{num_renames}")
+        with Run.open(path).held():
+            pass
+        assert content_of(path) == "second"
+        assert names_in(path) == {"STATUS", "manifest.json", "posterior", "log.txt"}
+        finished_run(tmp_path / f"copy{num_renames}", "third", overwrite=True)
+        assert content_of(tmp_path / f"copy{num_renames}") == "third"
+        num_renames += 1
+    assert num_renames == 8
+
+
+def test_predictions_killed_anywhere_on_their_way_in_are_whole_for_the_next_writer(tmp_path: Path) -> None:
+    num_renames, path = 0, tmp_path / "out"
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        for name in ("summary.csv", "samples.csv", "manifest.json"):
+            (path / name).write_text("first")
+        if not killed(REPLACE_PREDICTIONS, path, num_renames):
+            break
+        if (path / "manifest.json").exists():
+            assert {file.read_text() for file in path.glob("[!.]*")} == {"first"}
+        with (
+            pytest.raises(RunError, match="out exists and is not empty"),
+            run_folder.predictions(path, overwrite=False),
+        ):
+            pass
+        assert {name: content[2] for name, content in tree(path).items()} == dict.fromkeys(
+            ("samples.csv", "plots/a.png", "manifest.json"), b"second"
+        )
+        num_renames += 1
+    assert num_renames == 7
+
+
+def test_a_run_killed_on_its_way_in_is_not_taken_for_predictions(tmp_path: Path) -> None:
+    for num_renames in (2, 4, 6):
+        path = tmp_path / str(num_renames)
+        finished_run(path)
+        assert killed(REPLACE_RUN, path, num_renames)
+        with pytest.raises(RunError), run_folder.predictions(path, overwrite=True):
+            pass
+        assert content_of(path) == "second"
+
+
+def test_a_run_replaced_while_it_is_read_says_so(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    run = Run.open(tmp_path / "a")
+    finished_run(tmp_path / "a", "second", overwrite=True)
+    message = "a: expected a run that stays as it is; got one that was replaced while it was read. Start the command"
+    with pytest.raises(RunError, match=message):
+        run.read_json("posterior/spec.json")
+
+
+def test_a_run_that_cannot_be_put_in_its_place_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished_run(tmp_path / "a")
+
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RunError, match="expected a folder that can be written; got 'In"),
+    ):
+        patch.setattr(os, "rename", refuse)
+        with Run.create(tmp_path / "a", overwrite=True) as run:
+            run.write_json("posterior/spec.json", {"content": "second"})
+            run.finish("done")
+    assert content_of(tmp_path / "a") == "second"
 
 
 def test_a_crash_between_status_and_manifest_is_no_finished_run(tmp_path: Path) -> None:
@@ -439,22 +583,110 @@ def test_a_changed_or_missing_posterior_file_is_found_and_every_one_is_named(tmp
 # --- predictions --------------------------------------------------------------------------------------------------
 
 
+def write_predictions(path: Path, content: str, *, overwrite: bool) -> None:
+    with run_folder.predictions(path, overwrite=overwrite) as growing:
+        (growing / "summary.csv").write_text(content)
+        (growing / "manifest.json").write_text(content)
+
+
 def test_a_folder_of_predictions_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run_folder.check_predictions(out, overwrite=False)
-    out.mkdir()
-    (out / "summary.csv").write_text("")
-    (out / "manifest.json").write_text("{}")
+    out = tmp_path / "new/out"
+    write_predictions(out, "first", overwrite=False)
     with pytest.raises(RunError, match="out exists and is not empty; choose another --out, or pass --overwrite"):
-        run_folder.check_predictions(out, overwrite=False)
-    run_folder.check_predictions(out, overwrite=True)
-    assert names_in(out) == {"summary.csv", "manifest.json"}
-    run_folder.discard_predictions(out)
-    assert names_in(out) == set()
+        write_predictions(out, "second", overwrite=False)
+    assert {path.read_text() for path in out.iterdir()} == {"first"}
+    write_predictions(out, "second", overwrite=True)
+    assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(
+        ("summary.csv", "manifest.json"), "second"
+    )
 
 
 def test_predictions_never_replace_other_files(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match=r"expected only predictions; got 'thesis\.tex'"):
-        run_folder.check_predictions(tmp_path, overwrite=True)
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+        write_predictions(tmp_path, "", overwrite=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"thesis.tex": "years of work"}
+    with pytest.raises(RunError, match=r"tex exists and is not a folder; choose another --out\."):
+        write_predictions(tmp_path / "thesis.tex", "", overwrite=True)
+
+
+@pytest.mark.parametrize("error", [RunError("disk"), KeyboardInterrupt()], ids=["failure", "Ctrl-C"])
+def test_predictions_that_fail_leave_the_old_ones_and_nothing_else(error: BaseException, tmp_path: Path) -> None:
+    write_predictions(tmp_path / "out", "first", overwrite=False)
+    for name in ("out", "b/c"):
+        with pytest.raises(type(error)), run_folder.predictions(tmp_path / name, overwrite=True) as growing:
+            (growing / "summary.csv").write_text("second")
+            raise error
+    assert {name: content[2] for name, content in tree(tmp_path).items()} == dict.fromkeys(
+        ("out/summary.csv", "out/manifest.json"), b"first"
+    )
+    assert names_in(tmp_path) == {"out"}
+
+
+def test_a_folder_has_one_writer_whatever_is_written(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    run = Run.open(tmp_path / "a")
+    message = re.escape(f"a is being written by process {os.getpid()}; wait for it or choose another --out.")
+    with run.held(), pytest.raises(RunError, match=message), run.held():
+        pass
+    with run_folder.predictions(tmp_path / "out", overwrite=False) as growing:
+        for second in (
+            lambda: write_predictions(tmp_path / "out", "second", overwrite=True),
+            lambda: run_folder.held(tmp_path / "out").__enter__(),
+            lambda: Run.create(tmp_path / "out", overwrite=True),
+        ):
+            with pytest.raises(RunError, match=f"out is being written by process {os.getpid()}"):
+                second()
+        (growing / "manifest.json").write_text("first")
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"manifest.json": "first"}
+
+
+def test_a_file_that_is_called_like_the_lock_and_is_none_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("somebody else's")
+    with pytest.raises(RunError, match=r"\.lock: expected a lock of cde; got another file\. Move it"):
+        run_folder.held(tmp_path).__enter__()
+    assert (tmp_path / ".lock").read_text() == "somebody else's"
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+def test_any_texts_become_short_harmless_and_different_names() -> None:
+    columns = [
+        "a/b",
+        "a_b",
+        "A_B",
+        "Temp",
+        "temp",
+        "",
+        "_",
+        ".",
+        "..",
+        "-rf",
+        "né",
+        "ne\N{COMBINING ACUTE ACCENT}",
+        "x" * 300,
+    ]
+    columns += [
+        "x" * 300 + "y",
+        "日本" * 80,
+        "日本" * 80 + "x",
+        "a\nb",
+        "a\0b",
+        "plain",
+        "é",
+        "\ud800",
+        "a_b-0123456789ab",
+    ]
+    names = file_names(columns)
+    seen = {unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold()) for name in names}
+    assert len(seen) == len(columns)
+    for name in names:
+        assert re.fullmatch(r"[\w][\w.-]*", name), name
+        assert len(name.encode()) <= 120
+    assert names == [file_names(columns[place:] + columns[:place])[0] for place in range(len(columns))]
+
+
+def test_a_text_that_is_a_name_stays_as_it_is() -> None:
+    assert file_names(["plain", "with space", "x.y-z_1", "Größe"]) == ["plain", "with_space", "x.y-z_1", "Größe"]
+    assert file_names(["a", "a"]) == ["a", "a"]

@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
 def init(
     data: options.DataPath,
     target: Annotated[list[str], typer.Option("--target", help="A column to learn. May be repeated.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: standard output.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", parser=options.read_path),
+    ] = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
@@ -37,8 +40,12 @@ def init(
     """Read a table and write a commented configuration for it."""
     from cde_app import storage, workflow
 
+    if str(output) == "-":
+        output = None
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
+    if output is not None and output.exists() and data.exists() and output.samefile(data):
+        raise UsageError(f"--output: expected another file than the table; got {output}. Choose another.")
     text, remarks = workflow.init(data, target, folder=Path.cwd() if output is None else output.parent)
     if output is not None:
         try:

@@ -26,7 +26,7 @@ class ProgressDisplay:
     """Shows a workflow's events; a context manager, to be called with each event.
 
     Args:
-        quiet: True shows nothing, False every event as a line, None bars or a line every few seconds.
+        quiet: True shows warnings alone, False every event as a line, None bars or a line every few seconds.
     """
 
     def __init__(self, quiet: bool | None) -> None:
@@ -59,10 +59,11 @@ class ProgressDisplay:
             self._bars.stop()
 
     def __call__(self, event: Progress) -> None:
-        """Show an event, unless it comes too soon after the last line."""
-        if self._quiet:
+        """Show an event, unless it comes too soon after the last line; a warning always."""
+        warns = event.stage == "warning"
+        if self._quiet and not warns:
             return
-        begins, self._stage = event.stage != self._stage or event.stage == "warning", event.stage
+        begins, self._stage = event.stage != self._stage or warns, event.stage
         if self._bars is not None:
             self._draw(event, begins=begins)
             return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cde_app import interruption
 from cde_app.cli.console import say
 from cde_app.errors import CdeError
 
@@ -39,7 +40,8 @@ def guarded_training(run: Path, resume_command: str) -> Iterator[None]:
     from cde_app.runs import folder as run_folder
 
     try:
-        yield
+        with interruption.remembered():
+            yield
     except CdeError:
         raise
     except KeyboardInterrupt:

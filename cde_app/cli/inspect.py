@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 def plot(
     run: options.RunPath,
     data: options.OptionalDataPath = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Default: the run's plots folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Default: the run's plots folder.", parser=options.read_folder),
+    ] = None,
     image_format: Annotated[
         options.ImageFormat, typer.Option("--format", help="How the pictures are written.")
     ] = options.ImageFormat.PNG,
@@ -37,7 +40,7 @@ def plot(
 
     from cde_app import workflow
 
-    files, warnings = workflow.plot(run, data, out or run / "plots", image_format=image_format.value)
+    files, warnings = workflow.plot(run, data, out, image_format=image_format.value)
     for warning in warnings:
         say(f"warning: {warning}")
     if as_json:
@@ -69,7 +72,7 @@ def info(run: options.RunPath, as_json: options.AsJson = False, quiet: options.Q
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.", parser=options.read_folder)],
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:

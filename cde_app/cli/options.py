@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +15,9 @@ from cde_app.errors import UsageError
 
 if TYPE_CHECKING:
     from cde_app.config_file import ConfigFile
+
+MOST_SHOWN = 60
+"""Letters of a path that a message shows where the path is too long."""
 
 
 class TableFormat(StrEnum):
@@ -36,11 +41,44 @@ class ImageFormat(StrEnum):
     SVG = "svg"
 
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML configuration; - reads standard input.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, made by `cde train`.")]
-DataPath = Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet table; - reads standard input.")]
+def read_path(text: str) -> Path:
+    """Read a path, which an unset variable of a script is not.
+
+    Raises:
+        BadParameter: it is empty, or none that the system could have.
+    """
+    if not text:
+        raise typer.BadParameter("expected a path; got ''.")
+    try:
+        os.stat(text)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+            raise typer.BadParameter(f"expected a path; got {shown!r}, which is none: {error.strerror}.") from None
+    return Path(text)
+
+
+def read_folder(text: str) -> Path:
+    """Read the path of a folder.
+
+    Raises:
+        BadParameter: as `read_path`, or it stands for standard input or output.
+    """
+    if text == "-":
+        raise typer.BadParameter("expected a folder; got '-', which is none. Write ./- for one of that name.")
+    return read_path(text)
+
+
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="YAML configuration; - reads standard input.", parser=read_path)
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, made by `cde train`.", parser=read_folder)]
+DataPath = Annotated[
+    Path, typer.Argument(metavar="DATA", help="CSV or Parquet table; - reads standard input.", parser=read_path)
+]
 OptionalDataPath = Annotated[
-    Path | None, typer.Argument(metavar="DATA", help="Table with the targets; default: the run's held-out rows.")
+    Path | None,
+    typer.Argument(metavar="DATA", help="Table with the targets; default: the run's held-out rows.", parser=read_path),
 ]
 Overrides = Annotated[
     list[str] | None,

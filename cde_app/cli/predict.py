@@ -27,7 +27,10 @@ def register(app: typer.Typer) -> None:
 def predict(
     run: options.RunPath,
     data: options.DataPath,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the predictions.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder for the predictions.", parser=options.read_folder),
+    ],
     samples: Annotated[
         int | None,
         typer.Option("--samples", min=0, metavar="S", help="Draws per row; 0: none. Default: the run's."),
@@ -90,6 +93,8 @@ def _tell(result: Mapping[str, Any], *, quiet: bool | None) -> None:
     emit("\n".join(str(file) for file in result["files"]))
     if not quiet:
         say(f"{result['rows']} rows in {result['seconds']:.1f} s")
+    for warning in result.get("warnings", ()):
+        say(f"warning: {warning}")
     if result["left_out"]:
         say(
             f"warning: {result['left_out']} of {result['rows'] + result['left_out']} rows have gaps and were left out, "

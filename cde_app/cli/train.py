@@ -25,7 +25,13 @@ def train(
     config: options.ConfigPath,
     overrides: options.Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="Run directory; default: runs/<name of CONFIG>.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="RUN",
+            help="Run directory; default: runs/<name of CONFIG>.",
+            parser=options.read_folder,
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: options.Overwrite = False,

@@ -59,13 +59,55 @@ def source_name(path: str | Path) -> str:
 def open_partitions(path: str | Path, columns: Sequence[str] | None) -> Iterator[list[Partition]]:
     """Find and check every file of a table, all faults at once; standard input is kept in a file meanwhile."""
     if str(path) != "-":
-        yield _check_all([(file, source_name(file)) for file in find_files(path)], columns)
+        with unchanged(path):
+            yield _check_all([(file, source_name(file)) for file in find_files(path)], columns)
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stdin"
         with open(file, "wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         yield _check_all([(file, source_name("-"))], columns)
+
+
+@contextlib.contextmanager
+def unchanged(path: str | Path) -> Iterator[None]:
+    """Check that a table's files stay as they are for the length of a block, so that all who look see the same.
+
+    Raises:
+        DataError: a file was written, replaced or removed meanwhile, or one has joined the glob.
+    """
+    before = {file: _state(file) for file in find_files(path)}
+    try:
+        yield
+    except (DataError, OSError):
+        _check_unchanged(path, before)  # which explains the fault
+        raise
+    _check_unchanged(path, before)
+
+
+def _check_unchanged(path: str | Path, before: dict[Path, tuple[int, ...] | None]) -> None:
+    """See `unchanged`."""
+    with contextlib.suppress(DataError):  # what is gone is told below
+        before = dict.fromkeys(find_files(path)) | before
+    faults = []
+    for file, state in before.items():
+        if (now := _state(file)) != state:
+            got = "one that is new" if state is None else "one that is gone" if now is None else "one that has changed"
+            faults.append(
+                f"{source_name(file)}: must stay as it is while it is read; got {got}. "
+                "Wait until it is written, or name a copy."
+            )
+    if faults:
+        raise DataError(*faults)
+
+
+def _state(file: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written or replaced; None if there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def find_files(path: str | Path) -> list[Path]:

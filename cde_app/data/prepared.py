@@ -22,13 +22,14 @@ from cde_app.data.encoding import (
     has_targets,
     recode_columns,
 )
-from cde_app.data.files import find_files, source_name
+from cde_app.data.files import find_files, source_name, unchanged
 from cde_app.data.fingerprints import Fingerprints, fingerprint_rows
 from cde_app.data.limits import limited_settings
 from cde_app.data.model_fit import check_model
 from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import iter_table
+from cde_app.errors import DataError
 from cde_app.rows import BLOCK_ROWS, IntArray, RowFile, blocks_of, map_rows
 from cde_app.storage import file_hash
 
@@ -38,7 +39,7 @@ class PreparedTable:
     """The N rows of a table that the model can use."""
 
     hashes: dict[str, str]
-    """SHA-256 of each file when it was read."""
+    """SHA-256 of each file as it was read."""
     rows: IntArray
     """[N], their places in the table, from 0."""
     inputs: FloatArray
@@ -65,9 +66,10 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
         RunError: the folder cannot hold the arrays.
     """
     data, source = config.data, source_name(config.data.path)
-    hashes = file_hashes(data.path)
-    chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
-    readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
+    with unchanged(data.path):
+        hashes = file_hashes(data.path)
+        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+        readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
     contract, split, limits = fit_training(config, readings, source=source)
     prepared = _encode(hashes, readings, contract, split, folder)
     return replace(prepared, warnings=(*prepared.warnings, *limits))
@@ -107,9 +109,11 @@ def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split 
         DataError: the table breaks the column contract or lacks the targets.
         RunError: the folder cannot hold the arrays.
     """
-    source, hashes = source_name(path), file_hashes(path)
-    chunks = iter_table(path, chunk_rows=BLOCK_ROWS)
-    readings = read_for_evaluation(contract, chunks, folder / "readings.npy", source=source)
+    source = source_name(path)
+    with unchanged(path):
+        hashes = file_hashes(path)
+        chunks = iter_table(path, chunk_rows=BLOCK_ROWS)
+        readings = read_for_evaluation(contract, chunks, folder / "readings.npy", source=source)
     if split is None:
         split = Split(np.arange(0), np.arange(0), np.arange(len(readings.kept)))
     return _encode(hashes, readings, contract, split, folder)
@@ -144,8 +148,21 @@ def _encode(
 
 
 def file_hashes(path: str | Path) -> dict[str, str]:
-    """Return path -> SHA-256 of a table's files; none for standard input."""
-    return {str(file): file_hash(file) for file in find_files(path)}
+    """Return path -> SHA-256 of a table's files; none for standard input.
+
+    Raises:
+        DataError: a file is missing or cannot be read; all of them at once.
+    """
+    hashes, faults = {}, []
+    for file in find_files(path):
+        try:
+            hashes[str(file)] = file_hash(file)
+        except OSError as error:
+            advice = "Check the file and its permissions."
+            faults.append(f"{source_name(file)}: must be readable; got {error.strerror!r}. {advice}")
+    if faults:
+        raise DataError(*faults)
+    return hashes
 
 
 def known_targets(contract: ColumnContract, frame: pd.DataFrame, source: str) -> FloatArray | None:

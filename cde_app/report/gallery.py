@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-Pictures = dict[str, bytes]
+Pictures = dict[str, Callable[[], bytes]]
+"""What draws each picture, by its name; one that cannot be drawn spares the others."""
 RIDGE_ROWS, JOINT_ROWS, GRID_SIZE = 12, 6, 300
 
 
@@ -52,35 +54,40 @@ class Scene:
 
 def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictures:
     """Return the heat map (one numeric input), the ridges of each target, and the joint density (several targets)."""
-    figures: dict[str, Figure] = {}
-    several, means = len(scene.target_names) > 1, scene.predict(scene.X).mean()
-    if scene.axis is not None:
-        inputs, observed = _cloud(scene, scene.axis)
-        grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
-        along = scene.predict((grid - scene.axis.centre)[:, None] / scene.axis.scale)
-    for p, (name, unit) in enumerate(zip(scene.target_names, scene.units, strict=True)):
-        suffix = f"_{name}" if several else ""
-        labels: dict[str, Any] = {"target_name": name, "target_unit": unit, "target": p}
-        if scene.axis is not None:
-            dots = (inputs[: len(observed)], observed[:, p])
-            figures[f"heatmap{suffix}"] = plot_density_heatmap(along, grid, *dots, input_name=scene.axis.name, **labels)
-        chosen = spread_rows(means[:, p], RIDGE_ROWS)
-        figures[f"ridges{suffix}"] = plot_ridges(
-            scene.predict(scene.X[chosen]),
-            None if scene.targets is None else scene.targets[chosen, p],
-            labels=_row_labels(scene, chosen),
-            **labels,
-        )
-    if several:
-        chosen = spread_rows(means[:, 0], JOINT_ROWS)
-        figures["joint"] = plot_joint_rows(
+    figures: dict[str, Callable[[], Figure]] = {}
+    several = len(scene.target_names) > 1
+    means = cache(lambda: scene.predict(scene.X).mean())
+    along = cache(lambda axis: _along(scene, axis))
+
+    def heatmap(axis: InputAxis, p: int, labels: dict[str, Any]) -> Figure:
+        (inputs, observed), (grid, forecast) = _cloud(scene, axis), along(axis)
+        dots = (inputs[: len(observed)], observed[:, p])
+        return plot_density_heatmap(forecast, grid, *dots, input_name=axis.name, **labels)
+
+    def ridges(p: int, labels: dict[str, Any]) -> Figure:
+        chosen = spread_rows(means()[:, p], RIDGE_ROWS)
+        observed = None if scene.targets is None else scene.targets[chosen, p]
+        return plot_ridges(scene.predict(scene.X[chosen]), observed, labels=_row_labels(scene, chosen), **labels)
+
+    def joint() -> Figure:
+        chosen = spread_rows(means()[:, 0], JOINT_ROWS)
+        return plot_joint_rows(
             scene.predict(scene.X[chosen]),
             None if scene.targets is None else scene.targets[chosen],
             labels=_row_labels(scene, chosen),
             target_names=scene.target_names,
             target_units=scene.units,
         )
-    return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
+
+    for p, (name, unit) in enumerate(zip(scene.target_names, scene.units, strict=True)):
+        suffix = f"_{name}" if several else ""
+        labels: dict[str, Any] = {"target_name": name, "target_unit": unit, "target": p}
+        if scene.axis is not None:
+            figures[f"heatmap{suffix}"] = partial(heatmap, scene.axis, p, labels)
+        figures[f"ridges{suffix}"] = partial(ridges, p, labels)
+    if several:
+        figures["joint"] = joint
+    return _drawn(figures, image_format)
 
 
 def latent_pictures(
@@ -104,11 +111,12 @@ def latent_pictures(
         owner: the target whose latent variables they are; empty if they belong to all.
         image_format: png or svg.
     """
-    pictures = {}
+    figures = {}
     of_owner, suffix = (f" of {owner}", f"_{owner}") if owner else ("", "")
     for j in range(mean.shape[1]):
         number = f" {j + 1}" if mean.shape[1] > 1 else ""
-        figure = plot_latent(
+        figures[f"latent{number.replace(' ', '_')}{suffix}"] = partial(
+            plot_latent,
             inputs,
             mean[:, j],
             sd[:, j],
@@ -116,22 +124,37 @@ def latent_pictures(
             input_name=input_name,
             latent_name=f"latent variable w{number}{of_owner}",
         )
-        pictures[f"latent{number.replace(' ', '_')}{suffix}"] = figure_bytes(figure, image_format)
-    return pictures
+    return _drawn(figures, image_format)
 
 
 def training_pictures(history: Sequence[Mapping[str, Any]], image_format: Literal["png", "svg"]) -> Pictures:
     """Return the training history."""
-    return {"history": figure_bytes(plot_history(history), image_format)}
+    return _drawn({"history": partial(plot_history, history)}, image_format)
 
 
 def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: Literal["png", "svg"]) -> Pictures:
     """Return the PIT histogram and the coverage curve; pit [N, P]."""
     figures = {
-        "pit": plot_pit(pit, target_names=target_names),
-        "coverage": plot_coverage(pit, target_names=target_names),
+        "pit": partial(plot_pit, pit, target_names=target_names),
+        "coverage": partial(plot_coverage, pit, target_names=target_names),
     }
-    return {name: figure_bytes(figure, image_format) for name, figure in figures.items()}
+    return _drawn(figures, image_format)
+
+
+def _drawn(figures: Mapping[str, Callable[[], Figure]], image_format: Literal["png", "svg"]) -> Pictures:
+    """Turn what makes figures into what makes their files."""
+
+    def render(make: Callable[[], Figure]) -> bytes:
+        return figure_bytes(make(), image_format)
+
+    return {name: partial(render, make) for name, make in figures.items()}
+
+
+def _along(scene: Scene, axis: InputAxis) -> tuple[Array, Forecast]:
+    """Return a grid over the axis, in the user's units, and the forecasts along it."""
+    inputs, _ = _cloud(scene, axis)
+    grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
+    return grid, scene.predict((grid - axis.centre)[:, None] / axis.scale)
 
 
 def _cloud(scene: Scene, axis: InputAxis) -> tuple[Array, Array]:

@@ -15,6 +15,20 @@ FORMAT_VERSION = 2
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})
 
 
+def check_run(path: Path) -> dict[str, str]:
+    """Check that a run can be read, and return the hashes of the files that predictions depend on, by name.
+
+    Raises:
+        RunError: it is missing, not a run, incomplete, corrupt or from a newer format.
+    """
+    run_folder.check_is_run(path)
+    check_finished(path)
+    outputs = read_manifest(path).get("outputs", {})
+    hashes = {name: found for name, found in outputs.items() if Path(name).parts[0] in VERIFIED_ENTRIES}
+    check_hashes(path, hashes)
+    return hashes
+
+
 def check_finished(path: Path) -> None:
     """Check that a run is done.
 
@@ -44,7 +58,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is damaged, or from a newer format.
     """
-    file = path / "manifest.json"
+    file = run_folder.find(path, "manifest.json")
     try:
         manifest = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -60,17 +74,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def check_hashes(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Check that the files that predictions depend on are those that the training wrote.
+def check_hashes(path: Path, hashes: Mapping[str, str]) -> None:
+    """Check that files are those that the training wrote.
 
     Raises:
         RunError: files are missing or changed; names every one.
     """
     faults = []
-    for name, expected in manifest.get("outputs", {}).items():
-        if Path(name).parts[0] not in VERIFIED_ENTRIES:
-            continue
-        file = path / name
+    for name, expected in hashes.items():
+        file = run_folder.find(path, name)
         if not file.is_file():
             faults.append(f"{file}: expected a file of the run; got nothing. Train the run again.")
         elif (found := file_hash(file)) != expected:

@@ -1,18 +1,31 @@
-"""The folder of a run seen from outside: whose it is, who writes it, and how one takes the place of another."""
+"""A folder that cde writes, seen from outside: whose it is, who writes it, and how new contents replace the old.
+
+What belongs to a folder lies inside it, under names that begin with `.cde-`:
+
+- `.cde-next`: the successor of the contents, which grows there; it is whole once it has its `manifest.json`;
+- `.cde-arriving`: a successor whose entries are moving out into the folder, its manifest last;
+- `.cde-replaced`: the contents that a successor replaces, on their way out, their manifest first.
+
+`settle` is the whole way from a successor to contents. A process may die anywhere on it: `find` finds every file of the
+successor from the moment it is whole, and whoever writes the folder next goes the rest of the way. Who only reads never
+moves anything.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from cde_app.errors import RunError
-from cde_app.storage import TEMPORARY_PREFIX, delete
+from cde_app.storage import TEMPORARY_PREFIX, delete, writing
 
 Status = Literal["running", "done", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("running", "done", "failed", "interrupted")
+NEXT, ARRIVING, REPLACED = ".cde-next", ".cde-arriving", ".cde-replaced"
 RUN_ENTRIES = frozenset(
     {
         "STATUS",
@@ -45,10 +58,18 @@ PREDICTION_ENTRIES = frozenset(
 )
 
 
+def find(folder: Path, name: str) -> Path:
+    """Return where a file of the contents is, which need not exist: in the folder, or still with a whole successor."""
+    if (folder / NEXT / "manifest.json").exists():
+        return folder / NEXT / name
+    waiting = folder / ARRIVING / name
+    return waiting if waiting.exists() else folder / name
+
+
 def status(folder: Path) -> Status | None:
     """Return the word in a folder's STATUS; None if it has none, which is how a folder that is no run is known."""
     try:
-        word = (folder / "STATUS").read_text(encoding="utf-8", errors="replace").strip()
+        word = find(folder, "STATUS").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
     return next((known for known in STATUSES if known == word), None)
@@ -56,17 +77,12 @@ def status(folder: Path) -> Status | None:
 
 def is_finished(folder: Path) -> bool:
     """Say whether a folder is a run that is done, manifest included."""
-    return status(folder) == "done" and (folder / "manifest.json").exists()
-
-
-def partial(path: Path) -> Path:
-    """Return the folder in which the successor of a finished run grows."""
-    return path.with_name(path.name + ".partial")
+    return status(folder) == "done" and find(folder, "manifest.json").exists()
 
 
 def unfinished(path: Path) -> Path | None:
     """Return the folder of a training that can go on: the successor's if there is one, else the run's, else None."""
-    candidates = (folder for folder in (partial(path), path) if status(folder) and not is_finished(folder))
+    candidates = (folder for folder in (path / NEXT, path) if status(folder) and not is_finished(folder))
     return next(candidates, None)
 
 
@@ -82,49 +98,134 @@ def check_is_run(path: Path) -> None:
     Raises:
         RunError: it is missing, or something else.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise RunError(f"{path}: expected a run directory; got nothing. Train one with: cde train CONFIG --out {path}")
     if status(path) is None:
         what = "a folder without a valid STATUS" if path.is_dir() else "a file"
         raise RunError(f"{path}: expected a run directory; got {what}. Check the path.")
 
 
+# --- one writer ---------------------------------------------------------------------------------------------------
+
+
 def claim(path: Path, *, overwrite: bool) -> tuple[Path, int]:
     """Make and lock the folder in which a run may grow; what it holds is left to `clear`.
 
     Returns:
-        The folder, which is `path` or, in place of a finished run, its `.partial` neighbour; the lock's descriptor.
+        The folder, which is `path` or, where that is a finished run, its successor's; the lock's descriptor.
 
     Raises:
         RunError: there are contents that may not be replaced, or another process is writing.
     """
-    settle(path)
-    for candidate in (path, partial(path)):
-        _check_replaceable(candidate, path, overwrite=overwrite)
-    folder = partial(path) if is_finished(path) else path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: expected a folder that can be made; got {error.strerror!r}.") from error
-    lock = take_lock(folder)
-    try:
-        _check_replaceable(folder, path, overwrite=overwrite)
-    except RunError:
-        os.close(lock)
-        raise
+    while True:
+        settle(path)
+        _check_replaceable(path, overwrite=overwrite)
+        folder = path / NEXT if is_finished(path) else path
+        with writing(folder, "a folder that can be made"):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(folder, named=path)
+        try:
+            _check_replaceable(path, overwrite=overwrite)
+        except RunError:
+            os.close(lock)
+            raise
+        if is_finished(path) == (folder != path):
+            break
+        os.close(lock)  # another process has just finished the run
     _discard_leftovers(folder)
     return folder, lock
 
 
-def clear(folder: Path, path: Path) -> None:
-    """Delete what earlier trainings of a run left in a claimed folder, and beside it.
+def claim_unfinished(path: Path) -> tuple[Path, int]:
+    """Lock the folder of a training that can go on.
+
+    Returns:
+        The folder and the lock's descriptor.
 
     Raises:
-        RunError: another process is writing beside it.
+        RunError: there is none, or another process is writing it.
     """
-    if folder == path:
-        _discard_unlocked(partial(path))
+    settle(path)
+    folder = unfinished(path)
+    lock = None if folder is None else take_lock(folder, named=path)
+    if folder is None or lock is None or unfinished(path) != folder:
+        if lock is not None:  # another process has just finished it
+            os.close(lock)
+        check_is_run(path)
+        raise RunError(f"{path} is done; there is nothing to resume. Pass --overwrite to train it again.")
+    return folder, lock
+
+
+def clear(folder: Path) -> None:
+    """Delete what earlier trainings left in a claimed folder.
+
+    Raises:
+        RunError: another process is writing a successor there.
+    """
+    if (folder / NEXT).exists():
+        lock = take_lock(folder / NEXT, named=folder)
+        delete(folder / NEXT)
+        os.close(lock)
     _discard_contents(folder)
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Be the only writer of a folder for the length of a block.
+
+    The folder is made if need be; a block that fails, or leaves it empty, takes it away again with the parents made
+    for it.
+
+    Args:
+        folder: the folder.
+        wait: wait for another writer, where it is known to be quick.
+
+    Raises:
+        RunError: another process is writing the folder, or it cannot be made.
+    """
+    made = [part for part in (folder, *folder.parents) if not os.path.exists(part)]
+    try:
+        with writing(folder, "a folder that can be written"):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(folder, wait=wait)
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)
+            os.close(lock)
+    finally:
+        with contextlib.suppress(OSError):  # not empty
+            for part in made:
+                part.rmdir()
+
+
+@contextlib.contextmanager
+def predictions(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Hold a folder for predictions; they take the place of older ones when the block ends, if it does not fail.
+
+    Yields:
+        The folder in which they grow. Their manifest is written last.
+
+    Raises:
+        RunError: as `check_predictions`, or another process is writing the folder.
+    """
+    settle(path)
+    check_predictions(path, overwrite=overwrite)
+    with held(path):
+        _settle(path)
+        check_predictions(path, overwrite=overwrite)
+        _discard_leftovers(path)
+        growing = path / NEXT
+        delete(growing)
+        try:
+            with writing(path, "a folder that can be written"):
+                growing.mkdir()
+            yield growing
+            _settle(path)
+        except BaseException:
+            if not (growing / "manifest.json").exists():
+                delete(growing)
+            raise
 
 
 def check_predictions(path: Path, *, overwrite: bool) -> None:
@@ -133,46 +234,51 @@ def check_predictions(path: Path, *, overwrite: bool) -> None:
     Raises:
         RunError: the folder has contents and `overwrite` is not given, or some of them are no predictions.
     """
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not path.is_dir():
         raise RunError(f"{path} exists and is not a folder; choose another --out.")
-    names = _entries(path)
+    names = _entries(path) - {".lock"}
     if names and not overwrite:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass --overwrite.")
     if foreign := sorted(names - PREDICTION_ENTRIES):
         raise RunError(f"{path}: expected only predictions; got {foreign[0]!r}. Move it, or choose another --out.")
+    if status(path / NEXT):
+        raise RunError(f"{path} holds an unfinished training; choose another --out.")
 
 
-def discard_predictions(path: Path) -> None:
-    """Delete the predictions that a folder holds, manifest first."""
-    for name in sorted(_entries(path) & PREDICTION_ENTRIES, key=lambda name: name != "manifest.json"):
-        delete(path / name)
-
-
-def take_lock(folder: Path) -> int:
+def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) -> int:
     """Become the only writer of a folder.
 
     The lock is the system's (flock), so that it ends with the process however that ends; the file holds the process's
     number for the message.
 
+    Args:
+        folder: the folder.
+        named: what the message calls it.
+        wait: wait for another writer.
+
     Returns:
         The open descriptor that holds the lock.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or there is a file of that name that is none of ours.
     """
     path = folder / ".lock"
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with writing(folder, "a folder that can be written"):
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             writer = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
             os.close(lock)
             raise RunError(
-                f"{folder} is being written by process {writer}; wait for it or choose another --out."
+                f"{named or folder} is being written by process {writer}; wait for it or choose another --out."
             ) from None
         # The holder before us may have removed the file, or renamed its folder, after we opened it.
         if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
+            if os.read(lock, 32).strip(b"0123456789\n"):
+                os.close(lock)
+                raise RunError(f"{path}: expected a lock of cde; got another file. Move it, or choose another --out.")
             os.truncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             return lock
@@ -194,29 +300,57 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def publish(folder: Path, path: Path) -> None:
-    """Put a finished run in its place, and delete the one that was there."""
-    if folder == path:
-        return
-    previous = _previous(path)
-    discard(previous)
-    if path.exists():
-        os.rename(path, previous)
-    os.rename(folder, path)
-    discard(previous)
+# --- from a successor to contents ---------------------------------------------------------------------------------
 
 
-def settle(path: Path) -> None:
-    """Complete what a process that died while two runs changed places has left."""
-    successor, previous = partial(path), _previous(path)
-    if is_locked(successor):
-        return
-    if is_finished(successor):
-        publish(successor, path)
-    elif previous.exists() and not path.exists():
-        os.rename(previous, path)
-    elif previous.exists():
-        discard(previous)
+def settle(path: Path, *, wait: bool = False) -> None:
+    """Let a whole successor take the place of the contents, from wherever a process that died has left it.
+
+    Args:
+        path: the folder.
+        wait: wait for another writer.
+
+    Raises:
+        RunError: another process is writing the folder.
+    """
+    if any((path / name).exists() for name in (f"{NEXT}/manifest.json", ARRIVING, REPLACED)):
+        with held(path, wait=wait):
+            _settle(path)
+
+
+def _settle(path: Path) -> None:
+    """See `settle`; for who holds the folder."""
+    successor, arriving, replaced = (path / name for name in (NEXT, ARRIVING, REPLACED))
+    with writing(path, "a folder that can be written"):
+        _arrive(path)
+        if (successor / "manifest.json").exists():
+            replaced.mkdir(exist_ok=True)
+            for name in _manifest_last(_entries(path) & (RUN_ENTRIES | PREDICTION_ENTRIES) - {".lock"})[::-1]:
+                _move(path / name, replaced / name)
+            os.rename(successor, arriving)
+            _arrive(path)
+        delete(replaced)
+
+
+def _arrive(path: Path) -> None:
+    """Move what waits in `.cde-arriving` into the folder."""
+    arriving = path / ARRIVING
+    for name in _manifest_last(_entries(arriving) - {".lock"}):
+        _move(arriving / name, path / name)
+    delete(arriving)
+
+
+def _manifest_last(names: set[str]) -> list[str]:
+    return sorted(names, key=lambda name: (name == "manifest.json", name))
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename a file or a folder, over whatever is there."""
+    delete(target)
+    os.rename(source, target)
+
+
+# --- what may be deleted ------------------------------------------------------------------------------------------
 
 
 def discard(folder: Path) -> None:
@@ -246,39 +380,28 @@ def _discard_leftovers(folder: Path) -> None:
         delete(entry)
 
 
-def _discard_unlocked(folder: Path) -> None:
-    """Delete a run that nobody is writing."""
-    if folder.exists():
-        lock = take_lock(folder)
-        discard(folder)
-        os.close(lock)
-
-
-def _check_replaceable(folder: Path, path: Path, *, overwrite: bool) -> None:
+def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     """Check that a folder is absent, empty, or a run that may be overwritten."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} exists and is not a folder; choose another --out.")
-    names = _entries(folder) - {".lock"}
+    if os.path.exists(path) and not path.is_dir():
+        raise RunError(f"{path} exists and is not a folder; choose another --out.")
+    names = _entries(path) - {".lock"}
+    can_resume = unfinished(path) is not None
+    if not names and can_resume and not overwrite:
+        raise RunError(f"{path} holds an unfinished training; pass --resume or --overwrite.")
     if not names:
         return
-    if not overwrite and folder != path:
-        raise RunError(f"{folder} holds an unfinished training of {path}; pass --resume or --overwrite.")
     if not overwrite:
-        options = "--overwrite" if is_finished(folder) else "--overwrite or --resume"
+        options = "--overwrite" if is_finished(path) and not can_resume else "--overwrite or --resume"
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass {options}.")
-    if status(folder) is None:
-        raise RunError(f"{folder} exists and is not a run, so that --overwrite spares it; choose another --out.")
+    if status(path) is None:
+        raise RunError(f"{path} exists and is not a run, so that --overwrite spares it; choose another --out.")
     if foreign := sorted(names - RUN_ENTRIES):
-        raise RunError(f"{folder}: expected only a run's files; got {foreign[0]!r}. Move it, or choose another --out.")
+        raise RunError(f"{path}: expected only a run's files; got {foreign[0]!r}. Move it, or choose another --out.")
 
 
 def _entries(folder: Path) -> set[str]:
-    """Return the names in a folder, temporary files left out; empty if there is no folder."""
+    """Return the names in a folder, without temporary files and successors; empty if there is no folder."""
     if not folder.is_dir():
         return set()
-    return {entry.name for entry in folder.iterdir() if not entry.name.startswith(TEMPORARY_PREFIX)}
-
-
-def _previous(path: Path) -> Path:
-    """Return where a finished run waits while its successor takes its place."""
-    return path.with_name(path.name + ".previous")
+    names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(TEMPORARY_PREFIX)}
+    return names - {NEXT, ARRIVING, REPLACED}

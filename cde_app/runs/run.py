@@ -1,8 +1,8 @@
 """The run directory: the only code that makes, locks, fills, checks and opens one.
 
-A new run grows in its own place. With `overwrite`, a finished run stays in service while its successor grows in
-`<run>.partial`; the two change places when the successor is done. A training that fails or is killed therefore
-never costs a finished run, and nothing has to be restored.
+A new run grows in its own place. With `overwrite`, a finished run stays in service while its successor grows inside
+it (see `folder`), and is replaced when the successor is done. A training that fails or is killed therefore never costs
+a finished run, and nothing has to be restored.
 
 `manifest.json` is written last, so that whoever waits for that file never takes a half-made run for a done one. A
 training that ends before its first checkpoint leaves nothing behind. The lock dies with its process, so that a killed
@@ -13,6 +13,7 @@ deleted.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -36,6 +37,8 @@ from cde_app.runs.provenance import provenance
 from cde_app.storage import TEMPORARY_PREFIX, delete, file_hash, to_jsonable
 
 REWRITABLE_ENTRIES = frozenset({"plots", "report.html"})
+SECONDS_TO_CHANGE_PLACES = 0.1
+"""After which a run whose successor has just taken its place can be read."""
 UNHASHED_ENTRIES = REWRITABLE_ENTRIES | {"STATUS", "manifest.json", "log.txt", "checkpoints", ".lock"}
 
 
@@ -44,7 +47,7 @@ class Run:
 
     Attributes:
         path: where the user wants the run.
-        folder: where its files are now; `<path>.partial` while it replaces a finished run, else `path`.
+        folder: where it grows: inside `path` while it succeeds a finished run, else `path`.
     """
 
     def __init__(self, path: Path, folder: Path, lock: int | None, *, replaces: bool = False) -> None:
@@ -54,6 +57,7 @@ class Run:
         self._replaces = replaces
         self._has_begun = False
         self._made_parents: list[Path] = []
+        self._hashes: dict[str, str] = {}
 
     # --- beginning ------------------------------------------------------------------------------------------------
 
@@ -82,26 +86,24 @@ class Run:
             RunError: there is no such run, it is done, or another process is writing it.
         """
         path = Path(path)
-        run_folder.settle(path)
-        folder = run_folder.unfinished(path)
-        if folder is None:
-            run_folder.check_is_run(path)
-            raise RunError(f"{path} is done; there is nothing to resume. Pass --overwrite to train it again.")
-        return cls(path, folder, run_folder.take_lock(folder))
+        return cls(path, *run_folder.claim_unfinished(path))
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """Open a finished run for reading; only its plots and its report may be written.
+        """Open a finished run for reading; only its plots and its report may be written, by who holds it (`held`).
 
         Raises:
             RunError: the run is missing, not a run, incomplete, corrupt or from a newer format.
         """
         path = Path(path)
-        run_folder.settle(path)
-        run_folder.check_is_run(path)
-        run_checks.check_finished(path)
-        run_checks.check_hashes(path, run_checks.read_manifest(path))
-        return cls(path, path, None)
+        try:
+            hashes = run_checks.check_run(path)
+        except RunError:
+            time.sleep(SECONDS_TO_CHANGE_PLACES)
+            hashes = run_checks.check_run(path)
+        run = cls(path, path, None)
+        run._hashes = hashes
+        return run
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -114,7 +116,18 @@ class Run:
         parts = Path(name).parts
         if not parts or parts[0] not in RUN_ENTRIES or ".." in parts:
             raise ValueError(f"{name!r} is no part of a run; its first part must be in folder.RUN_ENTRIES")
-        return self.folder / name
+        return run_folder.find(self.folder, name)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the only one who writes the plots and the report of a finished run, for the length of a block.
+
+        Raises:
+            RunError: another process is writing the run.
+        """
+        run_folder.settle(self.path)
+        with run_folder.held(self.path):
+            yield
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a file of the run in one step: it has the old content or the new one, never a part."""
@@ -158,7 +171,8 @@ class Run:
         folder = self.folder / f"{TEMPORARY_PREFIX}scratch"
         delete(folder)
         try:
-            folder.mkdir()
+            with storage.writing(folder, "a folder that can be made"):
+                folder.mkdir()
             yield folder
         finally:
             delete(folder)
@@ -188,14 +202,20 @@ class Run:
         """Read a file of the run.
 
         Raises:
-            RunError: the file is missing.
+            RunError: the file is missing, or no longer what it was when the run was opened.
         """
-        try:
-            return self.file(name).read_bytes()
-        except FileNotFoundError:
+        for _ in range(2):  # between finding and reading a successor may have moved the file
+            with contextlib.suppress(FileNotFoundError):
+                content = self.file(name).read_bytes()
+                break
+        else:
+            raise RunError(f"{self.file(name)}: expected a file of the run; got nothing. Train the run again.")
+        if name in self._hashes and hashlib.sha256(content).hexdigest() != self._hashes[name]:
             raise RunError(
-                f"{self.file(name)}: expected a file of the run; got nothing. Train the run again."
-            ) from None
+                f"{self.path}: expected a run that stays as it is; got one that was replaced while it was read. "
+                "Start the command again."
+            )
+        return content
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the run.
@@ -238,8 +258,9 @@ class Run:
     ) -> None:
         """End the writing and release the lock.
 
-        `done` writes the manifest and puts the run in its place. The other two keep what is needed to resume, or
-        remove what was written if there is no checkpoint to resume from; before the first write they change nothing.
+        `done` writes the manifest, deletes the checkpoints and puts the run in its place. The other two keep what is
+        needed to resume, or remove what was written if there is no checkpoint to resume from; before the first write,
+        and once the manifest is written, they change nothing.
 
         Args:
             status: how it ended.
@@ -254,8 +275,14 @@ class Run:
             outputs = {str(path.relative_to(self.folder)): file_hash(path) for path in self._hashed_files()}
             facts = {"format_version": FORMAT_VERSION, **provenance(inputs), **(manifest or {}), "outputs": outputs}
             self.write_json("manifest.json", facts)
-            run_folder.publish(self.folder, self.path)
-            self.folder = self.path
+            self.remove("checkpoints")
+            if self.folder != self.path:
+                run_folder.settle(self.path, wait=True)
+                self.folder = self.path
+                os.close(self._lock)  # the file went with the successor's folder
+                self._lock = None
+        elif run_folder.is_finished(self.folder):
+            pass
         elif self._has_begun and self.files("checkpoints"):
             self._set_status(status)
         else:
@@ -292,12 +319,13 @@ class Run:
         """Take the place of what was there, or go on with it."""
         self._has_begun = True
         if self._replaces:
-            run_folder.clear(self.folder, self.path)
+            run_folder.clear(self.folder)
         self._set_status("running")
 
     def _append(self, name: str, line: str) -> None:
         """Append with a single write, as one line of a log that others may be reading."""
-        with self._writable(name).open("ab", buffering=0) as file:
+        path = self._writable(name)
+        with storage.writing(path), path.open("ab", buffering=0) as file:
             file.write(line.encode())
 
     def _set_status(self, status: Status) -> None:

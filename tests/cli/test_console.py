@@ -62,6 +62,14 @@ def test_quiet_prints_nothing_and_verbose_prints_every_event(capsys: pytest.Capt
         assert len(capsys.readouterr().err.splitlines()) == lines
 
 
+@pytest.mark.parametrize("quiet", [True, False, None])
+def test_every_warning_is_printed(quiet: bool | None, capsys: pytest.CaptureFixture[str]) -> None:
+    with console.ProgressDisplay(quiet) as display:
+        for message in ("one", "two"):
+            display(event("warning", message=message))
+    assert capsys.readouterr().err == "[warning] one\n[warning] two\n"
+
+
 @pytest.mark.parametrize("no_colour", [False, True])
 def test_on_a_terminal_there_is_a_bar_without_colour_if_asked(no_colour: bool) -> None:
     code = (
