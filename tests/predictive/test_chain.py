@@ -248,6 +248,7 @@ def by_shared_nodes(chain: Chain) -> Mixture:
         ((LOG, YEO_JOHNSON), 64),
         ((IDENTITY, LOG, YEO_JOHNSON), 16),
         ((YEO_JOHNSON, IDENTITY, LOG), 16),
+        ((IDENTITY,) * 6, 4),
     ],
 )
 def test_a_known_chain_s_margins_moments_and_quantiles_are_right(
@@ -259,14 +260,13 @@ def test_a_known_chain_s_margins_moments_and_quantiles_are_right(
     levels, sd = np.linspace(0.025, 0.975, 20), truth.sd()
     points = truth.quantile(levels)
     errors = np.abs(np.stack([chain.cdf(point) for point in points]) - levels[:, None, None])
-    assert np.all(errors[..., 0] < 1e-9), "the first target is exact"
-    assert np.all(errors.mean((0, 1)) < 0.002)
-    assert np.all(errors < 0.006)
+    allowed = np.array([1e-9, 0.002, 0.003, 0.015, 0.015, 0.015])[: len(transforms)]
+    assert np.all(errors.mean((0, 1)) < allowed)
+    assert np.all(errors < 2 * allowed)
     assert np.all(np.abs(chain.mean() - truth.mean()) < 0.003 * sd)
     assert np.all(np.abs(chain.sd() / sd - 1) < 0.01)
     assert np.all(np.abs(chain.covariance() - truth.covariance()) < 0.01 * sd[:, :, None] * sd[:, None, :])
-    outside = np.abs(truth.cdf(chain.quantile([0.3])[0]) - 0.3)
-    assert np.all(outside < 0.006)
+    assert np.all(np.abs(truth.cdf(chain.quantile([0.3])[0]) - 0.3) < 2 * allowed)
 
 
 def test_where_the_nodes_choose_the_components_as_they_are_stored_a_known_chain_is_missed() -> None:
