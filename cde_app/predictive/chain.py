@@ -186,34 +186,31 @@ class Chain:
     def covariance(self) -> Array:
         """Return the predictive covariance of the targets, [N, P, P].
 
-        Its correlations are found target by target at the nodes, its variances are those of `sd`.
+        Its correlations are those of the nodes, where a target's part that its factor leaves to chance is integrated.
         """
         covariance = np.empty((self.num_rows, self.num_targets, self.num_targets))
-        places = np.argsort(self.order)
+        places, sd = np.argsort(self.order), self.sd()
 
         def fill(rows: slice) -> None:
-            ordered = self._covariance(rows)[:, places][:, :, places]
-            factor = self.sd()[rows] / np.sqrt(np.diagonal(ordered, axis1=1, axis2=2))
-            covariance[rows] = ordered * factor[:, :, None] * factor[:, None, :]
+            correlation = self._correlation(rows)[:, places][:, :, places]
+            covariance[rows] = correlation * sd[rows, :, None] * sd[rows, None, :]
 
         work_in_blocks(fill, self.num_rows, len(self.nodes) * 32 * self.num_targets)
         return covariance
 
-    def _covariance(self, rows: slice) -> Array:
-        """Return the covariances of n rows' targets in the order of the chain and the scale of their draws, [n, P, P].
+    def _correlation(self, rows: slice) -> Array:
+        """Return the correlations of n rows' targets in the order of the chain, [n, P, P].
 
-        A target's mean at the nodes is regressed on the draws of the targets before it. With B the coefficients and V
-        the covariance of those, its covariance with them is V B, and its variance B' V B plus what varies around the
-        regression and within the nodes, so that the whole is positive. The first target's variance is exact.
+        For each target the mean at the nodes is regressed on the draws of the targets before it. With B the
+        coefficients and V the covariance of those, it has the covariance V B with them, and the variance B' V B plus
+        what varies around the regression and within the nodes: never more than its own with any of them.
         """
         transforms = [factor.members[0].transforms[0] for factor in self.factors]
         draws = np.stack([t.inverse(z[rows]) for t, z in zip(transforms, self._at_nodes[0], strict=True)], axis=-1)
         draws -= draws.mean(1, keepdims=True)
-        scales = draws.std(1)
-        scales[scales == 0] = 1.0
-        draws /= scales[:, None, :]
-        covariance = np.empty((len(draws), self.num_targets, self.num_targets))
-        covariance[:, 0, 0] = (self._first.sd()[rows, 0] / scales[:, 0]) ** 2
+        scale = draws.std(1, keepdims=True)
+        draws /= np.where(scale > 0, scale, 1.0)
+        correlation = np.tile(np.eye(self.num_targets), (len(draws), 1, 1))
         for k, mixture in enumerate(self._in_order[1:], start=1):
             mean, variance = component_moments(mixture.means[rows, :, 0], mixture.variances[rows, :, 0], transforms[k])
             mean -= mean.mean(1, keepdims=True)
@@ -221,10 +218,10 @@ class Chain:
             inverse = np.linalg.pinv(np.einsum("ngi,ngj->nij", before, before), hermitian=True)
             slope = np.einsum("nij,ngj,ng->ni", inverse, before, mean, optimize=True)
             rest = np.mean((mean - np.einsum("ngi,ni->ng", before, slope)) ** 2 + variance, axis=1)
-            across = np.einsum("nij,nj->ni", covariance[:, :k, :k], slope)
-            covariance[:, :k, k] = covariance[:, k, :k] = across / scales[:, k, None]
-            covariance[:, k, k] = (np.einsum("ni,ni->n", across, slope) + rest) / scales[:, k] ** 2
-        return covariance
+            across = np.einsum("nij,nj->ni", correlation[:, :k, :k], slope)
+            own = np.einsum("ni,ni->n", across, slope) + rest
+            correlation[:, :k, k] = correlation[:, k, :k] = across / np.sqrt(own)[:, None]
+        return correlation
 
     # --- the nodes ------------------------------------------------------------------------------------------------
 
