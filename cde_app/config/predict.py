@@ -13,7 +13,7 @@ class Predict(Section):
     """What prediction computes unless the command line says otherwise."""
 
     num_components: PositiveInt = 256
-    """Components per row, shared by an ensemble's members: Sobol nodes over w and the inner layers' noise."""
+    """Components per row, shared by an ensemble's members: Sobol nodes; 3/2 as many for a chain's later targets."""
     samples: PositiveInt = 100
     """Draws per row in samples.csv."""
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.25, 0.5, 0.75, 0.95)

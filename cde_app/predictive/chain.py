@@ -1,7 +1,8 @@
 """Several targets one after another: p(y | x) = p(y_1 | x) p(y_2 | x, y_1) ..., each factor a mixture.
 
 The joint density and the draws are exact. A later target's own distribution is the average of its factor over the
-targets before it: one Gaussian for each of G low-discrepancy nodes, so that it is a `Mixture` too.
+targets before it: one Gaussian for each of G low-discrepancy nodes, so that it is a `Mixture` too. At the nodes the
+first target takes the quantiles of the row's own mixture, G of equal distance; `docs/method.md` has the error.
 
 Letters: N rows, D features, P targets, C components of a factor, G nodes, S draws; k counts the factors.
 """
@@ -17,9 +18,10 @@ from scipy.special import ndtri
 
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
+from cde_app.predictive.moments import component_moments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 INPUT_RANGE = 6.0
 """A target is an input of the factors after it within so many standard deviations."""
+POINTS_PER_QUANTILE = 9
+"""Points of a row's mixture that are sorted for each quantile of it; odd, so that one is in the middle."""
+GOLDEN_RATIO = 0.5 * (5**0.5 - 1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Chain:
     order: tuple[int, ...]
     """Place in the table of each factor's target."""
     nodes: Array
-    """[G, 2 P], uniform: for each factor the choice of a component, and the draw from it."""
+    """[G, 2 P], uniform: for each factor the choice of a component, and the draw from it; for the first target the
+    second alone, the level of its quantile."""
     X: Array
     """[N, D], standardised features."""
 
@@ -123,8 +129,11 @@ class Chain:
             shape = (self.num_targets, DRAW_BLOCK, num_samples)
             uniforms, normals = random.random(shape)[:, taken], random.standard_normal(shape)[:, taken]
             components = [factor.component_at(u) for factor, u in zip(self.factors, uniforms, strict=True)]
-            draws = self._draws(rows, components, normals)
-            for place, (_, _, z) in zip(self.order, draws, strict=True):
+            chosen = np.arange(len(normals[0]))[:, None], components[0]
+            means, sds = self._first.means[rows, :, 0], np.sqrt(self._first.variances[rows, :, 0])
+            first = means[chosen] + sds[chosen] * normals[0]
+            draws = [first, *(z for _, _, z in self._later(rows, first, components[1:], normals[1:]))]
+            for place, z in zip(self.order, draws, strict=True):
                 samples[:, rows, place] = self.transforms[place].inverse(z).T
         return samples
 
@@ -136,8 +145,11 @@ class Chain:
 
     def components(self) -> Mixture:
         """Return the G nodes' Gaussians of all targets: right for each target, not for several together."""
-        ordered = [self._at_nodes[place] for place in np.argsort(self.order)]
-        means, variances = (np.concatenate([node[i] for node in ordered], axis=2) for i in range(2))
+        chosen = self.factors[0].component_at(self.nodes[:, 0])
+        first = replace(self._first, means=self._first.means[:, chosen], variances=self._first.variances[:, chosen])
+        ordered = [(first, *self._in_order[1:])[place] for place in np.argsort(self.order)]
+        means = np.concatenate([mixture.means for mixture in ordered], axis=2)
+        variances = np.concatenate([mixture.variances for mixture in ordered], axis=2)
         return Mixture(np.full(len(self.nodes), 1 / len(self.nodes)), means, variances, self.transforms)
 
     def marginal_log_density(self, targets: Array) -> Array:
@@ -172,33 +184,50 @@ class Chain:
         return np.concatenate([m.crps(targets[:, [p]]) for p, m in enumerate(self._marginals)], axis=1)
 
     def covariance(self) -> Array:
-        """Return the predictive covariance of the targets, [N, P, P]: off its diagonal by the nodes' draws."""
-        draws = self._node_draws
-        covariance = np.stack([np.cov(row.T, bias=True).reshape(2 * [self.num_targets]) for row in draws])
-        variance = self.sd() ** 2
-        scale = np.sqrt(variance / np.diagonal(covariance, axis1=1, axis2=2))
-        return covariance * scale[:, :, None] * scale[:, None, :]
+        """Return the predictive covariance of the targets, [N, P, P].
+
+        Its correlations are those of the nodes, where a target's part that its factor leaves to chance is integrated.
+        """
+        covariance = np.empty((self.num_rows, self.num_targets, self.num_targets))
+        places, sd = np.argsort(self.order), self.sd()
+
+        def fill(rows: slice) -> None:
+            correlation = self._correlation(rows)[:, places][:, :, places]
+            covariance[rows] = correlation * sd[rows, :, None] * sd[rows, None, :]
+
+        work_in_blocks(fill, self.num_rows, len(self.nodes) * 32 * self.num_targets)
+        return covariance
+
+    def _correlation(self, rows: slice) -> Array:
+        """Return the correlations of n rows' targets in the order of the chain, [n, P, P].
+
+        For each target the mean at the nodes is regressed on the draws of the targets before it. With B the
+        coefficients and V the covariance of those, it has the covariance V B with them, and the variance B' V B plus
+        what varies around the regression and within the nodes: never more than its own with any of them.
+        """
+        transforms = [factor.members[0].transforms[0] for factor in self.factors]
+        draws = np.stack([t.inverse(z[rows]) for t, z in zip(transforms, self._at_nodes[0], strict=True)], axis=-1)
+        draws -= draws.mean(1, keepdims=True)
+        scale = draws.std(1, keepdims=True)
+        draws /= np.where(scale > 0, scale, 1.0)
+        correlation = np.tile(np.eye(self.num_targets), (len(draws), 1, 1))
+        for k, mixture in enumerate(self._in_order[1:], start=1):
+            mean, variance = component_moments(mixture.means[rows, :, 0], mixture.variances[rows, :, 0], transforms[k])
+            mean -= mean.mean(1, keepdims=True)
+            before = draws[:, :, :k]
+            inverse = np.linalg.pinv(np.einsum("ngi,ngj->nij", before, before), hermitian=True)
+            slope = np.einsum("nij,ngj,ng->ni", inverse, before, mean, optimize=True)
+            rest = np.mean((mean - np.einsum("ngi,ni->ng", before, slope)) ** 2 + variance, axis=1)
+            across = np.einsum("nij,nj->ni", correlation[:, :k, :k], slope)
+            own = np.einsum("ni,ni->n", across, slope) + rest
+            correlation[:, :k, k] = correlation[:, k, :k] = across / np.sqrt(own)[:, None]
+        return correlation
+
+    # --- the nodes ------------------------------------------------------------------------------------------------
 
     @cached_property
     def _marginals(self) -> tuple[Mixture, ...]:
-        weights = np.full(len(self.nodes), 1 / len(self.nodes))
-        mixtures = [
-            Mixture(weights, mean, variance, factor.members[0].transforms)
-            for factor, (mean, variance, _) in zip(self.factors, self._at_nodes, strict=True)
-        ]
-        mixtures[0] = self._first
-        return tuple(mixtures[place] for place in np.argsort(self.order))
-
-    @cached_property
-    def _node_components(self) -> list[NDArray[np.intp]]:
-        """Per factor the component at every node, [G]."""
-        return [factor.component_at(self.nodes[:, 2 * k]) for k, factor in enumerate(self.factors)]
-
-    @cached_property
-    def _node_draws(self) -> Array:
-        """The draws at the nodes, [N, G, P], the user's units."""
-        draws = [self._at_nodes[place][2] for place in np.argsort(self.order)]
-        return np.stack([t.inverse(z) for t, z in zip(self.transforms, draws, strict=True)], axis=-1)
+        return tuple(self._in_order[place] for place in np.argsort(self.order))
 
     @cached_property
     def _first(self) -> Mixture:
@@ -206,47 +235,73 @@ class Chain:
         return self.factors[0].predict(self.X)
 
     @cached_property
-    def _at_nodes(self) -> list[tuple[Array, Array, Array]]:
-        """Per factor the mean and the variance [N, G, 1] at every node, and the standardised draw there [N, G]."""
+    def _in_order(self) -> tuple[Mixture, ...]:
+        """Each target's own mixture, in the order of the chain."""
+        weights = np.full(len(self.nodes), 1 / len(self.nodes))
+        later = [
+            Mixture(weights, mean, variance, factor.members[0].transforms)
+            for factor, (mean, variance) in zip(self.factors[1:], self._at_nodes[1], strict=True)
+        ]
+        return self._first, *later
+
+    @cached_property
+    def _node_components(self) -> list[NDArray[np.intp]]:
+        """Per factor but the first the component at every node, [G]."""
+        return [factor.component_at(self.nodes[:, 2 * k]) for k, factor in enumerate(self.factors) if k]
+
+    @cached_property
+    def _at_nodes(self) -> tuple[list[Array], list[tuple[Array, Array]]]:
+        """Per factor the draw at every node [N, G]; per factor but the first mean and variance there [N, G, 1]."""
         shape = (self.num_rows, len(self.nodes))
-        found = [(np.empty((*shape, 1)), np.empty((*shape, 1)), np.empty(shape)) for _ in self.factors]
-        normals = ndtri(self.nodes[:, 1::2].T)[:, None, :]
+        draws = [np.empty(shape) for _ in self.factors]
+        moments = [(np.empty((*shape, 1)), np.empty((*shape, 1))) for _ in self.factors[1:]]
+        normals = ndtri(self.nodes[:, 3::2].T)[:, None, :]
 
         def fill(rows: slice) -> None:
-            draws = self._draws(rows, self._node_components, normals)
-            for (means, variances, draw), (mean, variance, z) in zip(found, draws, strict=True):
-                means[rows, :, 0], variances[rows, :, 0], draw[rows] = mean, variance, z
+            draws[0][rows] = self._first_quantiles(rows)
+            later = self._later(rows, draws[0][rows], self._node_components, normals)
+            for k, (mean, variance, draw) in enumerate(later):
+                moments[k][0][rows, :, 0], moments[k][1][rows, :, 0], draws[k + 1][rows] = mean, variance, draw
 
         work_in_blocks(fill, self.num_rows, len(self.nodes) * 2 * (self.X.shape[1] + self.num_targets))
-        return found
+        return draws, moments
 
-    def _draws(
-        self, rows: slice, components: Sequence[NDArray[np.intp]], normals: Sequence[Array] | Array
-    ) -> list[tuple[Array, Array, Array]]:
-        """Draw each target given the ones before it, S times in each of n rows.
+    def _first_quantiles(self, rows: slice) -> Array:
+        """Return the first target's quantile at every node, [n, G], standardised.
+
+        Points of the row's mixture are sorted, as even over its components as within each (a lattice of the golden
+        ratio); every node takes the middle one of its share of them.
+        """
+        num_nodes = len(self.nodes)
+        points = np.arange(num_nodes * POINTS_PER_QUANTILE)
+        chosen = slice(None), self.factors[0].component_at((points + 0.5) / len(points))
+        normals = ndtri((0.5 + GOLDEN_RATIO * points) % 1.0)
+        means, sds = self._first.means[rows, :, 0], np.sqrt(self._first.variances[rows, :, 0])
+        values = np.sort(means[chosen] + sds[chosen] * normals, axis=1)
+        rank = np.argsort(np.argsort(self.nodes[:, 1]))
+        return values[:, rank * POINTS_PER_QUANTILE + POINTS_PER_QUANTILE // 2]
+
+    def _later(
+        self, rows: slice, first: Array, components: Sequence[NDArray[np.intp]], normals: Sequence[Array] | Array
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """Draw each target after the first given the ones before it, S times in each of n rows.
 
         Args:
             rows: which rows.
-            components: per factor the components to draw from, [n, S], or [S] for every row the same.
-            normals: per factor the standard normal draws, [n or 1, S].
+            first: the draws of the first target, [n, S], standardised.
+            components: per later factor the components to draw from, [n, S], or [S] for every row the same.
+            normals: per later factor the standard normal draws, [n or 1, S].
 
-        Returns:
-            Per factor the components' means and variances and the draws, all [n, S], standardised.
+        Yields:
+            Per later factor the components' means and variances and the draws, all [n, S], standardised.
         """
-        num_rows, num_draws = len(self.X[rows]), components[0].shape[-1]
-        inputs, found = np.repeat(self.X[rows], num_draws, axis=0), []
-        for k, factor in enumerate(self.factors):
-            component = np.broadcast_to(components[k], (num_rows, num_draws))
-            if k == 0:
-                chosen = np.arange(num_rows)[:, None], component
-                mean, variance = (values[rows, :, 0][chosen] for values in (self._first.means, self._first.variances))
-            else:
-                moments = factor.moments_at(inputs, component.ravel())
-                mean, variance = (values.reshape(component.shape) for values in moments)
-            z = mean + np.sqrt(variance) * normals[k]
-            found.append((mean, variance, z))
+        inputs, z = np.repeat(self.X[rows], first.shape[1], axis=0), first
+        for k, factor in enumerate(self.factors[1:]):
             inputs = extend(inputs, z.ravel())
-        return found
+            component = np.broadcast_to(components[k], first.shape)
+            mean, variance = (m.reshape(first.shape) for m in factor.moments_at(inputs, component.ravel()))
+            z = mean + np.sqrt(variance) * normals[k]
+            yield mean, variance, z
 
 
 def extend(inputs: Array, z: Array) -> Array:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cde_app.predictive.nodes import in_boxes
 from cde_app.predictive.posterior import Posterior, average_mixture
 
 if TYPE_CHECKING:
@@ -49,10 +50,20 @@ class Ensemble:
         return means, variances
 
     def component_at(self, uniforms: Array) -> NDArray[np.intp]:
-        """Return the component that each uniform number chooses; any shape."""
-        cumulative = np.cumsum(self.weights)
+        """Return the component that each uniform number chooses, close numbers neighbours in w; any shape."""
+        cumulative = np.cumsum(self.weights[self._order])
         cumulative[-1] = np.inf
-        return np.searchsorted(cumulative, uniforms, side="right")
+        return self._order[np.searchsorted(cumulative, uniforms, side="right")]
+
+    @cached_property
+    def _order(self) -> NDArray[np.intp]:
+        """[C], the components one member after another, each member's `in_boxes` of w."""
+        order, first = [], 0
+        for member in self.members:
+            last, others = first + len(member.latent_nodes), first + len(member.weights)
+            order += [first + in_boxes(member.latent_nodes), np.arange(last, others)]
+            first = others
+        return np.concatenate(order)
 
     @property
     def num_targets(self) -> int:

@@ -69,6 +69,26 @@ def split_outermost(nodes: Array, axes: Sequence[int]) -> tuple[Array, Array]:
     return nodes, weights
 
 
+def in_boxes(points: Array, axis: int = 0) -> NDArray[np.intp]:
+    """Return an order of points in which every half, quarter, eighth ... is a box of them; in one dimension sorted.
+
+    The points are halved at the median of each coordinate in turn. A low-discrepancy number that chooses a place in
+    this order covers the points as evenly as it does the unit interval.
+
+    Args:
+        points: [C, d], d >= 0; without coordinates they stay as they are.
+        axis: the coordinate to begin with.
+    """
+    num_points, dim = points.shape
+    if dim == 0:
+        return np.arange(num_points)
+    order = np.argsort(points[:, axis], kind="stable")
+    if dim == 1 or num_points < 4:
+        return order
+    halves = order[: num_points // 2], order[num_points // 2 :]
+    return np.concatenate([half[in_boxes(points[half], (axis + 1) % dim)] for half in halves])
+
+
 def student_t_factors(nodes: Array, degrees_of_freedom: float) -> Array:
     """Return 1 / lambda for t = N(0, s^2 / lambda), lambda ~ Gamma(nu / 2, nu / 2), at standard normal nodes."""
     half = 0.5 * degrees_of_freedom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from cde_app.predictive.forecast import Forecast
 
     Array = NDArray[np.float64]
+
+
+NODES_PER_COMPONENT = 1.5
+"""Nodes of a chain for each component of its factors: `docs/method.md` has what they gain."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,9 @@ def assemble_predictor(
         neighbours: the source of the neighbours' features, if the factors were trained with them.
         factors: one, or one per target.
         order: places of the targets, in the order of the chain.
-        num_components: G, nodes over the earlier targets of a chain.
-        seed: of the nodes.
+        num_components: C, of each factor.
+        seed: of the nodes over the earlier targets of a chain.
     """
     dim = 2 * len(order) if len(factors) > 1 else 0
-    return Predictor(neighbours, factors, order, uniform_nodes(num_components, dim, seed=seed + 1))
+    nodes = uniform_nodes(math.ceil(NODES_PER_COMPONENT * num_components), dim, seed=seed + 1)
+    return Predictor(neighbours, factors, order, nodes)
