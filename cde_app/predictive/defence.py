@@ -30,14 +30,17 @@ SHARE_OF_KERNELS = 0.01
 class Defence:
     """Components that keep every row's density above a floor, none of them wider than the data.
 
-    Student's t is a mixture of normals of scales 2^k, its centre and its unit the warm start's.
+    Student's t is a mixture of normals of scales 2^k, its centre the warm start's mean, its unit how far the training
+    rows near x lie from that.
     """
 
     gp: SparseGP
     mean: MeanFunction
     """Added to the GP's mean, [D] to [P]."""
     noise: Array
-    """[P], noise variances."""
+    """[P], noise variances, where they are about average."""
+    log_scale: Array
+    """A, [M, P]: the noise variances are multiplied by exp(k(x, Z) A), with the GP's k and Z."""
     inflation: Array
     """[E], factors on the predictive variance."""
     widest: Array
@@ -54,13 +57,19 @@ class Defence:
         """[E + G], in the whole mixture."""
         return np.concatenate([self.shares[0] * self.tail_weights, self.shares[1] * self.climatology.weights])
 
+    def centre(self, X: Array) -> tuple[Array, Array]:
+        """Return the centre of Student's t and the square of its unit, two [N, P]."""
+        mean, variance = self.gp.moments(X)
+        trend = np.exp(self.gp.kernel.covariance(X, self.gp.inducing_inputs) @ self.log_scale)
+        return mean + self.mean(X), variance + self.noise * trend
+
     def components(self, X: Array) -> tuple[Array, Array]:
         """Return their means and variances, two [N, E + G, P]."""
-        mean, variance = self.gp.moments(X)
-        scaled = self.inflation[:, None] * (variance + self.noise)[:, None, :]
+        mean, unit = self.centre(X)
+        scaled = self.inflation[:, None] * unit[:, None, :]
         shape = (len(X), len(self.weights), len(self.noise))
         means, variances, num_tails = np.empty(shape), np.empty(shape), len(self.inflation)
-        means[:, :num_tails] = (mean + self.mean(X))[:, None, :]
+        means[:, :num_tails] = mean[:, None, :]
         means[:, num_tails:] = self.climatology.means
         variances[:, :num_tails], variances[:, num_tails:] = scaled, self.climatology.variances
         return means, np.minimum(variances, self.widest, out=variances)

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 SPREAD_PRIOR_SD = 0.25
 """Of the normal prior on the log of the spread."""
 LARGEST_SPREAD = 8.0
-ROWS_BEFORE = np.array([1.0, 0.05, 0.5])
+ROWS_BEFORE = np.array([1.0, 0.05, 0.05])
 """So many rows each part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
 STEPS, TOLERANCE = 500, 1e-7
 """Of expectation maximisation: how many at most, and the change of a share at which it ends."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.defence import Defence, scale_mixture
 from cde_app.predictive.kernel_density import kernel_density
-from cde_app.training.warm_start import SparseRegression
+from cde_app.training.warm_start import SparseRegression, solve_sparse_regression
 
 Array = NDArray[np.float64]
 
@@ -23,6 +24,8 @@ FEWEST_SCALES = 20
 """At weight one Cauchy's tails are exact down to a probability of 1e-6."""
 HEAVIEST, LIGHTEST = 1.0, 30.0
 """Degrees of freedom: Cauchy's tails, and those of a normal."""
+SMALLEST_SQUARE, LOG_CHI_SQUARED_VARIANCE = 0.01, 0.5 * np.pi**2
+"""Of a residual, so that one of zero does not count as infinitely quiet; of the log of a squared normal number."""
 MERGE_DEPTH = 5
 """The climatology has at most 2^5 kernels."""
 
@@ -46,20 +49,44 @@ def fit_defence(
     if not weight:
         return None
     residual = (Y - regression.mean(X)) / np.sqrt(regression.noise)
-    degrees_of_freedom, scale = fit_student_t(residual.ravel())
-    farthest = np.log2(np.abs(residual).max() / scale + 1.0)
+    log_scale = fit_log_scale(regression, X, residual)
+    trend = regression.kernel.covariance(X, regression.inducing_inputs) @ log_scale
+    scaled = residual * np.exp(-0.5 * trend)
+    degrees_of_freedom, scale = fit_student_t(scaled.ravel())
+    farthest = np.log2(np.abs(scaled).max() / scale + 1.0)
     num_scales = max(FEWEST_SCALES, int(np.ceil(farthest)) + SCALES_BEYOND)
     inflation, tail_weights = scale_mixture(num_scales, degrees_of_freedom, scale)
     return Defence(
         gp=regression.as_sparse_gp(),
         mean=regression.mean_function,
         noise=regression.noise,
+        log_scale=log_scale,
         inflation=inflation,
         widest=np.array([widest_variance(t, y) for t, y in zip(transforms, Y.T, strict=True)]),
         tail_weights=tail_weights,
         climatology=kernel_density(Y, merge_depth=MERGE_DEPTH),
         shares=np.array([0.5 * weight, 0.5 * weight]),
     )
+
+
+def fit_log_scale(regression: SparseRegression, X: Array, residual: Array) -> Array:
+    """Return A, [M, P], with which k(x, Z) A is how the log of the squared residuals varies with x, about its mean.
+
+    A second sparse GP, with the kernel and the inducing inputs of the first, is fitted to the logs, whose noise is that
+    of the log of a chi-squared number; a priori the trend has a standard deviation of one.
+
+    Args:
+        regression: the warm start.
+        X: [N, D], standardised features.
+        residual: [N, P], in standard deviations of the noise.
+
+    Source: Harvey (1976), "Estimating regression models with multiplicative heteroscedasticity".
+    """
+    logs = np.log(residual**2 + SMALLEST_SQUARE)
+    prior = float(np.mean(regression.kernel.diagonal(regression.inducing_inputs)))
+    noise = np.full(residual.shape[1], LOG_CHI_SQUARED_VARIANCE * prior)
+    trend = solve_sparse_regression(X, logs - logs.mean(0), regression.kernel, regression.inducing_inputs, noise)
+    return np.asarray(solve_triangular(trend.factor.T, trend.q_mu, lower=False))
 
 
 def fit_student_t(residual: Array) -> tuple[float, float]:

@@ -60,6 +60,7 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
             gp=make_gp(num_inputs, sees_latent=False, seed=seed + 2),
             mean=zero_mean(num_inputs, 1),
             noise=np.array([0.3]),
+            log_scale=np.zeros((10, 1)),
             inflation=np.array([2.0, 4.0]),
             widest=np.array([3.0]),
             tail_weights=np.array([0.7, 0.3]),

@@ -54,6 +54,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         gp=make_gp(3, 2, sees_latent=False, seed=12),
         mean=MeanFunction(random.normal(size=(3, 2)), np.array([0.1, -0.2])),
         noise=np.array([0.3, 0.4]),
+        log_scale=0.5 * random.normal(size=(12, 2)),
         inflation=np.array([1.0, 9.0]),
         widest=np.array([np.inf, 6.0]),
         tail_weights=np.array([0.6, 0.4]),
@@ -132,7 +133,9 @@ def test_the_defensive_components_have_their_share_of_the_weight_and_none_is_wid
     np.testing.assert_allclose(mixture.weights[8:], [0.009, 0.006, 0.005], rtol=1e-12)
     np.testing.assert_allclose(mixture.weights[:8], 0.98 / 8, rtol=1e-12)
     mean, variance = defence.gp.moments(X)
-    variance = variance + defence.noise
+    trend = defence.gp.kernel.covariance(X, defence.gp.inducing_inputs) @ defence.log_scale
+    assert np.ptp(trend, axis=0).min() > 0.01, "or the unit is the same everywhere"
+    variance = variance + defence.noise * np.exp(trend)
     for place, factor in ((8, 1.0), (9, 9.0)):
         np.testing.assert_allclose(mixture.means[:, place], mean + defence.mean(X), rtol=1e-10, atol=1e-12)
         wide = np.minimum(factor * variance, [np.inf, 6.0])
