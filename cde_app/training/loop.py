@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import gpflow
 import numpy as np
 import tensorflow as tf
+from gpflow.keras import tf_keras
 from numpy.typing import NDArray
 
 from cde_app import config
@@ -29,6 +30,8 @@ NATURAL_GRADIENT_WARM_UP = 20
 NATURAL_STEP = 0.05
 INDUCING_RATE = 0.5
 MAX_RETRIES = 5
+IMPOSSIBLE = 40.0
+"""Nats by which no sum of log q(w) - log p(w) over draws from q falls below zero but with a probability of e^-40."""
 SMALL_DATA, NOISY = 500, 0.15
 
 
@@ -54,6 +57,8 @@ class Step:
     """Steps to do in all."""
     bound: float
     """The objective, mean over the last steps [nats per row of standardised targets]."""
+    metrics: dict[str, float]
+    """What the layers measure, means over the last steps: `<name>_local_kl` of the latent layer [nats per row]."""
     steps_per_second: float | None
     """Since the first steps, which include the compilation; None until then."""
 
@@ -123,13 +128,15 @@ class Trainer:
         """Take steps and return the bound of each; halve the rates and repeat from where it was after a failure.
 
         Raises:
-            NumericalError: the bound is not finite after `MAX_RETRIES` repetitions.
+            NumericalError: the bound is not finite after `MAX_RETRIES` repetitions, or a KL is negative.
         """
         before = self.state()
         rows = self._batches(self.step, num_steps)
         X, Y = (tf.constant(values[rows]) for values in (self.X, self.Y))
         while True:
             rate = tf.constant(0.5**self.retries, gpflow.default_float())
+            for metric in self._metrics():
+                metric.reset_state()
             try:
                 bounds = self._compiled(X, Y, tf.constant(self.step, tf.int64), rate).numpy()
             except tf.errors.InvalidArgumentError:
@@ -140,6 +147,7 @@ class Trainer:
                 raise
             if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
                 self.step += num_steps
+                self._check_local_kl(num_steps)
                 return bounds
             self.restore(before)
             if self.retries == MAX_RETRIES:
@@ -149,6 +157,10 @@ class Trainer:
                     "or lower training.learning_rate."
                 )
             self.retries += 1
+
+    def metrics(self) -> dict[str, float]:
+        """Return what the layers measured, means over the steps of the last call."""
+        return {metric.name: float(metric.result()) for metric in self._metrics()}
 
     def fits(self, model: Model, schedule: Schedule) -> bool:
         """Whether `begin` can take another model: of the same shapes and schedule, which the compiled step has."""
@@ -185,6 +197,23 @@ class Trainer:
         self.adam.restore(state)
         self.step = int(state["step"])
         self.retries = max(self.retries, int(state["retries"]))
+
+    def _metrics(self) -> list[tf_keras.metrics.Metric]:
+        return [] if self.model.latent is None else [self.model.latent.local_kl]
+
+    def _check_local_kl(self, num_steps: int) -> None:
+        """Refuse a KL below zero by more than its Monte-Carlo error: the densities of q and p are then none.
+
+        With w_i ~ q_i the product of all p(w_i) / q_i(w_i) has the mean 1 at most, so that its logarithm is above a > 0
+        with a probability below e^-a (Markov), whatever the family and however the encoder moved in between.
+        """
+        num_draws = num_steps * self.schedule.batch_size * self.settings.objective.num_samples
+        for name, value in self.metrics().items():
+            if num_draws * value < -IMPOSSIBLE:
+                raise NumericalError(
+                    f"training: the KL divergence {name} must not be negative; got {value:.4g} after step {self.step}. "
+                    "The family's density does not fit its draws: choose another model.latent.prior."
+                )
 
     def _batches(self, first_step: int, num_steps: int) -> NDArray[np.int64]:
         """Return the rows of each batch, [num_steps, B]: every epoch deals all rows once, in an order of its own.
@@ -264,7 +293,14 @@ def fit(trainer: Trainer) -> Iterator[Step]:
         now = time.monotonic()
         speed = (trainer.step - compiled[0]) / (now - compiled[1]) if compiled else None
         compiled = compiled or (trainer.step, now)
-        yield Step(trainer.step, num_steps, trainer.schedule.max_steps, float(bounds.mean()), speed)
+        yield Step(
+            step=trainer.step,
+            taken=num_steps,
+            max_steps=trainer.schedule.max_steps,
+            bound=float(bounds.mean()),
+            metrics=trainer.metrics(),
+            steps_per_second=speed,
+        )
 
 
 def inducing_variables(model: Model) -> list[tf.Variable]:
