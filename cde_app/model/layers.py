@@ -99,6 +99,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     )
     layer.q_mu.assign(start.q_mu)
     gpflow.set_trainable(layer.q_sqrt, False)  # Keras goes on tracking a parameter that is overwritten
+    layer._trainable_weights = [v for v in layer._trainable_weights if v.trainable]
     if start.q_sqrt.ndim == 2:
         layer.q_sqrt = positive_parameter(start.q_sqrt)
     else:

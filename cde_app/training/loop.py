@@ -20,15 +20,14 @@ from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import data_term, penalty, posteriors, total_kl
-from cde_app.training.optimizers import Adam, natural_gradient_step
+from cde_app.training.gpflux_fit import GPfluxFit
+from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient_step
 
 Array = NDArray[np.float64]
 
 STEPS_PER_CALL = 25
-ADAM_WARM_UP = 50
 NATURAL_GRADIENT_WARM_UP = 20
 NATURAL_STEP = 0.05
-INDUCING_RATE = 0.5
 MAX_RETRIES = 5
 IMPOSSIBLE = 40.0
 """Nats by which no sum of log q(w) - log p(w) over draws from q falls below zero but with a probability of e^-40."""
@@ -103,6 +102,7 @@ class Trainer:
         self._dealt: tuple[int, NDArray[np.int64]] | None = None
         self.step = 0
         self.retries = 0
+        self._optimizer: Adam | GPfluxFit
         q_variables = {
             id(variable)
             for term in model.output.terms
@@ -115,9 +115,13 @@ class Trainer:
             if not (uses_natural_gradient and id(variable) in q_variables)
         ]
         self.all_variables = unique(model.deep_gp.trainable_variables)
+        self._shared_variables = unique(model.deep_gp.variables)
+        if settings.loop == "gpflux":
+            self._compiled = self._optimizer = GPfluxFit(model, settings, max_steps=schedule.max_steps, seed=self._seed)
+            return
         inducing = {id(Z) for Z in inducing_variables(model)}
-        rates = [INDUCING_RATE if id(variable) in inducing else 1.0 for variable in self.variables]
-        self.adam = Adam(self.variables, rates=rates, clip_norm=settings.clip_norm)
+        rates = [settings.inducing_rate if id(variable) in inducing else 1.0 for variable in self.variables]
+        self._optimizer = self.adam = Adam(self.variables, rates=rates, clip_norm=settings.clip_norm)
         dtype = gpflow.default_float()
         batches = [tf.TensorSpec([None, schedule.batch_size, values.shape[1]], dtype) for values in (X, Y)]
         signature = [*batches, tf.TensorSpec([], tf.int64), tf.TensorSpec([], dtype)]
@@ -166,8 +170,8 @@ class Trainer:
         """Whether `begin` can take another model: of the same shapes and schedule, which the compiled step has."""
         if (schedule, model.num_data) != (self.schedule, self.model.num_data):
             return False
-        own, other = unique(self.model.deep_gp.variables), unique(model.deep_gp.variables)
-        return [variable.shape for variable in own] == [variable.shape for variable in other]
+        other = unique(model.deep_gp.variables)
+        return [variable.shape for variable in self._shared_variables] == [variable.shape for variable in other]
 
     def begin(self, model: Model, X: Array, Y: Array, *, seed: int) -> None:
         """Train anew from where another model of the same shapes stands, without compiling the step again.
@@ -179,22 +183,22 @@ class Trainer:
             seed: of the batches and of every draw.
         """
         self.X, self.Y, self._dealt = X, Y, None
-        for own, other in zip(unique(self.model.deep_gp.variables), unique(model.deep_gp.variables), strict=True):
+        for own, other in zip(self._shared_variables, unique(model.deep_gp.variables), strict=True):
             own.assign(other)
-        self.adam.reset()
+        self._optimizer.reset()
         self.step, self.retries, self.seed = 0, 0, seed
         self._seed.assign(seed)
 
     def state(self) -> dict[str, Array]:
         """Return everything that a resumed training needs, as arrays."""
         arrays = {f"variable.{index}": variable.numpy() for index, variable in enumerate(self.all_variables)}
-        return {**arrays, **self.adam.state(), "step": np.array(self.step), "retries": np.array(self.retries)}
+        return {**arrays, **self._optimizer.state(), "step": np.array(self.step), "retries": np.array(self.retries)}
 
     def restore(self, state: dict[str, Array]) -> None:
         """Continue from a state; `retries` counts on."""
         for index, variable in enumerate(self.all_variables):
             variable.assign(state[f"variable.{index}"])
-        self.adam.restore(state)
+        self._optimizer.restore(state)
         self.step = int(state["step"])
         self.retries = max(self.retries, int(state["retries"]))
 
@@ -264,14 +268,11 @@ class Trainer:
         if natural.enabled:
             bound -= kl_weight * total_kl(q.output) / model.num_data
         progress = tf.cast(step, X.dtype)
-        decay = rate * 0.5 * (1.0 + tf.cos(np.pi * progress / self.schedule.max_steps))
-        self.adam.apply(
-            gradients,
-            step=step,
-            learning_rate=self.settings.learning_rate * decay * tf.minimum((progress + 1.0) / ADAM_WARM_UP, 1.0),
-        )
+        decayed = decay(progress, self.schedule.max_steps, rate)
+        learning_rate = adam_rate(self.settings.learning_rate, progress, decayed)
+        self.adam.apply(gradients, step=step, learning_rate=learning_rate)
         warm_up = tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0)
-        natural_step = self.schedule.natural_step * decay * warm_up
+        natural_step = self.schedule.natural_step * decayed * warm_up
         for term, own, gradient in zip(model.output.terms, q.output, q_gradients, strict=False):
             natural_gradient_step(
                 term,
