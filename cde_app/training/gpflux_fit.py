@@ -63,7 +63,8 @@ class GPfluxFit:
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """Return the optimiser's variables."""
-        return {f"optimizer.{index}": variable.numpy() for index, variable in enumerate(self.optimizer.variables)}
+        variables = self.optimizer.variables
+        return {f"optimizer.{index}": np.array(variable.numpy()) for index, variable in enumerate(variables)}
 
     def restore(self, state: Mapping[str, NDArray[np.float64]]) -> None:
         """Take the variables that `state` returned."""
