@@ -64,7 +64,7 @@ def test_on_a_terminal_there_is_a_bar_without_colour_if_asked(no_colour: bool) -
         "with ProgressDisplay(None) as display:\n"
         "    for step in (1, 10):\n"
         "        display(N(stage='[train]', step=step, max_steps=10, bound=-1.5, validation_score=None,\n"
-        "                  steps_per_second=None, seconds_left=None, message='[a]', training=''))\n"
+        "                  steps_per_second=None, seconds_left=None, message='[a]', training='', metrics={}))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"TERM": "xterm-256color", "COLUMNS": "120"} | ({"NO_COLOR": "1"} if no_colour else {})
