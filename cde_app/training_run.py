@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ class Progress:
     max_steps: int | None = None
     bound: float | None = None
     """The training objective [nats per row, standardised targets]."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the layers measure: `<model.latent.name>_local_kl`, the mean KL[q(w | x, y) || p(w)] [nats per row]."""
     validation_score: float | None = None
     """Mean log density of the validation rows [nats per row, user's units]."""
     steps_per_second: float | None = None
@@ -99,6 +101,7 @@ def train_in_run(
                     "training": said.training,
                     "step": said.step,
                     "bound": said.bound,
+                    **said.metrics,
                     "validation_score": said.validation_score,
                     "elapsed_seconds": said.elapsed_seconds,
                 }
@@ -136,6 +139,7 @@ def _progress(said: Report) -> Progress:
         step=said.step,
         max_steps=said.max_steps,
         bound=said.bound,
+        metrics=said.metrics,
         validation_score=said.validation_score,
         steps_per_second=speed,
         seconds_left=left / speed if speed else None,

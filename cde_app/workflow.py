@@ -390,6 +390,7 @@ def report(run_path: Path) -> Path:
             run.read_bytes("config.yaml").decode(),
             manifest,
             warnings,
+            run.history(),
         )
         return run.write_text("report.html", page)
 

@@ -548,10 +548,51 @@ RULES = {
         ),
         "model.latent.prior",
         (
-            "expected 'normal', the only prior for which the encoder 'per_row' has parameters; got 'tfp'. "
-            "Choose it, or the encoder 'mlp'."
+            "expected 'normal' or the family 'MultivariateNormalDiag', the only priors for which the encoder "
+            "'per_row' has parameters; got 'Laplace'. Choose one of them, or the encoder 'mlp'."
         ),
     ),
+    "GPflux's loop with what it cannot do": (
+        "training:\n  objective: {kind: predictive}\n  loop: gpflux\n",
+        "training.loop",
+        (
+            "expected objective.kind 'elbo', natural_gradient.enabled false, inducing_rate 1 with the loop 'gpflux', "
+            "which is GPflux's own training; got 'predictive', true, 0.5. Set that, or take the loop 'cde'."
+        ),
+    ),
+    "GPflux's loop with another bound": (
+        (
+            "training:\n  objective: {kind: elbo, num_samples: 3, kl_weight: 0.5}\n  inducing_rate: 1\n"
+            "  natural_gradient: {enabled: false}\n  loop: gpflux\n"
+        ),
+        "training.loop",
+        (
+            "expected objective.num_samples 1, objective.kl_weight 1 with the loop 'gpflux', "
+            "which is GPflux's own training; got 3, 0.5. Set that, or take the loop 'cde'."
+        ),
+    ),
+    "GPflux's loop with noise that varies": (
+        (
+            "training: {loop: gpflux, objective: {kind: elbo}, natural_gradient: {enabled: false}, inducing_rate: 1}\n"
+            "model:\n  likelihood: {kind: heteroscedastic_gaussian}\n"
+        ),
+        "model.likelihood",
+        (
+            "expected 'gaussian' or 'student_t' with training.loop 'gpflux', as GPflux passes no x to its likelihood; "
+            "got 'heteroscedastic_gaussian'. Choose one of them, or the loop 'cde'."
+        ),
+    ),
+    **{
+        f"a latent layer called {name!r}": (
+            f"model:\n  latent: {{name: '{name}'}}\n",
+            "model.latent.name",
+            (
+                "expected letters, digits, '_', '.' and '-', and not the name of another layer; "
+                f"got {name!r}. Choose another."
+            ),
+        )
+        for name in ("", "my causes", "a/b", "output", "inner_0")
+    },
 }
 
 
@@ -1076,3 +1117,23 @@ def test_the_order_of_a_chain_is_a_list_of_all_targets_or_empty() -> None:
 def test_a_number_inside_a_mapping_may_have_an_exponent() -> None:
     prior = "model: {latent: {prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: 1e-1}}}}\n"
     assert parse(MINIMAL + prior).model.latent.prior.parameters["scale"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "key", "message"),
+    [
+        ("{loc: zero, scale: 1}", "loc", "expected a number or a list; got 'zero'. Correct the value."),
+        ("{loc: 0, scale: [1, x]}", "scale", "expected a number or a list; got [1, 'x']. Correct the value."),
+        ("{loc: 0, scale: '1'}", "scale", "expected a number or a list; got '1'. Remove the quotes."),
+    ],
+)
+def test_a_value_that_is_no_parameter_of_a_family_is_told_at_its_own_key(
+    parameters: str, key: str, message: str
+) -> None:
+    line = fault(MINIMAL + f"model: {{latent: {{prior: {{kind: tfp, family: Laplace, parameters: {parameters}}}}}}}\n")
+    assert line.endswith(f": model.latent.prior.parameters.{key}: {message}")
+
+
+def test_the_parameters_of_a_family_may_be_lists_in_any_notation_of_numbers() -> None:
+    prior = "model: {latent: {dim: 2, prior: {kind: tfp, family: Laplace, parameters: {loc: [0, 1e-1], scale: 1}}}}\n"
+    assert parse(MINIMAL + prior).model.latent.prior.parameters == {"loc": [0, 0.1], "scale": 1}

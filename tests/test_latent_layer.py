@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,16 @@ LAPLACE = "prior: {kind: tfp, family: Laplace, parameters: {loc: 0, scale: 1}}"
 VARIANTS = {
     "Laplace": (LAPLACE, ""),
     "per row": ("encoder: {kind: per_row}", ", batch_size: full"),
+    "GPflux's notebooks": (
+        (
+            "encoder: {kind: per_row}, compositor: {kind: concatenate}, prior: {kind: tfp, "
+            "family: MultivariateNormalDiag, parameters: {loc: 0, scale_diag: 1}}"
+        ),
+        (
+            ", batch_size: full, loop: gpflux, objective: {kind: elbo}, natural_gradient: {enabled: false}, "
+            "inducing_rate: 1"
+        ),
+    ),
     "concatenate": ("compositor: {kind: concatenate}", ""),
     "warp": ("dim: 2, compositor: {kind: warp, num_steps: 3}", ""),
     "add": ("dim: 2, compositor: {kind: add}", ""),
@@ -44,11 +55,19 @@ def write(folder: Path, latent: str, training: str = "") -> Path:
 def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line(
     variant: str, tmp_path: Path, cde: Cde
 ) -> None:
-    config = write(tmp_path, *VARIANTS[variant])
+    latent, training = VARIANTS[variant]
+    config = write(tmp_path, f"name: causes, {latent}", training)
     checked = cde("check", config)
     note = "note: model.latent.prior: `cde train` will check the family 'Laplace' and its parameters."
     assert (checked.code, note in checked.out.splitlines()) == (0, variant == "Laplace")
-    assert cde("train", config, "--out", tmp_path / "run", "--quiet").code == 0
+    trained = cde("train", config, "--out", tmp_path / "run", "--verbose")
+    assert trained.code == 0, trained.err
+    history = [json.loads(line) for line in (tmp_path / "run/history.jsonl").read_text().splitlines()]
+    for entry in history:
+        told = f"step {entry['step']}/50  bound {entry['bound']:.4f}  causes_local_kl {entry['causes_local_kl']:.4f}"
+        assert told in trained.err
+    assert cde("report", tmp_path / "run").code == 0
+    assert '<th scope="col" class="number">causes_local_kl</th>' in (tmp_path / "run/report.html").read_text()
     assert (tmp_path / "run/plots/latent.png").exists() or (tmp_path / "run/plots/latent_1.png").exists()
     outcome = cde("predict", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "out", "--quiet")
     assert outcome.code == 0, outcome.err
@@ -100,8 +119,8 @@ def test_training_refuses_a_family_that_cannot_be_a_prior(latent: str, message: 
             f"encoder: {{kind: per_row}}, {LAPLACE}",
             ", batch_size: full",
             (
-                "model.latent.prior: expected 'normal', the only prior for which the encoder 'per_row' has "
-                "parameters; got 'tfp'. Choose it, or the encoder 'mlp'."
+                "model.latent.prior: expected 'normal' or the family 'MultivariateNormalDiag', the only priors for "
+                "which the encoder 'per_row' has parameters; got 'Laplace'. Choose one of them, or the encoder 'mlp'."
             ),
         ),
     ],

@@ -91,6 +91,7 @@ def describe(event: Progress) -> str:
         parts.append(f"step {event.step}" + (f"/{event.max_steps}" if event.max_steps is not None else ""))
     if event.bound is not None:
         parts.append(f"bound {event.bound:.4f}")
+    parts += [f"{name} {value:.4f}" for name, value in event.metrics.items()]
     if event.validation_score is not None:
         parts.append(f"validation {event.validation_score:.4f}")
     if event.steps_per_second is not None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from cde_app.config.section import Fraction, PositiveFloat, PositiveInt, Section
 from cde_app.errors import SettingError
+
+NAMES_OF_OTHER_LAYERS = ("inputs", "targets", "input_projection", "output", "likelihood_layer")
+"""Of the GPflux model; Keras takes a name once."""
 
 
 class NormalPrior(Section):
@@ -21,7 +25,7 @@ class TFPPrior(Section):
 
     kind: Literal["tfp"] = "tfp"
     family: Annotated[str, StringConstraints(min_length=1)]
-    """Its name there, such as Laplace, Logistic, StudentT, Gumbel, Gamma, LogNormal, Beta or Kumaraswamy."""
+    """Its name there, such as Laplace, StudentT, Gamma, LogNormal, Beta or MultivariateNormalDiag."""
     parameters: dict[str, float | list[float]]
     """Its parameters by name, such as {loc: 0, scale: 1}: a number, or a list with one for each latent variable."""
 
@@ -99,14 +103,26 @@ class Latent(Section):
     compositor: Compositor = Field(default=WarpCompositor(), discriminator="kind")
     """How x and w are joined where a GP sees both."""
     name: str = "latent"
-    """Name of the layer and of its KL metric."""
+    """Name of the layer; its KL is told as <name>_local_kl: letters, digits, `_`, `.` and `-`."""
+
+    @model_validator(mode="after")
+    def _name_is_one_for_keras(self) -> Latent:
+        is_taken = self.name in NAMES_OF_OTHER_LAYERS or self.name.startswith("inner_")
+        if is_taken or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
+            raise SettingError(
+                ("name",),
+                "expected letters, digits, '_', '.' and '-', and not the name of another layer; "
+                f"got {self.name!r}. Choose another.",
+            )
+        return self
 
     @model_validator(mode="after")
     def _per_row_is_normal(self) -> Latent:
-        if self.encoder.kind == "per_row" and self.prior.kind != "normal":
+        name = "normal" if self.prior.kind == "normal" else self.prior.family
+        if self.encoder.kind == "per_row" and name not in ("normal", "MultivariateNormalDiag"):
             raise SettingError(
                 ("prior",),
-                "expected 'normal', the only prior for which the encoder 'per_row' has parameters; "
-                f"got {self.prior.kind!r}. Choose it, or the encoder 'mlp'.",
+                "expected 'normal' or the family 'MultivariateNormalDiag', the only priors for which the encoder "
+                f"'per_row' has parameters; got {name!r}. Choose one of them, or the encoder 'mlp'.",
             )
         return self

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
+from cde_app.errors import SettingError
 
 SMALL_TABLE, LARGE_TABLE = 2000, 20_000
 """Training rows below which a training takes seconds and every row counts; from which on a tenth of them is no loss.
@@ -97,6 +98,8 @@ class Calibration(Section):
 class Training(Section):
     """How the model is fitted. The rows of a training are the training rows without those that it leaves out."""
 
+    loop: Literal["cde", "gpflux"] = "cde"
+    """Who takes the steps: cde, or GPflux's own training model under Keras's fit (the elbo, Adam for all)."""
     objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
     """What training maximises."""
     max_steps: PositiveInt | Literal["auto"] = "auto"
@@ -105,6 +108,8 @@ class Training(Section):
     """Rows per step, at most all; auto = 256 below 2000 rows of a training, else 512."""
     learning_rate: PositiveFloat = 0.02
     """Adam's step size after 50 steps of warm-up; falls to zero along a cosine."""
+    inducing_rate: PositiveFloat = 0.5
+    """Step size of the inducing inputs, as a multiple of Adam's."""
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of Adam's gradient."""
     ensemble: PositiveInt | Literal["auto"] = "auto"
@@ -115,6 +120,28 @@ class Training(Section):
     calibration: Calibration = Calibration()
     checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
+
+    @model_validator(mode="after")
+    def _gpflux_can_do_it(self) -> Training:
+        objective, needed, got = self.objective, [], []
+        wanted = {"kind": "elbo"} if objective.kind != "elbo" else {"num_samples": 1, "kl_weight": 1}
+        for key, value in wanted.items():
+            if (present := getattr(objective, key)) != value:
+                needed.append(f"objective.{key} {value!r}")
+                got.append(repr(present))
+        if self.natural_gradient.enabled:
+            needed.append("natural_gradient.enabled false")
+            got.append("true")
+        if self.inducing_rate != 1:
+            needed.append("inducing_rate 1")
+            got.append(f"{self.inducing_rate:g}")
+        if self.loop == "gpflux" and needed:
+            raise SettingError(
+                ("loop",),
+                f"expected {', '.join(needed)} with the loop 'gpflux', which is GPflux's own training; "
+                f"got {', '.join(got)}. Set that, or take the loop 'cde'.",
+            )
+        return self
 
     def resolved_max_steps(self, num_rows: int) -> int:
         """Return the steps of a training of so many rows, those that it leaves out not counted."""

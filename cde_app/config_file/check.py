@@ -7,7 +7,7 @@ values are judged by pydantic in its strict mode (a quoted number is text), sect
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
@@ -81,7 +81,14 @@ class _Checker:
             return self.items(annotation, value, path)
         if variants_of(annotation) and (isinstance(value, dict) or scalars_of(annotation) is None):
             return self.section(annotation, default, value, path)
+        if get_origin(annotation) is dict and isinstance(value, dict):
+            return self.entries(annotation, value, path)
         return self.scalar(annotation, default, value, path)
+
+    def entries(self, annotation: Any, value: dict[str, Any], path: KeyPath) -> Any:
+        entry = get_args(annotation)[1]
+        checked = {key: self.scalar(entry, None, given, (*path, key)) for key, given in value.items()}
+        return _INVALID if _INVALID in checked.values() else checked
 
     def items(self, annotation: Any, value: Any, path: KeyPath) -> Any:
         if not isinstance(value, list):
@@ -244,8 +251,8 @@ class _Checker:
 
     def _readings(self, value: Any, path: KeyPath) -> list[Any]:
         """Return the values that the source may stand for: YAML 1.1 takes an unquoted 1e-3 for text."""
-        if isinstance(value, dict):
-            return [{key: self._readings(entry, (*path, key))[-1] for key, entry in value.items()}]
+        if isinstance(value, list):
+            return [[self._readings(entry, (*path, index))[-1] for index, entry in enumerate(value)]]
         if not isinstance(value, str) or self._source(path) is None or not looks_like_a_number(value):
             return [value]
         number = float(value)

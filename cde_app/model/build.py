@@ -38,7 +38,7 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         settings: the configuration's `model` block.
         start: hyperparameters, inducing inputs and q of every layer.
         num_features: D, standardised features.
-        seed: of the encoder's initial weights.
+        seed: of the encoder's initial weights, and of the draws for which a layer is given no seed.
     """
     with _without_deprecations_of_gpflux():
         num_targets = len(start.noise)
@@ -52,15 +52,14 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
                 compositor,
                 num_features=num_features,
                 num_targets=num_targets,
-                carries=True,
                 seed=seed,
             )
         input_projection = None
         if start.input_projection is not None:
             input_projection = InputProjection(start.input_projection, latent_dim=latent_dim)
         inner_layers = tuple(
-            InnerGPLayer(inner, latent_dim=latent_dim, num_data=start.num_data, name=f"inner_{index}")
-            for index, inner in enumerate(start.inner_layers)
+            InnerGPLayer(inner, place=place, latent_dim=latent_dim, num_data=start.num_data, seed=seed)
+            for place, inner in enumerate(start.inner_layers)
         )
         output = OutputGPLayer(
             start.output_terms,

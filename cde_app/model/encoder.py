@@ -6,6 +6,7 @@ Letters: B rows of a batch, D features, P targets, Dw latent variables.
 from __future__ import annotations
 
 import gpflow
+import numpy as np
 import tensorflow as tf
 from gpflow.keras import tf_keras
 from gpflux.encoders import DirectlyParameterizedNormalDiag
@@ -35,10 +36,14 @@ def build_encoder(
         case "mlp":
             network = MLPEncoder(settings, prior, start, num_features=num_features, seed=seed)
             network(tf.zeros([1, num_features + num_targets], gpflow.default_float()))
+            if prior.is_normal:
+                loc, _ = prior.loc_and_scale
+                network.head.bias.assign(np.concatenate([loc, np.zeros_like(loc)]))
             return network
         case "per_row":
-            per_row = DirectlyParameterizedNormalDiag(*start.means.shape, means=start.means)
-            per_row.stds.assign(tf.broadcast_to(tf.constant(start.sd), per_row.stds.shape))
+            loc, scale = prior.loc_and_scale
+            per_row = DirectlyParameterizedNormalDiag(*start.means.shape, means=loc + scale * start.means)
+            per_row.stds.assign(np.broadcast_to(scale * start.sd, per_row.stds.shape))
             return per_row
 
 
@@ -63,7 +68,8 @@ class Trend(tf.Module):
 class MLPEncoder(tf_keras.layers.Layer):
     """q(w | x, y) from a network of x and r, r the standardised residual, or y itself.
 
-    For a normal prior it is N(clip(r) B + MLP_mean(x, r), (s exp MLP_sd(x, r))^2). With B and s from the warm start's
+    For a normal prior it is N(clip(r) B + MLP_mean(x, r), (s exp MLP_sd(x, r))^2), B and s in units of its scale, and
+    MLP_mean about its location at first. With B and s from the warm start's
     linear model and the last layer small, q starts as that model's exact posterior. For another family each parameter
     is its start plus the network's output on the parameter's unconstrained scale. The start is the prior's parameter,
     but loc + scale clip(r) B and s scale where the family has a location and a scale.
@@ -78,8 +84,9 @@ class MLPEncoder(tf_keras.layers.Layer):
         self.skips = settings.skip_connections
         self.dropout = settings.dropout
         self.trend = None if start.trend is None else Trend(start.trend)
-        self.slope = tf.Variable(start.slope, trainable=False)
-        self.sd = tf.Variable(start.sd, trainable=False)
+        scale = prior.loc_and_scale[1] if prior.is_normal else 1.0
+        self.slope = tf.Variable(scale * start.slope, trainable=False)
+        self.sd = tf.Variable(scale * start.sd, trainable=False)
         initializers = tf_keras.initializers
         self.hidden = [
             tf_keras.layers.Dense(
@@ -136,5 +143,5 @@ class MLPEncoder(tf_keras.layers.Layer):
 
 def dropped(values: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     """Set a share of the values to zero and scale the others up, so that the mean stays."""
-    kept = tf.random.stateless_uniform(values.shape, seed, dtype=values.dtype) >= rate
+    kept = tf.random.stateless_uniform(tf.shape(values), seed, dtype=values.dtype) >= rate
     return tf.where(kept, values / (1.0 - rate), 0.0)

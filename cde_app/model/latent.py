@@ -1,11 +1,13 @@
 """The latent variables: GPflux's `LatentVariableLayer` of a prior, an encoder and a compositor.
 
+Every training calls the layer. What it draws, weighs and loses is made in one method, `LatentLayer.draw`.
+
 Letters: B rows of a batch, K draws per row, D features, P targets, Dw latent variables.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gpflow
 import tensorflow as tf
@@ -15,8 +17,12 @@ from gpflux.layers import LatentVariableLayer
 
 from cde_app import config
 from cde_app.model.encoder import build_encoder
+from cde_app.model.layers import Stream
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
+
+KL_DRAWS = 1000
+"""By which a KL without a closed form is estimated where no draws are at hand."""
 
 
 def build_latent_layer(
@@ -26,22 +32,42 @@ def build_latent_layer(
     *,
     num_features: int,
     num_targets: int,
-    carries: bool,
     seed: int,
 ) -> LatentLayer:
-    """Return the layer; its encoder is built, so that all its variables exist."""
+    """Return the layer; its encoder is built, so that all its variables exist.
+
+    Args:
+        settings: the `latent` block.
+        start: where the encoder starts.
+        compositor: joins x and w where a GP sees both.
+        num_features: D.
+        num_targets: P.
+        seed: of the encoder's weights, and of the draws for which the layer is given no seed.
+    """
     prior = build_prior(settings)
     encoder = build_encoder(
         settings.encoder, prior, start, num_features=num_features, num_targets=num_targets, seed=seed
     )
-    return LatentLayer(prior, encoder, compositor, carries=carries, name=settings.name)
+    return LatentLayer(prior, encoder, compositor, name=settings.name, seed=seed)
+
+
+class LatentDraws(NamedTuple):
+    """Draws from q(w | x, y) and their densities."""
+
+    W: tf.Tensor
+    """[K, B, Dw]."""
+    log_ratio: tf.Tensor
+    """log p(w) - log q(w), [K, B]."""
+    kl: tf.Tensor
+    """KL[q(w) || p(w)], [B]."""
 
 
 class LatentLayer(LatentVariableLayer):
     """GPflux's layer for every prior: q(w | x, y) built by the parameters' names, the KL summed over the dimensions.
 
     GPflux hands the encoder's output to the family's constructor by position and, where the prior has scalar events,
-    averages the KL over the latent dimensions.
+    averages the KL over the latent dimensions. What the layer hands on is [x, w], which the layers behind it join by
+    their compositors, and not c(x, w), from which x and w could not be told apart.
     """
 
     def __init__(
@@ -50,47 +76,88 @@ class LatentLayer(LatentVariableLayer):
         encoder: tf_keras.layers.Layer,
         compositor: tf_keras.layers.Layer,
         *,
-        carries: bool,
         name: str,
+        seed: int,
     ) -> None:
         """Put the parts together.
 
         Args:
             prior: p(w).
             encoder: [x, y] to the free parameters of q(w | x, y).
-            compositor: joins x and w.
-            carries: call the layer for [x, w], which the layers behind it join by their compositors, in place of
-                c(x, w), from which x and w could not be told apart.
-            name: of the layer and of its metric.
+            compositor: joins x and w where a GP sees both.
+            name: of the layer and, with `_local_kl` behind it, of its metric.
+            seed: of the draws for which the caller gives no seed.
         """
         super().__init__(prior.distribution, encoder, compositor=compositor, name=name)
         self.family = prior
-        self.carries = carries
+        self.stream = Stream(seed)
+        # Made before the first call: the step that is traced with one model serves others, variable by variable.
+        self.local_kl = tf_keras.metrics.Mean(name=f"{name}_local_kl", dtype=gpflow.default_float())
 
     def call(
-        self, layer_inputs: tf.Tensor, observations: Any = None, training: bool | None = None, seed: Any = None
-    ) -> tf.Tensor:
-        """Draw w, from q(w | x, y) when training and from the prior otherwise, and join it to x.
+        self,
+        layer_inputs: tf.Tensor,
+        observations: Any = None,
+        training: bool | None = None,
+        seed: Any = None,
+        num_samples: int | None = None,
+        encoder_gradient: str = "plain",
+    ) -> Any:
+        """Draw w, from q(w | x, y) when training and from the prior otherwise.
 
         The mean KL over the rows joins the losses and is the metric `<name>_local_kl`; both are 0 unless training.
 
-        Source: gpflux/layers/latent_variable_layer.py, but for `carries`.
+        Args:
+            layer_inputs: x, [..., D].
+            observations: x and y, [B, D] and [B, P], of a training.
+            training: where w comes from.
+            seed: of the draws, an integer or two; None takes the next of the layer's own.
+            num_samples: K, of a training that takes several draws of a row and needs their densities.
+            encoder_gradient: see `draw`.
+
+        Returns:
+            [x, w], [..., D + Dw], with one draw of a row, as GPflux has it; with K of them the `LatentDraws`.
 
         Raises:
             ValueError: no observations when training.
         """
-        if not self.carries:
-            return super().call(layer_inputs, observations=observations, training=training, seed=seed)
         if training and observations is None:
             raise ValueError("LatentVariableLayer requires observations when training")
+        if training and num_samples is not None:
+            draws = self.draw(observations, num_samples=num_samples, seed=seed, encoder_gradient=encoder_gradient)
+            self._add_local_kl(tf.reduce_mean(draws.kl))
+            return draws
         if training:
             W, loss = self._inference_latent_samples_and_loss(layer_inputs, observations, seed=seed)
         else:
-            W = self._prediction_latent_samples(layer_inputs, seed=seed)
-            loss = tf.zeros([], gpflow.default_float())
-        self.add_loss(loss)
-        self.add_metric(loss, name=f"{self.name}_local_kl", aggregation="mean")
+            W, loss = self._prediction_latent_samples(layer_inputs, seed=seed), tf.zeros([], gpflow.default_float())
+        self._add_local_kl(loss)
         return tf.concat([layer_inputs, W], axis=-1)
+
+    def draw(
+        self, observations: Any, *, num_samples: int, seed: Any = None, encoder_gradient: str = "plain"
+    ) -> LatentDraws:
+        """Draw w from q(w | x, y), reparameterised, for a normal prior stratified over the K draws of a row.
+
+        Args:
+            observations: x and y, [B, D] and [B, P].
+            num_samples: K.
+            seed: as for `call`.
+            encoder_gradient: `doubly_reparameterised` lets `log_ratio` reach the encoder through w alone, and draws
+                independently: the estimator of Tucker et al. (2019) is unbiased only then.
+        """
+        seed = self._seed(seed)
+        posteriors = self._inference_posteriors(observations, training=True, seed=seed)
+        is_doubly = encoder_gradient == "doubly_reparameterised"
+        if self.family.is_normal:
+            shape = [tf.shape(posteriors.loc)[0] if size is None else size for size in posteriors.loc.shape]
+            noise = independent_normal if is_doubly else stratified_normal
+            W = posteriors.loc + posteriors.scale.diag * noise(shape, num_samples, seed)
+        else:
+            W = posteriors.sample(num_samples, seed=tf.cast(seed, tf.int32))
+        density = self.family.without_gradient(posteriors) if is_doubly else posteriors
+        log_ratio = self.family.log_prob(self.prior, W) - self.family.log_prob(density, W)
+        return LatentDraws(W, log_ratio, self._local_kls(posteriors, W))
 
     def _inference_posteriors(
         self, observations: Any, training: bool | None = None, seed: Any = None
@@ -103,13 +170,37 @@ class LatentLayer(LatentVariableLayer):
         self, layer_inputs: tf.Tensor, observations: Any, seed: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Draw w from q(w | x, y), [B, Dw], and return it with the mean KL over the rows."""
-        dropout_seed = seed if tf.is_tensor(seed) else None
-        posteriors = self._inference_posteriors(observations, training=True, seed=dropout_seed)
-        W = posteriors.sample(seed=seed)
-        return W, tf.reduce_mean(self.family.kl(posteriors, W[None]))
+        draws = self.draw(observations, num_samples=1, seed=seed)
+        return draws.W[0], tf.reduce_mean(draws.kl)
+
+    def _local_kls(self, posteriors: tfp.distributions.Distribution, W: tf.Tensor | None = None) -> tf.Tensor:
+        """Return KL[q(w) || p(w)] of every row, summed over the latent variables, [B].
+
+        Args:
+            posteriors: q(w).
+            W: draws from it, [K, B, Dw], for a family whose KL has no closed form; None draws `KL_DRAWS`.
+        """
+        if W is None:
+            W = posteriors.sample(KL_DRAWS, seed=tf.cast(self._seed(None), tf.int32))
+        return self.family.kl(posteriors, W)
+
+    def _add_local_kl(self, loss: tf.Tensor) -> None:
+        self.add_loss(loss)
+        self.add_metric(loss, name=self.local_kl.name, aggregation="mean")
+
+    def _seed(self, seed: Any) -> tf.Tensor:
+        """Return a seed of two integers."""
+        if seed is None:
+            return self.stream.next_seed()
+        return tf.constant([seed, 0]) if isinstance(seed, int) else seed
 
 
-def stratified_normal(shape: tuple[int, ...], num_samples: int, seed: tf.Tensor) -> tf.Tensor:
+def independent_normal(shape: list[Any], num_samples: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draw standard normals, [K, *shape]."""
+    return tf.random.stateless_normal([num_samples, *shape], seed, dtype=gpflow.default_float())
+
+
+def stratified_normal(shape: list[Any], num_samples: int, seed: tf.Tensor) -> tf.Tensor:
     """Draw standard normals whose K values per element fall one into each of K strata; [K, *shape].
 
     Every element has its own random order of strata and one random shift, so each draw is exactly standard normal.

@@ -99,6 +99,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     )
     layer.q_mu.assign(start.q_mu)
     gpflow.set_trainable(layer.q_sqrt, False)  # Keras goes on tracking a parameter that is overwritten
+    layer._trainable_weights = [v for v in layer._trainable_weights if v.trainable]
     if start.q_sqrt.ndim == 2:
         layer.q_sqrt = positive_parameter(start.q_sqrt)
     else:
@@ -121,6 +122,20 @@ class LowerTriangle(tfp.bijectors.Bijector):
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
         return y
+
+
+class Stream(tf.Module):
+    """Seeds for a layer that is called without one: (seed, 0), (seed, 1), ..., those that `Trainer` gives its steps."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(name="stream")
+        self.place = tf.Variable([seed, 0], dtype=tf.int64, trainable=False)
+
+    def next_seed(self) -> tf.Tensor:
+        """Return the next seed, [2]."""
+        seed = self.place.read_value()
+        self.place.assign_add([0, 1])
+        return seed
 
 
 class InputProjection(tf_keras.layers.Layer):
@@ -166,24 +181,48 @@ class InnerGPLayer(tf_keras.layers.Layer):
     Called as a Keras layer it returns one draw of f at every point, independent between points, as GPflux does.
     """
 
-    def __init__(self, start: InnerStart, *, latent_dim: int, num_data: int, name: str) -> None:
+    def __init__(self, start: InnerStart, *, place: int, latent_dim: int, num_data: int, seed: int) -> None:
+        """Start where the arrays say.
+
+        Args:
+            start: where.
+            place: which of the inner layers this is, from 0; it has a name and draws of its own by it.
+            latent_dim: Dw.
+            num_data: training rows.
+            seed: of the draws for which the caller gives no seed.
+        """
+        name = f"inner_{place}"
         super().__init__(name=name, dtype=gpflow.default_float())
         self.gp = build_gp(start.gp, num_data=num_data, name=f"{name}_gp")
+        self.place = place
         self.sees_latent = start.gp.sees_latent
         self.latent_dim = latent_dim
         self.mean = MeanLayer(start.mean)
         self.projection = tf.Variable(start.projection, trainable=False)
         self.compositor = build_compositor(start.compositor)
+        self.stream = Stream(seed)
 
     def carry(self, X: tf.Tensor) -> tf.Tensor:
         """Return m(x)."""
         return self.mean(X)
 
+    def noise(self, shape: Any, seed: tf.Tensor) -> tf.Tensor:
+        """Draw the standard normal numbers of f; the seed is that of the step, which all layers share."""
+        own_seed = tf.random.experimental.stateless_fold_in(seed, self.place)
+        return tf.random.stateless_normal(shape, own_seed, dtype=gpflow.default_float())
+
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Draw the outputs; the GP adds its KL to the losses when training."""
         X, W = split_latent(inputs, self.latent_dim)
         seen = self.compositor([X, W]) if self.sees_latent else X
-        draws = tf.convert_to_tensor(self.gp(seen, training=training))
+        is_frozen = not self.gp.kernel.trainable_parameters
+        f = self.gp(seen, training=training and not is_frozen)
+        if training and is_frozen:  # GPflux sums the log priors of the kernel's parameters, and fails without any
+            self.add_loss(self.gp.prior_kl() / self.gp.num_data)
+        if training:
+            draws = f.loc + f.scale.diag * self.noise(tf.shape(f.loc), self.stream.next_seed())
+        else:
+            draws = tf.convert_to_tensor(f)
         return tf.concat([self.carry(X) + draws @ self.projection, W], axis=-1)
 
 

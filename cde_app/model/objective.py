@@ -20,12 +20,10 @@ from typing import Any, NamedTuple
 
 import gpflow
 import tensorflow as tf
-import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
 
 from cde_app import config
 from cde_app.model.build import Model
-from cde_app.model.latent import LatentLayer, stratified_normal
 from cde_app.model.layers import InnerGPLayer
 from cde_app.model.likelihood import (
     expected_log_likelihood,
@@ -47,17 +45,6 @@ NUM_BLOCKS, LEAST_ROWS = 2, 256
 operation one thread (`threads.py`), and those of two blocks can run at the same time."""
 
 
-class LatentDraws(NamedTuple):
-    """Draws from q(w | x, y) and their densities."""
-
-    W: tf.Tensor
-    """[K, B, Dw]."""
-    log_ratio: tf.Tensor
-    """log p(w) - log q(w), [K, B]."""
-    kl: tf.Tensor
-    """KL[q(w) || p(w)], [B]."""
-
-
 class Posteriors(NamedTuple):
     """q(u) of every GP layer: q(v), and L^-1 [M, M] with which v = L^-1 u."""
 
@@ -77,53 +64,6 @@ def posteriors(model: Model) -> Posteriors:
         [whitening_matrix(gp) for gp in inner],
         [whitening_matrix(gp) for gp in output],
     )
-
-
-def draw_latents(latent: LatentLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor) -> LatentDraws:
-    """Draw w from the encoder's q(w | x, y), for a normal prior stratified over the K draws of a row."""
-    prior = latent.family
-    posterior = latent._inference_posteriors([X, Y], training=True, seed=seed)
-    if prior.is_normal:
-        noise = stratified_normal((X.shape[0], posterior.event_shape[0]), num_samples, seed)
-        W = posterior.loc + posterior.scale.diag * noise
-    else:
-        W = independent_draws(posterior, num_samples, seed)
-    log_ratio = prior.log_prob(latent.prior, W) - prior.log_prob(posterior, W)
-    return LatentDraws(W, log_ratio, prior.kl(posterior, W))
-
-
-def independent_draws(posterior: tfp.distributions.Distribution, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
-    """Draw from q(w | x, y), reparameterised, [K, B, Dw]."""
-    return posterior.sample(num_samples, seed=tf.cast(seed, tf.int32))
-
-
-def draw_latents_doubly_reparameterised(
-    latent: LatentLayer, X: tf.Tensor, Y: tf.Tensor, *, num_samples: int, seed: tf.Tensor
-) -> tuple[LatentDraws, list[tf.Tensor]]:
-    """Draw w so that the encoder's gradient is sum_k stop(r_k^2) d log r_k / dw_k, r the normalised weights.
-
-    The encoder is reached through w alone, and the gradient of w_k, which the bound has multiplied by r_k, is
-    multiplied by r_k once more. The caller puts r [K, B] into the returned list before it asks for gradients. The
-    draws are independent, not stratified: the estimator is unbiased only then.
-
-    Source: Tucker et al. (2019), for this model Rudner et al. (2021).
-    """
-    normalised_weights: list[tf.Tensor] = []
-
-    @tf.custom_gradient
-    def weigh_gradient(W: tf.Tensor) -> Any:
-        return tf.identity(W), lambda upstream: upstream * normalised_weights[0][..., None]
-
-    prior = latent.family
-    posterior = latent._inference_posteriors([X, Y], training=True, seed=seed)
-    if prior.is_normal:
-        shape = [num_samples, X.shape[0], posterior.event_shape[0]]
-        noise = tf.random.stateless_normal(shape, seed, dtype=X.dtype)
-        W = weigh_gradient(posterior.loc + posterior.scale.diag * noise)
-    else:
-        W = weigh_gradient(independent_draws(posterior, num_samples, seed))
-    log_ratio = prior.log_prob(latent.prior, W) - prior.log_prob(prior.without_gradient(posterior), W)
-    return LatentDraws(W, log_ratio, prior.kl(posterior, W)), normalised_weights
 
 
 def log_likelihoods(
@@ -189,11 +129,6 @@ def block_log_likelihoods(
     return tf.broadcast_to(per_draw, [W.shape[0], X.shape[0]])
 
 
-def log_weights(log_likelihood: tf.Tensor, latents: LatentDraws | None) -> tf.Tensor:
-    """Return log p(y | x, w_k) + log p(w_k) - log q(w_k), [K, B]."""
-    return log_likelihood if latents is None else log_likelihood + latents.log_ratio
-
-
 def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     """Return log 1/K sum_k exp(values_k); [K, B] to [B]."""
     return tf.reduce_logsumexp(values, axis=0) - tf.math.log(tf.cast(tf.shape(values)[0], values.dtype))
@@ -212,17 +147,47 @@ def data_term(
         W = tf.zeros([1, X.shape[0], 0], X.dtype)
         log_likelihood = log_likelihoods(model, settings, q, X, Y, W, seed)
         return tf.reduce_mean(log_mean_exp(log_likelihood))
-    draws = {"num_samples": settings.num_samples, "seed": seed}
-    if settings.kind == "importance_weighted" and settings.encoder_gradient == "doubly_reparameterised":
-        latents, normalised_weights = draw_latents_doubly_reparameterised(model.latent, X, Y, **draws)
-    else:
-        latents, normalised_weights = draw_latents(model.latent, X, Y, **draws), []
-    log_likelihood = log_likelihoods(model, settings, q, X, Y, latents.W, seed)
+    is_doubly = settings.kind == "importance_weighted" and settings.encoder_gradient == "doubly_reparameterised"
+    W, log_ratio, _ = model.latent(
+        X,
+        observations=[X, Y],
+        training=True,
+        seed=seed,
+        num_samples=settings.num_samples,
+        encoder_gradient="doubly_reparameterised" if is_doubly else "plain",
+    )
+    normalised_weights: list[tf.Tensor] = []
+    if is_doubly:
+        W, log_ratio = (weighted_once_more(part, normalised_weights) for part in (W, log_ratio))
+    log_likelihood = log_likelihoods(model, settings, q, X, Y, W, seed)
     if settings.kind == "elbo":
-        return tf.reduce_mean(tf.reduce_mean(log_likelihood, axis=0) - latents.kl)
-    weights = log_weights(log_likelihood, latents)
+        return tf.reduce_mean(log_likelihood) - tf.add_n(model.latent.losses)
+    weights = log_likelihood + log_ratio
     normalised_weights.append(tf.stop_gradient(tf.nn.softmax(weights, axis=0)))
     return tf.reduce_mean(log_mean_exp(weights))
+
+
+def weighted_once_more(values: tf.Tensor, normalised_weights: list[tf.Tensor]) -> tf.Tensor:
+    """Return the values; the gradient of draw k, which the bound has multiplied by its weight r_k, is so once more.
+
+    Where the log weights reach the encoder through w alone, its gradient is then sum_k stop(r_k^2) d log r_k / dw_k.
+
+    Args:
+        values: of every draw, [K, B, ...].
+        normalised_weights: r, [K, B], which the caller adds before it asks for gradients.
+
+    Source: Tucker et al. (2019), for this model Rudner et al. (2021).
+    """
+
+    @tf.custom_gradient
+    def weighted(values: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            weights = normalised_weights[0]
+            return upstream * tf.reshape(weights, [*weights.shape, *[1] * (len(upstream.shape) - 2)])
+
+        return tf.identity(values), gradient
+
+    return weighted(values)
 
 
 def penalty(model: Model) -> tf.Tensor:
@@ -254,11 +219,9 @@ def bound(
 def inner_noise(model: Model, W: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
     """Draw the standard normal numbers of every inner layer, [1 or K, B, Q]: K a row from the first that sees w on."""
     noise, num_draws = [], 1
-    for index, layer in enumerate(model.inner_layers):
+    for layer in model.inner_layers:
         num_draws = W.shape[0] if layer.sees_latent else num_draws
-        shape = [num_draws, W.shape[1], layer.gp.q_mu.shape[1]]
-        layer_seed = tf.random.experimental.stateless_fold_in(seed, index)
-        noise.append(tf.random.stateless_normal(shape, layer_seed, dtype=W.dtype))
+        noise.append(layer.noise([num_draws, W.shape[1], layer.gp.q_mu.shape[1]], seed))
     return noise
 
 

@@ -20,17 +20,19 @@ from cde_app.report.canvas import BLUE, GREY, INK, STYLE, VERMILLION, new_figure
 
 FloatArray = NDArray[np.float64]
 
+LOCAL_KL = "_local_kl"
+"""How the key ends under which a history has the KL of the latent variable; the layer's name is before it."""
 MAX_PANELS = 6
 MAX_ERROR_BARS = 800
 
 
 @matplotlib.rc_context(STYLE)
 def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the training bound and, where there is one, the validation score against the step.
+    """Draw the training bound and, where there are any, the local KL and the validation score against the step.
 
     Args:
-        history: entries with `training`, `step`, `bound` and `validation_score` (None where none was computed);
-            the first of several trainings is drawn.
+        history: entries with `training`, `step`, `bound`, `<name>_local_kl` and `validation_score` (None where none
+            was computed); the first of several trainings is drawn.
     """
     num_trainings = 1 + max((entry["training"] for entry in history), default=0)
     lead = "Training" if num_trainings == 1 else f"The first of {num_trainings} trainings"
@@ -43,10 +45,12 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
         if scores.size
         else f"{lead}: the bound over {np.max(steps, initial=0):,.0f} steps"
     )
-    subtitle = "Both curves should flatten out; a validation score that falls means overfitting."
+    kl_name = next((name for entry in history[:1] for name in entry if name.endswith(LOCAL_KL)), None)
+    subtitle = "The curves should flatten out; a validation score that falls means overfitting."
     if not scores.size:
         subtitle = "The curve should flatten out. There were no validation rows, so the last state was kept."
-    figure, axes = new_figure(title, subtitle, rows=2 if scores.size else 1, size=(7.5, 5.2 if scores.size else 3.8))
+    rows = 1 + (kl_name is not None) + (scores.size > 0)
+    figure, axes = new_figure(title, subtitle, rows=rows, size=(7.5, (3.8, 5.2, 6.6)[rows - 1]))
     top = axes[0, 0]
     smooth = _running_median(bounds)
     top.plot(
@@ -56,8 +60,11 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
         top.plot(steps, smooth, color=BLUE, lw=1.8)
     top.set_ylabel("training bound")
     _ignore_first_plunge(top, bounds)
+    if kl_name is not None:
+        axes[1, 0].plot(*_series(history, kl_name), color=INK, lw=1.8)
+        axes[1, 0].set_ylabel(f"{kl_name}\n[nats per row]")
     if scores.size:
-        bottom = axes[1, 0]
+        bottom = axes[-1, 0]
         bottom.plot(scored, scores, color=VERMILLION, lw=1.8, marker="o", ms=3)
         bottom.plot(scored[best], scores[best], "o", ms=9, mfc="none", mec=INK, mew=1.5)
         side = -1 if scored[best] > 0.6 * np.max(steps, initial=1) else 1
@@ -71,7 +78,7 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
         )
         bottom.set_ylabel("validation log density\n[nats per row]")
         _ignore_first_plunge(bottom, scores)
-        for ax in (top, bottom):
+        for ax in axes[:, 0]:
             ax.axvline(scored[best], color=GREY, lw=1, ls=":")
             ax.set_xlim(0, max(float(np.max(steps, initial=0)), float(np.max(scored))) * 1.02)
     axes[-1, 0].set_xlabel("step")

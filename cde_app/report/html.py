@@ -25,7 +25,7 @@ PICTURE_WORDS = {
     "joint": "Joint density of two targets for some rows, with what was observed",
     "ridges": "Predictive densities of some rows, with what was observed",
     "latent": "Posterior of the latent variable of each row against one input",
-    "history": "Training bound and validation score against the step",
+    "history": "Training bound, KL of the latent variable and validation score against the step",
 }
 NARROW_PICTURES = ("pit", "coverage", "history", "latent")
 
@@ -57,6 +57,7 @@ def render_report(
     config_yaml: str,
     manifest: Mapping[str, Any],
     warnings: Sequence[str],
+    history: Sequence[Mapping[str, Any]],
 ) -> str:
     """Render the report.
 
@@ -69,6 +70,7 @@ def render_report(
         config_yaml: the resolved configuration.
         manifest: versions, seeds and hashes; nested mappings are written with dotted keys.
         warnings: sentences to show below the verdict.
+        history: what the trainings said on their way, as in `history.jsonl`.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -79,7 +81,7 @@ def render_report(
         facts=_facts(metrics),
         verdict=verdict(metrics),
         warnings=list(warnings),
-        tables=_tables(metrics),
+        tables=[*_tables(metrics), *_training_table(history)],
         pictures=[_picture(name, pictures[name]) for name in sorted(pictures, key=_place)],
         config_yaml=config_yaml,
         manifest=list(_flatten(manifest)),
@@ -211,6 +213,31 @@ def _target_table(metrics: Mapping[str, Any], targets: Sequence[str]) -> Table:
         columns=["CRPS", "RMSE", "Inside the 90% interval", "KS distance of the PIT"],
         rows=rows,
     )
+
+
+def _training_table(history: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Lay out how each training ended, under the names that its history has."""
+    last = {entry["training"]: entry for entry in history}
+    if not last:
+        return []
+    hidden = ("training", "elapsed_seconds", "validation_score")
+    columns = list(dict.fromkeys(name for entry in last.values() for name in entry if name not in hidden))
+
+    def cell(value: Any) -> str:
+        return "unknown" if value is None else f"{value:,.4g}".replace("-", "\N{MINUS SIGN}")
+
+    return [
+        Table(
+            heading="Training",
+            caption="Where each training ended; bound and KL in nats per row of the standardised targets.",
+            corner="Training",
+            columns=columns,
+            rows=[
+                Row(f"{training + 1} of {len(last)}", "", [cell(entry.get(name)) for name in columns])
+                for training, entry in last.items()
+            ],
+        )
+    ]
 
 
 def _subject(name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import gpflow
 import numpy as np
 import tensorflow as tf
+from gpflow.keras import tf_keras
 from numpy.typing import NDArray
 
 from cde_app import config
@@ -19,16 +20,17 @@ from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import data_term, penalty, posteriors, total_kl
-from cde_app.training.optimizers import Adam, natural_gradient_step
+from cde_app.training.gpflux_fit import GPfluxFit
+from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient_step
 
 Array = NDArray[np.float64]
 
 STEPS_PER_CALL = 25
-ADAM_WARM_UP = 50
 NATURAL_GRADIENT_WARM_UP = 20
 NATURAL_STEP = 0.05
-INDUCING_RATE = 0.5
 MAX_RETRIES = 5
+IMPOSSIBLE = 40.0
+"""Nats by which no sum of log q(w) - log p(w) over draws from q falls below zero but with a probability of e^-40."""
 SMALL_DATA, NOISY = 500, 0.15
 
 
@@ -54,6 +56,8 @@ class Step:
     """Steps to do in all."""
     bound: float
     """The objective, mean over the last steps [nats per row of standardised targets]."""
+    metrics: dict[str, float]
+    """What the layers measure, means over the last steps: `<name>_local_kl` of the latent layer [nats per row]."""
     steps_per_second: float | None
     """Since the first steps, which include the compilation; None until then."""
 
@@ -104,6 +108,7 @@ class Trainer:
         self._dealt: tuple[int, NDArray[np.int64]] | None = None
         self.step = 0
         self.retries = 0
+        self._optimizer: Adam | GPfluxFit
         q_variables = {
             id(variable)
             for term in model.output.terms
@@ -116,9 +121,13 @@ class Trainer:
             if not (uses_natural_gradient and id(variable) in q_variables)
         ]
         self.all_variables = unique(model.deep_gp.trainable_variables)
+        self._shared_variables = unique(model.deep_gp.variables)
+        if settings.loop == "gpflux":
+            self._compiled = self._optimizer = GPfluxFit(model, settings, max_steps=schedule.max_steps, seed=self._seed)
+            return
         inducing = {id(Z) for Z in inducing_variables(model)}
-        rates = [INDUCING_RATE if id(variable) in inducing else 1.0 for variable in self.variables]
-        self.adam = Adam(self.variables, rates=rates, clip_norm=settings.clip_norm)
+        rates = [settings.inducing_rate if id(variable) in inducing else 1.0 for variable in self.variables]
+        self._optimizer = self.adam = Adam(self.variables, rates=rates, clip_norm=settings.clip_norm)
         dtype = gpflow.default_float()
         batches = [tf.TensorSpec([None, schedule.batch_size, values.shape[1]], dtype) for values in (X, Y)]
         signature = [*batches, tf.TensorSpec([], tf.int64), tf.TensorSpec([], dtype)]
@@ -129,13 +138,15 @@ class Trainer:
         """Take steps and return the bound of each; halve the rates and repeat from where it was after a failure.
 
         Raises:
-            NumericalError: the bound is not finite after `MAX_RETRIES` repetitions.
+            NumericalError: the bound is not finite after `MAX_RETRIES` repetitions, or a KL is negative.
         """
         before = self.state()
         rows = self._batches(self.step, num_steps)
         X, Y = (tf.constant(values[rows]) for values in (self.X, self.Y))
         while True:
             rate = tf.constant(0.5**self.retries, gpflow.default_float())
+            for metric in self._metrics():
+                metric.reset_state()
             try:
                 bounds = self._compiled(X, Y, tf.constant(self.step, tf.int64), rate).numpy()
             except tf.errors.InvalidArgumentError:
@@ -146,6 +157,7 @@ class Trainer:
                 raise
             if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
                 self.step += num_steps
+                self._check_local_kl(num_steps)
                 return bounds
             self.restore(before)
             if self.retries == MAX_RETRIES:
@@ -156,12 +168,16 @@ class Trainer:
                 )
             self.retries += 1
 
+    def metrics(self) -> dict[str, float]:
+        """Return what the layers measured, means over the steps of the last call."""
+        return {metric.name: float(metric.result()) for metric in self._metrics()}
+
     def fits(self, model: Model, schedule: Schedule) -> bool:
         """Whether `begin` can take another model: of the same shapes and schedule, which the compiled step has."""
         if (schedule, model.num_data) != (self.schedule, self.model.num_data):
             return False
-        own, other = unique(self.model.deep_gp.variables), unique(model.deep_gp.variables)
-        return [variable.shape for variable in own] == [variable.shape for variable in other]
+        other = unique(model.deep_gp.variables)
+        return [variable.shape for variable in self._shared_variables] == [variable.shape for variable in other]
 
     def begin(self, model: Model, X: Array, Y: Array, *, seed: int) -> None:
         """Train anew from where another model of the same shapes stands, without compiling the step again.
@@ -173,24 +189,41 @@ class Trainer:
             seed: of the batches and of every draw.
         """
         self.X, self.Y, self._dealt = X, Y, None
-        for own, other in zip(unique(self.model.deep_gp.variables), unique(model.deep_gp.variables), strict=True):
+        for own, other in zip(self._shared_variables, unique(model.deep_gp.variables), strict=True):
             own.assign(other)
-        self.adam.reset()
+        self._optimizer.reset()
         self.step, self.retries, self.seed = 0, 0, seed
         self._seed.assign(seed)
 
     def state(self) -> dict[str, Array]:
         """Return everything that a resumed training needs, as arrays."""
         arrays = {f"variable.{index}": variable.numpy() for index, variable in enumerate(self.all_variables)}
-        return {**arrays, **self.adam.state(), "step": np.array(self.step), "retries": np.array(self.retries)}
+        return {**arrays, **self._optimizer.state(), "step": np.array(self.step), "retries": np.array(self.retries)}
 
     def restore(self, state: dict[str, Array]) -> None:
         """Continue from a state; `retries` counts on."""
         for index, variable in enumerate(self.all_variables):
             variable.assign(state[f"variable.{index}"])
-        self.adam.restore(state)
+        self._optimizer.restore(state)
         self.step = int(state["step"])
         self.retries = max(self.retries, int(state["retries"]))
+
+    def _metrics(self) -> list[tf_keras.metrics.Metric]:
+        return [] if self.model.latent is None else [self.model.latent.local_kl]
+
+    def _check_local_kl(self, num_steps: int) -> None:
+        """Refuse a KL below zero by more than its Monte-Carlo error: the densities of q and p are then none.
+
+        With w_i ~ q_i the product of all p(w_i) / q_i(w_i) has the mean 1 at most, so that its logarithm is above a > 0
+        with a probability below e^-a (Markov), whatever the family and however the encoder moved in between.
+        """
+        num_draws = num_steps * self.schedule.batch_size * self.settings.objective.num_samples
+        for name, value in self.metrics().items():
+            if num_draws * value < -IMPOSSIBLE:
+                raise NumericalError(
+                    f"training: the KL divergence {name} must not be negative; got {value:.4g} after step {self.step}. "
+                    "The family's density does not fit its draws: choose another model.latent.prior."
+                )
 
     def _batches(self, first_step: int, num_steps: int) -> NDArray[np.int64]:
         """Return the rows of each batch, [num_steps, B]: every epoch deals all rows once, in an order of its own.
@@ -241,14 +274,11 @@ class Trainer:
         if natural.enabled:
             bound -= kl_weight * total_kl(q.output) / model.num_data
         progress = tf.cast(step, X.dtype)
-        decay = rate * 0.5 * (1.0 + tf.cos(np.pi * progress / self.schedule.max_steps))
-        self.adam.apply(
-            gradients,
-            step=step,
-            learning_rate=self.settings.learning_rate * decay * tf.minimum((progress + 1.0) / ADAM_WARM_UP, 1.0),
-        )
+        decayed = decay(progress, self.schedule.max_steps, rate)
+        learning_rate = adam_rate(self.settings.learning_rate, progress, decayed)
+        self.adam.apply(gradients, step=step, learning_rate=learning_rate)
         warm_up = tf.minimum((progress + 1.0) / NATURAL_GRADIENT_WARM_UP, 1.0)
-        natural_step = self.schedule.natural_step * decay * warm_up
+        natural_step = self.schedule.natural_step * decayed * warm_up
         for term, own, gradient in zip(model.output.terms, q.output, q_gradients, strict=False):
             natural_gradient_step(
                 term,
@@ -270,7 +300,14 @@ def fit(trainer: Trainer) -> Iterator[Step]:
         now = time.monotonic()
         speed = (trainer.step - compiled[0]) / (now - compiled[1]) if compiled else None
         compiled = compiled or (trainer.step, now)
-        yield Step(trainer.step, num_steps, trainer.schedule.max_steps, float(bounds.mean()), speed)
+        yield Step(
+            step=trainer.step,
+            taken=num_steps,
+            max_steps=trainer.schedule.max_steps,
+            bound=float(bounds.mean()),
+            metrics=trainer.metrics(),
+            steps_per_second=speed,
+        )
 
 
 def inducing_variables(model: Model) -> list[tf.Variable]:

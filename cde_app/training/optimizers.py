@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 from cde_app.model.moments import WhitenedPosterior
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+ADAM_WARM_UP = 50
+
+
+def decay(progress: tf.Tensor, max_steps: int, rate: tf.Tensor) -> tf.Tensor:
+    """Return what is left of a step size after `progress` steps: `rate` at first, along a cosine to zero."""
+    return rate * 0.5 * (1.0 + tf.cos(np.pi * progress / max_steps))
+
+
+def adam_rate(learning_rate: float, progress: tf.Tensor, decayed: tf.Tensor) -> tf.Tensor:
+    """Return Adam's step size after `progress` steps, with its warm-up."""
+    return learning_rate * decayed * tf.minimum((progress + 1.0) / ADAM_WARM_UP, 1.0)
 
 
 class Adam:

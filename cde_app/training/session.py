@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +48,8 @@ class Report:
     step: int = 0
     max_steps: int = 0
     bound: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What the layers measure, by name."""
     validation_score: float | None = None
     elapsed_seconds: float = 0.0
     steps_per_second: float | None = None
@@ -232,6 +234,7 @@ class Session:
             step=step.step,
             max_steps=step.max_steps,
             bound=step.bound,
+            metrics=step.metrics,
             validation_score=score,
             elapsed_seconds=self._elapsed(),
             steps_per_second=step.steps_per_second,

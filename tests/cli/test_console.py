@@ -17,7 +17,7 @@ from cde_app.cli import console
 def event(stage: str = "train", **values: Any) -> Any:
     """An event of the workflow; what is not given is not known."""
     unknown = dict.fromkeys(["step", "max_steps", "bound", "validation_score", "steps_per_second", "seconds_left"])
-    return SimpleNamespace(**{"stage": stage, **unknown, "message": "", "training": "", **values})
+    return SimpleNamespace(**{"stage": stage, **unknown, "message": "", "training": "", "metrics": {}, **values})
 
 
 FULL = event(step=3, max_steps=10, bound=-1.5, validation_score=0.25, steps_per_second=41.26, seconds_left=65.2)
@@ -25,6 +25,8 @@ FULL = event(step=3, max_steps=10, bound=-1.5, validation_score=0.25, steps_per_
 
 def test_an_event_is_described_by_what_is_known_of_it() -> None:
     assert console.describe(FULL) == "step 3/10  bound -1.5000  validation 0.2500  41.3 steps/s  1:05 left"
+    measured = event(step=3, bound=-1.5, metrics={"causes_local_kl": 0.25})
+    assert console.describe(measured) == "step 3  bound -1.5000  causes_local_kl 0.2500"
     assert console.describe(event(message="reading the table")) == "reading the table"
     assert console.describe(event(training="2 of 4", step=3)) == "2 of 4  step 3"
 
@@ -77,7 +79,7 @@ def test_on_a_terminal_there_is_a_bar_without_colour_if_asked(no_colour: bool) -
         "with ProgressDisplay(None) as display:\n"
         "    for step in (1, 10):\n"
         "        display(N(stage='[train]', step=step, max_steps=10, bound=-1.5, validation_score=None,\n"
-        "                  steps_per_second=None, seconds_left=None, message='[a]', training=''))\n"
+        "                  steps_per_second=None, seconds_left=None, message='[a]', training='', metrics={}))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"TERM": "xterm-256color", "COLUMNS": "120"} | ({"NO_COLOR": "1"} if no_colour else {})

@@ -170,7 +170,7 @@ def test_the_doubly_reparameterised_gradient_agrees_with_the_plain_one_in_the_me
 ) -> None:
     # Stratified draws tighten the bound, so that its gradient is another; the identity holds for independent ones.
     monkeypatch.setattr(
-        "cde_app.model.objective.stratified_normal",
+        "cde_app.model.latent.stratified_normal",
         lambda shape, num_samples, seed: tf.random.stateless_normal([num_samples, *shape], seed, dtype=tf.float64),
     )
     small = perturb(small_model(latent={"dim": 1}))
@@ -272,7 +272,7 @@ def test_rows_in_blocks_have_the_bound_and_the_gradients_of_all_rows_at_once(
 
 def test_stratified_draws_fall_one_into_each_stratum_and_are_standard_normal() -> None:
     num_samples, num_rows = 5, 4000
-    draws = stratified_normal((num_rows, 2), num_samples, tf.constant([0, 1])).numpy()
+    draws = stratified_normal([num_rows, 2], num_samples, tf.constant([0, 1])).numpy()
     strata = np.sort(np.floor(0.5 * num_samples * (1 + np.vectorize(erf)(draws / np.sqrt(2)))), axis=0)
     np.testing.assert_array_equal(strata, np.broadcast_to(np.arange(5)[:, None, None], strata.shape))
     each = draws[0].ravel()  # one draw per element: independent standard normals

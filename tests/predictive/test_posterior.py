@@ -145,7 +145,7 @@ def test_the_defensive_components_have_their_share_of_the_weight_and_none_is_wid
     np.testing.assert_array_equal(mixture.variances[:, 10], np.tile([1.2, 0.9], (4, 1)))
     bare = replace(posterior, defence=None).predict(X)
     np.testing.assert_allclose(bare.weights, 1 / 8)
-    far = np.full((4, 2), 40.0)
+    far = np.full((4, 2), 200.0)
     assert np.all(mixture.log_density(far) > bare.log_density(far) + 10)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -67,6 +68,7 @@ def render(metrics: dict[str, Any], **changes: Any) -> str:
         "config_yaml": "schema_version: 1\n",
         "manifest": {"format_version": 1, "packages": {"numpy": "1.26"}, "argv": ["cde", "train"]},
         "warnings": [],
+        "history": [],
     }
     return render_report(**{**arguments, **changes})
 
@@ -179,3 +181,16 @@ def test_svg_pictures_are_inlined_as_svg():
 )
 def test_a_score_is_written_to_the_second_digit_of_its_error(entry: dict[str, Any] | None, percent: bool, text: str):
     assert format_score(entry, percent=percent) == text
+
+
+def test_the_page_says_where_each_training_ended_under_the_names_of_its_history() -> None:
+    entry = {"step": 25, "bound": -1.5, "causes_local_kl": 0.12345, "validation_score": None, "elapsed_seconds": 1.0}
+    history = [{"training": 0, **entry}, {"training": 0, **entry, "step": 1050}, {"training": 1, **entry}]
+    page = render(make_metrics(1), history=history)
+    table = page[page.index(">Training</h2>") :]
+    assert re.findall(r'class="number">([^<]*)<', table) == [
+        *("step", "bound", "causes_local_kl"),
+        *("1,050", "\N{MINUS SIGN}1.5", "0.1235"),
+        *("25", "\N{MINUS SIGN}1.5", "0.1235"),
+    ]
+    assert "validation_score" not in table

@@ -129,6 +129,15 @@ def test_the_history_names_and_marks_the_best_validated_step():
     assert len(figure.axes) == 2
 
 
+@pytest.mark.parametrize("validated", [False, True])
+def test_the_history_shows_the_kl_of_the_latent_layer_under_its_name(validated: bool):
+    history = [{**entry, "causes_local_kl": 0.1 * entry["step"]} for entry in make_history(validated=validated)]
+    panels = plot_history(history).axes
+    assert len(panels) == 2 + validated
+    assert panels[1].get_ylabel() == "causes_local_kl\n[nats per row]"
+    np.testing.assert_allclose(panels[1].lines[0].get_ydata(), 0.1 * np.arange(100))
+
+
 def test_a_history_without_validation_or_with_gaps_is_drawn():
     assert len(plot_history(make_history(validated=False)).axes) == 1
     gaps = [
