@@ -1,0 +1,96 @@
+"""The defensive components: Student's t of the residuals, its unit, and what holds its width."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import t as student_t
+
+from cde_app import config
+from cde_app.data.transform import fit_transform
+from cde_app.predictive.defence import scale_mixture
+from cde_app.training.kernel_start import Axis
+from cde_app.training.tails import fit_defence, fit_student_t, widest_variance
+from cde_app.training.warm_start import SparseRegression, fit_sparse_regression, tamed
+
+NUM_ROWS = 4000
+AXES = (Axis("x", 1.0),)
+OUTPUT = config.AdditiveOutput(num_inducing=16)
+
+
+def regression_of(X: np.ndarray, y: np.ndarray) -> SparseRegression:
+    return fit_sparse_regression(X, y[:, None], config.WarmStart(max_steps=30), OUTPUT, axes=AXES, seed=0)
+
+
+@pytest.mark.parametrize("degrees_of_freedom", [1.0, 2.5, 8.0])
+def test_a_scale_mixture_is_student_s_t(degrees_of_freedom: float) -> None:
+    variances, weights = scale_mixture(40, degrees_of_freedom, 1.5)
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+    grid = np.concatenate([[0.0], np.geomspace(0.1, 1e4, 60)])
+    density = (weights / np.sqrt(2 * np.pi * variances) * np.exp(-0.5 * grid[:, None] ** 2 / variances)).sum(1)
+    exact = student_t(degrees_of_freedom, scale=1.5).pdf(grid)
+    # Each normal stands for those of half to twice its variance: where the density bends it is off by a fifth at most.
+    inside = exact > 1e-9
+    assert np.abs(np.log(density[inside] / exact[inside])).max() < 0.35
+
+
+@pytest.mark.parametrize("degrees_of_freedom", [1.0, 3.0, 10.0])
+def test_the_degrees_of_freedom_and_the_scale_that_drew_the_residuals_are_found(degrees_of_freedom: float) -> None:
+    residual = student_t(degrees_of_freedom, scale=0.7).rvs(NUM_ROWS, random_state=np.random.default_rng(0))
+    found, scale = fit_student_t(residual)
+    # Four standard errors: of log nu about 3 / sqrt(n) at 10 degrees, less below; of log scale 1.5 / sqrt(n).
+    assert abs(np.log(found / degrees_of_freedom)) < 4 * 3.0 / np.sqrt(NUM_ROWS)
+    assert abs(np.log(scale / 0.7)) < 4 * 1.5 / np.sqrt(NUM_ROWS)
+
+
+def test_the_unit_of_student_s_t_is_small_where_the_rows_are_quiet() -> None:
+    random = np.random.default_rng(0)
+    x = np.sort(random.uniform(-2, 2, 400))
+    sd = np.where(x < 0, 0.05, 1.0)
+    y = sd * random.standard_normal(400)
+    defence = fit_defence(
+        regression_of(x[:, None], y), x[:, None], y[:, None], (fit_transform("identity", y),), weight=0.1
+    )
+    assert defence is not None
+    _, variances = defence.components(np.array([[-1.5], [1.5]]))
+    quiet, loud = np.sqrt(variances[:, 0, 0])
+    assert loud / quiet > 5.0, "the truth is 20, and a prior holds the trend back"
+
+
+def test_behind_a_logarithm_no_component_is_wider_than_the_targets_allow() -> None:
+    y = np.exp(1.2 * np.random.default_rng(0).standard_normal(300))
+    transform = fit_transform("log", y)
+    z = transform.forward(y)
+    assert widest_variance(fit_transform("identity", y), z) == np.inf
+    widest = widest_variance(transform, z)
+    beyond = transform.inverse(np.median(z) + 3 * np.sqrt(widest))
+    assert widest >= 1.0
+    assert beyond <= 2 * y.max() or widest == 1.0
+
+
+def test_outliers_are_brought_near_and_ordinary_residuals_stay_as_they_are() -> None:
+    random = np.random.default_rng(0)
+    mean = np.zeros((500, 1))
+    ordinary = random.standard_normal((500, 1))
+    assert tamed(ordinary, mean) is ordinary
+    wild = ordinary.copy()
+    wild[7] = 1e9
+    brought = tamed(wild, mean)
+    np.testing.assert_array_equal(np.delete(brought, 7), np.delete(wild, 7))
+    assert 5 < brought[7, 0] < 15
+    constant = np.zeros((50, 1))
+    constant[3] = 5.0
+    assert tamed(constant, np.zeros((50, 1))) is constant, "a width of zero measures nothing"
+
+
+def test_a_sparse_gp_finds_the_curve_under_cauchy_noise() -> None:
+    random = np.random.default_rng(0)
+    x = random.uniform(-3, 3, 600)
+    y = np.sin(x) + 0.1 * random.standard_cauchy(600)
+    grid = np.linspace(-2.8, 2.8, 50)
+    transform = fit_transform("identity", y)
+    regression = regression_of(x[:, None], transform.forward(y))
+    found = transform.inverse(regression.mean(grid[:, None])[:, 0])
+    assert np.abs(found - np.sin(grid)).max() < 0.25
+    # The control: by mean and standard deviation, and with the outliers as they are, there is no curve left.
+    assert np.std(y) > 3 * transform.scale
