@@ -19,7 +19,7 @@ from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
-from cde_app.data.encoding import complete_rows, encode_inputs, out_of_range
+from cde_app.data.encoding import complete_rows, encode_inputs, misspelled_labels, out_of_range
 from cde_app.data.files import find_files, source_name
 from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
 from cde_app.data.readings import read_for_training
@@ -76,7 +76,7 @@ def check(file: ConfigFile) -> TableReport:
     """
     data, source = file.config.data, source_name(file.config.data.path)
     with tempfile.TemporaryDirectory() as folder, file.placing_faults():
-        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
         readings = read_for_training(data, chunks, Path(folder) / "readings.npy", source=source)
         return describe_table(file.config, readings, source=source)
 
@@ -123,6 +123,8 @@ def train(
             run.write_bytes("config.source.yaml", file.source)
             on_event = logged(run, on_event)
             on_event(Progress("start", message="loading TensorFlow"))
+            for remark in table.remarks:
+                on_event(Progress("warning", message=remark))
             trained = train_in_run(config, table, run, scratch, on_event)
             model = assemble(table, trained.predictor, seed=config.seed)
             model.store(run)
@@ -142,7 +144,7 @@ def train(
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
-            "warnings": [found.warning() for found in trained.rounded] + [drawn] * bool(drawn),
+            "warnings": [*table.remarks] + [found.warning() for found in trained.rounded] + [drawn] * bool(drawn),
             "inputs": table.hashes,
         }
         run.finish("done", facts)
@@ -209,8 +211,8 @@ def predict(
         seed: of the draws; None takes the run's.
 
     Returns:
-        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out"}; the last counts rows that
-        `missing: drop` drops.
+        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "misspelled_labels", "left_out"}; the
+        last counts rows that `missing: drop` drops.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -226,6 +228,7 @@ def predict(
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     num_outside, num_outside_by_column, num_read = 0, Counter[str](), 0
+    misspelled: dict[str, tuple[str, str]] = {}
     writer = PredictionWriter(
         out_path,
         target_names=contract.targets,
@@ -235,7 +238,7 @@ def predict(
         file_format=file_format,
     )
     with writer:
-        for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows):
+        for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows, form=contract.form):
             frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
             num_read += len(chunk)
             if frame.empty:
@@ -248,6 +251,8 @@ def predict(
             num_outside += int(outside.sum())
             for column, count in zip(contract.inputs, cells_outside.sum(axis=0), strict=True):
                 num_outside_by_column[column.name] += int(count)
+            if outside.any():
+                misspelled = misspelled_labels(contract, frame) | misspelled
             if components:
                 forecasts.append(forecast)
             if plots and pictured is None:
@@ -267,6 +272,7 @@ def predict(
         "seconds": time.monotonic() - started,
         "out_of_range": num_outside,
         "out_of_range_by_column": {name: count for name, count in num_outside_by_column.most_common() if count},
+        "misspelled_labels": misspelled,
         "left_out": num_read - writer.num_rows,
     }
     facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}

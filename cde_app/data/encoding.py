@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from cde_app import config
-from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps
-from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, faults_of
+from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps, read_labels
+from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, faults_of, spelled_plainly
 from cde_app.data.features import OTHER, Feature, InputEncoding, encode_column, fit_column, is_outside, recode
 from cde_app.errors import DataError
 
@@ -26,6 +26,7 @@ __all__ = [
     "encode_targets",
     "fit_contract",
     "has_targets",
+    "misspelled_labels",
     "out_of_range",
 ]
 
@@ -39,6 +40,7 @@ class ColumnContract:
         targets: the target columns.
         units: their units, empty if unknown.
         missing: what happens to a row with a gap in an input.
+        form: how the cells are written.
         dropped: features left out because they are constant over the training rows; worth a warning.
     """
 
@@ -46,6 +48,7 @@ class ColumnContract:
     targets: tuple[str, ...]
     units: tuple[str, ...]
     missing: MissingKind
+    form: config.TableFormat
     dropped: tuple[str, ...] = ()
 
     @property
@@ -55,7 +58,7 @@ class ColumnContract:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "form": self.form.model_dump(mode="json")}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ColumnContract:
@@ -65,11 +68,17 @@ class ColumnContract:
             features = tuple(Feature(**feature) for feature in column["features"])
             inputs.append(InputEncoding(**{**column, "features": features, "vocabulary": tuple(column["vocabulary"])}))
         lists = {name: tuple(fields[name]) for name in ("targets", "units", "dropped")}
-        return cls(inputs=tuple(inputs), missing=fields["missing"], **lists)
+        form = config.TableFormat.model_validate(fields["form"])
+        return cls(inputs=tuple(inputs), missing=fields["missing"], form=form, **lists)
 
 
 def fit_contract(
-    data: config.Data, columns: Callable[[int], FloatArray], labels: Sequence[Sequence[str]], *, source: str
+    data: config.Data,
+    columns: Callable[[int], FloatArray],
+    labels: Sequence[Sequence[str]],
+    has_offset: Sequence[bool | None],
+    *,
+    source: str,
 ) -> ColumnContract:
     """Fit the encodings of all input columns, one after another, so that no more than one is in memory.
 
@@ -80,6 +89,7 @@ def fit_contract(
         data: the configuration's `data` block.
         columns: the place of an input column -> its training rows [N] as `ColumnReader` reads them, without faults.
         labels: of each input column, what its values are the places in; empty where it is not categorical.
+        has_offset: of each input column, whether its dates have offsets.
         source: the table, as errors name it.
 
     Raises:
@@ -87,7 +97,7 @@ def fit_contract(
     """
     encodings, dropped = [], []
     for place, column in enumerate(data.inputs):
-        encoding, constant = fit_column(column, columns(place), labels[place], data.missing.kind)
+        encoding, constant = fit_column(column, columns(place), labels[place], data.missing.kind, has_offset[place])
         encodings.append(encoding)
         dropped += constant
     contract = ColumnContract(
@@ -95,6 +105,7 @@ def fit_contract(
         targets=tuple(target.column for target in data.targets),
         units=tuple(target.unit for target in data.targets),
         missing=data.missing.kind,
+        form=data.format,
         dropped=tuple(dropped),
     )
     if all(feature.name.endswith(f"={OTHER}") for column in encodings for feature in column.features):
@@ -165,7 +176,17 @@ def encode_targets(
 def input_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
     """Return a reader for each input column."""
     return [
-        ColumnReader(column.name, column.kind, "data.inputs", allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
+        ColumnReader(
+            column.name,
+            column.kind,
+            "data.inputs",
+            form=contract.form,
+            allows_gaps=allows_gaps,
+            source=source,
+            advice=FOR_A_RUN,
+            timezone=column.timezone,
+            has_offset=column.has_offset,
+        )
         for column in contract.inputs
     ]
 
@@ -173,7 +194,15 @@ def input_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -
 def target_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
     """Return a reader for each target."""
     return [
-        ColumnReader(name, "numeric", "data.targets", allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
+        ColumnReader(
+            name,
+            "numeric",
+            "data.targets",
+            form=contract.form,
+            allows_gaps=allows_gaps,
+            source=source,
+            advice=FOR_A_RUN,
+        )
         for name in contract.targets
     ]
 
@@ -212,7 +241,27 @@ def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str,
         raise DataError(*(missing_column_fault(name, list(frame.columns), source=source) for name in absent))
     if contract.missing != "drop":
         return np.ones(len(frame), dtype=bool)
-    return np.asarray(np.stack([~read_gaps(frame[name]) for name in names]).all(axis=0))
+    return np.asarray(np.stack([~read_gaps(frame[name], contract.form) for name in names]).all(axis=0))
+
+
+def misspelled_labels(contract: ColumnContract, frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Find new labels that differ from one of the training in their spelling only, such as 1.0 and 1.
+
+    Args:
+        contract: the column contract of the run.
+        frame: N rows that `encode_inputs` accepts.
+
+    Returns:
+        Column -> (a label of the training, how it is written in these rows).
+    """
+    found = {}
+    for encoding in contract.inputs:
+        if encoding.kind == "categorical":
+            known = {spelled_plainly(label): label for label in encoding.vocabulary}
+            for label in set(read_labels(frame[encoding.name], contract.form)[1]) - set(encoding.vocabulary):
+                if (alike := known.get(spelled_plainly(label))) is not None:
+                    found[encoding.name] = alike, label
+    return found
 
 
 def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> BoolArray:

@@ -38,6 +38,8 @@ class PreparedTable:
     """[N, P], user's units; in a file."""
     contract: ColumnContract
     split: Split
+    remarks: tuple[str, ...] = ()
+    """What was read otherwise than one may think."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -53,7 +55,7 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
     """
     data, source = config.data, source_name(config.data.path)
     hashes = file_hashes(data.path)
-    chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+    chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
     readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
     contract, split = fit_training(config, readings, source=source)
     return _encode(hashes, readings, contract, split, folder)
@@ -67,7 +69,13 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     """
     split = split_rows(config.data.split, readings.by, seed=config.seed, source=source)
     fitted = readings.kept[split.train]
-    contract = fit_contract(config.data, lambda place: readings.column(place, fitted), readings.labels, source=source)
+    contract = fit_contract(
+        config.data,
+        lambda place: readings.column(place, fitted),
+        readings.labels,
+        readings.has_offset,
+        source=source,
+    )
     check_model(config.model, contract, source=source)
     return contract, split
 
@@ -86,7 +94,7 @@ def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split 
         RunError: the folder cannot hold the arrays.
     """
     source, hashes = source_name(path), file_hashes(path)
-    chunks = iter_table(path, chunk_rows=BLOCK_ROWS)
+    chunks = iter_table(path, chunk_rows=BLOCK_ROWS, form=contract.form)
     readings = read_for_evaluation(contract, chunks, folder / "readings.npy", source=source)
     if split is None:
         split = Split(np.arange(0), np.arange(0), np.arange(len(readings.kept)))
@@ -107,7 +115,7 @@ def _encode(
             input_file.append(encode_columns(contract, values, readings.labels))
             target_file.append(known)
     (folder / "readings.npy").unlink()
-    return PreparedTable(hashes, readings.rows, map_rows(inputs), map_rows(targets), contract, split)
+    return PreparedTable(hashes, readings.rows, map_rows(inputs), map_rows(targets), contract, split, readings.remarks)
 
 
 def file_hashes(path: str | Path) -> dict[str, str]:

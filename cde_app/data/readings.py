@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ class Readings:
         kept: the rows of `values` that the model can use, sorted; all of them unless `missing: drop` leaves some out.
         rows: the places of the kept rows in the table, from 0.
         by: the kept rows with the column that a split goes by, if there is one.
+        has_offset: [I], of each input column whether its dates have offsets from UTC; None where that does not matter.
+        gap_words: [I + P], of each column the words that stood for a gap, counted; an empty cell is "".
+        remarks: what was read otherwise than one may think.
     """
 
     values: FloatArray
@@ -36,6 +40,9 @@ class Readings:
     kept: IntArray
     rows: IntArray
     by: pd.DataFrame
+    has_offset: tuple[bool | None, ...] = ()
+    gap_words: tuple[Counter[str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def column(self, place: int, rows: IntArray | None = None) -> FloatArray:
         """Return a column of `values`, [N] or [len(rows)], in memory."""
@@ -61,13 +68,23 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
             policy does not allow; a target is constant or outside its transform; there are fewer than two rows. All
             faults at once.
     """
-    policy = data.missing.kind
+    policy, form = data.missing.kind, data.format
+    timezones = {column.column: column.timezone for column in data.inputs if isinstance(column, config.DatetimeColumn)}
     inputs = [
-        ColumnReader(column.column, column.kind, "data.inputs", allows_gaps=policy != "error", source=source)
+        ColumnReader(
+            column.column,
+            column.kind,
+            "data.inputs",
+            form=form,
+            allows_gaps=policy != "error",
+            source=source,
+            timezone=timezones.get(column.column, ""),
+        )
         for column in data.inputs
     ]
-    targets = [TargetReader(target, allows_gaps=policy == "drop", source=source) for target in data.targets]
-    cells = SplitCells(data.split, source=source)
+    targets = [TargetReader(target, form=form, allows_gaps=policy == "drop", source=source) for target in data.targets]
+    timezone = timezones.get(getattr(data.split, "column", ""), "")
+    cells = SplitCells(data.split, form=form, timezone=timezone, source=source)
     gaps = []
     with RowFile(file, len(inputs) + len(targets)) as values:
         for chunk in chunks:
@@ -79,7 +96,17 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
     kept = np.flatnonzero(~np.concatenate(gaps) | (policy != "drop"))
     if len(kept) < 2:
         raise DataError(f"{source}: must have at least 2 rows without gaps; got {len(kept)}. Add rows.")
-    return Readings(map_rows(file), _labels(inputs), kept, kept, cells.rows(kept))
+    readers = [*inputs, *targets]
+    return Readings(
+        map_rows(file),
+        _labels(inputs),
+        kept,
+        kept,
+        cells.rows(kept),
+        tuple(reader.offsets.has_offset for reader in inputs),
+        tuple(reader.gap_words for reader in readers),
+        tuple(remark for reader in readers for remark in reader.remarks()),
+    )
 
 
 def read_for_evaluation(
