@@ -19,7 +19,7 @@ from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
-from cde_app.data.encoding import complete_rows, encode_inputs, misspelled_labels, out_of_range
+from cde_app.data.encoding import complete_rows, encode_and_judge, misspelled_labels
 from cde_app.data.files import find_files, source_name
 from cde_app.data.prepared import PreparedTable, known_targets, prepare_evaluation, prepare_training
 from cde_app.data.readings import read_for_training
@@ -243,9 +243,9 @@ def predict(
             num_read += len(chunk)
             if frame.empty:
                 continue
-            forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
+            inputs, cells_outside = encode_and_judge(contract, frame, source=source)
+            forecast = model.predictor.predict(inputs)
             targets = known_targets(contract, frame, source)
-            cells_outside = out_of_range(contract, frame)
             outside = cells_outside.any(axis=1)
             writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
             num_outside += int(outside.sum())

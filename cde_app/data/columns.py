@@ -164,7 +164,8 @@ def _label(value: object) -> str:
     if isinstance(value, float | np.floating):
         return str(int(value)) if float(value).is_integer() else str(value)
     if isinstance(value, Decimal) and value.is_finite():
-        return format(value.normalize(), "f")
+        digits = format(value, "f")
+        return digits.rstrip("0").rstrip(".") if "." in digits else digits
     if isinstance(value, datetime.date) and not pd.isna(value):  # a datetime, and pandas' own, too
         return value.isoformat()
     return str(value)

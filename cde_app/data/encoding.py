@@ -21,13 +21,13 @@ __all__ = [
     "Feature",
     "InputEncoding",
     "complete_rows",
+    "encode_and_judge",
     "encode_columns",
     "encode_inputs",
     "encode_targets",
     "fit_contract",
     "has_targets",
     "misspelled_labels",
-    "out_of_range",
 ]
 
 
@@ -134,15 +134,21 @@ def encode_columns(contract: ColumnContract, values: FloatArray, labels: Sequenc
 
 
 def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> FloatArray:
-    """Encode rows as the features the model sees; columns are found by name, others are ignored.
+    """Encode rows as the features the model sees, X; see `encode_and_judge`."""
+    return encode_and_judge(contract, frame, source=source)[0]
+
+
+def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> tuple[FloatArray, BoolArray]:
+    """Encode rows as the features the model sees, and say which cells ask for something the training rows do not hold.
 
     Args:
         contract: the column contract of the run.
-        frame: N rows.
+        frame: N rows; columns are found by name, others are ignored.
         source: the table, as errors name it.
 
     Returns:
-        X, [N, D], standardised.
+        X, [N, D], standardised; [N, inputs], True where a number or date lies outside the training range, a label is
+        new, or a column has a gap that had none in training.
 
     Raises:
         DataError: a column is missing, holds something that is no number or date, is infinite, or has a gap although
@@ -150,7 +156,12 @@ def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str)
     """
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     values = _read_all(readers, frame)
-    return encode_columns(contract, values, [reader.labels for reader in readers])
+    features, outside = [], []
+    for encoding, reader, cells in zip(contract.inputs, readers, values.T, strict=True):
+        own = recode(cells, reader.labels, encoding)
+        features += encode_column(encoding, own)
+        outside.append(is_outside(encoding, own))
+    return np.stack(features, axis=1), np.stack(outside, axis=1)
 
 
 def encode_targets(
@@ -262,21 +273,3 @@ def misspelled_labels(contract: ColumnContract, frame: pd.DataFrame) -> dict[str
                 if (alike := known.get(spelled_plainly(label))) is not None:
                     found[encoding.name] = alike, label
     return found
-
-
-def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> BoolArray:
-    """Say which cells ask for something the training rows do not hold.
-
-    Args:
-        contract: the column contract of the run.
-        frame: N rows that `encode_inputs` accepts.
-
-    Returns:
-        [N, inputs], True where a number or date lies outside the training range, a label is new, or a column has a gap
-        that had none in training.
-    """
-    outside = []
-    for encoding, reader in zip(contract.inputs, input_readers(contract, allows_gaps=True, source=""), strict=True):
-        values = reader.read(frame)
-        outside.append(is_outside(encoding, recode(values, reader.labels, encoding)))
-    return np.stack(outside, axis=1)

@@ -19,12 +19,12 @@ from cde_app.data.columns import FloatArray, read_labels
 from cde_app.data.encoding import (
     ColumnContract,
     complete_rows,
+    encode_and_judge,
     encode_inputs,
     encode_targets,
     fit_contract,
     has_targets,
     misspelled_labels,
-    out_of_range,
 )
 from cde_app.data.readings import Readings, read_for_training
 from cde_app.errors import DataError
@@ -145,10 +145,10 @@ def test_a_label_is_its_text_as_it_stands() -> None:
 
 
 def test_what_is_no_text_becomes_the_one_that_a_csv_would_have() -> None:
-    cells = {"c": [True, 7, 2**60 + 1, 0.1, 1e22, Decimal("1.10"), dt.date(2024, 1, 31)]}
+    cells = {"c": [True, 7, 2**60 + 1, 0.1, 1e22, Decimal("1.10"), Decimal("2" * 38), dt.date(2024, 1, 31)]}
     frame = pd.DataFrame(cells, dtype=object)
     assert read_labels(frame["c"], config.TableFormat())[1] == sorted(
-        ["True", "7", str(2**60 + 1), "0.1", "10000000000000000000000", "1.1", "2024-01-31"]
+        ["True", "7", str(2**60 + 1), "0.1", "10000000000000000000000", "1.1", "2" * 38, "2024-01-31"]
     )
 
 
@@ -461,7 +461,7 @@ def test_rows_outside_the_training_range_and_unseen_labels_are_out_of_range() ->
     )
     expected = np.zeros((6, 4), dtype=bool)
     expected[[2, 3, 4, 5], [0, 0, 1, 2]] = True
-    np.testing.assert_array_equal(out_of_range(contract, rows), expected)
+    np.testing.assert_array_equal(encode_and_judge(contract, rows, source="a.csv")[1], expected)
 
 
 def test_a_gap_is_out_of_range_unless_training_had_gaps_in_that_column() -> None:
@@ -471,7 +471,7 @@ def test_a_gap_is_out_of_range_unless_training_had_gaps_in_that_column() -> None
     )  # fmt: skip
     rows = pd.DataFrame({"a": [None, 1.0, 1.0], "b": [1.0, None, 1.0], "c": [None, "x", "z"]})
     expected = np.array([[False, False, False], [False, True, False], [False, False, True]])
-    np.testing.assert_array_equal(out_of_range(contract, rows), expected)
+    np.testing.assert_array_equal(encode_and_judge(contract, rows, source="a.csv")[1], expected)
 
 
 # --- read_for_training --------------------------------------------------------------------------------------------
