@@ -92,7 +92,7 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
             gaps.append(np.isnan(read).any(axis=1))
             cells.add(chunk)
     if faults := [*faults_of([*inputs, *targets]), *cells.faults()]:
-        raise DataError(*faults)
+        raise DataError(*dict.fromkeys(faults))  # a column may be an input and the split's
     kept = np.flatnonzero(~np.concatenate(gaps) | (policy != "drop"))
     if len(kept) < 2:
         raise DataError(f"{source}: must have at least 2 rows without gaps; got {len(kept)}. Add rows.")

@@ -134,6 +134,10 @@ def test_a_time_split_refuses_times_with_and_without_an_offset_unless_the_column
         DataError, match=r"column 't' must have an offset from UTC in every time or in none; got none for"
     ):
         read_for_training(data, chunks_of(frame), tmp_path / "a.npy", source="a.csv")
+    with pytest.raises(DataError) as caught:
+        both = data_of(inputs=[*INPUTS, {"column": "t", "kind": "datetime"}], split={"kind": "time", "column": "t"})
+        read_for_training(both, chunks_of(frame), tmp_path / "a.npy", source="a.csv")
+    assert len(caught.value.faults) == 1
     inputs = [*INPUTS, {"column": "t", "kind": "datetime", "timezone": "Europe/Berlin"}]
     readings = read_for_training(
         data_of(inputs=inputs, split={"kind": "time", "column": "t"}),
