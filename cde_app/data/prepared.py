@@ -51,7 +51,8 @@ class PreparedTable:
     fingerprints: Fingerprints
     """[N], of the inputs and targets under the contract."""
     warnings: tuple[str, ...]
-    """What to think of before the scores are trusted, and which settings the table limits, a sentence each."""
+    """What was read otherwise than one may think, what to think of before the scores are trusted, and which settings
+    the table limits, a sentence each."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -68,7 +69,7 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
     data, source = config.data, source_name(config.data.path)
     with unchanged(data.path):
         hashes = file_hashes(data.path)
-        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
         readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
     contract, split, limits = fit_training(config, readings, source=source)
     prepared = _encode(hashes, readings, contract, split, folder)
@@ -83,7 +84,13 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     """
     split = split_rows(config.data.split, readings.by, seed=config.seed, source=source)
     fitted = readings.kept[split.train]
-    contract = fit_contract(config.data, lambda place: readings.column(place, fitted), readings.labels, source=source)
+    contract = fit_contract(
+        config.data,
+        lambda place: readings.column(place, fitted),
+        readings.labels,
+        readings.has_offset,
+        source=source,
+    )
     check_model(config.model, contract, source=source)
     by = config.data.split
     limits = limited_settings(
@@ -112,7 +119,7 @@ def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split 
     source = source_name(path)
     with unchanged(path):
         hashes = file_hashes(path)
-        chunks = iter_table(path, chunk_rows=BLOCK_ROWS)
+        chunks = iter_table(path, chunk_rows=BLOCK_ROWS, form=contract.form)
         readings = read_for_evaluation(contract, chunks, folder / "readings.npy", source=source)
     if split is None:
         split = Split(np.arange(0), np.arange(0), np.arange(len(readings.kept)))

@@ -122,7 +122,9 @@ def read_all(data: config.Data) -> Readings:
 def use(data: config.Data) -> None:
     """Read the table for a training, fit the contract, and read it again for a prediction and for an evaluation."""
     readings = read_all(data)
-    contract = fit_contract(data, lambda n: readings.column(n, readings.kept), readings.labels, source="a.parquet")
+    contract = fit_contract(
+        data, lambda n: readings.column(n, readings.kept), readings.labels, readings.has_offset, source="a.parquet"
+    )
     for chunk in iter_table("a.parquet", chunk_rows=25):
         assert np.isfinite(encode_inputs(contract, chunk, source="a.parquet")).all()
     split = Split(np.arange(0), np.arange(0), np.arange(NUM_ROWS))
@@ -208,7 +210,9 @@ def test_a_run_refuses_a_column_that_has_become_foreign() -> None:
     write(pa.float64(), cells(number, gap=False))
     data = data_of("x", "c")
     readings = read_all(data)
-    contract = fit_contract(data, lambda n: readings.column(n, readings.kept), readings.labels, source="a.parquet")
+    contract = fit_contract(
+        data, lambda n: readings.column(n, readings.kept), readings.labels, readings.has_offset, source="a.parquet"
+    )
     write(pa.list_(pa.float64()), cells(lambda n: [number(n)], gap=False))
     with pytest.raises(DataError, match="column 'c' must be numbers; got lists"):
         encode_inputs(contract, read_table("a.parquet"), source="a.parquet")

@@ -217,6 +217,29 @@ def test_rows_that_validate_every_training_leave_it_alone() -> None:
     assert describe(table(6000), data=data).cost.num_trainings == 1
 
 
+def test_what_is_read_otherwise_than_one_may_think_is_told() -> None:
+    cells = {"c": ["1.1", "1.10", "2", "NA"] * 250, "b": [2**53 + 1] + [2**53 + 2] * 999}
+    inputs = ["a", "b", {"column": "c", "kind": "categorical"}]
+    report = describe(table(**cells), data={"inputs": inputs, "missing": {"kind": "impute_with_indicator"}})
+    assert report.warnings[:3] == (
+        (
+            "column 'b' has integers above 2^53, rounded to the nearest number of 53 bits: 9007199254740993 in row 1 "
+            "of the table."
+        ),
+        "column 'c' has 250 gaps (250 'NA'); a word that is a label must not be among data.format.gaps.",
+        "column 'c' has labels that differ in their spelling only, such as '1.1' and '1.10'; they stay apart.",
+    )
+    assert "  input  c  categorical, 3 distinct, 250 gaps ('NA')" in report.lines()
+
+
+def test_words_that_mean_a_gap_are_those_of_the_format() -> None:
+    data = {"inputs": ["a", {"column": "c", "kind": "categorical"}], "format": {"gaps": ["-"]}}
+    report = describe(table(c=["NA", "DE"] * 500), data=data)
+    assert [(column.num_distinct, column.num_gaps) for column in report.columns] == [(1000, 0), (2, 0), (1000, 0)]
+    with pytest.raises(DataError, match=r"labels without gaps; got 500 gaps \(300 '-', 200 empty\), first in row 1 of"):
+        describe(table(c=["-", "NA", "-", "DE", "", "NA", "-", "DE", " ", "FR"] * 100), data=data)
+
+
 # --- infer_data ---------------------------------------------------------------------------------------------------
 
 
