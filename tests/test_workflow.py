@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import gzip
 import io
 import json
 import os
@@ -498,12 +499,13 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 1024])
-@pytest.mark.parametrize("source", ["new.csv", "new.parquet", "-"])
+@pytest.mark.parametrize("source", ["new.csv", "new.csv.gz", "new.parquet", "-"])
 def test_rows_with_faults_are_skipped_if_asked_and_the_others_are_predicted_as_without_them(
     source: str, chunk_rows: int, tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", f"chunk_rows: {chunk_rows}")
     Path("new.csv").write_text(FAULTY_ROWS)
+    Path("new.csv.gz").write_bytes(gzip.compress(FAULTY_ROWS.encode()))
     Path("good.csv").write_text(GOOD_ROWS)
     if source == "new.parquet":
         pd.read_csv("new.csv", dtype=str, keep_default_na=False).to_parquet("new.parquet")

@@ -143,7 +143,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
             a target does not, or the model does not fit the features.
     """
     data, kept, num_inputs = settings.data, readings.kept, len(settings.data.inputs)
-    contract, parts, limits = fit_training(settings, readings, source=source)
+    contract, parts, more = fit_training(settings, readings, source=source)
     atoms, rounded = [], []
     for place, target in enumerate(data.targets, start=num_inputs):
         values = readings.column(place, kept)
@@ -159,7 +159,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
             for atom, found in zip(atoms, rounded, strict=True)
             if found or atom.suspicious
         ),
-        *limits,
+        *more,
     ]
     num_features = len(contract.feature_names)
     return TableReport(

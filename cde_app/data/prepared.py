@@ -27,6 +27,7 @@ from cde_app.data.fingerprints import Fingerprints, fingerprint_rows
 from cde_app.data.limits import limited_settings
 from cde_app.data.model_fit import check_model
 from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
+from cde_app.data.rounding import edge_warnings
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError
@@ -51,8 +52,8 @@ class PreparedTable:
     fingerprints: Fingerprints
     """[N], of the inputs and targets under the contract."""
     warnings: tuple[str, ...]
-    """What was read otherwise than one may think, what to think of before the scores are trusted, and which settings
-    the table limits, a sentence each."""
+    """What was read otherwise than one may think, what to think of before scores and forecasts are trusted, and which
+    settings the table limits, a sentence each."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -71,13 +72,16 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
         hashes = file_hashes(data.path)
         chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
         readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
-    contract, split, limits = fit_training(config, readings, source=source)
+    contract, split, warnings = fit_training(config, readings, source=source)
     prepared = _encode(hashes, readings, contract, split, folder)
-    return replace(prepared, warnings=(*prepared.warnings, *limits))
+    return replace(prepared, warnings=(*prepared.warnings, *warnings))
 
 
 def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split, tuple[str, ...]]:
-    """Split the rows that are kept and fit the contract on those that train; say which settings they limit.
+    """Split the rows that are kept and fit the contract on those that train.
+
+    Returns:
+        The contract; the split; which settings the table limits, and which targets heap up at an edge, a sentence each.
 
     Raises:
         DataError: the split leaves too few rows, no input varies, or the model does not fit the features.
@@ -100,7 +104,12 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
         num_features=len(contract.feature_names),
         num_targets=len(contract.targets),
     )
-    return contract, split, limits
+    edges = [
+        warning
+        for place, target in enumerate(contract.targets, start=len(contract.inputs))
+        for warning in edge_warnings(target, readings.column(place, readings.kept))
+    ]
+    return contract, split, (*limits, *edges)
 
 
 def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split | None, folder: Path) -> PreparedTable:

@@ -125,6 +125,24 @@ def test_a_target_with_atoms_is_to_be_judged_by_crps() -> None:
     )
 
 
+@pytest.mark.parametrize(("sign", "beyond"), [(1, "below"), (-1, "above")])
+def test_a_heap_at_the_edge_of_a_target_is_told(sign: int, beyond: str) -> None:
+    y = np.random.default_rng(1).gamma(2.0, 10.0, 1000)
+    y[:610] = 0
+    warnings = describe(table(y=sign * y)).warnings
+    assert warnings[-1] == (
+        f"target 'y' is exactly 0 in 61 % of the rows and never {beyond}: forecasts will have mass {beyond} 0; read it "
+        "as mass at 0."
+    )
+
+
+def test_a_heap_that_others_surround_or_match_is_none_at_the_edge() -> None:
+    y = np.random.default_rng(1).normal(size=1000)
+    grades = np.random.default_rng(1).integers(1, 6, 1000)
+    for values in (np.where(np.arange(1000) < 400, 0.0, y), grades, y):
+        assert not any("mass" in warning for warning in describe(table(y=values)).warnings)
+
+
 def test_one_frequent_value_in_a_continuous_target_is_an_atom() -> None:
     y = np.random.default_rng(1).normal(size=1000)
     y[:40] = 0

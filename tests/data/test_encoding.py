@@ -588,6 +588,56 @@ def test_the_faults_of_rows_are_the_cells_for_which_the_table_is_refused(missing
         encode_inputs(contract, frame, source="a.csv")
 
 
+NAIVE, AWARE = ("2024-01-01T12:00", "2024-03-31T02:30"), ("2024-01-01T12:00Z", "2024-03-31T02:30+01:00")
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "timezone", "faults"),
+    [
+        (
+            NAIVE,
+            "",
+            {3: "'2024-01-01T12:00Z' has an offset from UTC", 4: "'2024-03-31T02:30+01:00' has an offset from UTC"},
+        ),
+        (AWARE, "", {1: "'2024-01-01T12:00' has no offset from UTC", 2: "'2024-03-31T02:30' has no offset from UTC"}),
+        (AWARE, "Europe/Berlin", {2: "'2024-03-31T02:30' does not occur once in Europe/Berlin"}),
+    ],
+    ids=["a training without offsets", "a training with offsets", "a time zone"],
+)
+def test_a_time_with_another_offset_than_the_training_has_is_a_fault_of_its_row(
+    trained_on: tuple[str, ...], timezone: str, faults: dict[int, str]
+) -> None:
+    data = data_of({"column": "d", "kind": "datetime", "timezone": timezone})
+    contract = fit_frame(data, frame_of(d=list(trained_on)))
+    rows = pd.DataFrame({"d": [*NAIVE, *AWARE]})
+    found = row_faults(contract, rows, source="a.csv")
+    assert {fault.row: fault.reason for fault in found} == faults
+    encode_inputs(contract, rows.drop(index=[row - 1 for row in faults]), source="a.csv")
+    with pytest.raises(DataError):
+        encode_inputs(contract, rows, source="a.csv")
+
+
+def test_a_column_that_the_training_found_empty_keeps_the_rows_without_an_offset() -> None:
+    data = data_of("a", datetime_("d"), missing="impute_with_indicator")
+    contract = fit_frame(data, frame_of(a=[1.0, 2.0], d=[None, None]))
+    rows = pd.DataFrame({"a": [1.0] * 4, "d": [*NAIVE, *AWARE]})
+    assert [fault.row for fault in row_faults(contract, rows, source="a.csv")] == [3, 4]
+    encode_inputs(contract, rows.head(2), source="a.csv")
+    assert row_faults(contract, rows.tail(2), source="a.csv") == []
+
+
+def test_the_faults_of_rows_are_those_of_the_format() -> None:
+    data = data_of("a", categorical("c"), format={"decimal": ",", "gaps": ["-"]})
+    contract = fit_frame(data, pd.DataFrame({"a": ["1,5", "2,5"], "c": ["NA", "x"], "y": ["1", "2"]}))
+    rows = pd.DataFrame({"a": ["1,5", " - ", "1.5", ""], "c": ["NA", "x", "x", "-"]})
+    assert [tuple(fault) for fault in row_faults(contract, rows, source="a.csv")] == [
+        (2, "a", "'-' is a gap"),
+        (3, "a", "'1.5' is no number"),
+        (4, "a", "empty"),
+        (4, "c", "'-' is a gap"),
+    ]
+
+
 def test_a_table_without_the_targets_has_faults_in_its_inputs_alone() -> None:
     contract, _ = fit("a", a=[1.0, 2.0])
     (fault,) = row_faults(contract, pd.DataFrame({"a": ["1", "x"]}), source="a.csv")
