@@ -494,7 +494,7 @@ FAULTS = [
     {"row": 4, "column": "region", "reason": "empty"},
     {"row": 5, "column": "x", "reason": "'two' is no number"},
     {"row": 5, "column": "b", "reason": "'x' is no number"},
-    {"row": 6, "column": "x", "reason": "inf is no finite number up to 1e+150"},
+    {"row": 6, "column": "x", "reason": "1e999 is no finite number up to 1e+150"},
 ]
 
 

@@ -161,22 +161,21 @@ class OffsetCells:
     def faults(self) -> list[str]:
         """Write that offsets are mixed or other than in the training, or that a local time is unclear."""
         fault = ""
+        wrong = self._without if self._expected else self._with
         if self._unclear.num_cells:
             fault = (
                 f"must hold times that occur once in {self._timezone}; got {self._unclear}. Write them with an offset "
                 "such as +01:00."
             )
-        elif self._timezone:
-            return []
-        elif self._with.num_cells and self._without.num_cells:
-            fault = (
-                f"must have an offset from UTC in every time or in none; got none for {self._without}, and one for "
-                f"{self._with}. Write all alike, or name the timezone of those without in the column's settings."
-            )
-        elif self._expected is not None and (wrong := self._without if self._expected else self._with).num_cells:
+        elif self._expected is not None and wrong.num_cells:
             fault = (
                 f"must have times {'with' if self._expected else 'without'} an offset from UTC, as the table of the "
                 f"training has; got {wrong}. Write them so, or train with the column's timezone."
+            )
+        elif self._expected is None and not self._timezone and self._with.num_cells and self._without.num_cells:
+            fault = (
+                f"must have an offset from UTC in every time or in none; got none for {self._without}, and one for "
+                f"{self._with}. Write all alike, or name the timezone of those without in the column's settings."
             )
         return [f"{self._column} {fault}"] if fault else []
 
