@@ -27,6 +27,7 @@ _ISO_DATE = rf"[0-9]{{4}}(?:-[0-9]{{2}})?|(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|[0
 _OTHER_DATE = "|".join(rf"[0-9]{{1,2}}{mark}[0-9]{{1,2}}{mark}[0-9]{{4}}" for mark in (r"\.", "/", "-"))
 _REORDERED = {"day_first": r"\3-\2-\1", "month_first": r"\3-\1-\2"}
 _MICROSECONDS_PER_DAY = 86_400e6
+_KNOWN_TO_TIMEZONES = pd.Timestamp("1700-01-01"), pd.Timestamp("9998-12-31")  # beyond, the offset stays as it is there
 _MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
 
 
@@ -110,17 +111,20 @@ def text_days(text: Any, form: TableFormat, timezone: str) -> Days:
 
 def time_days(times: pd.Series, has_offset: BoolArray, timezone: str) -> Days:
     """Turn points in time in UTC, those without an offset shifted to their time zone, into days."""
-    absent = times.isna().to_numpy(dtype=bool)
-    unclear = np.zeros(len(times), dtype=bool)
-    if timezone:
-        local = times.dt.tz_localize(None).dt.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT")
-        times = local.dt.tz_convert("UTC").where(~has_offset, times)
-        unclear = times.isna().to_numpy(dtype=bool) & ~absent
     if times.dt.unit == "ns":
         times = times.dt.as_unit("us")
+    absent = times.isna().to_numpy(dtype=bool)
+    unclear, beyond = np.zeros(len(times), dtype=bool), np.zeros(len(times))
+    if timezone:
+        local = times.dt.tz_localize(None)
+        known = local.clip(*_KNOWN_TO_TIMEZONES)
+        beyond = np.where(has_offset, 0.0, (local - known) / pd.Timedelta(days=1))
+        zoned = known.dt.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT")
+        times = zoned.dt.tz_convert("UTC").where(~has_offset, times)
+        unclear = times.isna().to_numpy(dtype=bool) & ~absent
     counts = times.astype("int64").to_numpy(dtype=np.float64)  # floats, as years that a file holds may be too far off
     microseconds = counts * _MICROSECONDS[times.dt.unit]
-    values = np.where(absent | unclear, np.nan, microseconds / _MICROSECONDS_PER_DAY)
+    values = np.where(absent | unclear, np.nan, microseconds / _MICROSECONDS_PER_DAY + beyond)
     return Days(values, np.zeros(len(times), dtype=bool), has_offset & ~absent, unclear)
 
 

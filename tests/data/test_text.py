@@ -185,6 +185,19 @@ def test_a_format_reads_dates_in_its_order(order: str, cells: list[str], days: l
     assert found.is_other.tolist() == [day is None for day in days]
 
 
+@pytest.mark.parametrize("cell", ["0001-01-01", "1066-10-14", "9999-12-31", "9999-12-31T23:59:59.5"])
+@pytest.mark.parametrize("timezone", ["America/New_York", "Europe/Berlin", "Asia/Tokyo"])
+def test_a_date_whose_year_no_time_zone_knows_keeps_the_nearest_offset(cell: str, timezone: str) -> None:
+    found, plain = read_days(column(cell), TableFormat(), timezone), read_days(column(cell), TableFormat())
+    nearest = "1700-01-01" if cell < "1700" else "9998-12-31"
+    offset = (
+        read_days(column(nearest), TableFormat(), timezone).values - read_days(column(nearest), TableFormat()).values
+    )
+    np.testing.assert_allclose(found.values, plain.values + offset, rtol=0, atol=1e-9)
+    assert 1e-3 < np.abs(offset) < 0.5
+    assert not (found.is_other | found.is_unclear | found.has_offset).any()
+
+
 def test_the_words_for_gaps_are_those_of_the_format_and_blanks_around_them_do_not_count() -> None:
     cells = column("NA", " NA ", "None", "", "  ", None, "na", "-")
     assert read_gaps(cells, TableFormat()).tolist() == [True] * 6 + [False] * 2
