@@ -23,7 +23,7 @@ from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import commented_config, dump_config
 from cde_app.data.check import TableReport, describe_table, infer_data
-from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, out_of_range, row_faults
+from cde_app.data.encoding import ColumnContract, complete_rows, encode_and_judge, misspelled_labels, row_faults
 from cde_app.data.faults import RowFault
 from cde_app.data.files import source_name, unchanged
 from cde_app.data.prepared import PreparedTable, file_hashes, known_targets, prepare_evaluation, prepare_training
@@ -86,7 +86,7 @@ def check(file: ConfigFile) -> TableReport:
     """
     data, source = file.config.data, source_name(file.config.data.path)
     with tempfile.TemporaryDirectory() as folder, file.placing_faults():
-        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
         readings = read_for_training(data, chunks, Path(folder) / "readings.npy", source=source)
         return describe_table(file.config, readings, source=source)
 
@@ -249,9 +249,9 @@ def predict(
         seed: of the draws; None takes the run's.
 
     Returns:
-        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "left_out", "skipped", "faults",
-        "warnings"}; `left_out` counts rows that `missing: drop` drops, `skipped` rows with faults, of which the first
-        are told, and the warnings name pictures that could not be drawn.
+        {"rows", "files", "seconds", "out_of_range", "out_of_range_by_column", "misspelled_labels", "left_out",
+        "skipped", "faults", "warnings"}; `left_out` counts rows that `missing: drop` drops, `skipped` rows with faults,
+        of which the first are told, and the warnings name pictures that could not be drawn.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -266,7 +266,7 @@ def predict(
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     num_outside, num_outside_by_column, num_read = 0, Counter[str](), 0
-    num_skipped, faults = 0, list[RowFault]()
+    num_skipped, faults, misspelled = 0, list[RowFault](), dict[str, tuple[str, str]]()
     with predictions(out_path, overwrite=overwrite) as folder:
         writer = PredictionWriter(
             folder,
@@ -278,7 +278,7 @@ def predict(
         )
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
-            for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows):
+            for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows, form=contract.form):
                 frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
                 num_read += len(chunk)
                 if skip_faults:
@@ -289,14 +289,16 @@ def predict(
                     faults += found[: MOST_FAULTS - len(faults)]
                 if frame.empty:
                     continue
-                forecast = model.predictor.predict(encode_inputs(contract, frame, source=source))
+                inputs, cells_outside = encode_and_judge(contract, frame, source=source)
+                forecast = model.predictor.predict(inputs)
                 targets = known_targets(contract, frame, source)
-                cells_outside = out_of_range(contract, frame)
                 outside = cells_outside.any(axis=1)
                 writer.append(forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside)
                 num_outside += int(outside.sum())
                 for column, count in zip(contract.inputs, cells_outside.sum(axis=0), strict=True):
                     num_outside_by_column[column.name] += int(count)
+                if outside.any():
+                    misspelled = misspelled_labels(contract, frame) | misspelled
                 if components:
                     forecasts.append(forecast)
                 if plots and pictured is None:
@@ -324,6 +326,7 @@ def predict(
             "seconds": time.monotonic() - started,
             "out_of_range": num_outside,
             "out_of_range_by_column": {name: count for name, count in num_outside_by_column.most_common() if count},
+            "misspelled_labels": misspelled,
             "left_out": num_read - num_skipped - writer.num_rows,
             "skipped": num_skipped,
             "faults": [fault._asdict() for fault in faults],

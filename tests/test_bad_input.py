@@ -109,11 +109,24 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
             ),
         ),
     ),
+    "numbers with a decimal comma": (
+        [*rows_of_table(), '"7,5",north,"1.234,5"', '"8,5",north,2'],
+        (
+            (
+                "table.csv: column 'x' must be numbers; got 2 cells such as '7,5', first in row 21 of the table. "
+                "It looks like a number with a decimal comma; set data.format.decimal to ','."
+            ),
+            (
+                "table.csv: column 'a' must be numbers; got '1.234,5' in row 21 of the table. It looks like a number "
+                "with points between thousands; set data.format.decimal to ',' and data.format.thousands to '.'."
+            ),
+        ),
+    ),
     "NaN": (
         ["x,region,a", "nan,north,1", "2,,3", "3,south,NaN", "4,south,5"],
         (
             (
-                "table.csv: column 'x' must be numbers without gaps; got 1 empty cell, first in row 1 of the table. "
+                "table.csv: column 'x' must be numbers without gaps; got 1 gap (1 'nan'), first in row 1 of the table. "
                 "Set data.missing or clean the file."
             ),
             (
@@ -121,7 +134,7 @@ TABLES: dict[str, tuple[list[str] | str | None, tuple[str, ...]]] = {
                 "first in row 2 of the table. Set data.missing or clean the file."
             ),
             (
-                "table.csv: column 'a' must be numbers without gaps; got 1 empty cell, first in row 3 of the table. "
+                "table.csv: column 'a' must be numbers without gaps; got 1 gap (1 'NaN'), first in row 3 of the table. "
                 "Set data.missing to drop, or clean the file."
             ),
         ),
@@ -412,7 +425,7 @@ def test_a_run_of_a_newer_format_asks_for_a_newer_cde(command: tuple[str, ...], 
         assert_refused(
             reading(cde, command, run),
             RUN,
-            "run/manifest.json: format_version: expected at most 2; got 99. "
+            "run/manifest.json: format_version: expected at most 3; got 99. "
             "The run was written by a newer cde; update cde.",
         )
 

@@ -57,6 +57,42 @@ def test_a_column_cannot_be_both_input_and_target() -> None:
         Config.model_validate(with_data(targets=["a"]))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"delimiter": ";;"},
+            "delimiter: expected 'auto' or one character that is no quote; got ';;'. Write \";\", say.",
+        ),
+        (
+            {"delimiter": '"'},
+            "delimiter: expected 'auto' or one character that is no quote; got '\"'. Write \";\", say.",
+        ),
+        (
+            {"decimal": ",", "thousands": ","},
+            "thousands: expected another mark than decimal's; got ',' for both. Change one of them.",
+        ),
+        (
+            {"encoding": "utf-9"},
+            "encoding: expected 'auto' or an encoding such as cp1252; got 'utf-9'. Correct the name.",
+        ),
+        ({"encoding": "hex"}, "encoding: expected 'auto' or an encoding such as cp1252; got 'hex'. Correct the name."),
+    ],
+)
+def test_a_format_has_marks_that_are_clear_and_an_encoding_that_exists(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(with_data(format=settings))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlim", "../etc/passwd", "CET+1 ", "\0"])
+def test_a_timezone_exists(name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(with_data(inputs=[{"column": "d", "kind": "datetime", "timezone": name}]))
+    message = f"timezone: expected a time zone such as Europe/Berlin or UTC; got {name!r}. Correct the name."
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["inputs", "targets"])
 def test_there_must_be_at_least_one_column(name: str) -> None:
     with pytest.raises(ValidationError, match="at least 1 item"):

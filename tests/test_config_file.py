@@ -998,6 +998,7 @@ def test_reading_what_was_written_gives_the_same_configuration(config: Config) -
 
 def test_the_commented_configuration_tells_meanings_choices_and_defaults() -> None:
     text = commented_config(parse(MINIMAL))
+    assert "# '' | , | . | ' ' | '\n" in text, "a choice that is blank is quoted"
     assert "max_steps: auto                         # Steps; auto = " in text
     assert "    kind: predictive                      # predictive | importance_weighted | elbo\n" in text
     assert "hidden_units: [20, 20] " in text

@@ -328,20 +328,21 @@ def moving_table(request: pytest.FixtureRequest, line_run: Any, monkeypatch: pyt
     shutil.copy(line_run.table, "table.csv")
     read = pd.read_csv
 
-    def read_csv(path: Any, **options: Any) -> Any:
+    def read_csv(file: Any, **options: Any) -> Any:
+        path = file.name
         match request.param:
             case "cut":
                 os.truncate(path, 500)
             case "longer":
-                with Path(path).open("a") as file:
-                    file.write("1,2\n")
+                with Path(path).open("a") as end:
+                    end.write("1,2\n")
             case "replaced":
                 shutil.copy2(path, "other.csv")
                 os.replace("other.csv", path)
             case "gone":
                 Path(path).unlink()
         monkeypatch.setattr(pd, "read_csv", read)
-        return read(path, **options)
+        return read(file, **options)
 
     monkeypatch.setattr(pd, "read_csv", read_csv)
     return request.param
@@ -377,9 +378,9 @@ def test_a_partition_that_joins_while_the_others_are_read_is_noticed(
     shutil.copy(line_run.table, "part1.csv")
     read = pd.read_csv
 
-    def read_csv(path: Any, **options: Any) -> Any:
+    def read_csv(file: Any, **options: Any) -> Any:
         shutil.copy(line_run.table, "part2.csv")
-        return read(path, **options)
+        return read(file, **options)
 
     monkeypatch.setattr(pd, "read_csv", read_csv)
     outcome = cde("predict", run, "part*.csv", "--out", "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -122,7 +123,7 @@ def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_wri
     assert {"posterior/arrays.npz", "config.yaml", "metrics.json"} <= set(manifest["outputs"])
     assert all(sha256(tiny_run.run / name) == digest for name, digest in manifest["outputs"].items())
     assert manifest["rows"] == {"train": 108, "validation": 0, "test": 12}
-    assert (manifest["format_version"], manifest["seed"]) == (2, 0)
+    assert (manifest["format_version"], manifest["seed"]) == (3, 0)
     assert manifest["trainings"] == [{"steps": 1000, "kept_step": 1000}]
     assert manifest["seconds"] > 0
     assert manifest["warnings"] == []
@@ -444,6 +445,16 @@ def test_unseen_labels_and_far_inputs_are_predicted_and_flagged(tiny_run: Any, c
     assert np.isfinite(summary.drop(columns="out_of_range").to_numpy()).all()
 
 
+def test_a_label_that_is_new_in_its_spelling_only_is_named(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("x,region\n0,North\n1,south\n")
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
+    assert outcome.code == 0
+    assert outcome.err.splitlines()[-1] == (
+        "warning: column 'region' has 'North', which is new; the training had 'north'. Is that what is meant?"
+    )
+    assert json.loads(Path("out/manifest.json").read_text())["misspelled_labels"] == {"region": ["north", "North"]}
+
+
 def test_the_inputs_out_of_range_are_counted_over_all_chunks(tiny_run: Any, cde: Cde) -> None:
     run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", "chunk_rows: 2")
     Path("new.csv").write_text("x,region\n0,west\n0,west\n99,west\n0,north\n99,south\n0,east\n")
@@ -457,6 +468,7 @@ def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(
 ) -> None:
     counts = {"a": 9, "b": 7, "c": 5, "d": 3, "e": 1}
     told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
+    told |= {"misspelled_labels": {}}
     for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
         some = dict(list(counts.items())[:num_inputs])
         result = told | {"out_of_range_by_column": some}
@@ -482,17 +494,18 @@ FAULTS = [
     {"row": 4, "column": "region", "reason": "empty"},
     {"row": 5, "column": "x", "reason": "'two' is no number"},
     {"row": 5, "column": "b", "reason": "'x' is no number"},
-    {"row": 6, "column": "x", "reason": "inf is no finite number up to 1e+150"},
+    {"row": 6, "column": "x", "reason": "1e999 is no finite number up to 1e+150"},
 ]
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 1024])
-@pytest.mark.parametrize("source", ["new.csv", "new.parquet", "-"])
+@pytest.mark.parametrize("source", ["new.csv", "new.csv.gz", "new.parquet", "-"])
 def test_rows_with_faults_are_skipped_if_asked_and_the_others_are_predicted_as_without_them(
     source: str, chunk_rows: int, tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", f"chunk_rows: {chunk_rows}")
     Path("new.csv").write_text(FAULTY_ROWS)
+    Path("new.csv.gz").write_bytes(gzip.compress(FAULTY_ROWS.encode()))
     Path("good.csv").write_text(GOOD_ROWS)
     if source == "new.parquet":
         pd.read_csv("new.csv", dtype=str, keep_default_na=False).to_parquet("new.parquet")

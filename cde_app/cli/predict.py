@@ -107,3 +107,5 @@ def _tell(result: Mapping[str, Any], *, quiet: bool | None) -> None:
             f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data "
             f"({where}); their column out_of_range says so."
         )
+    for name, (known, new) in result["misspelled_labels"].items():
+        say(f"warning: column {name!r} has {new!r}, which is new; the training had {known!r}. Is that what is meant?")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import zoneinfo
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from cde_app.config.section import ColumnName, FilePath, Fraction, PositiveFloat, Section
 from cde_app.errors import SettingError
+
+GAPS = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
 
 
 class NumericColumn(Section):
@@ -18,7 +22,10 @@ class NumericColumn(Section):
 
 
 class CategoricalColumn(Section):
-    """A column of labels: one feature per label seen in the training rows, and one for every other label."""
+    """A column of labels: one feature per label seen in the training rows, and one for every other label.
+
+    A label is the cell's text as it stands.
+    """
 
     column: ColumnName
     kind: Literal["categorical"] = "categorical"
@@ -38,6 +45,15 @@ class DatetimeColumn(Section):
 
     column: ColumnName
     kind: Literal["datetime"] = "datetime"
+    timezone: str = ""
+    """Where times without an offset are local, such as Europe/Berlin; else none or all have one, and none means UTC."""
+
+    @model_validator(mode="after")
+    def _timezone_exists(self) -> DatetimeColumn:
+        if self.timezone and not _is_timezone(self.timezone):
+            message = f"expected a time zone such as Europe/Berlin or UTC; got {self.timezone!r}. Correct the name."
+            raise SettingError(("timezone",), message)
+        return self
 
 
 InputColumn = Annotated[NumericColumn | CategoricalColumn | CyclicColumn | DatetimeColumn, Field(discriminator="kind")]
@@ -156,11 +172,43 @@ class MissingPolicy(Section):
     kind: Literal["error", "drop", "impute_with_indicator"] = "error"
 
 
+class TableFormat(Section):
+    """How the cells of a table are written; the run keeps it for its predictions."""
+
+    delimiter: str = "auto"
+    """Between the cells of a CSV, one character; auto = the comma, or the semicolon or tab of a header without one."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of numbers."""
+    thousands: Literal["", ",", ".", " ", "'"] = ""
+    """What stands between thousands; a blank may be a no-break one."""
+    dates: Literal["iso", "day_first", "month_first"] = "iso"
+    """Also read dates such as 31.12.2023 or 12/31/2023; ISO 8601 is read always."""
+    encoding: str = "auto"
+    """Of a CSV, such as cp1252; auto = UTF-8, or the UTF-16 that the file's first bytes announce."""
+    gaps: tuple[str, ...] = GAPS
+    """The words that mean an empty cell, and only they; blanks around them do not count."""
+
+    @model_validator(mode="after")
+    def _marks_are_clear(self) -> TableFormat:
+        if self.delimiter != "auto" and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            message = f"expected 'auto' or one character that is no quote; got {self.delimiter!r}. Write \";\", say."
+            raise SettingError(("delimiter",), message)
+        if self.thousands == self.decimal:
+            message = f"expected another mark than decimal's; got {self.thousands!r} for both. Change one of them."
+            raise SettingError(("thousands",), message, because=("decimal",))
+        if self.encoding != "auto" and not _is_encoding(self.encoding):
+            message = f"expected 'auto' or an encoding such as cp1252; got {self.encoding!r}. Correct the name."
+            raise SettingError(("encoding",), message)
+        return self
+
+
 class Data(Section):
     """Which table, which columns, which rows."""
 
     path: FilePath
-    """CSV or Parquet file, or a glob of them as one table that may exceed memory, relative to this file."""
+    """CSV, also compressed, or Parquet, or a glob of them as a table that may exceed memory, relative to this file."""
+    format: TableFormat = TableFormat()
+    """How its cells are written, and those of the tables to predict."""
     inputs: tuple[InputColumn, ...] = Field(min_length=1)
     """The columns x; a bare name is a numeric column."""
     targets: tuple[TargetColumn, ...] = Field(min_length=1)
@@ -202,3 +250,18 @@ def _expand_bare_names(value: Any, **defaults: str) -> Any:
         return value
     expanded = [{"column": item} if isinstance(item, str) else item for item in value]
     return [{**defaults, **item} if isinstance(item, dict) else item for item in expanded]
+
+
+def _is_timezone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # no such file of rules, or not a name at all
+        return False
+    return True
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        return codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):
+        return False

@@ -133,7 +133,8 @@ def _meaning(model: type[Section]) -> str:
 
 def _choices(field: FieldInfo) -> list[str]:
     """Return the words that a single value may be, if it may only be one of several."""
-    return [str(word) for word in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return [str(word) if str(word).strip() else repr(word) for word in words]
 
 
 def _above(comment: str, choices: Iterable[str], indent: str) -> list[str]:

@@ -1,22 +1,17 @@
 """What a Parquet column is, whatever way its file stores it: numbers, dates, labels, or something that is none of them.
 
-A dictionary is what it lists, an extension type what it stores. pyarrow is imported only where a file is read.
+A dictionary is what it lists, an extension type what it stores.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
+import pyarrow.types as types
 
 
 def noun_of_foreign(kind: pa.DataType) -> str | None:
     """Name what a column of this type holds if that is neither numbers, dates nor labels; None if it is one of them."""
-    import pyarrow.types as types
-
     kind = _stored(kind)
     if types.is_struct(kind):
         return "records"
@@ -47,9 +42,6 @@ def noun_of_foreign(kind: pa.DataType) -> str | None:
 
 def to_pandas(column: pa.ChunkedArray) -> pd.Series:
     """Return a column that is not foreign as pandas holds it; integers beside gaps keep every digit."""
-    import pyarrow as pa
-    import pyarrow.types as types
-
     while (stored := _stored_once(column.type)) != column.type:
         is_extension = isinstance(column.type, pa.BaseExtensionType)
         chunks = [chunk.storage if is_extension else chunk.dictionary_decode() for chunk in column.chunks]
@@ -73,8 +65,6 @@ def _stored(kind: pa.DataType) -> pa.DataType:
 
 def _stored_once(kind: pa.DataType) -> pa.DataType:
     """Return the type behind one dictionary or extension type."""
-    import pyarrow as pa
-
     if isinstance(kind, pa.BaseExtensionType):
         return kind.storage_type
     return kind.value_type if isinstance(kind, pa.DictionaryType) else kind

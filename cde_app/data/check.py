@@ -45,6 +45,8 @@ class ColumnReport:
     role: Literal["input", "target"]
     kind: str
     num_gaps: int
+    gap_words: tuple[str, ...]
+    """The words that stood for a gap."""
     num_distinct: int
     minimum: float | str | None
     maximum: float | str | None
@@ -110,7 +112,8 @@ class TableReport:
         ]
         for column in self.columns:
             span = "" if column.minimum is None else f", {_span(column.minimum, column.maximum)}"
-            gaps = f", {column.num_gaps} gaps" if column.num_gaps else ""
+            words = f" ({list_names(column.gap_words)})" if column.gap_words else ""
+            gaps = f", {column.num_gaps} gaps{words}" if column.num_gaps else ""
             lines.append(
                 f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
             )
@@ -140,7 +143,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
             a target does not, or the model does not fit the features.
     """
     data, kept, num_inputs = settings.data, readings.kept, len(settings.data.inputs)
-    contract, parts, limits = fit_training(settings, readings, source=source)
+    contract, parts, more = fit_training(settings, readings, source=source)
     atoms, rounded = [], []
     for place, target in enumerate(data.targets, start=num_inputs):
         values = readings.column(place, kept)
@@ -156,7 +159,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
             for atom, found in zip(atoms, rounded, strict=True)
             if found or atom.suspicious
         ),
-        *limits,
+        *more,
     ]
     num_features = len(contract.feature_names)
     return TableReport(
@@ -170,11 +173,11 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         num_duplicates=num_duplicates,
         columns=(
             *(
-                _describe_column(readings.column(place), column.column, "input", column.kind)
+                _describe_column(readings, place, column.column, "input", column.kind)
                 for place, column in enumerate(data.inputs)
             ),
             *(
-                _describe_column(readings.column(place), column.column, "target", "numeric")
+                _describe_column(readings, place, column.column, "target", "numeric")
                 for place, column in enumerate(data.targets, start=num_inputs)
             ),
         ),
@@ -191,8 +194,11 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
     )
 
 
-def _describe_column(values: FloatArray, name: str, role: Literal["input", "target"], kind: str) -> ColumnReport:
+def _describe_column(
+    readings: Readings, place: int, name: str, role: Literal["input", "target"], kind: str
+) -> ColumnReport:
     """Describe one column that passed the check."""
+    values, words = readings.column(place), tuple(word for word in readings.gap_words[place] if word)
     minimum: float | str | None = None
     maximum: float | str | None = None
     present = values[~np.isnan(values)]
@@ -200,7 +206,7 @@ def _describe_column(values: FloatArray, name: str, role: Literal["input", "targ
         minimum, maximum = float(present.min()), float(present.max())
         if kind == "datetime":
             minimum, maximum = _date(minimum), _date(maximum)
-    return ColumnReport(name, role, kind, len(values) - len(present), len(np.unique(present)), minimum, maximum)
+    return ColumnReport(name, role, kind, len(values) - len(present), words, len(np.unique(present)), minimum, maximum)
 
 
 def _count_duplicates(readings: Readings) -> int:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cde_app.config import TableFormat
+from cde_app.data.text import (
+    BLANKS,
+    Days,
+    is_text,
+    text_days,
+    text_gaps,
+    text_numbers,
+    time_days,
+    to_text,
+)
+
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 LARGEST_NUMBER = 1e150  # its square is still a float, so means and standard deviations are finite
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
-_MICROSECONDS_PER_DAY = 86_400e6
-_MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
+_LARGEST_EXACT = 2.0**53  # from here on, a float does not hold every integer
 
 
 @dataclass(frozen=True)
@@ -42,73 +55,94 @@ def foreign_fault(noun: str, name: str, expected: str, *, source: str) -> str:
     )
 
 
-def read_gaps(column: pd.Series) -> BoolArray:
-    """Say which cells are empty, [N]."""
-    return column.isna().to_numpy(dtype=bool)
+def read_gaps(column: pd.Series, form: TableFormat) -> BoolArray:
+    """Say which cells are empty, or a word that means so, [N]."""
+    column = _plain(column, form)
+    return text_gaps(to_text(column), form) if is_text(column) else column.isna().to_numpy(dtype=bool)
 
 
-def read_numbers(column: pd.Series) -> tuple[FloatArray, BoolArray]:
+def gap_words(column: pd.Series, form: TableFormat) -> Counter[str]:
+    """Count the words that stand for a gap; an empty cell is ""."""
+    gaps: list[object] = column[read_gaps(column, form)].tolist()
+    return Counter(cell.strip(BLANKS) if isinstance(cell, str) else "" for cell in gaps)
+
+
+def read_numbers(column: pd.Series, form: TableFormat) -> tuple[FloatArray, BoolArray]:
     """Read a column as numbers; booleans count as 0 and 1.
 
     Returns:
         [N] numbers, NaN where the cell is empty or no number; [N] whether the cell holds something that is no number.
     """
-    types, gaps = pd.api.types, read_gaps(column)
-    if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column) or types.is_complex_dtype(column):
+    types, column = pd.api.types, _plain(column, form)
+    if is_text(column):
+        text = to_text(column)
+        values, is_number = text_numbers(text, form)
+        return values, ~is_number if is_number.all() else ~is_number & ~text_gaps(text, form)
+    gaps = column.isna().to_numpy(dtype=bool)
+    if not (types.is_numeric_dtype(column) or types.is_bool_dtype(column)) or types.is_complex_dtype(column):
         return np.full(len(column), np.nan), ~gaps
-    if not types.is_numeric_dtype(column):
-        numbers = pd.to_numeric(column.astype(object), errors="coerce").where(_is_plain(column))
-        # pandas rounds text otherwise than its CSV reader: the same cell would depend on what else its column holds.
-        exact = [
-            float(cell) if isinstance(cell, str) and number == number else number
-            for cell, number in zip(column, numbers, strict=True)
-        ]
-        column = pd.Series(exact, column.index)
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     return values, np.isnan(values) & ~gaps
 
 
-def read_days(column: pd.Series) -> tuple[FloatArray, BoolArray]:
-    """Read a column as dates (ISO 8601 where it is text), in days since 1970-01-01 UTC; naive times count as UTC.
+def rounded_integers(column: pd.Series, values: FloatArray, form: TableFormat) -> BoolArray:
+    """Say which cells, [N], are integers that their numbers, [N], do not hold exactly."""
+    rounded = np.zeros(len(column), dtype=bool)
+    large = np.flatnonzero((np.abs(values) >= _LARGEST_EXACT) & np.isfinite(values))
+    if len(large) and not pd.api.types.is_float_dtype(column):
+        marks = str.maketrans("", "", f"{form.thousands}'\u00a0\u202f\u2019 +")
+        digits = [_label(cell).strip(BLANKS).translate(marks) for cell in column.iloc[large].tolist()]
+        rounded[large] = [
+            text.lstrip("-").isdecimal() and int(text) != int(values[row])
+            for row, text in zip(large, digits, strict=True)
+        ]
+    return rounded
 
-    Returns:
-        [N] days, NaN where the cell is empty or no date; [N] whether the cell holds something that is no date.
+
+def read_days(column: pd.Series, form: TableFormat, timezone: str = "") -> Days:
+    """Read a column as dates.
+
+    Args:
+        column: N cells.
+        form: how dates are written.
+        timezone: where times without an offset are local; empty counts them as UTC.
     """
-    if not pd.api.types.is_datetime64_any_dtype(column):
-        if pd.api.types.is_numeric_dtype(column):  # a year, or 20240131
-            codes, labels = read_labels(column)
-            column = pd.Series([labels[code] if code >= 0 else None for code in codes], dtype=object)
-        times = pd.to_datetime(column.astype(object), format="ISO8601", utc=True, errors="coerce")
-    else:
-        times = pd.to_datetime(column, utc=True)
-    absent = times.isna().to_numpy(dtype=bool)
-    if times.dt.unit == "ns":
-        times = times.dt.as_unit("us")
-    counts = times.astype("int64").to_numpy(dtype=np.float64)  # floats, as years that a file holds may be too far off
-    microseconds = counts * _MICROSECONDS[times.dt.unit]
-    return np.where(absent, np.nan, microseconds / _MICROSECONDS_PER_DAY), absent & ~read_gaps(column)
+    types, column = pd.api.types, _plain(column, form)
+    if types.is_datetime64_any_dtype(column):
+        has_offset = np.full(len(column), getattr(column.dtype, "tz", None) is not None)
+        return time_days(pd.to_datetime(column, utc=True), has_offset, timezone)
+    if not is_text(column) and types.is_numeric_dtype(column) and not types.is_bool_dtype(column):
+        column = _written(column)  # a year, or 20240131
+    if is_text(column):
+        text = to_text(column)
+        found = text_days(text, form, timezone)
+        return found._replace(is_other=found.is_other & ~text_gaps(text, form)) if found.is_other.any() else found
+    none = np.zeros(len(column), dtype=bool)
+    return Days(np.full(len(column), np.nan), ~column.isna().to_numpy(dtype=bool), none, none)
 
 
-def read_labels(column: pd.Series) -> tuple[NDArray[np.intp], list[str]]:
+def read_labels(column: pd.Series, form: TableFormat) -> tuple[NDArray[np.intp], list[str]]:
     """Read a column as labels.
 
-    A label is the same whether its file, chunk or format stored it as text or as a number: 1, 1.0 and "01" are "1".
+    A label is the text as it stands. What a Parquet file holds as another type becomes the text that a CSV would have:
+    a whole number its digits, another number its shortest digits, a truth value True or False.
 
     Returns:
         [N] index into the labels, -1 where the cell is empty; the labels, sorted.
     """
     codes, distinct = pd.factorize(column)
     written = [_label(value) for value in distinct]
-    labels = sorted(set(written))
+    gaps = {"", *form.gaps}
+    labels = sorted({label for label in written if label.strip(BLANKS) not in gaps})
     position = {label: index for index, label in enumerate(labels)}
-    lookup = np.array([*(position[label] for label in written), -1], dtype=np.intp)
+    lookup = np.array([*(position.get(label, -1) for label in written), -1], dtype=np.intp)
     return lookup[codes], labels
 
 
-def read_order(column: pd.Series) -> tuple[FloatArray, BoolArray]:
-    """Read a column as points in time: numbers if it holds numbers, dates otherwise; returns as `read_days`."""
-    values, is_text = read_numbers(column)
-    return read_days(column) if is_text.any() else (values, is_text)
+def read_order(column: pd.Series, form: TableFormat) -> tuple[FloatArray, BoolArray]:
+    """Read a column as points in time: numbers if it holds numbers, dates otherwise; returns as `read_numbers`."""
+    values, is_other = read_numbers(column, form)
+    return read_days(column, form)[:2] if is_other.any() else (values, is_other)
 
 
 def counts_rows(values: FloatArray) -> bool:
@@ -143,21 +177,43 @@ def missing_column_fault(name: str, columns: Sequence[str], *, source: str, role
     return f"{source}: no column {name!r}{place}; columns are {list_names(columns)}. {advice}"
 
 
+def shown(cell: object) -> str:
+    """Write a cell for a message."""
+    return repr(cell.item()) if isinstance(cell, np.generic) else repr(cell if isinstance(cell, str) else _label(cell))
+
+
 def _label(value: object) -> str:
-    """Write one value as a label."""
-    text = str(value)
-    if text.casefold() in ("true", "false"):
-        return text.capitalize()
-    if _NUMBER.fullmatch(text):
-        number = float(text)
-        if number.is_integer():
-            return str(int(text) if text.strip().lstrip("+-").isdecimal() else int(number))
-        return repr(number) if np.isfinite(number) else text
-    return text
+    """Write one value as a CSV would have it."""
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else str(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        digits = format(value, "f")
+        return digits.rstrip("0").rstrip(".") if "." in digits else digits
+    if isinstance(value, datetime.date) and not pd.isna(value):  # a datetime, and pandas' own, too
+        return value.isoformat()
+    return str(value)
 
 
-def _is_plain(column: pd.Series) -> pd.Series:
-    """Say which cells of a column of objects may be read as a number at all (dates and durations may not)."""
+def _written(column: pd.Series) -> pd.Series:
+    """Turn values into text, one by one; an empty cell stays one."""
+    return column.map(lambda value: None if _is_gap(value) else _label(value)).astype("string")
+
+
+def _plain(column: pd.Series, form: TableFormat) -> pd.Series:
+    """Turn a column of objects or categories into one of text, or of what the categories are."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
     if not pd.api.types.is_object_dtype(column):
-        return pd.Series(True, index=column.index)
-    return column.map(lambda value: not hasattr(value, "isoformat") and not hasattr(value, "total_seconds"))
+        return column
+
+    def write(value: object) -> object:
+        if _is_gap(value) or isinstance(value, str):
+            return value
+        is_number = isinstance(value, float | np.floating | Decimal)
+        return _label(value).replace(".", form.decimal) if is_number else _label(value)
+
+    return column.map(write).astype("string")
+
+
+def _is_gap(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from cde_app import config
-from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps
-from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, RowFault, faults_of
+from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps, read_labels
+from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, RowFault, faults_of, spelled_plainly
 from cde_app.data.features import Feature, InputEncoding, encode_column, fit_column, is_outside, recode
 from cde_app.errors import DataError
 
@@ -21,12 +21,13 @@ __all__ = [
     "Feature",
     "InputEncoding",
     "complete_rows",
+    "encode_and_judge",
     "encode_columns",
     "encode_inputs",
     "encode_targets",
     "fit_contract",
     "has_targets",
-    "out_of_range",
+    "misspelled_labels",
     "recode_columns",
     "row_faults",
 ]
@@ -41,6 +42,7 @@ class ColumnContract:
         targets: the target columns.
         units: their units, empty if unknown.
         missing: what happens to a row with a gap in an input.
+        form: how the cells are written.
         dropped: features left out because they are constant over the training rows; worth a warning.
     """
 
@@ -48,6 +50,7 @@ class ColumnContract:
     targets: tuple[str, ...]
     units: tuple[str, ...]
     missing: MissingKind
+    form: config.TableFormat
     dropped: tuple[str, ...] = ()
 
     @property
@@ -57,7 +60,7 @@ class ColumnContract:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "form": self.form.model_dump(mode="json")}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ColumnContract:
@@ -67,11 +70,17 @@ class ColumnContract:
             features = tuple(Feature(**feature) for feature in column["features"])
             inputs.append(InputEncoding(**{**column, "features": features, "vocabulary": tuple(column["vocabulary"])}))
         lists = {name: tuple(fields[name]) for name in ("targets", "units", "dropped")}
-        return cls(inputs=tuple(inputs), missing=fields["missing"], **lists)
+        form = config.TableFormat.model_validate(fields["form"])
+        return cls(inputs=tuple(inputs), missing=fields["missing"], form=form, **lists)
 
 
 def fit_contract(
-    data: config.Data, columns: Callable[[int], FloatArray], labels: Sequence[Sequence[str]], *, source: str
+    data: config.Data,
+    columns: Callable[[int], FloatArray],
+    labels: Sequence[Sequence[str]],
+    has_offset: Sequence[bool | None],
+    *,
+    source: str,
 ) -> ColumnContract:
     """Fit the encodings of all input columns, one after another, so that no more than one is in memory.
 
@@ -82,6 +91,7 @@ def fit_contract(
         data: the configuration's `data` block.
         columns: the place of an input column -> its training rows [N] as `ColumnReader` reads them, without faults.
         labels: of each input column, what its values are the places in; empty where it is not categorical.
+        has_offset: of each input column, whether its dates have offsets.
         source: the table, as errors name it.
 
     Raises:
@@ -89,7 +99,7 @@ def fit_contract(
     """
     encodings, dropped = [], []
     for place, column in enumerate(data.inputs):
-        encoding, constant = fit_column(column, columns(place), labels[place], data.missing.kind)
+        encoding, constant = fit_column(column, columns(place), labels[place], data.missing.kind, has_offset[place])
         encodings.append(encoding)
         dropped += constant
     contract = ColumnContract(
@@ -97,6 +107,7 @@ def fit_contract(
         targets=tuple(target.column for target in data.targets),
         units=tuple(target.unit for target in data.targets),
         missing=data.missing.kind,
+        form=data.format,
         dropped=tuple(dropped),
     )
     if all(feature.name == column.other for column in encodings for feature in column.features):
@@ -128,15 +139,21 @@ def encode_columns(contract: ColumnContract, values: FloatArray) -> FloatArray:
 
 
 def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> FloatArray:
-    """Encode rows as the features the model sees; columns are found by name, others are ignored.
+    """Encode rows as the features the model sees, X; see `encode_and_judge`."""
+    return encode_and_judge(contract, frame, source=source)[0]
+
+
+def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> tuple[FloatArray, BoolArray]:
+    """Encode rows as the features the model sees, and say which cells ask for something the training rows do not hold.
 
     Args:
         contract: the column contract of the run.
-        frame: N rows.
+        frame: N rows; columns are found by name, others are ignored.
         source: the table, as errors name it.
 
     Returns:
-        X, [N, D], standardised.
+        X, [N, D], standardised; [N, inputs], True where a number or date lies outside the training range, a label is
+        new, or a column has a gap that had none in training.
 
     Raises:
         DataError: a column is missing, holds something that is no number or date, is infinite, or has a gap although
@@ -144,7 +161,9 @@ def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str)
     """
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     values = _read_all(readers, frame)
-    return encode_columns(contract, recode_columns(contract, values, [reader.labels for reader in readers]))
+    values = recode_columns(contract, values, [reader.labels for reader in readers])
+    outside = [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=True)]
+    return encode_columns(contract, values), np.stack(outside, axis=1)
 
 
 def encode_targets(
@@ -170,7 +189,17 @@ def encode_targets(
 def input_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
     """Return a reader for each input column."""
     return [
-        ColumnReader(column.name, column.kind, "data.inputs", allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
+        ColumnReader(
+            column.name,
+            column.kind,
+            "data.inputs",
+            form=contract.form,
+            allows_gaps=allows_gaps,
+            source=source,
+            advice=FOR_A_RUN,
+            timezone=column.timezone,
+            has_offset=column.has_offset,
+        )
         for column in contract.inputs
     ]
 
@@ -178,7 +207,15 @@ def input_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -
 def target_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
     """Return a reader for each target."""
     return [
-        ColumnReader(name, "numeric", "data.targets", allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN)
+        ColumnReader(
+            name,
+            "numeric",
+            "data.targets",
+            form=contract.form,
+            allows_gaps=allows_gaps,
+            source=source,
+            advice=FOR_A_RUN,
+        )
         for name in contract.targets
     ]
 
@@ -217,7 +254,7 @@ def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str,
         raise DataError(*(missing_column_fault(name, list(frame.columns), source=source) for name in absent))
     if contract.missing != "drop":
         return np.ones(len(frame), dtype=bool)
-    return np.asarray(np.stack([~read_gaps(frame[name]) for name in names]).all(axis=0))
+    return np.asarray(np.stack([~read_gaps(frame[name], contract.form) for name in names]).all(axis=0))
 
 
 def row_faults(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> list[RowFault]:
@@ -237,19 +274,21 @@ def row_faults(contract: ColumnContract, frame: pd.DataFrame, *, source: str) ->
     return sorted((fault for reader in readers for fault in reader.row_faults(frame)), key=lambda fault: fault.row)
 
 
-def out_of_range(contract: ColumnContract, frame: pd.DataFrame) -> BoolArray:
-    """Say which cells ask for something the training rows do not hold.
+def misspelled_labels(contract: ColumnContract, frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Find new labels that differ from one of the training in their spelling only, such as 1.0 and 1.
 
     Args:
         contract: the column contract of the run.
         frame: N rows that `encode_inputs` accepts.
 
     Returns:
-        [N, inputs], True where a number or date lies outside the training range, a label is new, or a column has a gap
-        that had none in training.
+        Column -> (a label of the training, how it is written in these rows).
     """
-    outside = []
-    for encoding, reader in zip(contract.inputs, input_readers(contract, allows_gaps=True, source=""), strict=True):
-        values = reader.read(frame)
-        outside.append(is_outside(encoding, recode(values, reader.labels, encoding)))
-    return np.stack(outside, axis=1)
+    found = {}
+    for encoding in contract.inputs:
+        if encoding.kind == "categorical":
+            known = {spelled_plainly(label): label for label in encoding.vocabulary}
+            for label in set(read_labels(frame[encoding.name], contract.form)[1]) - set(encoding.vocabulary):
+                if (alike := known.get(spelled_plainly(label))) is not None:
+                    found[encoding.name] = alike, label
+    return found

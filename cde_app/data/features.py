@@ -44,6 +44,8 @@ class InputEncoding:
         vocabulary: the labels of the training rows, sorted; categorical only.
         period: the length of a turn [units of the column]; cyclic only.
         had_gaps: whether a training row had a gap.
+        timezone: where dates without an offset are local; datetime only.
+        has_offset: whether the dates had offsets from UTC, None if that does not matter; datetime only.
     """
 
     name: str
@@ -54,6 +56,8 @@ class InputEncoding:
     vocabulary: tuple[str, ...] = ()
     period: float = 1.0
     had_gaps: bool = False
+    timezone: str = ""
+    has_offset: bool | None = None
 
     @property
     def other(self) -> str:
@@ -65,7 +69,7 @@ class InputEncoding:
 
 
 def fit_column(
-    column: config.InputColumn, values: FloatArray, labels: Sequence[str], policy: MissingKind
+    column: config.InputColumn, values: FloatArray, labels: Sequence[str], policy: MissingKind, has_offset: bool | None
 ) -> tuple[InputEncoding, list[str]]:
     """Fit one column's encoding; also name the features dropped because they are constant.
 
@@ -74,6 +78,7 @@ def fit_column(
         values: [N], the training rows.
         labels: what the values are the places in; categorical only.
         policy: what happens to gaps.
+        has_offset: whether the dates have offsets.
     """
     gaps = np.isnan(values)
     encoding = InputEncoding(column.column, column.kind, (), had_gaps=bool(gaps.any()))
@@ -86,6 +91,8 @@ def fit_column(
     elif not gaps.all():
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         encoding = dataclasses.replace(encoding, minimum=low, maximum=high)
+    if isinstance(column, config.DatetimeColumn):
+        encoding = dataclasses.replace(encoding, timezone=column.timezone, has_offset=has_offset)
     features, dropped = [], []
     for name, raw in _raw_features(encoding, values):
         feature = _fit_feature(name, raw[~gaps], encoding)

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import glob
+import io
 import os
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
+from cde_app.config import TableFormat
 from cde_app.data.arrow import noun_of_foreign
 from cde_app.data.columns import missing_column_fault
+from cde_app.data.compression import DAMAGED, NUM_FIRST_BYTES, Compression, check_is_text, compression_of, open_plain
 from cde_app.data.regular_csv import count_regular
 from cde_app.errors import DataError
+
+UTF8 = "utf-8-sig"
+_LONGEST_LINE = 1 << 26
 
 
 @dataclass(frozen=True)
 class Partition:
-    """One checked file: where it is, how errors name it, its columns, and a CSV's delimiter (None: Parquet)."""
+    """One checked file: where it is, how errors name it, its columns, and how a CSV is written.
+
+    Args:
+        path: the file.
+        source: how errors name it.
+        columns: their names.
+        delimiter: of a CSV; None for Parquet.
+        encoding: of a CSV.
+        compression: of a CSV; None for none.
+        foreign: the columns that hold neither numbers, dates nor labels -> what they hold.
+    """
 
     path: Path
     source: str
     columns: tuple[str, ...]
     delimiter: str | None
+    encoding: str = ""
+    compression: Compression | None = None
     foreign: Mapping[str, str] = field(default_factory=dict)
-    """The columns that hold neither numbers, dates nor labels -> what they hold."""
+
+    def open(self) -> IO[bytes]:
+        """Open the file, what is compressed as what it holds."""
+        return open_plain(self.path, self.compression)
 
 
 def is_stored_index(name: str) -> bool:
@@ -56,17 +78,17 @@ def source_name(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def open_partitions(path: str | Path, columns: Sequence[str] | None) -> Iterator[list[Partition]]:
+def open_partitions(path: str | Path, columns: Sequence[str] | None, form: TableFormat) -> Iterator[list[Partition]]:
     """Find and check every file of a table, all faults at once; standard input is kept in a file meanwhile."""
     if str(path) != "-":
         with unchanged(path):
-            yield _check_all([(file, source_name(file)) for file in find_files(path)], columns)
+            yield _check_all([(file, source_name(file)) for file in find_files(path)], columns, form)
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stdin"
         with open(file, "wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield _check_all([(file, source_name("-"))], columns)
+        yield _check_all([(file, source_name("-"))], columns, form)
 
 
 @contextlib.contextmanager
@@ -128,13 +150,13 @@ def find_files(path: str | Path) -> list[Path]:
     return files
 
 
-def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None) -> list[Partition]:
+def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None, form: TableFormat) -> list[Partition]:
     """Check every file, and that each has the columns wanted."""
     partitions: list[Partition] = []
     faults: list[str] = []
     for path, source in files:
         try:
-            partitions.append(_check_file(path, source))
+            partitions.append(_check_file(path, source, form))
         except DataError as error:
             faults += error.faults
         except OSError as error:
@@ -158,21 +180,16 @@ def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None)
     return partitions
 
 
-def _check_file(path: Path, source: str) -> Partition:
-    """Tell the format from the first bytes and check the file's structure."""
+def _check_file(path: Path, source: str, form: TableFormat) -> Partition:
+    """Tell the kind of a file from its first bytes and check its structure."""
     with open(path, "rb") as file:
-        magic = file.read(4)
-    if not magic:
+        start = file.read(NUM_FIRST_BYTES)
+    if not start:
         raise DataError(f"{source}: must have a header line and rows; got an empty file. Check what wrote it.")
-    if magic == b"PAR1":
+    if start.startswith(b"PAR1"):
         partition, num_rows = _check_parquet(path, source)
-    elif magic == b"PK\x03\x04":
-        raise DataError(f"{source}: must be a CSV or Parquet file; got a zip or Excel file. Export it as CSV.")
     else:
-        try:
-            partition, num_rows = _check_csv(path, source)
-        except UnicodeDecodeError:
-            raise DataError(_not_utf8(path, source)) from None
+        partition, num_rows = _check_csv(path, source, form, compression_of(path, start, source))
     repeated = sorted({name for name in partition.columns if partition.columns.count(name) > 1})
     if repeated:
         raise DataError(f"{source}: column names must differ; got {repeated} more than once. Rename the columns.")
@@ -190,19 +207,59 @@ def _check_parquet(path: Path, source: str) -> tuple[Partition, int]:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             foreign = {field.name: noun for field in schema if (noun := noun_of_foreign(field.type))}
-            return Partition(path, source, tuple(schema.names), None, foreign), file.metadata.num_rows
+            return Partition(path, source, tuple(schema.names), None, foreign=foreign), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{source}: must be a whole Parquet file; got {reason!r}. Check what wrote it.") from None
 
 
-def _check_csv(path: Path, source: str) -> tuple[Partition, int]:
+def _check_csv(path: Path, source: str, form: TableFormat, compression: Compression | None) -> tuple[Partition, int]:
     """Read a CSV's column names and count its rows, each of which must have one cell per column."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        delimiter = _find_delimiter(file)
-        if regular := count_regular(path, delimiter):
-            return Partition(path, source, regular[0], delimiter), regular[1]
-        reader = csv.reader(file, delimiter=delimiter)
+    try:
+        with open_plain(path, compression) as file:
+            start = file.read(NUM_FIRST_BYTES)
+        if not start:
+            raise DataError(f"{source}: must have a header line and rows; got an empty file. Check what wrote it.")
+        check_is_text(start, source, compression)
+        encoding = _encoding(form, start)
+        try:
+            with open_plain(path, compression) as file:
+                return _count_rows(file, Partition(path, source, (), None, encoding, compression), form)
+        except (DataError, UnicodeError) as error:
+            if compression is not None:
+                _read_to_the_end(path, compression)  # what is damaged decompresses to anything
+            if isinstance(error, DataError):
+                raise
+            raise DataError(_not_in_encoding(path, source, encoding, compression)) from None
+    except DAMAGED as error:
+        if compression is None:
+            raise
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{source}: must be a whole {compression} file; got {reason!r}. Check what wrote or sent it."
+        ) from None
+
+
+def _read_to_the_end(path: Path, compression: Compression) -> None:
+    """Raise one of `DAMAGED` if a compressed file is not whole."""
+    with open_plain(path, compression) as file:
+        while file.read(1 << 20):
+            pass
+
+
+def _count_rows(file: IO[bytes], partition: Partition, form: TableFormat) -> tuple[Partition, int]:
+    """Read a CSV's columns and count its rows: quickly if every line is plain, else with the csv module."""
+    source, encoding = partition.source, partition.encoding
+    header = _header(_lines(file, source, encoding))
+    delimiter = form.delimiter
+    if delimiter == "auto":
+        delimiter = next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    if encoding == UTF8:
+        with partition.open() as plain:
+            if regular := count_regular(plain, delimiter):
+                return replace(partition, columns=regular[0], delimiter=delimiter), regular[1]
+    with partition.open() as plain:
+        reader = csv.reader(_lines(plain, source, encoding), delimiter=delimiter)
         columns: tuple[str, ...] = ()
         num_rows, line = 0, 1
         try:
@@ -222,22 +279,43 @@ def _check_csv(path: Path, source: str) -> tuple[Partition, int]:
             raise DataError(f"{source}:{line}: must be a CSV line; got {str(error)!r}. Check its quotes.") from None
     if not columns:
         raise DataError(f"{source}: must have a header line and rows; got blank lines only. Check what wrote it.")
-    return Partition(path, source, columns, delimiter), num_rows
+    return replace(partition, columns=columns, delimiter=delimiter), num_rows
 
 
-def _find_delimiter(file: IO[str]) -> str:
-    """Choose the semicolon or the tab if the header has it and no comma; the file is left at its start."""
-    header = next((line for line in file if line.strip()), "")
-    file.seek(0)
-    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+def _lines(file: IO[bytes], source: str, encoding: str) -> Iterator[str]:
+    """Yield a file's lines, none of which may fill the memory."""
+    with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+        while line := text.readline(_LONGEST_LINE):
+            if len(line) == _LONGEST_LINE:
+                raise DataError(
+                    f"{source}: must have lines of fewer than {_LONGEST_LINE} characters; got a longer one. "
+                    "Check what wrote it."
+                )
+            yield line
 
 
-def _not_utf8(path: Path, source: str) -> str:
-    """Name the line and the byte that are not UTF-8."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return f"{source}:{number}: must be UTF-8 text; got byte 0x{line[error.start]:02x}. Save it as UTF-8."
-    return f"{source}: must be UTF-8 text. Save it as UTF-8."
+def _header(lines: Iterator[str]) -> str:
+    """Return the first line that is not blank."""
+    return next((line for line in lines if line.strip()), "")
+
+
+def _encoding(form: TableFormat, start: bytes) -> str:
+    """Resolve `auto`; the mark that may begin a file of UTF-8 is not part of its header."""
+    if form.encoding == "auto":
+        return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else UTF8
+    name = codecs.lookup(form.encoding).name
+    return UTF8 if name == "utf-8" else name
+
+
+def _not_in_encoding(path: Path, source: str, encoding: str, compression: Compression | None) -> str:
+    """Name the line and the byte that are not text in the encoding."""
+    name, advice = encoding, "Correct data.format.encoding."
+    if encoding == UTF8:
+        name, advice = "UTF-8", "Save it as UTF-8, or name its encoding, such as cp1252, in data.format.encoding."
+        with open_plain(path, compression) as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), start=1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    return f"{source}:{number}: must be {name} text; got byte 0x{line[error.start]:02x}. {advice}"
+    return f"{source}: must be {name} text; got other bytes. {advice}"

@@ -10,23 +10,30 @@ import pandas as pd
 
 from cde_app import config
 from cde_app.data.columns import (
+    BoolArray,
+    FloatArray,
     counts_rows,
     foreign_noun,
+    gap_words,
     list_names,
     missing_column_fault,
     read_days,
     read_gaps,
     read_labels,
     read_numbers,
+    rounded_integers,
     row_of,
 )
-from cde_app.data.faults import ColumnReader
+from cde_app.data.faults import ColumnReader, label_remarks
 from cde_app.data.files import is_stored_index
+from cde_app.data.guess_format import guess_format
+from cde_app.data.looks import look_of
 from cde_app.data.split import LABELS
+from cde_app.data.text import is_text
 from cde_app.errors import DataError
 
 _MANY_LABELS = 50
-_MOSTLY_NUMBERS = 0.9
+_MOSTLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,12 @@ class Inference:
 
 
 def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inference:
-    """Guess the kind of every column that is not a target.
+    """Guess how cells are written, and the kind of every column that is not a target.
 
-    Numbers are numeric; ISO 8601 dates are datetime; other text is categorical, unless nearly every row has its own
-    label. Row numbers, constant and empty columns are left out, and what is neither numbers, dates nor text. A column
-    that says train, validation or test becomes the split. Gaps in inputs choose `impute_with_indicator`, gaps in
-    targets `drop`.
+    Numbers are numeric, codes with leading zeros categorical; dates are datetime; other text is categorical,
+    unless nearly every row has its own label. Row numbers, constant and empty columns are left out, and what is neither
+    numbers, dates nor text. A column that says train, validation or test becomes the split. Gaps in inputs choose
+    `impute_with_indicator`, gaps in targets `drop`.
 
     Args:
         frame: the table, N rows.
@@ -53,8 +60,8 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
     Raises:
         DataError: a target is missing, named twice or no number; or no column is left as an input.
     """
-    _check_targets(frame, targets, path)
-    remarks: list[str] = []
+    form, remarks = guess_format(frame)
+    _check_targets(frame, targets, form, path)
     inputs: list[config.InputColumn] = []
     split: config.Split = config.RandomSplit()
     for name in (name for name in frame.columns if name not in targets):
@@ -64,20 +71,22 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
         if is_stored_index(name):
             remarks.append(f"column {name!r} is the index of a table that pandas wrote and is left out.")
             continue
-        if _says_parts(frame[name]):
+        if _says_parts(frame[name], form):
             split = config.ColumnSplit(column=name)
             remarks.append(f"column {name!r} says which rows train and test; data.split goes by it.")
             continue
-        column = _infer_column(frame[name], name, remarks)
+        column = _infer_column(frame[name], name, form, remarks)
         if column is not None:
             inputs.append(column)
     if not inputs:
-        raise DataError(f"{path}: no column is left as an input; got {list_names(list(frame.columns))}. Add a column.")
+        fault = f"{path}: no column is left as an input; got {list_names(list(frame.columns))}. Add a column."
+        raise DataError(fault, *(f"{path}: {remark}" for remark in remarks))
     if any(column.kind == "datetime" for column in inputs) and isinstance(split, config.RandomSplit):
         remarks.append("the rows have dates; if you predict the future, set data.split to kind: time.")
-    missing = _infer_missing(frame, [column.column for column in inputs], targets, remarks)
+    missing = _infer_missing(frame, [column.column for column in inputs], targets, form, remarks)
     data = config.Data(
         path=path,
+        format=form,
         inputs=tuple(inputs),
         targets=tuple(config.TargetColumn(column=name) for name in targets),
         split=split,
@@ -86,14 +95,14 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
     return Inference(data, tuple(remarks))
 
 
-def _check_targets(frame: pd.DataFrame, targets: Sequence[str], path: str) -> None:
+def _check_targets(frame: pd.DataFrame, targets: Sequence[str], form: config.TableFormat, path: str) -> None:
     """Refuse targets that do not exist, repeat or hold no numbers."""
     faults = []
     for name in dict.fromkeys(targets):
         if name not in frame.columns:
             faults.append(missing_column_fault(name, list(frame.columns), source=path, role="--target"))
         else:
-            reader = ColumnReader(name, "numeric", "data.targets", allows_gaps=True, source=path)
+            reader = ColumnReader(name, "numeric", "data.targets", form=form, allows_gaps=True, source=path)
             reader.read(frame)
             faults += reader.faults()
         if list(targets).count(name) > 1:
@@ -102,52 +111,128 @@ def _check_targets(frame: pd.DataFrame, targets: Sequence[str], path: str) -> No
         raise DataError(*faults)
 
 
-def _says_parts(cells: pd.Series) -> bool:
+def _says_parts(cells: pd.Series, form: config.TableFormat) -> bool:
     """Say whether a column tells which rows train and which do not."""
-    labels = set(read_labels(cells)[1])
-    return {"train"} < labels <= set(LABELS) and not read_gaps(cells).any()
+    labels = set(read_labels(cells, form)[1])
+    return {"train"} < labels <= set(LABELS) and not read_gaps(cells, form).any()
 
 
-def _infer_column(cells: pd.Series, name: str, remarks: list[str]) -> config.InputColumn | None:
+def _infer_column(
+    cells: pd.Series, name: str, form: config.TableFormat, remarks: list[str]
+) -> config.InputColumn | None:
     """Guess one column's kind; None leaves it out, with a remark."""
-    gaps = read_gaps(cells)
-    present = cells[~gaps]
-    num_distinct = present.nunique() if len(present) else 0
-    _, is_text = read_numbers(present)
+    present = cells[~read_gaps(cells, form)]
+    values, is_other = read_numbers(present, form)
+    num_distinct = present.nunique() if is_other.any() else len(np.unique(values))
     if not name:
         remarks.append("a column without a name is left out.")
     elif num_distinct < 2:
         remarks.append(f"column {name!r} is {'constant' if num_distinct else 'empty'} and left out.")
-    elif not is_text.any():
-        if not counts_rows(read_numbers(cells)[0]):
+    elif not is_other.any() and not _has_codes(present, name, remarks):
+        if not counts_rows(read_numbers(cells, form)[0]):
+            remarks += _number_remarks(present, values, name, form)
             return config.NumericColumn(column=name)
         remarks.append(f"column {name!r} counts the rows and is left out.")
-    elif not read_days(present)[1].any():
+    elif is_other.any() and not (days := read_days(present, form)).is_other.any():
+        if len(set(days.has_offset)) > 1:
+            remarks.append(
+                f"column {name!r} has times with and without an offset from UTC; name the timezone of those without."
+            )
         return config.DatetimeColumn(column=name)
     else:
-        are_all_different = num_distinct > _MANY_LABELS and num_distinct > 0.5 * len(present)
-        if np.mean(~is_text) >= _MOSTLY_NUMBERS:
-            remarks.append(
-                f"column {name!r} is {'left out' if are_all_different else 'categorical'} because of "
-                f"{str(present[is_text].iloc[0])!r} in {row_of(is_text, present)}, yet it is mostly numbers; "
-                "clean it to make it numeric."
-            )
-        elif are_all_different:
-            remarks.append(f"column {name!r} has {num_distinct} labels in {len(present)} rows and is left out.")
-        elif num_distinct > _MANY_LABELS:
-            remarks.append(f"column {name!r} has {num_distinct} labels, a feature each; consider grouping them.")
-        return None if are_all_different else config.CategoricalColumn(column=name)
+        return _infer_labels(present, is_other, name, form, remarks)
     return None
 
 
+def _infer_labels(
+    present: pd.Series, is_other: BoolArray, name: str, form: config.TableFormat, remarks: list[str]
+) -> config.CategoricalColumn | None:
+    """Take a column as labels, or leave it out; say what it may be instead."""
+    num_distinct = present.nunique()
+    are_all_different = num_distinct > _MANY_LABELS and num_distinct > 0.5 * len(present)
+    is_no_date = read_days(present, form).is_other
+    mostly = next(
+        (
+            (noun, kind, wrong)
+            for noun, kind, wrong in (("numbers", "numeric", is_other), ("dates", "datetime", is_no_date))
+            if wrong.any() and np.mean(~wrong) >= _MOSTLY
+        ),
+        None,
+    )
+    odd = present[mostly[2] if mostly else is_other]
+    look = look_of(odd.iloc[0], form) if len(odd) and isinstance(odd.iloc[0], str) else None
+    advice = f" {look.advice}" if look else ""
+    if mostly:
+        noun, kind, wrong = mostly
+        remarks.append(
+            f"column {name!r} is {'left out' if are_all_different else 'categorical'} because of "
+            f"{str(odd.iloc[0])!r} in {row_of(wrong, present)}, yet it is mostly {noun}; clean it to make it "
+            f"{kind}.{advice}"
+        )
+    elif are_all_different:
+        remarks.append(f"column {name!r} has {num_distinct} labels in {len(present)} rows and is left out.{advice}")
+    else:
+        if num_distinct > _MANY_LABELS:
+            remarks.append(f"column {name!r} has {num_distinct} labels, a feature each; consider grouping them.")
+        remarks += label_remarks(name, read_labels(present, form)[1], form)
+    return None if are_all_different else config.CategoricalColumn(column=name)
+
+
+def _has_codes(present: pd.Series, name: str, remarks: list[str]) -> bool:
+    """Say whether a column of numbers has codes with leading zeros."""
+    if not is_text(present):
+        return False
+    codes = present[present.str.fullmatch(r"\s*0[0-9]+\s*").to_numpy(dtype=bool)]
+    if len(codes):
+        remarks.append(
+            f"column {name!r} has leading zeros, such as {codes.iloc[0]!r}, and is taken as labels; give it "
+            "kind: numeric if they are numbers."
+        )
+    return len(codes) > 0
+
+
+def _number_remarks(present: pd.Series, values: FloatArray, name: str, form: config.TableFormat) -> list[str]:
+    """Write that numbers may be labels: too large to be exact, one in two spellings, or digits around an E."""
+    if (rounded := rounded_integers(present, values, form)).any():
+        large = f"column {name!r} has integers that numbers do not hold exactly, such as {present[rounded].iloc[0]}"
+        return [f"{large}; if they are labels, give it kind: categorical."]
+    if not is_text(present):
+        return []
+    remarks, by_value = [], dict[float, str]()
+    for cell, value in zip(present.unique(), _values_of_unique(present, values), strict=True):
+        if by_value.setdefault(value, cell.strip()) != cell.strip():
+            remarks.append(
+                f"column {name!r} has the number {value:.10g} in two spellings, {by_value[value]!r} and "
+                f"{cell.strip()!r}; if they are labels, give it kind: categorical."
+            )
+            break
+    exponents = present[present.str.fullmatch(r"\s*[0-9]+[eE][0-9]+\s*").to_numpy(dtype=bool)]
+    if len(exponents):
+        remarks.append(
+            f"column {name!r} has cells such as {exponents.iloc[0].strip()!r}, read as numbers; if they are labels, "
+            "give it kind: categorical."
+        )
+    return remarks
+
+
+def _values_of_unique(present: pd.Series, values: FloatArray) -> FloatArray:
+    """Return the values of a column's distinct cells, in the order in which they are met."""
+    return values[~present.duplicated().to_numpy()]
+
+
 def _infer_missing(
-    frame: pd.DataFrame, inputs: Sequence[str], targets: Sequence[str], remarks: list[str]
+    frame: pd.DataFrame, inputs: Sequence[str], targets: Sequence[str], form: config.TableFormat, remarks: list[str]
 ) -> config.MissingPolicy:
-    """Choose the policy that lets the table train."""
-    gappy_targets = [name for name in targets if read_gaps(frame[name]).any()]
-    gappy_inputs = [name for name in inputs if read_gaps(frame[name]).any()]
+    """Choose the policy that lets the table train; say which words stand for the gaps."""
+    gaps = {name: gap_words(frame[name], form) for name in (*inputs, *targets)}
+    words = {name: list_names([word for word in found if word]) for name, found in gaps.items() if any(found)}
+    if words:
+        found = "; ".join(f"{name!r}: {listed}" for name, listed in words.items())
+        remarks.append(f"words are read as gaps ({found}); a word that is a label must not be among data.format.gaps.")
+    gappy_targets = [name for name in targets if gaps[name]]
+    gappy_inputs = [name for name in inputs if gaps[name]]
     if gappy_targets:
-        num_rows = int(frame[[*inputs, *targets]].isna().any(axis=1).sum())
+        num_rows = int(np.any([read_gaps(frame[name], form) for name in (*gappy_inputs, *gappy_targets)], axis=0).sum())
         remarks.append(f"{num_rows} rows with gaps are dropped, since targets have gaps: {list_names(gappy_targets)}.")
         return config.MissingPolicy(kind="drop")
     if gappy_inputs:

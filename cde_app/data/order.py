@@ -71,6 +71,7 @@ class OrderedColumns:
 
     def __init__(self, data: config.Data) -> None:
         self._is_random, self._num_rows = isinstance(data.split, config.RandomSplit), 0
+        self._form = data.format
         self._ignored = {column.column for column in data.targets}
         self._labels = {column.column for column in data.inputs if column.kind == "categorical"}
         self._columns: dict[str, OrderedColumn] = {}
@@ -80,10 +81,11 @@ class OrderedColumns:
         if not self._is_random or frame.empty:
             return
         if not self._num_rows:
-            self._columns = {name: OrderedColumn(_holds_dates(frame[name])) for name in frame.columns}
+            self._columns = {name: OrderedColumn(_holds_dates(frame[name], self._form)) for name in frame.columns}
         for name in list(self._columns):
             column = self._columns[name]
-            values = None if name in self._ignored else _comparable(frame[name], are_dates=column.are_dates)
+            is_ignored = name in self._ignored
+            values = None if is_ignored else _comparable(frame[name], self._form, are_dates=column.are_dates)
             if values is None or not column.add(values, self._num_rows):
                 del self._columns[name]
         self._num_rows += len(frame)
@@ -129,23 +131,24 @@ def order_warning(found: tuple[tuple[str, bool, IntArray], ...], targets: FloatA
     return None
 
 
-def _holds_dates(cells: pd.Series) -> bool:
+def _holds_dates(cells: pd.Series, form: config.TableFormat) -> bool:
     """Say whether a column holds dates and no numbers."""
-    if foreign_noun(cells) or read_gaps(cells).any() or not read_numbers(cells.head(GLANCE))[1].any():
+    first = cells.head(GLANCE)
+    if foreign_noun(cells) or read_gaps(cells, form).any() or not read_numbers(first, form)[1].any():
         return False
-    return not read_days(cells.head(GLANCE))[1].any()
+    return not read_days(first, form).is_other.any()
 
 
-def _comparable(cells: pd.Series, *, are_dates: bool) -> NDArray[np.generic] | None:
-    """Return days, whole numbers or labels, [n]; None if a cell is neither."""
-    if foreign_noun(cells) or read_gaps(cells).any():
+def _comparable(cells: pd.Series, form: config.TableFormat, *, are_dates: bool) -> NDArray[np.generic] | None:
+    """Return days, or whole numbers and labels as they are written, [n]; None if a cell is neither."""
+    if foreign_noun(cells) or read_gaps(cells, form).any():
         return None
     if are_dates:
-        days, is_other = read_days(cells)
-        return None if is_other.any() else days
-    if pd.api.types.is_numeric_dtype(cells):
-        numbers, _ = read_numbers(cells)
-        return numbers if (numbers == np.round(numbers)).all() else None
+        days = read_days(cells, form)
+        return None if days.is_other.any() else days.values
+    numbers, is_other = read_numbers(cells, form)
+    if not is_other.any() and (numbers != np.round(numbers)).any():
+        return None
     return cells.to_numpy(dtype=object)
 
 

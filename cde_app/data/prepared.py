@@ -27,6 +27,7 @@ from cde_app.data.fingerprints import Fingerprints, fingerprint_rows
 from cde_app.data.limits import limited_settings
 from cde_app.data.model_fit import check_model
 from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
+from cde_app.data.rounding import edge_warnings
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError
@@ -51,7 +52,8 @@ class PreparedTable:
     fingerprints: Fingerprints
     """[N], of the inputs and targets under the contract."""
     warnings: tuple[str, ...]
-    """What to think of before the scores are trusted, and which settings the table limits, a sentence each."""
+    """What was read otherwise than one may think, what to think of before scores and forecasts are trusted, and which
+    settings the table limits, a sentence each."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -68,22 +70,31 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
     data, source = config.data, source_name(config.data.path)
     with unchanged(data.path):
         hashes = file_hashes(data.path)
-        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS)
+        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
         readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
-    contract, split, limits = fit_training(config, readings, source=source)
+    contract, split, warnings = fit_training(config, readings, source=source)
     prepared = _encode(hashes, readings, contract, split, folder)
-    return replace(prepared, warnings=(*prepared.warnings, *limits))
+    return replace(prepared, warnings=(*prepared.warnings, *warnings))
 
 
 def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split, tuple[str, ...]]:
-    """Split the rows that are kept and fit the contract on those that train; say which settings they limit.
+    """Split the rows that are kept and fit the contract on those that train.
+
+    Returns:
+        The contract; the split; which settings the table limits, and which targets heap up at an edge, a sentence each.
 
     Raises:
         DataError: the split leaves too few rows, no input varies, or the model does not fit the features.
     """
     split = split_rows(config.data.split, readings.by, seed=config.seed, source=source)
     fitted = readings.kept[split.train]
-    contract = fit_contract(config.data, lambda place: readings.column(place, fitted), readings.labels, source=source)
+    contract = fit_contract(
+        config.data,
+        lambda place: readings.column(place, fitted),
+        readings.labels,
+        readings.has_offset,
+        source=source,
+    )
     check_model(config.model, contract, source=source)
     by = config.data.split
     limits = limited_settings(
@@ -93,7 +104,12 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
         num_features=len(contract.feature_names),
         num_targets=len(contract.targets),
     )
-    return contract, split, limits
+    edges = [
+        warning
+        for place, target in enumerate(contract.targets, start=len(contract.inputs))
+        for warning in edge_warnings(target, readings.column(place, readings.kept))
+    ]
+    return contract, split, (*limits, *edges)
 
 
 def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split | None, folder: Path) -> PreparedTable:
@@ -112,7 +128,7 @@ def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split 
     source = source_name(path)
     with unchanged(path):
         hashes = file_hashes(path)
-        chunks = iter_table(path, chunk_rows=BLOCK_ROWS)
+        chunks = iter_table(path, chunk_rows=BLOCK_ROWS, form=contract.form)
         readings = read_for_evaluation(contract, chunks, folder / "readings.npy", source=source)
     if split is None:
         split = Split(np.arange(0), np.arange(0), np.arange(len(readings.kept)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,10 @@ class Readings:
         kept: the rows of `values` that the model can use, sorted; all of them unless `missing: drop` leaves some out.
         rows: the places of the kept rows in the table, from 0.
         by: the kept rows with the column that a split goes by, if there is one.
-        warnings: what the order of the rows gives reason to say about the split.
+        has_offset: [I], of each input column whether its dates have offsets from UTC; None where that does not matter.
+        gap_words: [I + P], of each column the words that stood for a gap, counted; an empty cell is "".
+        warnings: what was read otherwise than one may think, and what the order of the rows gives reason to say about
+            the split.
     """
 
     values: FloatArray
@@ -38,6 +42,8 @@ class Readings:
     kept: IntArray
     rows: IntArray
     by: pd.DataFrame
+    has_offset: tuple[bool | None, ...] = ()
+    gap_words: tuple[Counter[str], ...] = ()
     warnings: tuple[str, ...] = ()
 
     def column(self, place: int, rows: IntArray | None = None) -> FloatArray:
@@ -64,23 +70,33 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
             policy does not allow; a target is constant or outside its transform; there are fewer than two rows. All
             faults at once.
     """
-    policy = data.missing.kind
+    policy, form = data.missing.kind, data.format
+    timezones = {column.column: column.timezone for column in data.inputs if isinstance(column, config.DatetimeColumn)}
     inputs = [
         ColumnReader(
             column.column,
             column.kind,
             "data.inputs",
+            form=form,
             allows_gaps=policy != "error",
             source=source,
+            timezone=timezones.get(column.column, ""),
             key=("data", "inputs", place, "column"),
         )
         for place, column in enumerate(data.inputs)
     ]
     targets = [
-        TargetReader(target, allows_gaps=policy == "drop", source=source, key=("data", "targets", place, "column"))
+        TargetReader(
+            target,
+            form=form,
+            allows_gaps=policy == "drop",
+            source=source,
+            key=("data", "targets", place, "column"),
+        )
         for place, target in enumerate(data.targets)
     ]
-    cells, ordered = SplitCells(data.split, source=source), OrderedColumns(data)
+    timezone = timezones.get(getattr(data.split, "column", ""), "")
+    cells, ordered = SplitCells(data.split, form=form, timezone=timezone, source=source), OrderedColumns(data)
     gaps = []
     with RowFile(file, len(inputs) + len(targets)) as values:
         for chunk in chunks:
@@ -89,13 +105,22 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
             cells.add(chunk)
             ordered.add(chunk)
     if faults := [*faults_of([*inputs, *targets]), *cells.faults()]:
-        raise DataError(*faults)
+        raise DataError(*dict.fromkeys(faults))  # a column may be an input and the split's
     kept = np.flatnonzero(~np.concatenate(gaps) | (policy != "drop"))
     if len(kept) < 2:
         raise DataError(f"{source}: must have at least 2 rows without gaps; got {len(kept)}. Add rows.")
-    read = map_rows(file)
-    warning = order_warning(ordered.found(), read[:, len(inputs) :])
-    return Readings(read, _labels(inputs), kept, kept, cells.rows(kept), (warning,) if warning else ())
+    readers, read = [*inputs, *targets], map_rows(file)
+    in_order = order_warning(ordered.found(), read[:, len(inputs) :])
+    return Readings(
+        read,
+        _labels(inputs),
+        kept,
+        kept,
+        cells.rows(kept),
+        tuple(reader.offsets.has_offset for reader in inputs),
+        tuple(reader.gap_words for reader in readers),
+        (*(remark for reader in readers for remark in reader.remarks()), *([in_order] if in_order else [])),
+    )
 
 
 def read_for_evaluation(

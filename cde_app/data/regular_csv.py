@@ -7,44 +7,46 @@ the same to everyone. Only what is not so is worth the time of the csv module, w
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 _BLOCK_BYTES = 1 << 20
+_LONGEST_HEADER = 1 << 20
 _NEW_LINE, _RETURN = 10, 13
 
 
-def count_regular(path: Path, delimiter: str) -> tuple[tuple[str, ...], int] | None:
+def count_regular(file: IO[bytes], delimiter: str) -> tuple[tuple[str, ...], int] | None:
     """Return the columns and the number of rows of a CSV.
 
     Args:
-        path: the file.
+        file: it, at its start.
         delimiter: of its cells.
 
     Returns:
         None where a line is ragged, has a quote or a lone carriage return, is not UTF-8 or is too long for the csv
         module, and for a single column, whose blank lines are no rows: the careful look tells.
     """
-    with path.open("rb") as file:
-        columns = _read_header(file, delimiter)
-        if len(columns) < 2:
+    columns = _read_header(file, delimiter)
+    if len(columns) < 2:
+        return None
+    num_rows, rest = 0, b""
+    while block := file.read(_BLOCK_BYTES):
+        lines, new_line, rest = (rest + block).rpartition(b"\n")
+        found = _count_rows(lines + new_line, delimiter, len(columns))
+        if found is None or len(rest) > csv.field_size_limit():
             return None
-        num_rows, rest = 0, b""
-        while block := file.read(_BLOCK_BYTES):
-            lines, new_line, rest = (rest + block).rpartition(b"\n")
-            found = _count_rows(lines + new_line, delimiter, len(columns))
-            if found is None or len(rest) > csv.field_size_limit():
-                return None
-            num_rows += found
-        found = _count_rows(rest + b"\n", delimiter, len(columns)) if rest else 0
-        return None if found is None else (columns, num_rows + found)
+        num_rows += found
+    found = _count_rows(rest + b"\n", delimiter, len(columns)) if rest else 0
+    return None if found is None else (columns, num_rows + found)
 
 
 def _read_header(file: IO[bytes], delimiter: str) -> tuple[str, ...]:
     """Read the first line that is not blank; no columns if that is not for sure the header."""
-    line = next((line for line in file if line.removeprefix(b"\xef\xbb\xbf").strip()), b"")
+    lines = iter(lambda: file.readline(_LONGEST_HEADER), b"")
+    line = next((line for line in lines if line.removeprefix(b"\xef\xbb\xbf").strip()), b"")
+    if len(line) == _LONGEST_HEADER:
+        return ()
     try:
         text = line.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

@@ -28,6 +28,8 @@ SLOPE_LEVEL = 0.25
 """Where a transform bends, the step is measured where it is among the narrowest: this quantile over the rows."""
 SAME_VALUE = 1e-9
 """Values nearer than this share of their range, or than a few last digits, differ by rounding errors alone."""
+EDGE_SHARE = 0.05
+"""From this share of the rows on, and twice the next value's, the lowest or the highest value is a heap of its own."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,17 @@ class RoundedTarget:
             "values); its noise keeps the variance of that rounding, so that no density piles up on the values. Judge "
             "by CRPS, not by log density; the target's setting rounding names another step, or 0 for none."
         )
+
+
+def edge_warnings(column: str, values: FloatArray) -> list[str]:
+    """Write that many of a target's values, [N], are the lowest or the highest one, a heap that no density heeds."""
+    distinct, counts = np.unique(values + 0.0, return_counts=True)  # -0 is 0
+    return [
+        f"target {column!r} is exactly {distinct[edge]:g} in {100 * counts[edge] / len(values):.0f} % of the rows and "
+        f"never {beyond}: forecasts will have mass {beyond} {distinct[edge]:g}; read it as mass at {distinct[edge]:g}."
+        for edge, inner, beyond in ((0, 1, "below"), (-1, -2, "above"))
+        if counts[edge] >= max(EDGE_SHARE * len(values), 2 * counts[inner])
+    ]
 
 
 def find_rounding(

@@ -23,13 +23,14 @@ from cde_app.data.columns import (
     read_order,
     row_of,
 )
-from cde_app.data.faults import ColumnReader
+from cde_app.data.faults import ColumnReader, OffsetCells
 from cde_app.errors import DataError, FaultOfSetting
 
 IntArray = NDArray[np.intp]
 LABELS = ("train", "validation", "test")
 
 _AUTO_VALIDATION = 0.1
+_AS_READ = config.TableFormat(gaps=())  # what has been read has no words for gaps
 _STREAM = 1  # keeps these draws apart from other draws with the same seed
 
 
@@ -53,13 +54,19 @@ class SplitCells:
 
     Args:
         split: the configuration's `data.split` block.
+        form: how the cells are written.
+        timezone: where times without an offset are local.
         source: the table, as errors name it.
     """
 
-    def __init__(self, split: config.Split, *, source: str) -> None:
+    def __init__(self, split: config.Split, *, form: config.TableFormat, timezone: str, source: str) -> None:
+        self._form, self._timezone = form, timezone
         self._name = None if isinstance(split, config.RandomSplit) else split.column
         self._goes_by_time = isinstance(split, config.TimeSplit)
-        self._labels = ColumnReader(self._name or "", "categorical", "data.inputs", allows_gaps=True, source=source)
+        self._labels = ColumnReader(
+            self._name or "", "categorical", "data.inputs", form=self._form, allows_gaps=True, source=source
+        )
+        self._offsets = OffsetCells(f"{source}: column {self._name!r}", timezone=timezone)
         self._pieces: list[pd.Series] = []
         self._bad: list[pd.Series] = []
         self._are_dates = False
@@ -83,8 +90,8 @@ class SplitCells:
             self._pieces.append(pd.Series(self._labels.read(frame), frame.index))
 
     def faults(self) -> list[str]:
-        """Write that there is no such column, or that it holds what no split can go by."""
-        return self._missing
+        """Write that there is no such column, or that it holds what no split can go by, or dates of two kinds."""
+        return self._missing or self._offsets.faults()
 
     def rows(self, kept: IntArray) -> pd.DataFrame:
         """Return the rows that are kept, counted from the table's first, with the column alone: for `split_rows`."""
@@ -102,22 +109,23 @@ class SplitCells:
 
     def _add_times(self, cells: pd.Series) -> None:
         """Read numbers, until a cell is none: then all of them are dates, those before it too."""
-        values, is_text = read_numbers(cells)
+        values, is_text = read_numbers(cells, self._form)
         if not is_text.any() and not self._are_dates:
             self._pieces.append(pd.Series(values, cells.index))
             return
         days = self._days(cells)
         if not self._are_dates:
             self._are_dates = True
-            self._pieces = [self._days(piece) for piece in self._pieces]
+            self._pieces = [self._days(piece) for piece in self._pieces]  # years, whose days are days of the calendar
         self._pieces.append(days)
 
     def _days(self, cells: pd.Series) -> pd.Series:
         """Read dates as days; what is none is kept for the error."""
-        days, is_other = read_days(cells)
-        if is_other.any():
-            self._bad.append(cells[is_other].astype(object))
-        return pd.Series(days, cells.index)
+        days = read_days(cells, self._form, self._timezone)
+        self._offsets.add(days, cells)
+        if days.is_other.any():
+            self._bad.append(cells[days.is_other].astype(object))
+        return pd.Series(days.values, cells.index)
 
 
 def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: str) -> Split:
@@ -185,7 +193,7 @@ def _count(fraction: float, total: int) -> int:
 def _split_by_group(name: str, frame: pd.DataFrame, validation: float, test: float, seed: int, source: str) -> Split:
     """Deal whole groups; their order does not depend on the order of the rows."""
     cells = _split_column(name, frame, source)
-    codes, labels = read_labels(cells)
+    codes, labels = read_labels(cells, _AS_READ)
     groups = _deal(_generator(seed).permutation(len(labels)), validation, test)
     if not len(groups.train):
         raise DataError(
@@ -198,7 +206,7 @@ def _split_by_group(name: str, frame: pd.DataFrame, validation: float, test: flo
 def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IntArray:
     """Order rows by time; rows of the same time stay in the table's order."""
     cells = _split_column(name, frame, source)
-    times, is_other = read_order(cells)
+    times, is_other = read_order(cells, _AS_READ)
     if is_other.any():
         raise DataError(
             f"{source}: column {name!r} must be numbers or ISO 8601 dates to split by time; got "
@@ -210,7 +218,7 @@ def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IntArray:
 def _split_by_label(name: str, frame: pd.DataFrame, source: str) -> Split:
     """Read the parts from a column that says train, validation or test."""
     cells = _split_column(name, frame, source)
-    codes, labels = read_labels(cells)
+    codes, labels = read_labels(cells, _AS_READ)
     unknown = [label for label in labels if label not in LABELS]
     if unknown:
         first: BoolArray = codes == labels.index(unknown[0])
@@ -227,7 +235,7 @@ def _split_column(name: str, frame: pd.DataFrame, source: str) -> pd.Series:
     """Get the column a split goes by; it has no gaps."""
     if name not in frame.columns:
         raise DataError(missing_column_fault(name, list(frame.columns), source=source, role="data.split"))
-    gaps = read_gaps(frame[name])
+    gaps = read_gaps(frame[name], _AS_READ)
     if gaps.any():
         raise DataError(
             f"{source}: column {name!r} must have a value in every row, as data.split goes by it; got {gaps.sum()} "

@@ -1,6 +1,6 @@
 """Read and write tables: CSV or Parquet, one file or a glob of partitions, at once or in chunks of bounded memory.
 
-pyarrow is imported only where a Parquet file is read or written.
+pyarrow.parquet is imported only where a Parquet file is read or written.
 """
 
 from __future__ import annotations
@@ -14,53 +14,59 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from cde_app.config import TableFormat
 from cde_app.data.arrow import to_pandas
 from cde_app.data.columns import Foreign
+from cde_app.data.compression import DAMAGED
 from cde_app.data.files import Partition, columns_of, open_partitions, source_name
 from cde_app.errors import DataError
 from cde_app.storage import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
 FileFormat = Literal["csv", "parquet"]
 
-# Cells that count as empty, in text columns of Parquet files too.
-GAPS = ("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
+_PLAIN = TableFormat()
 
 
-def read_table(path: str | Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(path: str | Path, *, columns: Sequence[str] | None = None, form: TableFormat = _PLAIN) -> pd.DataFrame:
     """Read a whole table.
 
-    The format is told from the content. A CSV is UTF-8 with one header line; commas separate its cells, or semicolons
-    or tabs if its header has them and no comma. Partitions of a glob are read in the order of their names.
+    The file's kind is told from its content, compressed or not. Every cell of a CSV, whose first line is a header,
+    is text as it stands. Partitions of a glob are read in the order of their names.
 
     Args:
         path: a file, a glob of partitions, or `-` for standard input.
         columns: the columns to read, in this order; None reads all.
+        form: the delimiter and the encoding of a CSV.
 
     Returns:
         [N] rows with index 0..N-1, N >= 1.
 
     Raises:
-        DataError: a file is missing, a directory, empty, not UTF-8 or ragged, repeats a column name or lacks a column.
+        DataError: a file is missing, a directory, empty, of another kind, damaged, not in its encoding or ragged,
+            repeats a column name or lacks a column.
     """
-    with open_partitions(path, columns) as partitions:
+    with open_partitions(path, columns, form) as partitions:
         wanted = columns_of(partitions) if columns is None else list(columns)
         foreign = _foreign(partitions)
         frames = [chunk for partition in partitions for chunk in _read_chunks(partition, wanted, foreign, None)]
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
-def iter_table(path: str | Path, *, columns: Sequence[str] | None = None, chunk_rows: int) -> Iterator[pd.DataFrame]:
+def iter_table(
+    path: str | Path, *, columns: Sequence[str] | None = None, chunk_rows: int, form: TableFormat = _PLAIN
+) -> Iterator[pd.DataFrame]:
     """Read a table in chunks, in memory that does not grow with its rows; every file is checked before the first chunk.
 
     Args:
         path: a file, a glob of partitions, or `-` for standard input.
         columns: the columns to read, in this order; None reads all.
         chunk_rows: the most rows of a chunk.
+        form: the delimiter and the encoding of a CSV.
 
     Yields:
         At most `chunk_rows` rows; the index continues across chunks.
@@ -68,7 +74,7 @@ def iter_table(path: str | Path, *, columns: Sequence[str] | None = None, chunk_
     Raises:
         DataError: as `read_table`.
     """
-    with open_partitions(path, columns) as partitions:
+    with open_partitions(path, columns, form) as partitions:
         wanted = columns_of(partitions) if columns is None else list(columns)
         first_row, foreign = 0, _foreign(partitions)
         for partition in partitions:
@@ -116,7 +122,6 @@ class TableWriter:
         self._num_pieces += 1
 
     def _append_parquet(self, frame: pd.DataFrame) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         piece = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
@@ -185,33 +190,32 @@ def _read_chunks(
                 if name in foreign:
                     frame[name] = pd.Series(foreign[name], frame.index, dtype=object)
             yield frame[columns]
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's errors of reading among them
-        reason = str(error).splitlines()[0]
+    except (*DAMAGED, ValueError) as error:  # pandas' and pyarrow's errors of reading among them
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{partition.source}: must be readable to its end; got {reason!r}. Check the file.") from None
 
 
 def _read_csv(partition: Partition, columns: list[str], chunk_rows: int | None) -> Iterator[pd.DataFrame]:
-    """Read columns of a CSV."""
-    read = pd.read_csv(
-        partition.path,
-        sep=partition.delimiter,
-        header=0,
-        names=list(partition.columns),
-        usecols=columns,
-        index_col=False,
-        keep_default_na=False,
-        na_values=list(GAPS),
-        float_precision="round_trip",
-        low_memory=False,
-        encoding="utf-8-sig",
-        chunksize=chunk_rows,
-    )
-    yield from [read] if isinstance(read, pd.DataFrame) else read
+    """Read columns of a CSV as text."""
+    with partition.open() as file:
+        read = pd.read_csv(
+            file,
+            sep=partition.delimiter,
+            header=0,
+            names=list(partition.columns),
+            usecols=columns,
+            index_col=False,
+            dtype="string",
+            na_filter=False,
+            low_memory=False,
+            encoding=partition.encoding,
+            chunksize=chunk_rows,
+        )
+        yield from [read] if isinstance(read, pd.DataFrame) else read
 
 
 def _read_parquet(partition: Partition, columns: list[str], chunk_rows: int | None) -> Iterator[pd.DataFrame]:
     """Read columns of a Parquet file; pandas' own metadata (an index, say) is left aside."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(partition.path) as file:
@@ -224,13 +228,4 @@ def _read_parquet(partition: Partition, columns: list[str], chunk_rows: int | No
 
 def _frame(table: pa.Table, columns: list[str]) -> pd.DataFrame:
     """Turn an Arrow table into a frame; pyarrow reads a column `a.b` with every column `a`."""
-    series = {name: to_pandas(table.column(name)) for name in columns}
-    return _clean_text(pd.DataFrame(series, index=pd.RangeIndex(table.num_rows)))
-
-
-def _clean_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Empty the cells of text columns that count as gaps."""
-    for name in frame.columns:
-        if pd.api.types.is_string_dtype(frame[name]) or pd.api.types.is_object_dtype(frame[name]):
-            frame[name] = frame[name].mask(frame[name].isin(GAPS))
-    return frame
+    return pd.DataFrame({name: to_pandas(table.column(name)) for name in columns}, index=pd.RangeIndex(table.num_rows))

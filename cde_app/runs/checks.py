@@ -11,7 +11,7 @@ from cde_app.errors import RunError
 from cde_app.runs import folder as run_folder
 from cde_app.storage import file_hash
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # before, labels and dates were read otherwise
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})
 
 
@@ -56,7 +56,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of a finished run.
 
     Raises:
-        RunError: it is damaged, or from a newer format.
+        RunError: it is damaged, or of another format.
     """
     file = run_folder.find(path, "manifest.json")
     try:
@@ -70,6 +70,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise RunError(
             f"{file}: format_version: expected at most {FORMAT_VERSION}; got {version}. "
             "The run was written by a newer cde; update cde."
+        )
+    if version < FORMAT_VERSION:
+        raise RunError(
+            f"{file}: format_version: expected {FORMAT_VERSION}; got {version}. "
+            "The run was written by an older cde, which read labels and dates otherwise; train the run again."
         )
     return dict(manifest)
 

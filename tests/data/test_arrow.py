@@ -15,6 +15,7 @@ import pytest
 
 from cde_app import config
 from cde_app.data.check import infer_data
+from cde_app.data.columns import read_gaps
 from cde_app.data.encoding import encode_inputs, fit_contract
 from cde_app.data.prepared import prepare_evaluation
 from cde_app.data.readings import Readings, read_for_training
@@ -122,7 +123,9 @@ def read_all(data: config.Data) -> Readings:
 def use(data: config.Data) -> None:
     """Read the table for a training, fit the contract, and read it again for a prediction and for an evaluation."""
     readings = read_all(data)
-    contract = fit_contract(data, lambda n: readings.column(n, readings.kept), readings.labels, source="a.parquet")
+    contract = fit_contract(
+        data, lambda n: readings.column(n, readings.kept), readings.labels, readings.has_offset, source="a.parquet"
+    )
     for chunk in iter_table("a.parquet", chunk_rows=25):
         assert np.isfinite(encode_inputs(contract, chunk, source="a.parquet")).all()
     split = Split(np.arange(0), np.arange(0), np.arange(NUM_ROWS))
@@ -208,7 +211,9 @@ def test_a_run_refuses_a_column_that_has_become_foreign() -> None:
     write(pa.float64(), cells(number, gap=False))
     data = data_of("x", "c")
     readings = read_all(data)
-    contract = fit_contract(data, lambda n: readings.column(n, readings.kept), readings.labels, source="a.parquet")
+    contract = fit_contract(
+        data, lambda n: readings.column(n, readings.kept), readings.labels, readings.has_offset, source="a.parquet"
+    )
     write(pa.list_(pa.float64()), cells(lambda n: [number(n)], gap=False))
     with pytest.raises(DataError, match="column 'c' must be numbers; got lists"):
         encode_inputs(contract, read_table("a.parquet"), source="a.parquet")
@@ -233,7 +238,8 @@ def test_a_column_that_is_foreign_in_one_partition_is_foreign_in_all() -> None:
 def test_gaps_written_as_words_are_gaps_in_a_dictionary_too() -> None:
     for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string())):
         write(kind, ["NA", *cells("label {}".format, gap=False)[1:]])
-        assert read_table("a.parquet")["c"].isna().tolist() == [True] + [False] * (NUM_ROWS - 1)
+        gaps = read_gaps(read_table("a.parquet")["c"], config.TableFormat())
+        assert gaps.tolist() == [True] + [False] * (NUM_ROWS - 1)
 
 
 def test_an_index_that_pandas_stored_is_no_input() -> None:

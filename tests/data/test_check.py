@@ -125,6 +125,24 @@ def test_a_target_with_atoms_is_to_be_judged_by_crps() -> None:
     )
 
 
+@pytest.mark.parametrize(("sign", "beyond"), [(1, "below"), (-1, "above")])
+def test_a_heap_at_the_edge_of_a_target_is_told(sign: int, beyond: str) -> None:
+    y = np.random.default_rng(1).gamma(2.0, 10.0, 1000)
+    y[:610] = 0
+    warnings = describe(table(y=sign * y)).warnings
+    assert warnings[-1] == (
+        f"target 'y' is exactly 0 in 61 % of the rows and never {beyond}: forecasts will have mass {beyond} 0; read it "
+        "as mass at 0."
+    )
+
+
+def test_a_heap_that_others_surround_or_match_is_none_at_the_edge() -> None:
+    y = np.random.default_rng(1).normal(size=1000)
+    grades = np.random.default_rng(1).integers(1, 6, 1000)
+    for values in (np.where(np.arange(1000) < 400, 0.0, y), grades, y):
+        assert not any("mass" in warning for warning in describe(table(y=values)).warnings)
+
+
 def test_one_frequent_value_in_a_continuous_target_is_an_atom() -> None:
     y = np.random.default_rng(1).normal(size=1000)
     y[:40] = 0
@@ -215,6 +233,29 @@ def test_the_cost_is_of_the_rows_that_a_member_keeps(
 def test_rows_that_validate_every_training_leave_it_alone() -> None:
     data = {"inputs": ["a"], "split": {"kind": "random", "validation": 0.1}}
     assert describe(table(6000), data=data).cost.num_trainings == 1
+
+
+def test_what_is_read_otherwise_than_one_may_think_is_told() -> None:
+    cells = {"c": ["1.1", "1.10", "2", "NA"] * 250, "b": [2**53 + 1] + [2**53 + 2] * 999}
+    inputs = ["a", "b", {"column": "c", "kind": "categorical"}]
+    report = describe(table(**cells), data={"inputs": inputs, "missing": {"kind": "impute_with_indicator"}})
+    assert report.warnings[:3] == (
+        (
+            "column 'b' has integers above 2^53, rounded to the nearest number of 53 bits: 9007199254740993 in row 1 "
+            "of the table."
+        ),
+        "column 'c' has 250 gaps (250 'NA'); a word that is a label must not be among data.format.gaps.",
+        "column 'c' has labels that differ in their spelling only, such as '1.1' and '1.10'; they stay apart.",
+    )
+    assert "  input  c  categorical, 3 distinct, 250 gaps ('NA')" in report.lines()
+
+
+def test_words_that_mean_a_gap_are_those_of_the_format() -> None:
+    data = {"inputs": ["a", {"column": "c", "kind": "categorical"}], "format": {"gaps": ["-"]}}
+    report = describe(table(c=["NA", "DE"] * 500), data=data)
+    assert [(column.num_distinct, column.num_gaps) for column in report.columns] == [(1000, 0), (2, 0), (1000, 0)]
+    with pytest.raises(DataError, match=r"labels without gaps; got 500 gaps \(300 '-', 200 empty\), first in row 1 of"):
+        describe(table(c=["-", "NA", "-", "DE", "", "NA", "-", "DE", " ", "FR"] * 100), data=data)
 
 
 # --- infer_data ---------------------------------------------------------------------------------------------------

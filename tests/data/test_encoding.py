@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -14,15 +15,16 @@ import pandas as pd
 import pytest
 
 from cde_app import config
-from cde_app.data.columns import FloatArray, read_numbers
+from cde_app.data.columns import FloatArray, read_labels, read_numbers
 from cde_app.data.encoding import (
     ColumnContract,
     complete_rows,
+    encode_and_judge,
     encode_inputs,
     encode_targets,
     fit_contract,
     has_targets,
-    out_of_range,
+    misspelled_labels,
     row_faults,
 )
 from cde_app.data.readings import Readings, read_for_training
@@ -48,7 +50,8 @@ def fit(*inputs: Any, missing: str = "error", **columns: Any) -> tuple[ColumnCon
 
 def fit_frame(data: config.Data, frame: pd.DataFrame) -> ColumnContract:
     readings = read(data, frame)
-    return fit_contract(data, lambda place: readings.column(place, readings.kept), readings.labels, source="a.csv")
+    columns = lambda place: readings.column(place, readings.kept)  # noqa: E731
+    return fit_contract(data, columns, readings.labels, readings.has_offset, source="a.csv")
 
 
 def read(data: config.Data, *chunks: pd.DataFrame) -> Readings:
@@ -115,16 +118,45 @@ def test_labels_are_one_hot_with_a_feature_for_unseen_labels_that_is_zero_in_tra
 
 @pytest.mark.parametrize(
     "cells",
-    [[1, 2], [1.0, 2.0], ["1", "2"], ["01", "2.0"], pd.Categorical([1, 2]), [Decimal("1.0"), 2]],
+    [[1, 2], [1.0, 2.0], ["1", "2"], np.float32([1, 2]), pd.Categorical([1, 2]), [Decimal("1.0"), 2]],
 )
 def test_a_label_is_the_same_however_its_file_stored_it(cells: Any) -> None:
     contract, _ = fit(categorical("c"), c=[1, 2, 3])
     assert [encode(contract, c=cells)[name][row] for row, name in enumerate(("c=1", "c=2"))] == [1, 1]
 
 
-def test_booleans_are_the_same_labels_as_text_and_as_booleans() -> None:
-    contract, _ = fit(categorical("c"), c=[True, False])
-    np.testing.assert_array_equal(encode(contract, c=["TRUE", "false", "True"])["c=True"], [1, 0, 1])
+def test_a_label_is_its_text_as_it_stands() -> None:
+    spellings = [
+        "1",
+        "1.0",
+        "01",
+        "1e0",
+        " 1",
+        "True",
+        "true",
+        "1E5",
+        "10E4",
+        "1.1",
+        "1.10",
+        str(2**60),
+        str(2**60 + 1),
+    ]
+    contract, _ = fit(categorical("c"), c=spellings)
+    assert set(contract.inputs[0].vocabulary) == set(spellings)
+
+
+def test_what_is_no_text_becomes_the_one_that_a_csv_would_have() -> None:
+    cells = {"c": [True, 7, 2**60 + 1, 0.1, 1e22, Decimal("1.10"), Decimal("2" * 38), dt.date(2024, 1, 31)]}
+    frame = pd.DataFrame(cells, dtype=object)
+    assert read_labels(frame["c"], config.TableFormat())[1] == sorted(
+        ["True", "7", str(2**60 + 1), "0.1", "10000000000000000000000", "1.1", "2" * 38, "2024-01-31"]
+    )
+
+
+def test_a_new_label_that_is_one_of_the_training_in_another_spelling_is_found() -> None:
+    contract, _ = fit("a", categorical("c"), categorical("b"), a=[1, 2, 3], b=[True, False, True], c=[1, 20, 300])
+    new = pd.DataFrame({"a": ["1", "2"], "b": ["true", "False"], "c": ["20.0", "4"]})
+    assert misspelled_labels(contract, new) == {"b": ("True", "true"), "c": ("20", "20.0")}
 
 
 def test_a_cycle_is_a_sine_and_a_cosine_that_agree_after_a_turn() -> None:
@@ -150,18 +182,82 @@ def test_a_date_gives_its_time_and_the_turns_that_vary() -> None:
     [
         ["2024-01-01", "2024-01-02T12:00"],
         pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"]),
-        pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"]).tz_localize("UTC").tz_convert("America/New_York"),
-        ["2024-01-01T02:00+02:00", "2024-01-02T07:00-05:00"],
+        ["20240101", "2024-01-02 12:00:00.000"],
         np.array([dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2, 12)], dtype=object),
         pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"]).astype("datetime64[s]"),
     ],
-    ids=["text", "naive", "aware", "mixed offsets", "objects", "seconds"],
+    ids=["text", "naive", "compact", "objects", "seconds"],
 )
 def test_dates_are_the_same_however_they_are_stored_and_naive_ones_are_utc(cells: Any) -> None:
     contract, X = fit(datetime_("d"), d=["2024-01-01", "2024-01-02T12:00"])
     np.testing.assert_allclose(encode(contract, d=cells)["d"], X["d"])
     assert contract.inputs[0].minimum == 19723.0
     assert contract.inputs[0].maximum == 19724.5
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"]).tz_localize("UTC").tz_convert("America/New_York"),
+        ["2024-01-01T02:00+02:00", "2024-01-02T07:00-0500"],
+        ["2024-01-01T00:00Z", "2024-01-02T12Z"],
+    ],
+    ids=["aware", "mixed offsets", "Z"],
+)
+def test_dates_with_offsets_are_those_of_utc(cells: Any) -> None:
+    contract, X = fit(datetime_("d"), d=["2024-01-01T00:00+00:00", "2024-01-02T12:00+00:00"])
+    assert contract.inputs[0].has_offset is True
+    np.testing.assert_allclose(encode(contract, d=cells)["d"], X["d"])
+
+
+NAIVE, AWARE = ["2024-01-01", "2024-01-02T12:00"], ["2024-01-01T00:00Z", "2024-01-02T12:00+01:00"]
+STAMPS = pd.to_datetime(["2024-01-01T00:00", "2024-01-02T12:00"])
+
+
+@pytest.mark.parametrize(
+    ("naive", "aware"), [(NAIVE, AWARE), (STAMPS, STAMPS.tz_localize("Asia/Tokyo"))], ids=["text", "Parquet"]
+)
+def test_dates_have_offsets_in_a_prediction_if_those_of_the_training_had_them(naive: Any, aware: Any) -> None:
+    for trained, new, words in ((naive, aware, "without"), (aware, naive, "with")):
+        contract, _ = fit(datetime_("d"), d=trained)
+        with pytest.raises(DataError) as caught:
+            encode(contract, d=new)
+        (fault,) = caught.value.faults
+        assert re.fullmatch(
+            rf"a\.csv: column 'd' must have times {words} an offset from UTC, as the table of the training has; got 2 "
+            r"cells such as '2024-01-01.*', first in row 1 of the table\. Write them so, or train with the column's "
+            r"timezone\.",
+            fault,
+        )
+
+
+def test_dates_with_and_without_an_offset_in_one_column_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        fit(datetime_("d"), d=["2024-01-01T00:00", "2024-01-02T12:00+01:00", "2024-01-03"])
+    assert str(caught.value) == (
+        "a.csv: column 'd' must have an offset from UTC in every time or in none; got none for 2 cells such as "
+        "'2024-01-01T00:00', first in row 1 of the table, and one for '2024-01-02T12:00+01:00' in row 2 of the "
+        "table. Write all alike, or name the timezone of those without in the column's settings."
+    )
+
+
+def test_a_column_with_a_timezone_takes_times_with_and_without_an_offset() -> None:
+    berlin = {**datetime_("d"), "timezone": "Europe/Berlin"}
+    contract, X = fit(berlin, d=["2024-01-01T00:00", "2024-07-01T12:00+02:00", "2024-07-02"])
+    assert (contract.inputs[0].timezone, contract.inputs[0].has_offset) == ("Europe/Berlin", None)
+    utc = ["2023-12-31T23:00Z", "2024-07-01T10:00Z", "2024-07-01T22:00Z"]
+    np.testing.assert_allclose(encode(contract, d=utc)["d"], X["d"])
+    np.testing.assert_allclose(encode(contract, d=pd.to_datetime(utc))["d"], X["d"])
+
+
+def test_a_local_time_that_the_clocks_leave_out_or_repeat_is_refused() -> None:
+    berlin = {**datetime_("d"), "timezone": "Europe/Berlin"}
+    with pytest.raises(DataError) as caught:
+        fit(berlin, d=["2024-03-31T02:30", "2024-10-27T02:30", "2024-10-27T02:30+01:00"])
+    assert str(caught.value) == (
+        "a.csv: column 'd' must hold times that occur once in Europe/Berlin; got 2 cells such as '2024-03-31T02:30', "
+        "first in row 1 of the table. Write them with an offset such as +01:00."
+    )
 
 
 def test_years_and_compact_dates_stored_as_numbers_are_dates() -> None:
@@ -299,7 +395,7 @@ def test_text_that_is_no_date_is_named() -> None:
         fit(datetime_("d"), d=["2024-01-01", "5.1.2024"])
     assert str(caught.value) == (
         "a.csv: column 'd' must be ISO 8601 dates such as 2024-01-31T12:00; got '5.1.2024' in row 2 of the table. "
-        "Clean the column, or give it kind: categorical."
+        "It looks like a date that begins with the day or the month; set data.format.dates to day_first or month_first."
     )
 
 
@@ -373,7 +469,7 @@ def test_rows_outside_the_training_range_and_unseen_labels_are_out_of_range() ->
     )
     expected = np.zeros((6, 4), dtype=bool)
     expected[[2, 3, 4, 5], [0, 0, 1, 2]] = True
-    np.testing.assert_array_equal(out_of_range(contract, rows), expected)
+    np.testing.assert_array_equal(encode_and_judge(contract, rows, source="a.csv")[1], expected)
 
 
 def test_a_gap_is_out_of_range_unless_training_had_gaps_in_that_column() -> None:
@@ -383,7 +479,7 @@ def test_a_gap_is_out_of_range_unless_training_had_gaps_in_that_column() -> None
     )  # fmt: skip
     rows = pd.DataFrame({"a": [None, 1.0, 1.0], "b": [1.0, None, 1.0], "c": [None, "x", "z"]})
     expected = np.array([[False, False, False], [False, True, False], [False, False, True]])
-    np.testing.assert_array_equal(out_of_range(contract, rows), expected)
+    np.testing.assert_array_equal(encode_and_judge(contract, rows, source="a.csv")[1], expected)
 
 
 # --- read_for_training --------------------------------------------------------------------------------------------
@@ -492,6 +588,56 @@ def test_the_faults_of_rows_are_the_cells_for_which_the_table_is_refused(missing
         encode_inputs(contract, frame, source="a.csv")
 
 
+NAIVE, AWARE = ("2024-01-01T12:00", "2024-03-31T02:30"), ("2024-01-01T12:00Z", "2024-03-31T02:30+01:00")
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "timezone", "faults"),
+    [
+        (
+            NAIVE,
+            "",
+            {3: "'2024-01-01T12:00Z' has an offset from UTC", 4: "'2024-03-31T02:30+01:00' has an offset from UTC"},
+        ),
+        (AWARE, "", {1: "'2024-01-01T12:00' has no offset from UTC", 2: "'2024-03-31T02:30' has no offset from UTC"}),
+        (AWARE, "Europe/Berlin", {2: "'2024-03-31T02:30' does not occur once in Europe/Berlin"}),
+    ],
+    ids=["a training without offsets", "a training with offsets", "a time zone"],
+)
+def test_a_time_with_another_offset_than_the_training_has_is_a_fault_of_its_row(
+    trained_on: tuple[str, ...], timezone: str, faults: dict[int, str]
+) -> None:
+    data = data_of({"column": "d", "kind": "datetime", "timezone": timezone})
+    contract = fit_frame(data, frame_of(d=list(trained_on)))
+    rows = pd.DataFrame({"d": [*NAIVE, *AWARE]})
+    found = row_faults(contract, rows, source="a.csv")
+    assert {fault.row: fault.reason for fault in found} == faults
+    encode_inputs(contract, rows.drop(index=[row - 1 for row in faults]), source="a.csv")
+    with pytest.raises(DataError, match="times that occur once" if timezone else "as the table of the training has"):
+        encode_inputs(contract, rows, source="a.csv")
+
+
+def test_a_column_that_the_training_found_empty_keeps_the_rows_without_an_offset() -> None:
+    data = data_of("a", datetime_("d"), missing="impute_with_indicator")
+    contract = fit_frame(data, frame_of(a=[1.0, 2.0], d=[None, None]))
+    rows = pd.DataFrame({"a": [1.0] * 4, "d": [*NAIVE, *AWARE]})
+    assert [fault.row for fault in row_faults(contract, rows, source="a.csv")] == [3, 4]
+    encode_inputs(contract, rows.head(2), source="a.csv")
+    assert row_faults(contract, rows.tail(2), source="a.csv") == []
+
+
+def test_the_faults_of_rows_are_those_of_the_format() -> None:
+    data = data_of("a", categorical("c"), format={"decimal": ",", "gaps": ["-"]})
+    contract = fit_frame(data, pd.DataFrame({"a": ["1,5", "2,5"], "c": ["NA", "x"], "y": ["1", "2"]}))
+    rows = pd.DataFrame({"a": ["1,5", " - ", "1.5", ""], "c": ["NA", "x", "x", "-"]})
+    assert [tuple(fault) for fault in row_faults(contract, rows, source="a.csv")] == [
+        (2, "a", "'-' is a gap"),
+        (3, "a", "'1.5' is no number"),
+        (4, "a", "empty"),
+        (4, "c", "'-' is a gap"),
+    ]
+
+
 def test_a_table_without_the_targets_has_faults_in_its_inputs_alone() -> None:
     contract, _ = fit("a", a=[1.0, 2.0])
     (fault,) = row_faults(contract, pd.DataFrame({"a": ["1", "x"]}), source="a.csv")
@@ -504,4 +650,4 @@ def test_a_number_is_the_same_whatever_else_its_column_holds() -> None:
     texts = pd.Series([repr(float(value)) for value in values], dtype=object)
     assert not np.array_equal(pd.to_numeric(texts), values)  # pandas alone is wrong in the last digit
     for column in (texts, texts.astype("str"), pd.concat([texts, pd.Series(["x"])], ignore_index=True)):
-        assert np.array_equal(read_numbers(column)[0][:2000], values)
+        assert np.array_equal(read_numbers(column, config.TableFormat())[0][:2000], values)

@@ -123,7 +123,7 @@ def table(num_rows: int = 200, *, seed: int = 0) -> pd.DataFrame:
 def prepared(path: str, folder: Path) -> tuple[PreparedTable, SeenRows]:
     data = {
         "path": path,
-        "inputs": ["x", {"column": "c", "kind": "categorical"}, {"column": "t", "kind": "datetime"}],
+        "inputs": ["x", {"column": "c", "kind": "categorical"}, {"column": "t", "kind": "datetime", "timezone": "UTC"}],
         "targets": ["y"],
         "missing": {"kind": "impute_with_indicator"},
     }

@@ -152,3 +152,20 @@ def test_the_chunks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for size in (1, 19, 20, 333, 5000):
         monkeypatch.setitem(globals(), "CHUNK", size)
         assert warnings_of(patients(30, 20, effect=2.0), tmp_path) == (GROUPS.replace("100", "30"),)
+
+
+def test_the_text_of_a_csv_is_looked_at_as_what_it_means(tmp_path: Path) -> None:
+    age = np.sort(random().integers(18, 90, 2000)) / 10
+    by_age = hours().assign(age=age, y=5 * age + random(1).standard_normal(2000)).drop(columns="time")
+    for frame, expected in ((patients(), (GROUPS,)), (hours(), (TIMES,)), (by_age, ())):
+        text = frame.astype("string")
+        assert warnings_of(text, tmp_path) == expected
+        commas = text.apply(lambda cells: cells.str.replace(".", ",", regex=False))
+        assert warnings_of(commas, tmp_path, format={"decimal": ","}) == expected
+
+
+def test_a_column_with_a_gap_in_words_is_in_no_order(tmp_path: Path) -> None:
+    text = patients().astype("string")
+    text.loc[7, "id"] = "NA"
+    assert warnings_of(text, tmp_path) == ()
+    assert warnings_of(text, tmp_path, format={"gaps": []}) == ()  # a label that interrupts another

@@ -108,4 +108,22 @@ def test_memory_grows_by_a_few_numbers_a_row_however_many_columns_there_are() ->
 
     number = 8
     assert growth(lambda path: prepare(config_of(path, names), path.removesuffix(".csv"))) < 8 * number
-    assert growth(read_table) > 30 * number, "the control: a table in memory takes a number for each of its cells"
+    numbers = lambda path: read_table(path).astype(float)  # noqa: E731
+    assert growth(numbers) > 30 * number, "the control: a table in memory takes a number for each of its cells"
+
+
+def test_a_training_is_warned_of_what_its_cells_and_its_target_are() -> None:
+    y = np.where(np.arange(300) % 3, 0.0, np.random.default_rng(0).gamma(2.0, size=300))
+    labels = ["NA", "a", "A", *["b"] * 297]
+    pd.DataFrame({"x": np.random.default_rng(1).normal(size=300), "c": labels, "y": y}).to_csv("t.csv", index=False)
+    config = config_of(
+        "t.csv", ["x", {"column": "c", "kind": "categorical"}], missing={"kind": "impute_with_indicator"}
+    )
+    assert prepare(config, "folder").warnings == (
+        "column 'c' has 1 gap (1 'NA'); a word that is a label must not be among data.format.gaps.",
+        "column 'c' has labels that differ in their spelling only, such as 'A' and 'a'; they stay apart.",
+        (
+            "target 'y' is exactly 0 in 67 % of the rows and never below: forecasts will have mass below 0; read it as "
+            "mass at 0."
+        ),
+    )

@@ -57,12 +57,12 @@ def test_chunks_read_as_the_whole_table_does(missing: str, tmp_path: Path) -> No
     assert len(read[0].kept) == (57 if missing == "drop" else 60)
 
 
-def test_a_label_that_one_chunk_holds_as_a_number_is_the_same_label(tmp_path: Path) -> None:
-    frame = table(4)
-    chunks = [frame[:2].assign(c=[1, 2]), frame[2:].assign(c=["01", "x"])]
+def test_a_label_that_one_chunk_holds_as_a_number_is_that_of_its_digits(tmp_path: Path) -> None:
+    frame = table(5)
+    chunks = [frame[:2].assign(c=[1, 2]), frame[2:4].assign(c=["01", "2"]), frame[4:].assign(c=[1.0])]
     readings = read_for_training(data_of(), chunks, tmp_path / "a.npy", source="a.csv")
-    assert readings.labels[1] == ("1", "2", "x")
-    assert readings.column(1).tolist() == [0, 1, 0, 2]
+    assert readings.labels[1] == ("1", "2", "01")
+    assert readings.column(1).tolist() == [0, 1, 2, 1, 0]
 
 
 def test_the_faults_of_all_chunks_are_told_at_once_with_their_counts_and_first_rows(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_split_by_chunks_is_the_split_of_the_whole_column(split: config.Split,
         "years then dates": pd.concat([pd.Series(np.sort(order)[:14] + 1900).astype(str), dates[14:]]),
     }
     frame = columns[cells].to_frame("s")
-    gathered = SplitCells(split, source="a.csv")
+    gathered = SplitCells(split, form=config.TableFormat(), timezone="", source="a.csv")
     for number, chunk in enumerate(chunks_of(frame)):
         gathered.add(chunk.astype(int) if cells == "years then dates" and number < 2 else chunk)
     kept = np.flatnonzero(np.arange(60) % 11)
@@ -119,8 +119,30 @@ def test_a_split_by_chunks_is_the_split_of_the_whole_column(split: config.Split,
 
 def test_a_time_that_is_none_is_named_by_its_row() -> None:
     frame = pd.DataFrame({"s": [*range(20), "later", *range(20)]}, dtype=object)
-    gathered = SplitCells(config.TimeSplit(column="s"), source="a.csv")
+    gathered = SplitCells(config.TimeSplit(column="s"), form=config.TableFormat(), timezone="", source="a.csv")
     for chunk in (frame[:20].astype(int), frame[20:21], frame[21:].astype(int)):
         gathered.add(chunk)
     with pytest.raises(DataError, match=r"numbers or ISO 8601 dates to split by time; got 'later' in row 21 of the"):
         split_rows(config.TimeSplit(column="s"), gathered.rows(np.arange(41)), seed=0, source="a.csv")
+
+
+def test_a_time_split_refuses_times_with_and_without_an_offset_unless_the_column_has_a_timezone(tmp_path: Path) -> None:
+    days = [f"2024-01-{day:02}T00:00{'Z' if day > 5 else ''}" for day in range(1, 31)]
+    frame = table(30).assign(t=days)
+    data = data_of(split={"kind": "time", "column": "t"})
+    with pytest.raises(
+        DataError, match=r"column 't' must have an offset from UTC in every time or in none; got none for"
+    ):
+        read_for_training(data, chunks_of(frame), tmp_path / "a.npy", source="a.csv")
+    with pytest.raises(DataError) as caught:
+        both = data_of(inputs=[*INPUTS, {"column": "t", "kind": "datetime"}], split={"kind": "time", "column": "t"})
+        read_for_training(both, chunks_of(frame), tmp_path / "a.npy", source="a.csv")
+    assert len(caught.value.faults) == 1
+    inputs = [*INPUTS, {"column": "t", "kind": "datetime", "timezone": "Europe/Berlin"}]
+    readings = read_for_training(
+        data_of(inputs=inputs, split={"kind": "time", "column": "t"}),
+        chunks_of(frame),
+        tmp_path / "a.npy",
+        source="a.csv",
+    )
+    np.testing.assert_array_equal(readings.by["t"], readings.column(3))

@@ -40,7 +40,7 @@ def rounding_of(offset: float, *, times: float = 20) -> float:
 
 def features_of(values: Array, **settings: object) -> Array:
     data = config.Data.model_validate({"path": "a.csv", "inputs": [{"column": "x", **settings}], "targets": ["y"]})
-    contract = fit_contract(data, lambda place: values, [()], source="a.csv")
+    contract = fit_contract(data, lambda place: values, [()], [None], source="a.csv")
     assert contract.dropped == ()
     return encode_inputs(contract, pd.DataFrame({"x": values}), source="a.csv")
 
@@ -65,7 +65,7 @@ def test_dates_that_lie_close_together_vary(step: str) -> None:
         {"path": "a.csv", "inputs": [{"column": "t", "kind": "datetime"}], "targets": ["y"]}
     )
     days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta("1D")
-    contract = fit_contract(data, lambda place: days.to_numpy(), [()], source="a.csv")
+    contract = fit_contract(data, lambda place: days.to_numpy(), [()], [None], source="a.csv")
     assert "t" in contract.feature_names
     assert contract.dropped == ()
     times = encode_inputs(contract, pd.DataFrame({"t": dates}), source="a.csv")[:, 0]
@@ -79,7 +79,7 @@ def test_the_same_hour_of_many_days_is_a_constant_turn() -> None:
     data = config.Data.model_validate(
         {"path": "a.csv", "inputs": [{"column": "t", "kind": "datetime"}], "targets": ["y"]}
     )
-    names = fit_contract(data, lambda place: days, [()], source="a.csv").feature_names
+    names = fit_contract(data, lambda place: days, [()], [None], source="a.csv").feature_names
     assert names == ("t", "t_week_sin", "t_week_cos", "t_year_sin", "t_year_cos")
 
 
@@ -92,7 +92,7 @@ def test_constant_means_that_no_two_values_differ(value: float) -> None:
 
 def features_or_error(values: Array) -> None:
     """Take the values as an input and as a target, as training does."""
-    reader = TargetReader(config.TargetColumn(column="y"), allows_gaps=False, source="a.csv")
+    reader = TargetReader(config.TargetColumn(column="y"), form=config.TableFormat(), allows_gaps=False, source="a.csv")
     reader.read(pd.DataFrame({"y": values}))
     if faults := reader.faults():
         assert faults == [f"a.csv: column 'y' must vary; got {values[0]:g} in every row. Choose another target."]
