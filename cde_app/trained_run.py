@@ -17,6 +17,7 @@ from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.data.fingerprints import SeenRows
 from cde_app.data.prepared import PreparedTable, file_hashes
+from cde_app.data.rounding import RoundedTarget
 from cde_app.data.split import Split
 from cde_app.errors import DataError, RunError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
@@ -99,21 +100,22 @@ def manifest_of(run: Run) -> dict[str, Any]:
     return dict(json.loads(run.read_bytes("manifest.json")))
 
 
-def assemble(table: PreparedTable, predictor: Predictor, *, seed: int) -> TrainedRun:
+def assemble(table: PreparedTable, predictor: Predictor, rounded: Sequence[RoundedTarget], *, seed: int) -> TrainedRun:
     """Join the trained model with what scores and pictures need of the training rows.
 
     Args:
         table: what it was trained on.
         predictor: the model.
+        rounded: the targets whose rounding is material.
         seed: of the rows that the baselines are fitted to, where there are more than `BASELINE_ROWS`.
     """
-    fitted = table.split.train
+    fitted, steps = table.split.train, {found.column: found.step for found in rounded}
     rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=seed, stream=12)]
     inputs, targets = table.inputs[rows], table.targets[rows]
     return TrainedRun(
         contract=table.contract,
         predictor=predictor,
-        climatology=fit_climatology(targets),
+        climatology=fit_climatology(targets, [steps.get(name, 0.0) for name in table.contract.targets]),
         linear_gaussian=fit_linear_gaussian(inputs, targets),
         scales=table.targets[fitted].std(0, ddof=1),
         split=table.split,

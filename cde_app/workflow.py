@@ -136,7 +136,7 @@ def train(
                 on_event(Progress("warning", message=warning))
             on_event(Progress("start", message="loading TensorFlow"))
             trained = train_in_run(config, table, run, scratch, on_event)
-            model = assemble(table, trained.predictor, seed=config.seed)
+            model = assemble(table, trained.predictor, trained.rounded, seed=config.seed)
             model.store(run)
             drawn = drawn_rows_warning(table)
             on_event(Progress("evaluation", message=drawn or f"{len(table.split.test)} held-out rows"))

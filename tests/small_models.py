@@ -34,7 +34,14 @@ class Small:
     def posterior(self, *, num_components: int = 16, seed: int = 0) -> Posterior:
         """Export it."""
         transforms = tuple(fit_transform("identity", column) for column in self.Y.T)
-        defence = fit_defence(self.regression, self.X, self.Y, transforms, weight=self.settings.defensive_weight)
+        defence = fit_defence(
+            self.regression,
+            self.X,
+            self.Y,
+            transforms,
+            noise_floor=np.zeros(self.Y.shape[1]),
+            weight=self.settings.defensive_weight,
+        )
         return export_posterior(
             self.model, self.settings, transforms, defence, num_components=num_components, seed=seed
         )

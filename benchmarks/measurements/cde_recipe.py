@@ -18,7 +18,7 @@ from cde_app.threads import spread_operations
 from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import STEPS_PER_CALL
-from cde_app.training.member import TrainingData, prepare
+from cde_app.training.member import TrainingData, prepare, start_defence
 from cde_app.training.session import Session
 from measurements.panel_table import Clock, load
 from measurements.processes import Options, seconds
@@ -67,7 +67,7 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
             trainer.model,
             config.model,
             session.factor.transforms,
-            current.regression,
+            start_defence(config, session.factor, current),
             num_components=config.predict.num_components,
             seed=config.seed,
         )

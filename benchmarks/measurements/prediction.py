@@ -12,10 +12,11 @@ from cde_app import config
 from cde_app.data.transform import fit_transform
 from cde_app.model.build import Model
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.predictive.nodes import gaussian_nodes
+from cde_app.predictive.nodes import gaussian_nodes, split_outermost
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.training.export import export_posterior
+from cde_app.training.tails import fit_defence
 from measurements.models import (
     Array,
     Sizes,
@@ -117,7 +118,8 @@ def two_layers(sizes: Sizes) -> config.Config:
 def posterior_of(model: Model, settings: config.Config, X: Array, Y: Array, *, num_components: int) -> Posterior:
     """Return the model as arrays."""
     transforms = tuple(fit_transform("identity", column) for column in Y.T)
-    defence = warm_start(settings, X, Y)
+    floor, weight = np.zeros(Y.shape[1]), settings.model.defensive_weight
+    defence = fit_defence(warm_start(settings, X, Y), X, Y, transforms, noise_floor=floor, weight=weight)
     return export_posterior(model, settings.model, transforms, defence, num_components=num_components, seed=0)
 
 
@@ -142,7 +144,9 @@ def measure_error(options: Options) -> list[Record]:
     num_coordinates = latent_dim + posterior.inner_noise.shape[1]
 
     def log_density(nodes: Array) -> Array:
-        at_nodes = replace(posterior, latent_nodes=nodes[:, :latent_dim], inner_noise=nodes[:, latent_dim:])
+        nodes, weights = split_outermost(nodes, range(latent_dim))
+        places = {"latent_nodes": nodes[:, :latent_dim], "inner_noise": nodes[:, latent_dim:]}
+        at_nodes = replace(posterior, node_weights=weights, **places)
         return at_nodes.predict(X_new).log_density(Y_new)
 
     exact = log_density(gaussian_nodes(REFERENCE_NODES, num_coordinates, seed=12345))

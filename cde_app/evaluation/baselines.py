@@ -103,14 +103,18 @@ class LinearGaussian:
         return cls(**{name: np.asarray(arrays[name], dtype=np.float64) for name in cls.__dataclass_fields__})
 
 
-def fit_climatology(targets: ArrayLike) -> Climatology:
+def fit_climatology(targets: ArrayLike, steps: ArrayLike = 0.0) -> Climatology:
     """Fit a Gaussian kernel density to the training targets; see `kernel_density`.
 
     Args:
         targets: [N, P], training targets [units of the targets].
+        steps: [P], to which they are rounded; 0 where that is immaterial. A kernel is no narrower than the rounding's
+            error, as the model's noise is not, so that both are judged at the same resolution [units of the targets].
     """
     location, scale, standardised = _standardise(targets)
-    return Climatology(*kernel_density(standardised, merge_depth=MERGE_DEPTH), location, scale)
+    least_variance = np.square(np.asarray(steps, dtype=np.float64) / scale) / 12.0
+    density = kernel_density(standardised, merge_depth=MERGE_DEPTH, least_variance=least_variance)
+    return Climatology(*density, location, scale)
 
 
 @one_blas_thread()

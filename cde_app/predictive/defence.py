@@ -47,15 +47,24 @@ class Defence:
     """[P], largest variance of a component: behind a logarithm a wider one would outweigh all others in the mean."""
     tail_weights: Array
     """[E], of Student's t by itself, sum at most one."""
+    is_far: NDArray[np.bool_]
+    """[E], the scales that reach where the model has nothing to say: their share is one."""
     climatology: KernelDensity
     """G kernels, standardised."""
     shares: Array
-    """[2], of Student's t and of the climatology in the whole mixture."""
+    """[2], of Student's t near its centre and of the climatology, in what the far scales leave of the mixture."""
 
     @property
     def weights(self) -> Array:
         """[E + G], in the whole mixture."""
-        return np.concatenate([self.shares[0] * self.tail_weights, self.shares[1] * self.climatology.weights])
+        left = 1.0 - self.tail_weights[self.is_far].sum()
+        tails = np.where(self.is_far, 1.0, left * self.shares[0] / self.near_weight) * self.tail_weights
+        return np.concatenate([tails, left * self.shares[1] * self.climatology.weights])
+
+    @property
+    def near_weight(self) -> float:
+        """The weight of Student's t near its centre, by itself."""
+        return float(self.tail_weights[~self.is_far].sum()) or 1.0
 
     def centre(self, X: Array) -> tuple[Array, Array]:
         """Return the centre of Student's t and the square of its unit, two [N, P]."""
@@ -79,11 +88,13 @@ class Defence:
         kernels = self.climatology
         if shares[1] < SHARE_OF_KERNELS:
             kernels = one_normal(kernels)
-        tails, parts = shares[0] * self.tail_weights >= LEAST_WEIGHT, shares[1] * kernels.weights >= LEAST_WEIGHT
+        tails = np.where(self.is_far, 1.0, shares[0]) * self.tail_weights >= LEAST_WEIGHT
+        parts = shares[1] * kernels.weights >= LEAST_WEIGHT
         return replace(
             self,
             inflation=self.inflation[tails],
             tail_weights=self.tail_weights[tails],
+            is_far=self.is_far[tails],
             climatology=KernelDensity(*(part[parts] for part in kernels)),
             shares=shares,
         )

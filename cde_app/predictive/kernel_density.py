@@ -29,7 +29,7 @@ class KernelDensity(NamedTuple):
     """[C, P]."""
 
 
-def kernel_density(Y: Array, *, merge_depth: int) -> KernelDensity:
+def kernel_density(Y: Array, *, merge_depth: int, least_variance: Array | float) -> KernelDensity:
     """Fit a Gaussian kernel density, near kernels merged into at most 2^merge_depth.
 
     Bandwidth for one target 0.9 min(sd, IQR / 1.349) N^(-1/5), for several
@@ -42,6 +42,8 @@ def kernel_density(Y: Array, *, merge_depth: int) -> KernelDensity:
     Args:
         Y: [N, P].
         merge_depth: how often the rows are halved.
+        least_variance: [P], of a kernel: that of the rounding where a target is rounded, as narrower kernels on the few
+            values that occur would raise the density without bound.
 
     Source: Silverman (1986), "Density estimation", eq. 3.31; Scott (1992), "Multivariate density estimation", eq. 6.41.
     """
@@ -61,7 +63,8 @@ def kernel_density(Y: Array, *, merge_depth: int) -> KernelDensity:
         weights=np.array([(1 - outside) * len(group) / num_rows for group in groups] + [outside]),
         means=np.array([group.mean(axis=0) for group in groups] + [Y.mean(axis=0)]),
         variances=np.array(
-            [bandwidth**2 + group.var(axis=0) for group in groups] + [4.0 * np.where(sd > 0, sd, 1.0) ** 2]
+            [np.maximum(bandwidth**2 + group.var(axis=0), least_variance) for group in groups]
+            + [4.0 * np.where(sd > 0, sd, 1.0) ** 2]
         ),
     )
 

@@ -75,76 +75,89 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
     if judged:
         parts = [Parts(member, rows) for member, rows in judged]
         log_defence = np.concatenate([part.log_defence for part in parts])
+        log_far = np.concatenate([part.log_far for part in parts])
 
-        def log_model(log_spread: float) -> Array:
-            return np.concatenate([part.log_model(float(np.exp(log_spread))) for part in parts])
+        def likeliest(log_spread: float) -> tuple[Array, float]:
+            log_model = np.concatenate([part.log_model(float(np.exp(log_spread))) for part in parts])
+            return likeliest_shares(np.column_stack([log_model, log_defence]), log_far)
 
         def loss(log_spread: float) -> float:
-            return 0.5 * (log_spread / SPREAD_PRIOR_SD) ** 2 - likeliest_shares(log_model(log_spread), log_defence)[1]
+            return 0.5 * (log_spread / SPREAD_PRIOR_SD) ** 2 - likeliest(log_spread)[1]
 
         bounds = (0.0, np.log(LARGEST_SPREAD))
         found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.005}).x
         best = min((0.0, float(found)), key=loss)
         spread = float(np.exp(best))
         if defence is not None:
-            shares = likeliest_shares(log_model(best), log_defence)[0]
+            shares = likeliest(best)[0]
     members = tuple(recalibrated(member, spread, shares) for member in ensemble.members)
     tails, climatology = (None, None) if shares is None else shares.tolist()
     return Ensemble(members), Calibration(spread, tails, climatology, sum(len(rows.X) for _, rows in judged))
 
 
 class Parts:
-    """The parts of a member's density at the rows that judge it, in nats per the targets' units."""
+    """The parts of a member's density at the rows that judge it, in nats per the targets' units.
+
+    Attributes:
+        log_defence: [n, 0 or 2], of Student's t near its centre and of the climatology.
+        log_far: [n], of the far scales of Student's t, whose share is not asked for.
+    """
 
     def __init__(self, member: Posterior, rows: Unseen) -> None:
         mixture, num_nodes = member.predict(rows.X), len(member.latent_nodes)
         self.targets = rows.targets
-        self.model = part(mixture, slice(num_nodes), member.node_weights)
-        self.log_defence = np.empty((len(rows.X), 0))
-        if member.defence is not None:
-            tails, climatology = member.defence.tail_weights, member.defence.climatology.weights
-            end = num_nodes + len(tails)
-            defensive = part(mixture, slice(num_nodes, end), tails), part(mixture, slice(end, None), climatology)
-            self.log_defence = np.stack([one.log_density(rows.targets) for one in defensive], axis=1)
+        self.model = part(mixture, np.arange(num_nodes), member.node_weights)
+        self.log_defence, self.log_far = np.empty((len(rows.X), 0)), np.full(len(rows.X), -np.inf)
+        self.log_left = 0.0
+        defence = member.defence
+        if defence is not None:
+            is_tail = np.arange(mixture.num_components - num_nodes) < len(defence.tail_weights)
+            is_far = np.append(defence.is_far, np.zeros((~is_tail).sum(), bool))
+            near = part(mixture, num_nodes + np.flatnonzero(is_tail & ~is_far), defence.tail_weights[~defence.is_far])
+            far = part(mixture, num_nodes + np.flatnonzero(is_far), defence.tail_weights[defence.is_far])
+            climatology = part(mixture, num_nodes + np.flatnonzero(~is_tail), defence.climatology.weights)
+            log_near = near.log_density(rows.targets) - np.log(defence.near_weight)
+            self.log_far = far.log_density(rows.targets)
+            self.log_left = np.log1p(-defence.tail_weights[defence.is_far].sum())
+            self.log_defence = np.stack([log_near, climatology.log_density(rows.targets)], axis=1) + self.log_left
 
     def log_model(self, spread: float) -> Array:
         """Return the log density of the model's own components with another spread, [n]."""
         model = self.model
         covariances = None if model.covariances is None else model.covariances * spread**2
         model = replace(model, variances=model.variances * spread**2, covariances=covariances)
-        return model.log_density(self.targets)
+        return model.log_density(self.targets) + self.log_left
 
 
-def part(mixture: Mixture, components: slice, weights: Array) -> Mixture:
+def part(mixture: Mixture, components: NDArray[np.intp], weights: Array) -> Mixture:
     """Return the mixture of some components with weights of their own."""
     covariances = None if mixture.covariances is None else mixture.covariances[:, components]
     means, variances = mixture.means[:, components], mixture.variances[:, components]
     return replace(mixture, weights=weights, means=means, variances=variances, covariances=covariances)
 
 
-def likeliest_shares(log_model: Array, log_defence: Array) -> tuple[Array, float]:
-    """Return the shares of the defensive parts that are likeliest under rows [n], and the log of their posterior.
+def likeliest_shares(log_parts: Array, log_rest: Array) -> tuple[Array, float]:
+    """Return the shares of the defensive parts that are likeliest under n rows, and the log of their posterior.
 
-    Maximises sum_n log sum_k pi_k p_k(y_n) + sum_k c_k log pi_k, which is concave, by expectation maximisation, with c
-    the `ROWS_BEFORE` (the mode under a Dirichlet prior).
+    Maximises sum_n log (sum_k pi_k p_k(y_n) + r(y_n)) + sum_k c_k log pi_k, which is concave, by expectation
+    maximisation, with c the `ROWS_BEFORE` (the mode under a Dirichlet prior).
 
     Args:
-        log_model: [n], the model's log densities.
-        log_defence: [n, K - 1], those of the defensive parts.
+        log_parts: [n, K], log p_k, the model's first; K may be 1.
+        log_rest: [n], log r, of what has its share already.
     """
-    if not log_defence.shape[1]:
-        return np.empty(0), float(log_model.sum())
-    log_parts = np.column_stack([log_model, log_defence])
-    highest = log_parts.max(1, keepdims=True)
-    parts = np.exp(log_parts - highest)
+    if log_parts.shape[1] == 1:
+        return np.empty(0), float(np.logaddexp(log_parts[:, 0], log_rest).sum())
+    highest = np.maximum(log_parts.max(1), log_rest)
+    parts, rest = np.exp(log_parts - highest[:, None]), np.exp(log_rest - highest)
     shares = ROWS_BEFORE / ROWS_BEFORE.sum()
     for _ in range(STEPS):
         joint = parts * shares
-        counts = ROWS_BEFORE + (joint / joint.sum(1, keepdims=True)).sum(0)
+        counts = ROWS_BEFORE + (joint / (joint.sum(1) + rest)[:, None]).sum(0)
         before, shares = shares, counts / counts.sum()
         if np.abs(shares - before).max() < TOLERANCE:
             break
-    return shares[1:], float((highest[:, 0] + np.log(parts @ shares)).sum() + ROWS_BEFORE @ np.log(shares))
+    return shares[1:], float((highest + np.log(parts @ shares + rest)).sum() + ROWS_BEFORE @ np.log(shares))
 
 
 def recalibrated(posterior: Posterior, spread: float, shares: Array | None) -> Posterior:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cde_app.config import Config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import build_model
+from cde_app.predictive.defence import Defence
 from cde_app.predictive.posterior import Posterior
 from cde_app.rows import draw_rows
 from cde_app.training.checkpoint import Best, Finished, Unfinished
@@ -99,6 +100,19 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
     return trainer
 
 
+def start_defence(config: Config, factor: Factor, current: Unfinished) -> Defence | None:
+    """Return the defensive components of a training, from its warm start and its rows."""
+    rows = draw_rows(len(factor.data.X), START_ROWS, seed=config.seed, stream=11)
+    return fit_defence(
+        current.regression,
+        factor.data.X[rows],
+        standardise(factor.transforms, factor.data.targets[rows]),
+        factor.transforms,
+        noise_floor=factor.noise_floor,
+        weight=config.model.defensive_weight,
+    )
+
+
 def train_member(
     config: Config,
     factor: Factor,
@@ -128,14 +142,7 @@ def train_member(
         NumericalError: training failed numerically after every retry.
     """
     settings, best, max_steps = config.training, current.best, trainer.schedule.max_steps
-    rows = draw_rows(len(factor.data.X), START_ROWS, seed=config.seed, stream=11)
-    defence = fit_defence(
-        current.regression,
-        factor.data.X[rows],
-        standardise(factor.transforms, factor.data.targets[rows]),
-        factor.transforms,
-        weight=config.model.defensive_weight,
-    )
+    defence = start_defence(config, factor, current)
 
     def export(num_components: int) -> Posterior:
         return export_posterior(

@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 SCALES_BEYOND = 2
 """Of Student's t, beyond the largest residual: the next row may lie further out."""
+NEAR_SCALES = 2
+"""Of Student's t, where a model that has learned its shape may know better."""
 FEWEST_SCALES = 20
 """At weight one Cauchy's tails are exact down to a probability of 1e-6."""
 HEAVIEST, LIGHTEST = 1.0, 30.0
@@ -31,7 +33,13 @@ MERGE_DEPTH = 5
 
 
 def fit_defence(
-    regression: SparseRegression, X: Array, Y: Array, transforms: tuple[TargetTransform, ...], *, weight: float
+    regression: SparseRegression,
+    X: Array,
+    Y: Array,
+    transforms: tuple[TargetTransform, ...],
+    *,
+    noise_floor: Array,
+    weight: float,
 ) -> Defence | None:
     """Return the defensive components, half of their weight Student's t and half the climatology; None without weight.
 
@@ -44,6 +52,7 @@ def fit_defence(
         X: [N, D], standardised features of rows that it was fitted to.
         Y: [N, P], their standardised targets.
         transforms: one per target.
+        noise_floor: [P], smallest variances, standardised.
         weight: of the components in all, before calibration.
     """
     if not weight:
@@ -64,7 +73,8 @@ def fit_defence(
         inflation=inflation,
         widest=np.array([widest_variance(t, y) for t, y in zip(transforms, Y.T, strict=True)]),
         tail_weights=tail_weights,
-        climatology=kernel_density(Y, merge_depth=MERGE_DEPTH),
+        is_far=np.arange(num_scales) >= NEAR_SCALES,
+        climatology=kernel_density(Y, merge_depth=MERGE_DEPTH, least_variance=noise_floor),
         shares=np.array([0.5 * weight, 0.5 * weight]),
     )
 

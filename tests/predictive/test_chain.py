@@ -64,6 +64,7 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
             inflation=np.array([2.0, 4.0]),
             widest=np.array([3.0]),
             tail_weights=np.array([0.7, 0.3]),
+            is_far=np.array([False, False]),
             climatology=KernelDensity(np.array([0.4, 0.6]), np.array([[-1.0], [0.5]]), np.array([[0.5], [0.2]])),
             shares=np.array([0.06, 0.04]),
         ),

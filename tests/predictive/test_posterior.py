@@ -58,6 +58,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         inflation=np.array([1.0, 9.0]),
         widest=np.array([np.inf, 6.0]),
         tail_weights=np.array([0.6, 0.4]),
+        is_far=np.array([False, False]),
         climatology=KernelDensity(np.ones(1), np.array([[0.1, -0.3]]), np.array([[1.2, 0.9]])),
         shares=np.array([0.015, 0.005]),
     )

@@ -22,6 +22,7 @@ def test_the_parts_add_up_to_the_recalibrated_density(settings: dict[str, Any]) 
     parts = Parts(posterior, Unseen(X, y[:, :2]))
     weights = np.empty(0) if shares is None else shares
     columns = [(1 - weights.sum()) * np.exp(parts.log_model(1.3)), *(weights * np.exp(parts.log_defence)).T]
+    columns.append(np.exp(parts.log_far))
     changed = recalibrated(posterior, 1.3, shares).predict(X).log_density(y[:, :2])
     # Components of less than a millionth are left out.
     np.testing.assert_allclose(np.log(sum(columns)), changed, atol=1e-3 if settings == {} else 1e-2)

@@ -48,8 +48,14 @@ def test_the_unit_of_student_s_t_is_small_where_the_rows_are_quiet() -> None:
     x = np.sort(random.uniform(-2, 2, 400))
     sd = np.where(x < 0, 0.05, 1.0)
     y = np.sin(3 * x) + sd * random.standard_normal(400)
+    transforms = (fit_transform("identity", y),)
     defence = fit_defence(
-        regression_of(x[:, None], y), x[:, None], y[:, None], (fit_transform("identity", y),), weight=0.1
+        regression_of(x[:, None], y),
+        x[:, None],
+        y[:, None],
+        transforms,
+        noise_floor=np.zeros(1),
+        weight=0.1,
     )
     assert defence is not None
     _, variances = defence.components(np.array([[-1.5], [1.5]]))
