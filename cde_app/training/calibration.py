@@ -114,10 +114,11 @@ class Parts:
             is_tail = np.arange(mixture.num_components - num_nodes) < len(defence.tail_weights)
             is_far = np.append(defence.is_far, np.zeros((~is_tail).sum(), bool))
             near = part(mixture, num_nodes + np.flatnonzero(is_tail & ~is_far), defence.tail_weights[~defence.is_far])
-            far = part(mixture, num_nodes + np.flatnonzero(is_far), defence.tail_weights[defence.is_far])
             climatology = part(mixture, num_nodes + np.flatnonzero(~is_tail), defence.climatology.weights)
             log_near = near.log_density(rows.targets) - np.log(defence.near_weight)
-            self.log_far = far.log_density(rows.targets)
+            if is_far.any():
+                far = part(mixture, num_nodes + np.flatnonzero(is_far), defence.tail_weights[defence.is_far])
+                self.log_far = far.log_density(rows.targets)
             self.log_left = np.log1p(-defence.tail_weights[defence.is_far].sum())
             self.log_defence = np.stack([log_near, climatology.log_density(rows.targets)], axis=1) + self.log_left
 

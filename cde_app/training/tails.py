@@ -65,7 +65,7 @@ def fit_defence(
     farthest = np.log2(np.abs(scaled).max() / scale + 1.0)
     num_scales = max(FEWEST_SCALES, int(np.ceil(farthest)) + SCALES_BEYOND)
     inflation, tail_weights = scale_mixture(num_scales, degrees_of_freedom, scale)
-    return Defence(
+    defence = Defence(
         gp=regression.as_sparse_gp(),
         mean=regression.mean_function,
         noise=regression.noise,
@@ -77,6 +77,7 @@ def fit_defence(
         climatology=kernel_density(Y, merge_depth=MERGE_DEPTH, least_variance=noise_floor),
         shares=np.array([0.5 * weight, 0.5 * weight]),
     )
+    return defence.with_shares(defence.shares)
 
 
 def fit_log_scale(regression: SparseRegression, X: Array, residual: Array) -> Array:

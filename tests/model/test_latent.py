@@ -376,7 +376,7 @@ def brute_force_log_density(small: Small, posterior: Posterior) -> np.ndarray:
         total = (variance + model.likelihood.variance).numpy()
         per_node.append(-0.5 * ((Y - mean.numpy()) ** 2 / total + np.log(2 * np.pi * total)).sum(-1))
     log_jacobian = -sum(np.log(transform.scale) for transform in posterior.transforms)
-    return logsumexp(per_node, axis=0) - np.log(len(per_node)) + log_jacobian
+    return logsumexp(per_node, axis=0, b=posterior.node_weights[:, None]) + log_jacobian
 
 
 @pytest.mark.parametrize(("num_targets", "latent", "structure"), contract_models())

@@ -346,16 +346,17 @@ def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(
     built = perturb(small_model(num_targets=2, latent=latent, layers=layers, output=output))
     posterior = built.posterior(num_components=4)
     features, W = built.X[:, None, :], posterior.latent_nodes
+    num_nodes = len(W)
     start = 0
     for layer, exported in zip(built.model.inner_layers, posterior.inner_layers, strict=True):
         noise = posterior.inner_noise[:, start : start + exported.gp.num_gps]
         start += exported.gp.num_gps
-        stacked = np.broadcast_to(features, (len(built.X), 4, features.shape[-1]))
+        stacked = np.broadcast_to(features, (len(built.X), num_nodes, features.shape[-1]))
         W_stacked = tf.constant(np.broadcast_to(W, (len(built.X), *W.shape)))
         inputs = layer.compositor([tf.constant(stacked), W_stacked]) if layer.sees_latent else stacked
         f_mean, f_variance = (part.numpy() for part in layer.gp.predict(tf.reshape(inputs, [-1, inputs.shape[-1]])))
         draws = (f_mean + np.sqrt(f_variance) * np.tile(noise, (len(built.X), 1))) @ layer.projection.numpy()
-        expected = layer.carry(tf.constant(stacked)).numpy() + draws.reshape(len(built.X), 4, -1)
+        expected = layer.carry(tf.constant(stacked)).numpy() + draws.reshape(len(built.X), num_nodes, -1)
         features = exported.propagate(features, W, noise)
         np.testing.assert_allclose(np.broadcast_to(features, expected.shape), expected, atol=1e-8)
     inputs = np.concatenate(
@@ -363,6 +364,6 @@ def test_the_numpy_posterior_propagates_as_the_gpflux_layers_do(
     )
     f_mean, f_variance = built.model.output.predict(tf.constant(inputs.reshape(-1, inputs.shape[-1])))
     mixture = posterior.predict(built.X)
-    np.testing.assert_allclose(mixture.means[:, :4], f_mean.numpy().reshape(-1, 4, 2), atol=1e-8)
-    expected_variance = (f_variance + built.model.likelihood.variance).numpy().reshape(-1, 4, 2)
-    np.testing.assert_allclose(mixture.variances[:, :4], expected_variance, atol=1e-8)
+    np.testing.assert_allclose(mixture.means[:, :num_nodes], f_mean.numpy().reshape(-1, num_nodes, 2), atol=1e-8)
+    expected_variance = (f_variance + built.model.likelihood.variance).numpy().reshape(-1, num_nodes, 2)
+    np.testing.assert_allclose(mixture.variances[:, :num_nodes], expected_variance, atol=1e-8)
