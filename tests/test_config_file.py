@@ -15,7 +15,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cde_app.config import Config, CyclicColumn, ELBOObjective, LogTransform, Matern, Section
+from cde_app.config import (
+    Config,
+    CyclicColumn,
+    ELBOObjective,
+    HeteroscedasticGaussianLikelihood,
+    LogTransform,
+    Matern,
+    Model,
+    Section,
+)
 from cde_app.config_file import ConfigFile, commented_config, config_schema, dump_config, load_config, parse_config
 from cde_app.config_file.schema import item_of, tag_of, variants_of
 from cde_app.errors import ConfigError, DataError, SettingError
@@ -1038,12 +1047,16 @@ def test_the_schema_describes_every_field_and_allows_bare_names() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_is_valid_and_changes_nothing_outside_data(path: Path) -> None:
+def test_every_recipe_is_valid_and_changes_nothing_outside_data_but_the_noise_of_one(path: Path) -> None:
     config = load_config(path).config
+    default = Model()
+    if path.stem == "motorcycle":  # the comment in the recipe says why
+        default = Model(likelihood=HeteroscedasticGaussianLikelihood())
     assert Path(config.data.path).is_file()
     assert config.data.predict == (config.data.path,)
-    assert (config.model, config.training, config.predict, config.seed) == (
-        *(Config.model_fields[name].default for name in ("model", "training", "predict")),
+    assert config.model == default
+    assert (config.training, config.predict, config.seed) == (
+        *(Config.model_fields[name].default for name in ("training", "predict")),
         0,
     )
     header = Path(config.data.path).read_text().partition("\n")[0].split(",")
