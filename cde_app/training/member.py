@@ -28,6 +28,9 @@ VALIDATION_ROWS = 1000
 START_ROWS = 200_000
 """Training rows, drawn at random, from which the starting point is taken; of an encoder per row all."""
 
+DEFENCE_ROWS = 20_000
+"""Training rows, drawn at random, from which the tails and the climatology are taken."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -102,7 +105,7 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
 
 def start_defence(config: Config, factor: Factor, current: Unfinished) -> Defence | None:
     """Return the defensive components of a training, from its warm start and its rows."""
-    rows = draw_rows(len(factor.data.X), START_ROWS, seed=config.seed, stream=11)
+    rows = draw_rows(len(factor.data.X), DEFENCE_ROWS, seed=config.seed, stream=16)
     return fit_defence(
         current.regression,
         factor.data.X[rows],
