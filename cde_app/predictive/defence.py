@@ -48,23 +48,23 @@ class Defence:
     tail_weights: Array
     """[E], of Student's t by itself, sum at most one."""
     is_far: NDArray[np.bool_]
-    """[E], the scales that reach where the model has nothing to say: their share is one."""
+    """[E], the wide scales, whose share is found by itself: near the centre a model may know better."""
+    narrowest: Array
+    """[P], smallest variance of a component, that of the targets' rounding."""
     climatology: KernelDensity
     """G kernels, standardised."""
     shares: Array
-    """[2], of Student's t near its centre and of the climatology, in what the far scales leave of the mixture."""
+    """[3], of the near and the far scales of Student's t and of the climatology, in the whole mixture."""
 
     @property
     def weights(self) -> Array:
         """[E + G], in the whole mixture."""
-        left = 1.0 - self.tail_weights[self.is_far].sum()
-        tails = np.where(self.is_far, 1.0, left * self.shares[0] / self.near_weight) * self.tail_weights
-        return np.concatenate([tails, left * self.shares[1] * self.climatology.weights])
+        return np.concatenate([self._tails(self.shares), self.shares[2] * self.climatology.weights])
 
-    @property
-    def near_weight(self) -> float:
-        """The weight of Student's t near its centre, by itself."""
-        return float(self.tail_weights[~self.is_far].sum()) or 1.0
+    def _tails(self, shares: Array) -> Array:
+        """Return the weights of the scales, [E]."""
+        near, far = (float(self.tail_weights[some].sum()) or 1.0 for some in (~self.is_far, self.is_far))
+        return np.where(self.is_far, shares[1] / far, shares[0] / near) * self.tail_weights
 
     def centre(self, X: Array) -> tuple[Array, Array]:
         """Return the centre of Student's t and the square of its unit, two [N, P]."""
@@ -81,15 +81,14 @@ class Defence:
         means[:, :num_tails] = mean[:, None, :]
         means[:, num_tails:] = self.climatology.means
         variances[:, :num_tails], variances[:, num_tails:] = scaled, self.climatology.variances
-        return means, np.minimum(variances, self.widest, out=variances)
+        return means, np.clip(variances, self.narrowest, self.widest, out=variances)
 
     def with_shares(self, shares: Array) -> Defence:
         """Return the components that matter with these shares."""
         kernels = self.climatology
-        if shares[1] < SHARE_OF_KERNELS:
+        if shares[2] < SHARE_OF_KERNELS:
             kernels = one_normal(kernels)
-        tails = np.where(self.is_far, 1.0, shares[0]) * self.tail_weights >= LEAST_WEIGHT
-        parts = shares[1] * kernels.weights >= LEAST_WEIGHT
+        tails, parts = self._tails(shares) >= LEAST_WEIGHT, shares[2] * kernels.weights >= LEAST_WEIGHT
         return replace(
             self,
             inflation=self.inflation[tails],

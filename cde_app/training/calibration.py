@@ -5,7 +5,7 @@ A training that has seen every row trusts itself too much: on a table of some hu
 likelihood on rows that were not seen, put that right: a factor on the standard deviations of the model's components,
 and the shares of Student's t and of the climatology.
 
-Letters: n rows, P targets, K = 3 parts of the density: the model, Student's t, the climatology.
+Letters: n rows, P targets, K = 4 parts of the density: the model, Student's t near its centre and far out, climatology.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from cde_app.predictive.defence import Defence
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.posterior import Posterior
@@ -26,8 +27,8 @@ Array = NDArray[np.float64]
 SPREAD_PRIOR_SD = 0.25
 """Of the normal prior on the log of the spread."""
 LARGEST_SPREAD = 8.0
-ROWS_BEFORE = np.array([1.0, 0.05, 0.05])
-"""So many rows each part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
+MODEL_ROWS, DEFENCE_ROWS, LEAST_ROWS = 1.0, 0.05, 1e-6
+"""So many rows a part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
 STEPS, TOLERANCE = 500, 1e-7
 """Of expectation maximisation: how many at most, and the change of a share at which it ends."""
 
@@ -75,11 +76,10 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
     if judged:
         parts = [Parts(member, rows) for member, rows in judged]
         log_defence = np.concatenate([part.log_defence for part in parts])
-        log_far = np.concatenate([part.log_far for part in parts])
 
         def likeliest(log_spread: float) -> tuple[Array, float]:
             log_model = np.concatenate([part.log_model(float(np.exp(log_spread))) for part in parts])
-            return likeliest_shares(np.column_stack([log_model, log_defence]), log_far)
+            return likeliest_shares(np.column_stack([log_model, log_defence]), rows_before(defence))
 
         def loss(log_spread: float) -> float:
             return 0.5 * (log_spread / SPREAD_PRIOR_SD) ** 2 - likeliest(log_spread)[1]
@@ -91,7 +91,7 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
         if defence is not None:
             shares = likeliest(best)[0]
     members = tuple(recalibrated(member, spread, shares) for member in ensemble.members)
-    tails, climatology = (None, None) if shares is None else shares.tolist()
+    tails, climatology = (None, None) if shares is None else (float(shares[0] + shares[1]), float(shares[2]))
     return Ensemble(members), Calibration(spread, tails, climatology, sum(len(rows.X) for _, rows in judged))
 
 
@@ -99,35 +99,32 @@ class Parts:
     """The parts of a member's density at the rows that judge it, in nats per the targets' units.
 
     Attributes:
-        log_defence: [n, 0 or 2], of Student's t near its centre and of the climatology.
-        log_far: [n], of the far scales of Student's t, whose share is not asked for.
+        log_defence: [n, 0 or 3], of the near and the far scales of Student's t and of the climatology.
     """
 
     def __init__(self, member: Posterior, rows: Unseen) -> None:
         mixture, num_nodes = member.predict(rows.X), len(member.latent_nodes)
         self.targets = rows.targets
         self.model = part(mixture, np.arange(num_nodes), member.node_weights)
-        self.log_defence, self.log_far = np.empty((len(rows.X), 0)), np.full(len(rows.X), -np.inf)
-        self.log_left = 0.0
+        self.log_defence = np.empty((len(rows.X), 0))
         defence = member.defence
         if defence is not None:
-            is_tail = np.arange(mixture.num_components - num_nodes) < len(defence.tail_weights)
-            is_far = np.append(defence.is_far, np.zeros((~is_tail).sum(), bool))
-            near = part(mixture, num_nodes + np.flatnonzero(is_tail & ~is_far), defence.tail_weights[~defence.is_far])
-            climatology = part(mixture, num_nodes + np.flatnonzero(~is_tail), defence.climatology.weights)
-            log_near = near.log_density(rows.targets) - np.log(defence.near_weight)
-            if is_far.any():
-                far = part(mixture, num_nodes + np.flatnonzero(is_far), defence.tail_weights[defence.is_far])
-                self.log_far = far.log_density(rows.targets)
-            self.log_left = np.log1p(-defence.tail_weights[defence.is_far].sum())
-            self.log_defence = np.stack([log_near, climatology.log_density(rows.targets)], axis=1) + self.log_left
+            tails, is_far, kernels = defence.tail_weights, defence.is_far, defence.climatology.weights
+            first, end = num_nodes, num_nodes + len(tails)
+            near = first + np.flatnonzero(~is_far), tails[~is_far] / tails[~is_far].sum()
+            far = first + np.flatnonzero(is_far), tails[is_far] / (tails[is_far].sum() or 1.0)
+            parts = near, far, (np.arange(end, mixture.num_components), kernels)
+            self.log_defence = np.full((len(rows.X), len(parts)), -np.inf)
+            for place, (components, weights) in enumerate(parts):
+                if len(components):
+                    self.log_defence[:, place] = part(mixture, components, weights).log_density(rows.targets)
 
     def log_model(self, spread: float) -> Array:
         """Return the log density of the model's own components with another spread, [n]."""
         model = self.model
         covariances = None if model.covariances is None else model.covariances * spread**2
         model = replace(model, variances=model.variances * spread**2, covariances=covariances)
-        return model.log_density(self.targets) + self.log_left
+        return model.log_density(self.targets)
 
 
 def part(mixture: Mixture, components: NDArray[np.intp], weights: Array) -> Mixture:
@@ -137,28 +134,35 @@ def part(mixture: Mixture, components: NDArray[np.intp], weights: Array) -> Mixt
     return replace(mixture, weights=weights, means=means, variances=variances, covariances=covariances)
 
 
-def likeliest_shares(log_parts: Array, log_rest: Array) -> tuple[Array, float]:
+def rows_before(defence: Defence | None) -> Array:
+    """Return how many rows each part is taken to have explained beforehand, [K]: far scales as many as they weigh."""
+    far = 0.0 if defence is None else float(defence.tail_weights[defence.is_far].sum())
+    return np.array([MODEL_ROWS, DEFENCE_ROWS, max(far, LEAST_ROWS), DEFENCE_ROWS])
+
+
+def likeliest_shares(log_parts: Array, before: Array) -> tuple[Array, float]:
     """Return the shares of the defensive parts that are likeliest under n rows, and the log of their posterior.
 
-    Maximises sum_n log (sum_k pi_k p_k(y_n) + r(y_n)) + sum_k c_k log pi_k, which is concave, by expectation
-    maximisation, with c the `ROWS_BEFORE` (the mode under a Dirichlet prior).
+    Maximises sum_n log sum_k pi_k p_k(y_n) + sum_k c_k log pi_k, which is concave, by expectation maximisation (the
+    mode under a Dirichlet prior).
 
     Args:
-        log_parts: [n, K], log p_k, the model's first; K may be 1.
-        log_rest: [n], log r, of what has its share already.
+        log_parts: [n, K], log p_k, the model's first; K may be 1. Rows that no part can explain say nothing.
+        before: [K], c.
     """
     if log_parts.shape[1] == 1:
-        return np.empty(0), float(np.logaddexp(log_parts[:, 0], log_rest).sum())
-    highest = np.maximum(log_parts.max(1), log_rest)
-    parts, rest = np.exp(log_parts - highest[:, None]), np.exp(log_rest - highest)
-    shares = ROWS_BEFORE / ROWS_BEFORE.sum()
+        return np.empty(0), float(log_parts.sum())
+    highest = log_parts.max(1, keepdims=True)
+    possible = np.isfinite(highest[:, 0])
+    parts, highest = np.exp(log_parts[possible] - highest[possible]), highest[possible, 0]
+    shares = before / before.sum()
     for _ in range(STEPS):
         joint = parts * shares
-        counts = ROWS_BEFORE + (joint / (joint.sum(1) + rest)[:, None]).sum(0)
-        before, shares = shares, counts / counts.sum()
-        if np.abs(shares - before).max() < TOLERANCE:
+        counts = before + (joint / joint.sum(1, keepdims=True)).sum(0)
+        last, shares = shares, counts / counts.sum()
+        if np.abs(shares - last).max() < TOLERANCE:
             break
-    return shares[1:], float((highest + np.log(parts @ shares + rest)).sum() + ROWS_BEFORE @ np.log(shares))
+    return shares[1:], float((highest + np.log(parts @ shares)).sum() + before @ np.log(shares))
 
 
 def recalibrated(posterior: Posterior, spread: float, shares: Array | None) -> Posterior:

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import gammaln
 
 from cde_app.data.transform import TargetTransform
-from cde_app.predictive.defence import Defence, scale_mixture
+from cde_app.predictive.defence import LEAST_WEIGHT, Defence, scale_mixture
 from cde_app.predictive.kernel_density import kernel_density
 from cde_app.training.warm_start import SparseRegression, solve_sparse_regression
 
@@ -65,7 +65,10 @@ def fit_defence(
     farthest = np.log2(np.abs(scaled).max() / scale + 1.0)
     num_scales = max(FEWEST_SCALES, int(np.ceil(farthest)) + SCALES_BEYOND)
     inflation, tail_weights = scale_mixture(num_scales, degrees_of_freedom, scale)
-    defence = Defence(
+    is_far = (np.arange(num_scales) >= NEAR_SCALES) & (0.5 * weight * tail_weights >= LEAST_WEIGHT)
+    kept = is_far | (np.arange(num_scales) < NEAR_SCALES)
+    inflation, tail_weights, is_far = inflation[kept], tail_weights[kept], is_far[kept]
+    return Defence(
         gp=regression.as_sparse_gp(),
         mean=regression.mean_function,
         noise=regression.noise,
@@ -73,11 +76,11 @@ def fit_defence(
         inflation=inflation,
         widest=np.array([widest_variance(t, y) for t, y in zip(transforms, Y.T, strict=True)]),
         tail_weights=tail_weights,
-        is_far=np.arange(num_scales) >= NEAR_SCALES,
+        is_far=is_far,
+        narrowest=np.broadcast_to(noise_floor, (Y.shape[1],)),
         climatology=kernel_density(Y, merge_depth=MERGE_DEPTH, least_variance=noise_floor),
-        shares=np.array([0.5 * weight, 0.5 * weight]),
+        shares=0.5 * weight * np.array([tail_weights[~is_far].sum(), tail_weights[is_far].sum(), 1.0]),
     )
-    return defence.with_shares(defence.shares)
 
 
 def fit_log_scale(regression: SparseRegression, X: Array, residual: Array) -> Array:

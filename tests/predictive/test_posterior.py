@@ -60,7 +60,8 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         tail_weights=np.array([0.6, 0.4]),
         is_far=np.array([False, False]),
         climatology=KernelDensity(np.ones(1), np.array([[0.1, -0.3]]), np.array([[1.2, 0.9]])),
-        shares=np.array([0.015, 0.005]),
+        narrowest=np.zeros(2),
+        shares=np.array([0.015, 0.0, 0.005]),
     )
     return Posterior(
         inner_layers=inner,
