@@ -14,6 +14,7 @@ from scipy.special import gammaln
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.defence import LEAST_WEIGHT, Defence, scale_mixture
 from cde_app.predictive.kernel_density import kernel_density
+from cde_app.predictive.moments import component_moments
 from cde_app.training.warm_start import SparseRegression, solve_sparse_regression
 
 Array = NDArray[np.float64]
@@ -44,8 +45,8 @@ def fit_defence(
     """Return the defensive components, half of their weight Student's t and half the climatology; None without weight.
 
     Student's t is that of the warm start's standardised residuals, by maximum likelihood. Behind a transform that is
-    not affine no component reaches, with three standard deviations, further beyond the training targets than their
-    range, so that its mean and its variance are of their size.
+    not affine no component reaches, with three standard deviations or with the mean and one, further beyond the
+    training targets than their range, so that its mean and its variance are of their size.
 
     Args:
         regression: the warm start.
@@ -125,5 +126,8 @@ def widest_variance(transform: TargetTransform, z: Array) -> float:
         return np.inf
     low, high = transform.inverse(np.array([z.min(), z.max()]))
     ends = transform.forward(np.array([2.0 * low - high, 2.0 * high - low]))
-    reach = np.abs(ends - np.median(z))
-    return max(1.0, float(reach.min()) / 3.0) ** 2
+    variances = float(np.abs(ends - np.median(z)).min()) ** 2 / 9.0 * 0.8 ** np.arange(60)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = component_moments(np.full((1, 60), np.median(z)), variances[None], transform)
+        reach = np.abs(mean - 0.5 * (low + high)) + np.sqrt(variance)
+    return float(variances[np.argmax(reach[0] <= 1.5 * (high - low))])
