@@ -71,7 +71,7 @@ class TrainedRun:
             RunError: a file is missing or corrupt.
         """
         baselines, parts = run.read_arrays("baselines.npz"), run.read_arrays("split.npz")
-        stored = parts.pop("fingerprints", np.empty(0, np.uint64))  # which older runs do not have
+        stored = parts.pop("fingerprints")
         split = Split(**parts)
 
         def group(name: str) -> dict[str, Any]:

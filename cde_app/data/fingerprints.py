@@ -42,7 +42,7 @@ class SeenRows:
 
     Args:
         stored: [n], the smallest of the rows' fingerprints, sorted, equal ones repeated.
-        num_rows: rows that the training has seen; 0 where a run does not know.
+        num_rows: rows that the training has seen.
     """
 
     stored: Fingerprints

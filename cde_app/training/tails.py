@@ -29,6 +29,8 @@ HEAVIEST, LIGHTEST = 1.0, 30.0
 """Degrees of freedom: Cauchy's tails, and those of a normal."""
 SMALLEST_SQUARE, LOG_CHI_SQUARED_VARIANCE = 0.01, 0.5 * np.pi**2
 """Of a residual, so that one of zero does not count as infinitely quiet; of the log of a squared normal number."""
+SMALLEST_SCALE = 0.01
+"""Of Student's t: where half of the residuals are zero, the likelihood grows without bound as the scale vanishes."""
 MERGE_DEPTH = 5
 """The climatology has at most 2^5 kernels."""
 
@@ -105,18 +107,19 @@ def fit_log_scale(regression: SparseRegression, X: Array, residual: Array) -> Ar
 
 
 def fit_student_t(residual: Array) -> tuple[float, float]:
-    """Return the degrees of freedom, within their bounds, and the scale of Student's t by maximum likelihood."""
-    quartile = max(float(np.quantile(np.abs(residual), 0.5)), 1e-6)
+    """Return the degrees of freedom and the scale of Student's t by maximum likelihood, within their bounds."""
+    middle = max(float(np.median(np.abs(residual))), SMALLEST_SCALE)
 
     def parameters(logs: Array) -> tuple[float, float]:
-        return float(np.exp(np.clip(logs[0], np.log(HEAVIEST), np.log(LIGHTEST)))), float(np.exp(logs[1]))
+        degrees = float(np.exp(np.clip(logs[0], np.log(HEAVIEST), np.log(LIGHTEST))))
+        return degrees, max(float(np.exp(logs[1])), SMALLEST_SCALE)
 
     def loss(logs: Array) -> float:
         nu, scale = parameters(logs)
         height = gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu) - 0.5 * np.log(np.pi * nu) - np.log(scale)
         return -float(np.mean(height - 0.5 * (nu + 1) * np.log1p((residual / scale) ** 2 / nu)))
 
-    found = minimize(loss, np.array([np.log(2.0), np.log(quartile)]), method="Nelder-Mead", options={"xatol": 1e-3})
+    found = minimize(loss, np.array([np.log(2.0), np.log(middle)]), method="Nelder-Mead", options={"xatol": 1e-3})
     return parameters(found.x)
 
 

@@ -43,6 +43,16 @@ def test_the_degrees_of_freedom_and_the_scale_that_drew_the_residuals_are_found(
     assert abs(np.log(scale / 0.7)) < 4 * 1.5 / np.sqrt(NUM_ROWS)
 
 
+def test_residuals_of_which_half_are_zero_do_not_make_the_scale_vanish() -> None:
+    residual = np.concatenate([np.zeros(60), np.random.default_rng(0).standard_normal(40)])
+    degrees_of_freedom, scale = fit_student_t(residual)
+    assert degrees_of_freedom >= 1.0
+    assert scale >= 0.01
+    variances, weights = scale_mixture(20, degrees_of_freedom, scale)
+    assert np.isfinite(variances).all()
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+
+
 def test_the_unit_of_student_s_t_is_small_where_the_rows_are_quiet() -> None:
     random = np.random.default_rng(0)
     x = np.sort(random.uniform(-2, 2, 400))
