@@ -7,6 +7,7 @@ import contextlib
 import csv
 import glob
 import io
+import itertools
 import os
 import re
 import shutil
@@ -283,9 +284,16 @@ def _count_rows(file: IO[bytes], partition: Partition, form: TableFormat) -> tup
 
 
 def _lines(file: IO[bytes], source: str, encoding: str) -> Iterator[str]:
-    """Yield a file's lines, none of which may fill the memory."""
+    """Yield a file's lines, none of which may fill the memory or hold a NUL, at which pandas ends a cell."""
     with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
-        while line := text.readline(_LONGEST_LINE):
+        for number in itertools.count(1):
+            if not (line := text.readline(_LONGEST_LINE)):
+                return
+            if "\0" in line:
+                raise DataError(
+                    f"{source}:{number}: must be text; got a NUL character. The file may be half written, or in "
+                    "UTF-16: then name its encoding in data.format.encoding."
+                )
             if len(line) == _LONGEST_LINE:
                 raise DataError(
                     f"{source}: must have lines of fewer than {_LONGEST_LINE} characters; got a longer one. "

@@ -240,3 +240,11 @@ def test_a_column_that_changes_its_type_between_parquet_pieces_is_named() -> Non
         writer.append({"id": ["a"]})
     assert str(caught.value).startswith("o.parquet: column 'id' must keep one type for Parquet; got int64, then ")
     assert not Path("o.parquet").exists()
+
+
+@pytest.mark.parametrize("cell", ["5\0abc", "\0", '"5\0"'])
+def test_a_nul_in_a_cell_is_a_fault_with_its_line_and_ends_no_cell(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"x,y\n1,2\n{cell},4\n".encode())
+    with pytest.raises(DataError, match=r"t\.csv:3: must be text; got a NUL character\. The file may be half written"):
+        read_table(path)
