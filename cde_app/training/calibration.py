@@ -1,9 +1,9 @@
 """How wide the densities are and how much of them is defensive, judged by rows that the training did not see.
 
 A training that has seen every row trusts itself too much: on a table of some hundred rows its 90 % intervals may hold
-80 %, and where it has learned nothing it is worse than the targets by themselves. Three numbers, found by maximum
+80 %, and where it has learned nothing it is worse than the targets by themselves. Four numbers, found by maximum
 likelihood on rows that were not seen, put that right: a factor on the standard deviations of the model's components,
-and the shares of Student's t and of the climatology.
+and the shares of Student's t, near its centre and far out, and of the climatology.
 
 Letters: n rows, P targets, K = 4 parts of the density: the model, Student's t near its centre and far out, climatology.
 """
@@ -150,11 +150,11 @@ def likeliest_shares(log_parts: Array, before: Array) -> tuple[Array, float]:
         log_parts: [n, K], log p_k, the model's first; K may be 1. Rows that no part can explain say nothing.
         before: [K], c.
     """
+    log_parts = log_parts[np.isfinite(log_parts.max(1))]
     if log_parts.shape[1] == 1:
         return np.empty(0), float(log_parts.sum())
-    highest = log_parts.max(1, keepdims=True)
-    possible = np.isfinite(highest[:, 0])
-    parts, highest = np.exp(log_parts[possible] - highest[possible]), highest[possible, 0]
+    highest = log_parts.max(1)
+    parts = np.exp(log_parts - highest[:, None])
     shares = before / before.sum()
     for _ in range(STEPS):
         joint = parts * shares

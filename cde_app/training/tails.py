@@ -68,7 +68,7 @@ def fit_defence(
     farthest = np.log2(np.abs(scaled).max() / scale + 1.0)
     num_scales = max(FEWEST_SCALES, int(np.ceil(farthest)) + SCALES_BEYOND)
     inflation, tail_weights = scale_mixture(num_scales, degrees_of_freedom, scale)
-    is_far = (np.arange(num_scales) >= NEAR_SCALES) & (0.5 * weight * tail_weights >= LEAST_WEIGHT)
+    is_far = (np.arange(num_scales) >= NEAR_SCALES) & (tail_weights >= LEAST_WEIGHT)
     kept = is_far | (np.arange(num_scales) < NEAR_SCALES)
     inflation, tail_weights, is_far = inflation[kept], tail_weights[kept], is_far[kept]
     return Defence(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cde_app.predictive.ensemble import Ensemble
-from cde_app.training.calibration import Parts, Unseen, calibrate, recalibrated
+from cde_app.training.calibration import Parts, Unseen, calibrate, likeliest_shares, recalibrated
 from tests.small_models import perturb, small_model
 
 NUM_ROWS = 2000
@@ -89,3 +89,15 @@ def test_a_handful_of_rows_moves_the_spread_less_than_many() -> None:
         return calibrate(Ensemble((posterior,)), rows)[1].spread
 
     assert spread(3) < 1.25 < spread(NUM_ROWS)
+
+
+def test_a_row_that_no_part_can_explain_says_nothing() -> None:
+    random = np.random.default_rng(0)
+    log_parts = random.standard_normal((50, 4))
+    before = np.array([1.0, 0.05, 0.01, 0.05])
+    impossible = np.vstack([log_parts, np.full((1, 4), -np.inf)])
+    for width in (4, 1):
+        alone, posterior = likeliest_shares(log_parts[:, :width], before)
+        shares, same = likeliest_shares(impossible[:, :width], before)
+        np.testing.assert_array_equal(shares, alone)
+        assert same == posterior
