@@ -176,7 +176,8 @@ class Session:
         transforms = []
         for index, target in enumerate(self.config.data.targets):
             self.report(Report("warm start", message=f"transform of {target.column}"))
-            transforms.append(choose_transform(target, data.X, data.targets[:, index], self.config, axes=data.axes))
+            y, y_validation = data.targets[:, index], data.targets_validation[:, index]
+            transforms.append(choose_transform(target, data.X, y, y_validation, self.config, axes=data.axes))
         roundings = find_roundings(self.config, data, tuple(transforms))
         for found in filter(None, roundings):
             self.report(Report("warning", message=found.warning()))

@@ -20,16 +20,24 @@ HELD_OUT = 0.2
 
 
 def choose_transform(
-    target: config.TargetColumn, X: Array, y: Array, settings: config.Config, *, axes: tuple[Axis, ...]
+    target: config.TargetColumn,
+    X: Array,
+    y: Array,
+    y_validation: Array,
+    settings: config.Config,
+    *,
+    axes: tuple[Axis, ...],
 ) -> TargetTransform:
     """Return a target's transform, fitted on all rows; `auto` screens identity, log and Yeo-Johnson first.
 
-    A logit is never screened: bounds are knowledge that only the user has.
+    A logit is never screened: bounds are knowledge that only the user has. Nor is what has no place for a validation
+    row: its log density would be minus infinity at every step, and nothing could be chosen by it.
 
     Args:
         target: the column's settings.
         X: [N, D], standardised features of the training rows.
         y: [N], the target in the user's units.
+        y_validation: [V], the same of the validation rows; V may be 0.
         settings: the configuration.
         axes: [D], what the features are.
     """
@@ -42,6 +50,7 @@ def choose_transform(
         case "identity" | "yeo_johnson":
             return fit_transform(target.transform.kind, y, label=f"column {target.column!r}")
     candidates = candidate_transforms(y, label=f"column {target.column!r}")
+    candidates = [one for one in candidates if np.isfinite(one.forward(y_validation)).all()]
     held_out, fitted = split_for_screening(len(X), seed=settings.seed)
     if len(held_out) < 2 or len(candidates) == 1:
         return candidates[0]

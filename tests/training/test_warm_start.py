@@ -163,7 +163,7 @@ def test_the_automatic_transform_is_the_one_that_the_noise_asks_for(power: int, 
     X = random.standard_normal((400, 1))
     y = np.sin(2 * X[:, 0]) + 0.3 * random.standard_normal(400)
     y = np.exp(2 * y) if power else y
-    chosen = choose_transform(config.TargetColumn(column="y"), X, y, CONFIG, axes=AXES)
+    chosen = choose_transform(config.TargetColumn(column="y"), X, y, y[:0], CONFIG, axes=AXES)
     assert chosen.kind == kind or (kind == "log" and chosen.kind == "yeo_johnson" and chosen.exponent < 0.3)
 
 
@@ -176,14 +176,23 @@ def test_the_automatic_transform_does_not_depend_on_the_unit_or_the_offset(skewe
     y = np.exp(2 * y) if skewed else y
 
     def kind_of(values: np.ndarray) -> str:
-        return choose_transform(config.TargetColumn(column="y"), X, values, CONFIG, axes=AXES).kind
+        return choose_transform(config.TargetColumn(column="y"), X, values, values[:0], CONFIG, axes=AXES).kind
 
     assert {kind_of(unit * y) for unit in (1e-15, 1e15)} == {"log" if skewed else "identity"}
     assert kind_of(1e-15 * (y + 1e9)) == ("yeo_johnson" if skewed else "identity")
 
 
+def test_a_logarithm_that_has_no_place_for_a_validation_row_is_not_chosen() -> None:
+    random = np.random.default_rng(0)
+    X = random.standard_normal((300, 1))
+    y = np.exp(2 * np.sin(2 * X[:, 0]) + 0.6 * random.standard_normal(300))
+    target = config.TargetColumn(column="y")
+    assert choose_transform(target, X, y, np.array([0.5]), CONFIG, axes=AXES).kind == "log"
+    assert choose_transform(target, X, y, np.array([0.5, 0.0]), CONFIG, axes=AXES).kind != "log"
+
+
 def test_a_transform_that_is_named_is_taken() -> None:
     X, Y = table()
     target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())
-    chosen = choose_transform(target, X, Y[:, 0], CONFIG, axes=AXES)
+    chosen = choose_transform(target, X, Y[:, 0], Y[:0, 0], CONFIG, axes=AXES)
     assert chosen == fit_transform("yeo_johnson", Y[:, 0])
