@@ -658,23 +658,6 @@ def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp
         assert "warnings" not in json.loads(outcome.out)
 
 
-def test_an_older_run_that_stores_no_fingerprints_knows_its_table_alone(
-    tiny_run: Any, tmp_path: Path, cde: Cde
-) -> None:
-    run = tmp_path / "older"
-    shutil.copytree(tiny_run.run, run)
-    parts = dict(np.load(run / "split.npz"))
-    assert len(parts.pop("fingerprints")) == len(parts["train"])
-    np.savez(run / "split.npz", **parts)
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["outputs"]["split.npz"] = sha256(run / "split.npz")
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    pd.read_csv(tiny_run.table).to_parquet(tmp_path / "copy.parquet")
-    outcome = cde("evaluate", run, tmp_path / "copy.parquet")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "rows were trained on" in cde("evaluate", run, tiny_run.table).err
-
-
 def test_evaluate_repeats_the_scores_of_the_training_without_the_training(tiny_run: Any, cde: Cde) -> None:
     outcome = cde("evaluate", tiny_run.run, "--json")
     metrics = json.loads(outcome.out)
