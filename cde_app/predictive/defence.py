@@ -46,25 +46,18 @@ class Defence:
     widest: Array
     """[P], largest variance of a component: behind a logarithm a wider one would outweigh all others in the mean."""
     tail_weights: Array
-    """[E], of Student's t by itself, sum at most one."""
-    is_far: NDArray[np.bool_]
-    """[E], the wide scales, whose share is found by itself: near the centre a model may know better."""
+    """[E], of Student's t in the whole mixture."""
     narrowest: Array
     """[P], smallest variance of a component, that of the targets' rounding."""
     climatology: KernelDensity
     """G kernels, standardised."""
-    shares: Array
-    """[3], of the near and the far scales of Student's t and of the climatology, in the whole mixture."""
+    climatology_share: float
+    """Of the climatology, in the whole mixture."""
 
     @property
     def weights(self) -> Array:
         """[E + G], in the whole mixture."""
-        return np.concatenate([self._tails(self.shares), self.shares[2] * self.climatology.weights])
-
-    def _tails(self, shares: Array) -> Array:
-        """Return the weights of the scales, [E]."""
-        near, far = (float(self.tail_weights[some].sum()) or 1.0 for some in (~self.is_far, self.is_far))
-        return np.where(self.is_far, shares[1] / far, shares[0] / near) * self.tail_weights
+        return np.concatenate([self.tail_weights, self.climatology_share * self.climatology.weights])
 
     def centre(self, X: Array) -> tuple[Array, Array]:
         """Return the centre of Student's t and the square of its unit, two [N, P]."""
@@ -83,19 +76,18 @@ class Defence:
         variances[:, :num_tails], variances[:, num_tails:] = scaled, self.climatology.variances
         return means, np.clip(variances, self.narrowest, self.widest, out=variances)
 
-    def with_shares(self, shares: Array) -> Defence:
-        """Return the components that matter with these shares."""
+    def with_weights(self, tail_weights: Array, climatology_share: float) -> Defence:
+        """Return the components that matter with these weights in the whole mixture, [E] and of the climatology."""
         kernels = self.climatology
-        if shares[2] < SHARE_OF_KERNELS:
+        if climatology_share < SHARE_OF_KERNELS:
             kernels = one_normal(kernels)
-        tails, parts = self._tails(shares) >= LEAST_WEIGHT, shares[2] * kernels.weights >= LEAST_WEIGHT
+        scales, parts = tail_weights >= LEAST_WEIGHT, climatology_share * kernels.weights >= LEAST_WEIGHT
         return replace(
             self,
-            inflation=self.inflation[tails],
-            tail_weights=self.tail_weights[tails],
-            is_far=self.is_far[tails],
+            inflation=self.inflation[scales],
+            tail_weights=tail_weights[scales],
             climatology=KernelDensity(*(part[parts] for part in kernels)),
-            shares=shares,
+            climatology_share=climatology_share,
         )
 
     def to_tree(self) -> dict[str, Any]:

@@ -3,19 +3,22 @@
 A training that has seen every row trusts itself too much: on a table of some hundred rows its 90 % intervals may hold
 80 %, and where it has learned nothing it is worse than the targets by themselves. Four numbers, found by maximum
 likelihood on rows that were not seen, put that right: a factor on the standard deviations of the model's components,
-and the shares of Student's t, near its centre and far out, and of the climatology.
+the scale from which Student's t has the weight that it has by itself, its share near the centre, where the model may
+know better, and that of the climatology.
 
-Letters: n rows, P targets, K = 4 parts of the density: the model, Student's t near its centre and far out, climatology.
+Letters: n rows, P targets, E scales of Student's t, K parts of the density whose shares are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.ensemble import Ensemble
@@ -27,8 +30,11 @@ Array = NDArray[np.float64]
 SPREAD_PRIOR_SD = 0.25
 """Of the normal prior on the log of the spread."""
 LARGEST_SPREAD = 8.0
-MODEL_ROWS, DEFENCE_ROWS, LEAST_ROWS = 1.0, 0.05, 1e-6
+MODEL_ROWS, DEFENCE_ROWS = 1.0, 0.05
 """So many rows a part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
+PRICE_OF_FAR_SCALES = 1.0
+"""Nats: the unseen rows may find the widest scales as much less likely. About one row in their number would reach out
+there if Student's t is right, and that none did is no proof against it."""
 STEPS, TOLERANCE = 500, 1e-7
 """Of expectation maximisation: how many at most, and the change of a share at which it ends."""
 
@@ -57,6 +63,17 @@ class Calibration:
     """Rows that were not seen; of none, the model stays as it is."""
 
 
+class Shares(NamedTuple):
+    """What of a density is defensive."""
+
+    first_far: int
+    """The scales of Student's t from here on have the weight that they have in it, whatever the rest has."""
+    near: float
+    """Share of the scales before, in what the far ones leave."""
+    climatology: float
+    """Share of the climatology, in what the far ones leave."""
+
+
 def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, Calibration]:
     """Return the ensemble with the spread and the shares that its unseen rows find likeliest.
 
@@ -70,54 +87,51 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
     Returns:
         The ensemble, every member calibrated alike, and the numbers.
     """
-    judged = [(member, rows) for member, rows in zip(ensemble.members, unseen, strict=False) if len(rows.X)]
-    defence = ensemble.members[0].defence
-    spread, shares = 1.0, None if defence is None else defence.shares
-    if judged:
-        parts = [Parts(member, rows) for member, rows in judged]
-        log_defence = np.concatenate([part.log_defence for part in parts])
-
-        def likeliest(log_spread: float) -> tuple[Array, float]:
-            log_model = np.concatenate([part.log_model(float(np.exp(log_spread))) for part in parts])
-            return likeliest_shares(np.column_stack([log_model, log_defence]), rows_before(defence))
+    parts = [Parts(member, rows) for member, rows in zip(ensemble.members, unseen, strict=False) if len(rows.X)]
+    members, spread = ensemble.members, 1.0
+    if parts:
+        first_far = choose_first_far(parts)
 
         def loss(log_spread: float) -> float:
-            return 0.5 * (log_spread / SPREAD_PRIOR_SD) ** 2 - likeliest(log_spread)[1]
+            models = [part.log_model(float(np.exp(log_spread))) for part in parts]
+            return 0.5 * (log_spread / SPREAD_PRIOR_SD) ** 2 - likeliest_shares(*densities(parts, models, first_far))[1]
 
         bounds = (0.0, np.log(LARGEST_SPREAD))
         found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.005}).x
-        best = min((0.0, float(found)), key=loss)
-        spread = float(np.exp(best))
-        if defence is not None:
-            shares = likeliest(best)[0]
-    members = tuple(recalibrated(member, spread, shares) for member in ensemble.members)
-    tails, climatology = (None, None) if shares is None else (float(shares[0] + shares[1]), float(shares[2]))
-    return Ensemble(members), Calibration(spread, tails, climatology, sum(len(rows.X) for _, rows in judged))
+        spread = float(np.exp(min((0.0, float(found)), key=loss)))
+        models = [part.log_model(spread) for part in parts]
+        _, *others = likeliest_shares(*densities(parts, models, first_far))[0]
+        shares = Shares(first_far, *map(float, others)) if others else None
+        members = tuple(recalibrated(member, spread, shares) for member in members)
+    defence, num_rows = members[0].defence, sum(len(part.targets) for part in parts)
+    if defence is None:
+        return Ensemble(members), Calibration(spread, None, None, num_rows)
+    tails = float(defence.tail_weights.sum())
+    return Ensemble(members), Calibration(spread, tails, defence.climatology_share, num_rows)
 
 
 class Parts:
     """The parts of a member's density at the rows that judge it, in nats per the targets' units.
 
     Attributes:
-        log_defence: [n, 0 or 3], of the near and the far scales of Student's t and of the climatology.
+        own_weights: [E], of the scales in Student's t by itself; E = 0 where nothing is defensive.
+        log_scales: [n, E], log density of each scale.
+        log_climatology: [n].
     """
 
     def __init__(self, member: Posterior, rows: Unseen) -> None:
         mixture, num_nodes = member.predict(rows.X), len(member.latent_nodes)
         self.targets = rows.targets
         self.model = part(mixture, np.arange(num_nodes), member.node_weights)
-        self.log_defence = np.empty((len(rows.X), 0))
+        self.own_weights, self.log_scales = np.empty(0), np.empty((len(rows.X), 0))
         defence = member.defence
         if defence is not None:
-            tails, is_far, kernels = defence.tail_weights, defence.is_far, defence.climatology.weights
-            first, end = num_nodes, num_nodes + len(tails)
-            near = first + np.flatnonzero(~is_far), tails[~is_far] / tails[~is_far].sum()
-            far = first + np.flatnonzero(is_far), tails[is_far] / (tails[is_far].sum() or 1.0)
-            parts = near, far, (np.arange(end, mixture.num_components), kernels)
-            self.log_defence = np.full((len(rows.X), len(parts)), -np.inf)
-            for place, (components, weights) in enumerate(parts):
-                if len(components):
-                    self.log_defence[:, place] = part(mixture, components, weights).log_density(rows.targets)
+            self.own_weights = student_t_weights(defence)
+            end = num_nodes + len(self.own_weights)
+            scales = [part(mixture, np.array([place]), np.ones(1)) for place in range(num_nodes, end)]
+            self.log_scales = np.stack([scale.log_density(rows.targets) for scale in scales], axis=1)
+            kernels = part(mixture, np.arange(end, mixture.num_components), defence.climatology.weights)
+            self.log_climatology = kernels.log_density(rows.targets)
 
     def log_model(self, spread: float) -> Array:
         """Return the log density of the model's own components with another spread, [n]."""
@@ -125,6 +139,25 @@ class Parts:
         covariances = None if model.covariances is None else model.covariances * spread**2
         model = replace(model, variances=model.variances * spread**2, covariances=covariances)
         return model.log_density(self.targets)
+
+    def densities(self, model: Array, first_far: int) -> tuple[Array, Array]:
+        """Return the log densities of the parts whose shares are asked for, and of the far scales with theirs.
+
+        Args:
+            model: [n], of the model.
+            first_far: see `Shares`.
+
+        Returns:
+            [n, K], of the model, the near scales and the climatology (of the model alone, where nothing is defensive),
+            times what the far scales leave to all three; [n], of the far scales, times their weights.
+        """
+        if not len(self.own_weights):
+            return model[:, None], np.full(len(model), -np.inf)
+        near, far = np.split(self.own_weights, [first_far])
+        left = np.log1p(-far.sum())
+        log_near = logsumexp(self.log_scales[:, :first_far], axis=1, b=near / near.sum())
+        log_far = logsumexp(self.log_scales[:, first_far:], axis=1, b=far) if len(far) else np.full(len(model), -np.inf)
+        return np.column_stack([model, log_near, self.log_climatology]) + left, log_far
 
 
 def part(mixture: Mixture, components: NDArray[np.intp], weights: Array) -> Mixture:
@@ -134,40 +167,62 @@ def part(mixture: Mixture, components: NDArray[np.intp], weights: Array) -> Mixt
     return replace(mixture, weights=weights, means=means, variances=variances, covariances=covariances)
 
 
-def rows_before(defence: Defence | None) -> Array:
-    """Return how many rows each part is taken to have explained beforehand, [K]: far scales as many as they weigh."""
-    far = 0.0 if defence is None else float(defence.tail_weights[defence.is_far].sum())
-    return np.array([MODEL_ROWS, DEFENCE_ROWS, max(far, LEAST_ROWS), DEFENCE_ROWS])
+def student_t_weights(defence: Defence) -> Array:
+    """Return the weights of the scales in Student's t by itself, [E], before they are calibrated."""
+    return defence.tail_weights / defence.tail_weights.sum()
 
 
-def likeliest_shares(log_parts: Array, before: Array) -> tuple[Array, float]:
-    """Return the shares of the defensive parts that are likeliest under n rows, and the log of their posterior.
+def densities(parts: Sequence[Parts], models: Sequence[Array], first_far: int) -> tuple[Array, Array]:
+    """Return what `likeliest_shares` takes, of the rows of all parts: [n, K] and [n]."""
+    each = [part.densities(model, first_far) for part, model in zip(parts, models, strict=True)]
+    return np.concatenate([shared for shared, _ in each]), np.concatenate([fixed for _, fixed in each])
 
-    Maximises sum_n log sum_k pi_k p_k(y_n) + sum_k c_k log pi_k, which is concave, by expectation maximisation (the
-    mode under a Dirichlet prior).
+
+def choose_first_far(parts: Sequence[Parts]) -> int:
+    """Return the scale from which Student's t has the weight that it has by itself.
+
+    A model explains more or less of the tails. Where its own reach ends, few unseen rows or none can tell how much of
+    Student's t is needed, and its own weight, of all rows' residuals, is the better estimate.
+    """
+    num_scales = min(len(part.own_weights) for part in parts)
+    models = [part.log_model(1.0) for part in parts]
+    likelihoods = [likeliest_shares(*densities(parts, models, first))[1] for first in range(1, num_scales + 1)]
+    close = np.array(likelihoods) >= max(likelihoods, default=0.0) - PRICE_OF_FAR_SCALES
+    return 1 + int(np.argmax(close)) if num_scales else 0
+
+
+def likeliest_shares(log_parts: Array, log_fixed: Array) -> tuple[Array, float]:
+    """Return the shares of the parts that are likeliest under n rows, [K], and the log of their posterior.
+
+    Maximises sum_n log(f_n + sum_k pi_k p_k(y_n)) + sum_k c_k log pi_k, which is concave, by expectation maximisation
+    (the mode under a Dirichlet prior).
 
     Args:
-        log_parts: [n, K], log p_k, the model's first; K may be 1. Rows that no part can explain say nothing.
-        before: [K], c.
+        log_parts: [n, K], log p_k, the model's first and after it those of the defence, or none.
+        log_fixed: [n], log f, what has a fixed share. Rows that nothing can explain say nothing.
     """
-    log_parts = log_parts[np.isfinite(log_parts.max(1))]
-    if log_parts.shape[1] == 1:
-        return np.empty(0), float(log_parts.sum())
-    highest = log_parts.max(1)
-    parts = np.exp(log_parts - highest[:, None])
+    highest = np.maximum(log_parts.max(1), log_fixed)
+    possible = np.isfinite(highest)
+    highest = highest[possible]
+    parts, fixed = np.exp(log_parts[possible] - highest[:, None]), np.exp(log_fixed[possible] - highest)
+    before = np.array([MODEL_ROWS] + [DEFENCE_ROWS] * (parts.shape[1] - 1))
     shares = before / before.sum()
     for _ in range(STEPS):
         joint = parts * shares
-        counts = before + (joint / joint.sum(1, keepdims=True)).sum(0)
+        counts = before + (joint / (fixed + joint.sum(1))[:, None]).sum(0)
         last, shares = shares, counts / counts.sum()
         if np.abs(shares - last).max() < TOLERANCE:
             break
-    return shares[1:], float((highest + np.log(parts @ shares)).sum() + before @ np.log(shares))
+    return shares, float((highest + np.log(fixed + parts @ shares)).sum() + before @ np.log(shares))
 
 
-def recalibrated(posterior: Posterior, spread: float, shares: Array | None) -> Posterior:
+def recalibrated(posterior: Posterior, spread: float, shares: Shares | None) -> Posterior:
     """Return the posterior with another spread and other shares of its defensive parts."""
     defence = posterior.defence
     if defence is not None and shares is not None:
-        defence = defence.with_shares(shares)
+        weights = student_t_weights(defence)
+        near, far = np.split(weights, [shares.first_far])
+        left = 1.0 - far.sum()
+        near = left * shares.near * near / near.sum()
+        defence = defence.with_weights(np.concatenate([near, far]), left * shares.climatology)
     return replace(posterior, spread=spread, defence=defence)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
-from scipy.special import gammaln
+from scipy.special import gammaln, stdtr
 
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.defence import LEAST_WEIGHT, Defence, scale_mixture
@@ -21,12 +21,14 @@ Array = NDArray[np.float64]
 
 SCALES_BEYOND = 2
 """Of Student's t, beyond the largest residual: the next row may lie further out."""
-NEAR_SCALES = 2
-"""Of Student's t, where a model that has learned its shape may know better."""
 FEWEST_SCALES = 20
 """At weight one Cauchy's tails are exact down to a probability of 1e-6."""
-HEAVIEST, LIGHTEST = 1.0, 30.0
-"""Degrees of freedom: Cauchy's tails, and those of a normal."""
+HEAVIEST, LIGHTEST = 1.0, 35.0
+"""Degrees of freedom: Cauchy's tails, and nearly those of a normal."""
+THRESHOLDS, FEWEST_BEYOND = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98), 20
+"""Shares of the residuals below which a fit may look away, while so many lie beyond."""
+CONTRADICTION = 2.0
+"""Nats: twice as much is what a chi-squared number of two degrees of freedom exceeds one time in seven."""
 SMALLEST_SQUARE, LOG_CHI_SQUARED_VARIANCE = 0.01, 0.5 * np.pi**2
 """Of a residual, so that one of zero does not count as infinitely quiet; of the log of a squared normal number."""
 SMALLEST_SCALE = 0.01
@@ -46,7 +48,7 @@ def fit_defence(
 ) -> Defence | None:
     """Return the defensive components, half of their weight Student's t and half the climatology; None without weight.
 
-    Student's t is that of the warm start's standardised residuals, by maximum likelihood. Behind a transform that is
+    Student's t is that of the warm start's standardised residuals. Behind a transform that is
     not affine no component reaches, with three standard deviations or with the mean and one, further beyond the
     training targets than their range, so that its mean and its variance are of their size.
 
@@ -68,21 +70,18 @@ def fit_defence(
     farthest = np.log2(np.abs(scaled).max() / scale + 1.0)
     num_scales = max(FEWEST_SCALES, int(np.ceil(farthest)) + SCALES_BEYOND)
     inflation, tail_weights = scale_mixture(num_scales, degrees_of_freedom, scale)
-    is_far = (np.arange(num_scales) >= NEAR_SCALES) & (tail_weights >= LEAST_WEIGHT)
-    kept = is_far | (np.arange(num_scales) < NEAR_SCALES)
-    inflation, tail_weights, is_far = inflation[kept], tail_weights[kept], is_far[kept]
+    kept = tail_weights >= LEAST_WEIGHT
     return Defence(
         gp=regression.as_sparse_gp(),
         mean=regression.mean_function,
         noise=regression.noise,
         log_scale=log_scale,
-        inflation=inflation,
+        inflation=inflation[kept],
         widest=np.array([widest_variance(t, y) for t, y in zip(transforms, Y.T, strict=True)]),
-        tail_weights=tail_weights,
-        is_far=is_far,
+        tail_weights=0.5 * weight * tail_weights[kept],
         narrowest=np.broadcast_to(noise_floor, (Y.shape[1],)),
         climatology=kernel_density(Y, merge_depth=MERGE_DEPTH, least_variance=noise_floor),
-        shares=0.5 * weight * np.array([tail_weights[~is_far].sum(), tail_weights[is_far].sum(), 1.0]),
+        climatology_share=0.5 * weight,
     )
 
 
@@ -107,20 +106,50 @@ def fit_log_scale(regression: SparseRegression, X: Array, residual: Array) -> Ar
 
 
 def fit_student_t(residual: Array) -> tuple[float, float]:
-    """Return the degrees of freedom and the scale of Student's t by maximum likelihood, within their bounds."""
-    middle = max(float(np.median(np.abs(residual))), SMALLEST_SCALE)
+    """Return the degrees of freedom and the scale of the Student's t that has the residuals' tails, within bounds.
+
+    What is asked for is the tails, and most is known of them where the whole is Student's t. So it is fitted by maximum
+    likelihood to all residuals, unless those beyond a threshold contradict it: then to those beyond the lowest
+    threshold whose fit is contradicted by no higher one. Of residuals below it only their number counts.
+
+    Args:
+        residual: [N].
+    """
+    sizes = np.abs(residual)
+    thresholds = [np.quantile(sizes, q) for q in THRESHOLDS if q == 0.0 or (1.0 - q) * len(sizes) >= FEWEST_BEYOND]
+    fits = [student_t_beyond(sizes, threshold) for threshold in thresholds]
+    best = [log_likelihood_beyond(sizes, threshold, *fit) for threshold, fit in zip(thresholds, fits, strict=True)]
+    for place, fit in enumerate(fits):
+        lost = [best[k] - log_likelihood_beyond(sizes, thresholds[k], *fit) for k in range(place, len(fits))]
+        if max(lost) <= CONTRADICTION:
+            break
+    return fit
+
+
+def student_t_beyond(sizes: Array, threshold: float) -> tuple[float, float]:
+    """Return the degrees of freedom and the scale that are likeliest for the sizes from the threshold on."""
 
     def parameters(logs: Array) -> tuple[float, float]:
         degrees = float(np.exp(np.clip(logs[0], np.log(HEAVIEST), np.log(LIGHTEST))))
         return degrees, max(float(np.exp(logs[1])), SMALLEST_SCALE)
 
     def loss(logs: Array) -> float:
-        nu, scale = parameters(logs)
-        height = gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu) - 0.5 * np.log(np.pi * nu) - np.log(scale)
-        return -float(np.mean(height - 0.5 * (nu + 1) * np.log1p((residual / scale) ** 2 / nu)))
+        return -log_likelihood_beyond(sizes, threshold, *parameters(logs)) / len(sizes)
 
-    found = minimize(loss, np.array([np.log(2.0), np.log(middle)]), method="Nelder-Mead", options={"xatol": 1e-3})
-    return parameters(found.x)
+    start = np.log([2.0, max(float(np.median(sizes)), SMALLEST_SCALE)])
+    return parameters(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3}).x)
+
+
+def log_likelihood_beyond(sizes: Array, threshold: float, degrees_of_freedom: float, scale: float) -> float:
+    """Return the log likelihood of Student's t, the sizes [N] of its values known from the threshold on."""
+    half = 0.5 * (degrees_of_freedom + 1.0)
+    beyond = sizes[sizes >= threshold]
+    height = gammaln(half) - gammaln(half - 0.5) - 0.5 * np.log(np.pi * degrees_of_freedom) - np.log(scale)
+    known = height * len(beyond) - half * np.log1p((beyond / scale) ** 2 / degrees_of_freedom).sum()
+    if len(beyond) == len(sizes):
+        return float(known)
+    inside = 1.0 - 2.0 * stdtr(degrees_of_freedom, -threshold / scale)
+    return float(known + (len(sizes) - len(beyond)) * np.log(inside))
 
 
 def widest_variance(transform: TargetTransform, z: Array) -> float:

@@ -57,11 +57,10 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         log_scale=0.5 * random.normal(size=(12, 2)),
         inflation=np.array([1.0, 9.0]),
         widest=np.array([np.inf, 6.0]),
-        tail_weights=np.array([0.6, 0.4]),
-        is_far=np.array([False, False]),
+        tail_weights=0.015 * np.array([0.6, 0.4]),
         climatology=KernelDensity(np.ones(1), np.array([[0.1, -0.3]]), np.array([[1.2, 0.9]])),
         narrowest=np.zeros(2),
-        shares=np.array([0.015, 0.0, 0.005]),
+        climatology_share=0.005,
     )
     return Posterior(
         inner_layers=inner,

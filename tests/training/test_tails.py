@@ -10,7 +10,7 @@ from cde_app import config
 from cde_app.data.transform import fit_transform
 from cde_app.predictive.defence import scale_mixture
 from cde_app.training.kernel_start import Axis
-from cde_app.training.tails import fit_defence, fit_student_t, widest_variance
+from cde_app.training.tails import fit_defence, fit_student_t, student_t_beyond, widest_variance
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression, tamed
 
 NUM_ROWS = 4000
@@ -41,6 +41,28 @@ def test_the_degrees_of_freedom_and_the_scale_that_drew_the_residuals_are_found(
     # Four standard errors: of log nu about 3 / sqrt(n) at 10 degrees, less below; of log scale 1.5 / sqrt(n).
     assert abs(np.log(found / degrees_of_freedom)) < 4 * 3.0 / np.sqrt(NUM_ROWS)
     assert abs(np.log(scale / 0.7)) < 4 * 1.5 / np.sqrt(NUM_ROWS)
+
+
+def test_a_body_that_looks_heavy_tailed_does_not_make_the_tails_heavy() -> None:
+    random = np.random.default_rng(1)
+    residual = np.where(random.random(NUM_ROWS) < 0.5, 1.0, 0.02) * random.standard_normal(NUM_ROWS)
+    whole, far = student_t_beyond(np.abs(residual), 0.0), fit_student_t(residual)
+    # Truth: two normals, and beyond 5 a share of 3e-7. Student's t fitted to all of it has Cauchy's tails.
+    assert whole[0] < 1.5
+    assert 2 * student_t(whole[0], scale=whole[1]).sf(5.0) > 0.005
+    assert 2 * student_t(far[0], scale=far[1]).sf(5.0) < 0.0005
+
+
+def test_heavy_tails_behind_a_normal_body_are_found() -> None:
+    random = np.random.default_rng(2)
+    residual = random.standard_normal(NUM_ROWS)
+    far = random.random(NUM_ROWS) < 0.1
+    residual[far] = 3.0 * student_t(1.5).rvs(far.sum(), random_state=random)
+    whole, far = student_t_beyond(np.abs(residual), 0.0), fit_student_t(residual)
+    for limit in (30.0, 300.0):
+        exact = 0.1 * student_t(1.5, scale=3.0).sf(limit)
+        assert 0.25 < student_t(far[0], scale=far[1]).sf(limit) / exact < 4.0
+        assert student_t(whole[0], scale=whole[1]).sf(limit) / exact < 0.25, "the body is no guide"
 
 
 def test_residuals_of_which_half_are_zero_do_not_make_the_scale_vanish() -> None:
