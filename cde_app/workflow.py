@@ -364,10 +364,14 @@ def plot(
         with _table_of_run(run, model, config, data_path) as table:
             _, rows = score_table(model, table, config)
             pictures = run_pictures(run.history(), model, table, rows, image_format)
-            contents = {name: draw() for name, draw in pictures.items()}
-            warning = None if data_path is None else seen_rows_warning(run, model, table)
-        files = [write_atomically(folder / name, content) for name, content in contents.items()]
-    return files, [warning] if warning else []
+            seen = None if data_path is None else seen_rows_warning(run, model, table)
+            warnings = [seen] if seen else []
+            files, failures = keep_pictures(
+                lambda: pictures, lambda name, content: write_atomically(folder / name, content)
+            )
+    if failures and not files:
+        raise next(iter(failures.values()))
+    return files, warnings + [missing_picture(what, error) for what, error in failures.items()]
 
 
 def report(run_path: Path) -> Path:

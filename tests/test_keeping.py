@@ -293,6 +293,9 @@ def test_a_picture_that_fails_costs_neither_the_model_nor_the_other_pictures(
     assert f"warning: {fault.format('ridges.png')}\n" in predicted.err
     assert json.loads(Path("out/manifest.json").read_text())["warnings"] == [fault.format("ridges.png")]
     assert Path("out/plots/heatmap.png").exists()
+    drawn = cde("plot", "new", "--out", "pictures")
+    assert (drawn.code, len(drawn.out.splitlines())) == (0, 4)
+    assert f"warning: {fault.format('pit.png')}\n" in drawn.err
 
 
 def test_any_names_of_targets_give_pictures_of_their_own(line_run: Any, cde: Cde) -> None:

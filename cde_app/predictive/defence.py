@@ -40,7 +40,9 @@ class Defence:
     noise: Array
     """[P], noise variances, where they are about average."""
     log_scale: Array
-    """A, [M, P]: the noise variances are multiplied by exp(k(x, Z) A), with the GP's k and Z."""
+    """A, [M, P]: the noise variances are multiplied by exp(k(x, Z) A), with the GP's k and Z ..."""
+    log_scale_range: Array
+    """[2, P], ... within this range of the exponent, that of the training rows: a linear kernel's grows without end."""
     inflation: Array
     """[E], factors on the predictive variance."""
     widest: Array
@@ -62,8 +64,8 @@ class Defence:
     def centre(self, X: Array) -> tuple[Array, Array]:
         """Return the centre of Student's t and the square of its unit, two [N, P]."""
         mean, variance = self.gp.moments(X)
-        trend = np.exp(self.gp.kernel.covariance(X, self.gp.inducing_inputs) @ self.log_scale)
-        return mean + self.mean(X), variance + self.noise * trend
+        trend = self.gp.kernel.covariance(X, self.gp.inducing_inputs) @ self.log_scale
+        return mean + self.mean(X), variance + self.noise * np.exp(np.clip(trend, *self.log_scale_range))
 
     def components(self, X: Array) -> tuple[Array, Array]:
         """Return their means and variances, two [N, E + G, P]."""

@@ -76,6 +76,7 @@ def fit_defence(
         mean=regression.mean_function,
         noise=regression.noise,
         log_scale=log_scale,
+        log_scale_range=np.stack([trend.min(0), trend.max(0)]),
         inflation=inflation[kept],
         widest=np.array([widest_variance(t, y) for t, y in zip(transforms, Y.T, strict=True)]),
         tail_weights=0.5 * weight * tail_weights[kept],

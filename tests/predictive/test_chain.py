@@ -61,6 +61,7 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
             mean=zero_mean(num_inputs, 1),
             noise=np.array([0.3]),
             log_scale=np.zeros((10, 1)),
+            log_scale_range=np.zeros((2, 1)),
             inflation=np.array([2.0, 4.0]),
             widest=np.array([3.0]),
             tail_weights=0.06 * np.array([0.7, 0.3]),

@@ -55,6 +55,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         mean=MeanFunction(random.normal(size=(3, 2)), np.array([0.1, -0.2])),
         noise=np.array([0.3, 0.4]),
         log_scale=0.5 * random.normal(size=(12, 2)),
+        log_scale_range=np.array([[-1.0, -1.0], [1.0, 1.0]]),
         inflation=np.array([1.0, 9.0]),
         widest=np.array([np.inf, 6.0]),
         tail_weights=0.015 * np.array([0.6, 0.4]),
@@ -134,7 +135,7 @@ def test_the_defensive_components_have_their_share_of_the_weight_and_none_is_wid
     np.testing.assert_allclose(mixture.weights[8:], [0.009, 0.006, 0.005], rtol=1e-12)
     np.testing.assert_allclose(mixture.weights[:8], 0.98 / 8, rtol=1e-12)
     mean, variance = defence.gp.moments(X)
-    trend = defence.gp.kernel.covariance(X, defence.gp.inducing_inputs) @ defence.log_scale
+    trend = np.clip(defence.gp.kernel.covariance(X, defence.gp.inducing_inputs) @ defence.log_scale, -1.0, 1.0)
     assert np.ptp(trend, axis=0).min() > 0.01, "or the unit is the same everywhere"
     variance = variance + defence.noise * np.exp(trend)
     for place, factor in ((8, 1.0), (9, 9.0)):
