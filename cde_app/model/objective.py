@@ -196,9 +196,16 @@ def penalty(model: Model) -> tf.Tensor:
 
 
 def bound(
-    model: Model, settings: config.Objective, X: tf.Tensor, Y: tf.Tensor, *, kl_weight: float, seed: tf.Tensor
+    model: Model,
+    settings: config.Objective,
+    X: tf.Tensor,
+    Y: tf.Tensor,
+    *,
+    kl_weight: float,
+    seed: tf.Tensor,
+    q: Posteriors | None = None,
 ) -> tf.Tensor:
-    """Return the objective per row, an estimate from one batch.
+    """Return the objective per row, an estimate from one batch: what a training maximises.
 
     Args:
         model: the model.
@@ -207,11 +214,12 @@ def bound(
         Y: [B, P], standardised targets.
         kl_weight: weight of KL[q(u) || p(u)].
         seed: [2], integers.
+        q: the layers' posteriors, by whose parts the caller differentiates; None takes the model's.
 
     Returns:
         A scalar, nats per row of standardised targets.
     """
-    q = posteriors(model)
+    q = posteriors(model) if q is None else q
     data = data_term(model, settings, q, X, Y, seed=seed)
     return data - (kl_weight * total_kl(q.inner + q.output) + penalty(model)) / model.num_data
 

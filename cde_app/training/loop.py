@@ -19,7 +19,7 @@ from cde_app import config
 from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
-from cde_app.model.objective import data_term, penalty, posteriors, total_kl
+from cde_app.model.objective import bound, posteriors
 from cde_app.training.gpflux_fit import GPfluxFit
 from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient_step
 
@@ -265,14 +265,9 @@ class Trainer:
             if natural.enabled:
                 q = q._replace(output=[WhitenedPosterior(*map(tf.stop_gradient, own)) for own in q.output])
                 tape.watch(q.output)
-            kl = total_kl(q.inner if natural.enabled else q.inner + q.output)
-            data = data_term(model, objective, q, X, Y, seed=seed)
-            loss = (kl_weight * kl + penalty(model)) / model.num_data - data
+            loss = -bound(model, objective, X, Y, kl_weight=kl_weight, seed=seed, q=q)
         sources = [self.variables, [list(own) for own in q.output] if natural.enabled else []]
         gradients, q_gradients = tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        bound = -loss
-        if natural.enabled:
-            bound -= kl_weight * total_kl(q.output) / model.num_data
         progress = tf.cast(step, X.dtype)
         decayed = decay(progress, self.schedule.max_steps, rate)
         learning_rate = adam_rate(self.settings.learning_rate, progress, decayed)
@@ -288,7 +283,7 @@ class Trainer:
                 kl_weight=kl_weight,
                 trust_radius=natural.trust_radius,
             )
-        return bound
+        return -loss
 
 
 def fit(trainer: Trainer) -> Iterator[Step]:

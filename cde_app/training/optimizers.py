@@ -87,14 +87,14 @@ def natural_gradient_step(
 ) -> None:
     """Move a whitened q(v) = N(mu, S), S = L L', along its natural gradient; S stays positive definite.
 
-    With G the gradient of the loss to S (kl_weight KL[q(v) || N(0, I)] included) and B = 2 L' G L, the precision moves
-    to L^-T (I + s B + s^2 B^2 / 2) L^-1, a retraction that is positive definite for every s; the mean moves by
-    -s S_new dloss/dmu. The step s is cut so that s |B| <= trust_radius (Frobenius norm), per target.
+    With G the gradient of the loss to S and B = 2 L' G L, the precision moves to L^-T (I + s B + s^2 B^2 / 2) L^-1, a
+    retraction that is positive definite for every s; the mean moves by -s S_new dloss/dmu. The step s is cut so that s |B| <= trust_radius (Frobenius norm), per target.
 
     Args:
         term: the GP layer; its `q_mu` and `q_sqrt` are assigned.
         q: its q(v), at which the gradients were taken; S is full.
-        gradients: of the negative data term of the whole data set to the parts of q.
+        gradients: of the negative bound of the whole data set to the parts of q. That of -log |S| / 2 in the KL, which
+            reaches `scales` alone, is -S^-1 / 2 and is added here in closed form.
         step_size: s before the trust region, scalar.
         kl_weight: weight of the KL.
         trust_radius: largest relative change of the precision.
@@ -105,14 +105,13 @@ def natural_gradient_step(
     factor = tf.convert_to_tensor(term.q_sqrt)
     identity = tf.eye(tf.shape(factor)[-1], dtype=factor.dtype)
     to_S = tf.linalg.set_diag(tf.cast(gradients.covariances, factor.dtype), tf.transpose(gradients.variances))
-    data_change = 2.0 * tf.matmul(factor, to_S @ factor, transpose_a=True)
-    change = data_change + kl_weight * (tf.matmul(factor, factor, transpose_a=True) - identity)
+    change = 2.0 * tf.matmul(factor, to_S @ factor, transpose_a=True) - kl_weight * identity
     change = 0.5 * (change + tf.linalg.matrix_transpose(change))
     norm = tf.norm(change, axis=[-2, -1], keepdims=True)
     step = tf.minimum(step_size, trust_radius / (norm + EPSILON))
     precision = identity + step * change + 0.5 * step**2 * change @ change
     root = tf.linalg.triangular_solve(tf.linalg.cholesky(precision), tf.linalg.matrix_transpose(factor))
     S = tf.matmul(root, root, transpose_a=True)
-    mean_gradient = tf.transpose(gradients.q_mu + kl_weight * q.q_mu)[..., None]
+    mean_gradient = tf.transpose(gradients.q_mu)[..., None]
     term.q_mu.assign(q.q_mu - tf.transpose((step * S @ mean_gradient)[..., 0]))
     term.q_sqrt.assign(tf.linalg.cholesky(S))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cde_app import config
 from cde_app.model.moments import WhitenedPosterior
-from cde_app.model.objective import data_term, posteriors, total_kl
+from cde_app.model.objective import bound, posteriors
 from cde_app.training.optimizers import Adam, natural_gradient_step
 from tests.small_models import Small, small_model
 
@@ -23,9 +23,9 @@ def natural_steps(small: Small, num_steps: int, *, step_size: float, trust_radiu
         q = posteriors(small.model)
         with tf.GradientTape() as tape:
             tape.watch(q.output)
-            data = data_term(small.model, ELBO, q, X, Y, seed=tf.constant([0, 0]))
-            loss = -len(small.X) * data
-        bounds.append(float(data - total_kl(q.output) / len(small.X)))
+            value = bound(small.model, ELBO, X, Y, kl_weight=1.0, seed=tf.constant([0, 0]), q=q)
+            loss = -len(small.X) * value
+        bounds.append(float(value))
         gradients = tape.gradient(loss, [list(own) for own in q.output])
         for term, own, gradient in zip(small.model.output.terms, q.output, gradients, strict=True):
             natural_gradient_step(
