@@ -33,7 +33,8 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "laplace_add": (
         "motorcycle",
         [
-            "model.latent={prior: {kind: tfp, family: Laplace, parameters: {loc: 0.0, scale: 1.0}}, compositor: {kind: add}}",
+            "model.latent.prior={kind: tfp, family: Laplace, parameters: {loc: 0.0, scale: 1.0}}",
+            "model.latent.compositor={kind: add}",
             f"model.output={SMALL}",
         ],
     ),

@@ -96,7 +96,7 @@ class PredictionWriter:
                 summary_columns(forecast, self.target_names, self.quantiles, row_numbers, targets, outside)
             )
             if self.num_samples:
-                draws = forecast.sample(self.num_samples, seed=self.seed, first_row=self.num_rows)
+                draws = forecast.sample(self.num_samples, seed=self.seed, rows=row_numbers - 1)
                 self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
         self.num_rows += forecast.num_rows
 

@@ -166,7 +166,7 @@ def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tupl
                     table.targets[chunk],
                     scales=model.scales,
                     seed=config.seed,
-                    first_row=start,
+                    rows=np.arange(start, start + len(chunk)),
                 )
                 for start, chunk in _chunks(rows, config.predict.chunk_rows)
             ]
@@ -208,6 +208,16 @@ def seen_rows_warning(run: Run, model: TrainedRun, table: PreparedTable) -> str 
     return (
         f"{num_seen} of these {len(table.fingerprints)} rows were trained on; their scores and pictures flatter. "
         "Name a table of other rows, or none for those that the run held out."
+    )
+
+
+def outside_rows_warning(table: PreparedTable) -> str | None:
+    """Say how many rows of a table ask for what the training rows do not hold; None if none."""
+    if not table.num_outside:
+        return None
+    return (
+        f"{table.num_outside} of these {len(table.fingerprints)} rows are outside the range of the training data or "
+        "have labels that it lacks: their densities are extrapolations."
     )
 
 

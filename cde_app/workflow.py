@@ -45,6 +45,7 @@ from cde_app.trained_run import (
     check_same_table,
     drawn_rows_warning,
     manifest_of,
+    outside_rows_warning,
     read_run_config,
     score_table,
     seen_rows_warning,
@@ -157,6 +158,10 @@ def train(
             "trainings": [{"steps": one.steps, "kept_step": one.kept_step} for one in trained.trainings],
             "uses_neighbours": trained.predictor.neighbours is not None,
             "calibration": [vars(calibration) for calibration in trained.calibrations],
+            "transforms": {
+                name: transform.kind
+                for name, transform in zip(table.contract.targets, trained.predictor.transforms, strict=True)
+            },
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
             "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
             "dropped_features": list(table.contract.dropped),
@@ -190,8 +195,9 @@ def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     config = read_run_config(run)
     with _table_of_run(run, model, config, data_path) as table:
         metrics, _ = score_table(model, table, config)
-        warning = None if data_path is None else seen_rows_warning(run, model, table)
-    return metrics | ({"warnings": [warning]} if warning else {})
+        warnings = [] if data_path is None else [seen_rows_warning(run, model, table), outside_rows_warning(table)]
+    found = [warning for warning in warnings if warning]
+    return metrics | ({"warnings": found} if found else {})
 
 
 def blank_scores(run_path: Path) -> dict[str, Any]:
@@ -348,7 +354,7 @@ def plot(
     Args:
         run_path: the run directory.
         data_path: the other table.
-        out_path: the folder for the pictures; None takes the run's own.
+        out_path: the folder for the pictures; None takes the run's own, for the rows that it held out.
         image_format: of the pictures.
 
     Raises:
@@ -410,7 +416,17 @@ def info(run_path: Path) -> dict[str, Any]:
     """
     run = Run.open(run_path)
     manifest, config = manifest_of(run), read_run_config(run)
-    facts = ("format_version", "cde_version", "seed", "seconds", "trainings", "uses_neighbours", "calibration", "rows")
+    facts = (
+        "format_version",
+        "cde_version",
+        "seed",
+        "seconds",
+        "trainings",
+        "transforms",
+        "uses_neighbours",
+        "calibration",
+        "rows",
+    )
     return {
         "run": str(run_path),
         "data": {

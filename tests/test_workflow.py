@@ -522,8 +522,16 @@ def test_rows_with_faults_are_skipped_if_asked_and_the_others_are_predicted_as_w
     assert (manifest["rows"], manifest["skipped"], manifest["left_out"]) == (3, 4, 0)
     assert manifest["faults"] == FAULTS
     assert cde("predict", run, "good.csv", "--out", "clean", "--components").code == 0
+    header, first, second, third = GOOD_ROWS.splitlines()
+    mended = [header, first, first, second, first, first, first, third]
+    Path("mended.csv").write_text("\n".join(mended))
+    assert cde("predict", run, "mended.csv", "--out", "mended").code == 0
     for name, key in (("summary.csv", "row"), ("samples.csv", "row")):
-        found, clean = (pd.read_csv(Path(folder) / name, float_precision="round_trip") for folder in ("out", "clean"))
+        folders = ("out", "clean" if name == "summary.csv" else "mended")
+        found, clean = (pd.read_csv(Path(folder) / name, float_precision="round_trip") for folder in folders)
+        if name == "samples.csv":  # a row keeps its draws when the rows before it are mended
+            clean = clean[clean[key].isin([1, 3, 7])].reset_index(drop=True)
+            clean[key] = clean[key].map({1: 1, 3: 2, 7: 3})
         assert list(found[key]) == [{1: 1, 2: 3, 3: 7}[row] for row in clean[key]]
         pd.testing.assert_frame_equal(found.drop(columns=key), clean.drop(columns=key), rtol=1e-11)
     assert len(np.load("out/mixture.npz")["means"]) == 3
@@ -658,6 +666,26 @@ def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp
         assert "warnings" not in json.loads(outcome.out)
 
 
+def test_evaluate_says_how_many_rows_ask_for_what_the_training_does_not_hold(tiny_run: Any, cde: Cde) -> None:
+    table = pd.read_csv(tiny_run.table).head(8)
+    table["x"] += 0.001
+    table.loc[:2, "region"] = "nowhere"
+    table.loc[3, "x"] = 1e6
+    table.to_csv("new.csv", index=False)
+    outcome = cde("evaluate", tiny_run.run, "new.csv")
+    assert "warning: 4 of these 8 rows are outside the range of the training data or have labels" in outcome.err
+    table.drop(index=range(4)).to_csv("new.csv", index=False)
+    assert cde("evaluate", tiny_run.run, "new.csv").err == ""
+
+
+def test_pictures_of_another_table_need_a_folder_of_their_own(tiny_run: Any, cde: Cde) -> None:
+    before = {path.name: path.read_bytes() for path in (tiny_run.run / "plots").iterdir()}
+    outcome = cde("plot", tiny_run.run, tiny_run.table)
+    assert outcome.code == 2
+    assert "--out: expected a folder, as pictures of another table are not the run's own; got none." in outcome.err
+    assert {path.name: path.read_bytes() for path in (tiny_run.run / "plots").iterdir()} == before
+
+
 def test_evaluate_repeats_the_scores_of_the_training_without_the_training(tiny_run: Any, cde: Cde) -> None:
     outcome = cde("evaluate", tiny_run.run, "--json")
     metrics = json.loads(outcome.out)
@@ -724,7 +752,7 @@ def test_a_run_whose_table_has_changed_or_gone_asks_for_a_table(command: str, ti
     Path("table.csv").unlink()
     gone = cde(command, run)
     assert (gone.code, gone.err) == (6, message.format("no such file"))
-    assert cde(command, run, tiny_run.table).code == 0
+    assert cde(command, run, tiny_run.table, *(["--out", "pictures"] if command == "plot" else [])).code == 0
 
 
 # --- looking at runs ----------------------------------------------------------------------------------------------
@@ -755,6 +783,7 @@ def test_the_report_is_one_file_that_needs_no_other(line_run: Any, cde: Cde) -> 
 def test_info_and_compare_say_what_runs_are_and_where_they_differ(tiny_run: Any, line_run: Any, cde: Cde) -> None:
     info = json.loads(cde("info", tiny_run.run, "--json").out)
     assert info["data"] == {"path": str(tiny_run.table), "inputs": ["x", "region"], "targets": ["a", "b"]}
+    assert info["transforms"] == {"a": "identity", "b": "log"}
     assert info["trainings"] == [{"steps": 1000, "kept_step": 1000}]
     assert (info["rows"]["train"], info["metrics"]["num_rows"]) == (108, 12)
     outcome = cde("compare", tiny_run.run, line_run.run, "--json")

@@ -26,7 +26,12 @@ def plot(
     data: options.OptionalDataPath = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Default: the run's plots folder.", parser=options.read_folder),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Default: the run's plots folder; needed with DATA.",
+            parser=options.read_folder,
+        ),
     ] = None,
     image_format: Annotated[
         options.ImageFormat, typer.Option("--format", help="How the pictures are written.")
@@ -35,7 +40,11 @@ def plot(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Draw a run's pictures."""
+    """Draw a run's pictures, of the rows it held out or of another table."""
+    if data is not None and out is None:
+        raise typer.BadParameter(
+            "expected a folder, as pictures of another table are not the run's own; got none.", param_hint="--out"
+        )
     limit_threads(threads)
 
     from cde_app import workflow

@@ -162,8 +162,14 @@ def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: s
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     values = _read_all(readers, frame)
     values = recode_columns(contract, values, [reader.labels for reader in readers])
-    outside = [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=True)]
-    return encode_columns(contract, values), np.stack(outside, axis=1)
+    return encode_columns(contract, values), are_outside(contract, values)
+
+
+def are_outside(contract: ColumnContract, values: FloatArray) -> BoolArray:
+    """Say which values, [N, inputs], ask for something that the training rows do not hold, [N, inputs]."""
+    return np.stack(
+        [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=False)], axis=1
+    )
 
 
 def encode_targets(

@@ -82,7 +82,9 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
         fault = f"{path}: no column is left as an input; got {list_names(list(frame.columns))}. Add a column."
         raise DataError(fault, *(f"{path}: {remark}" for remark in remarks))
     if any(column.kind == "datetime" for column in inputs) and isinstance(split, config.RandomSplit):
-        remarks.append("the rows have dates; if you predict the future, set data.split to kind: time.")
+        dates = next(column.column for column in inputs if column.kind == "datetime")
+        split_by_time = f"{{kind: time, column: {dates}}}"
+        remarks.append(f"the rows have dates; if you predict the future, set data.split to {split_by_time}.")
     missing = _infer_missing(frame, [column.column for column in inputs], targets, form, remarks)
     data = config.Data(
         path=path,

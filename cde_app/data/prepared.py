@@ -16,6 +16,7 @@ from cde_app.config import Config
 from cde_app.data.columns import FloatArray
 from cde_app.data.encoding import (
     ColumnContract,
+    are_outside,
     encode_columns,
     encode_targets,
     fit_contract,
@@ -34,6 +35,9 @@ from cde_app.errors import DataError
 from cde_app.rows import BLOCK_ROWS, IntArray, RowFile, blocks_of, map_rows
 from cde_app.storage import file_hash
 
+FEW_TEST_GROUPS = 20
+"""Below so many, what the test rows have in common may be mistaken for what all rows have."""
+
 
 @dataclass(frozen=True)
 class PreparedTable:
@@ -51,6 +55,8 @@ class PreparedTable:
     split: Split
     fingerprints: Fingerprints
     """[N], of the inputs and targets under the contract."""
+    num_outside: int
+    """Rows of which an input is outside the range of the training rows, or has a label that they lack."""
     warnings: tuple[str, ...]
     """What was read otherwise than one may think, what to think of before scores and forecasts are trusted, and which
     settings the table limits, a sentence each."""
@@ -109,7 +115,18 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
         for place, target in enumerate(contract.targets, start=len(contract.inputs))
         for warning in edge_warnings(target, readings.column(place, readings.kept))
     ]
-    return contract, split, (*limits, *edges)
+    few = [group_warning(by.column, readings.by[by.column].iloc[split.test].nunique())] if by.kind == "group" else []
+    return contract, split, (*limits, *edges, *filter(None, few))
+
+
+def group_warning(column: str, num_groups: int) -> str | None:
+    """Say that the test rows are of few groups; None if they are not."""
+    if not 0 < num_groups < FEW_TEST_GROUPS:
+        return None
+    return (
+        f"the test rows are of {num_groups} groups of {column!r}, whose rows may be alike: standard errors and verdict "
+        "take every row for itself and promise too much. Raise data.split.test, or evaluate a table of new groups."
+    )
 
 
 def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split | None, folder: Path) -> PreparedTable:
@@ -139,7 +156,7 @@ def _encode(
     hashes: dict[str, str], readings: Readings, contract: ColumnContract, split: Split, folder: Path
 ) -> PreparedTable:
     """Write the features and the targets of the rows that are kept, and delete the readings."""
-    inputs, targets, fingerprints = folder / "inputs.npy", folder / "targets.npy", []
+    inputs, targets, fingerprints, num_outside = folder / "inputs.npy", folder / "targets.npy", [], 0
     with (
         RowFile(inputs, len(contract.feature_names)) as input_file,
         RowFile(targets, len(contract.targets)) as target_file,
@@ -147,6 +164,7 @@ def _encode(
         for block in blocks_of(len(readings.kept)):
             values, known = readings.block(readings.kept[block])
             values = recode_columns(contract, values, readings.labels)
+            num_outside += int(are_outside(contract, values).any(axis=1).sum())
             input_file.append(encode_columns(contract, values))
             target_file.append(known)
             fingerprints.append(fingerprint_rows(np.hstack([values, known])))
@@ -159,6 +177,7 @@ def _encode(
         contract,
         split,
         np.concatenate(fingerprints),
+        num_outside,
         readings.warnings,
     )
 

@@ -24,7 +24,9 @@ ENERGY_DRAWS = 256
 BOOTSTRAP_RESAMPLES = 200
 
 
-def score_rows(forecast: Forecast, targets: ArrayLike, *, scales: ArrayLike, seed: int, first_row: int = 0) -> Rows:
+def score_rows(
+    forecast: Forecast, targets: ArrayLike, *, scales: ArrayLike, seed: int, rows: NDArray[np.int64] | None = None
+) -> Rows:
     """Score every row of a chunk.
 
     All scores are exact but the energy score of several targets, which is estimated without bias from seeded draws
@@ -42,7 +44,7 @@ def score_rows(forecast: Forecast, targets: ArrayLike, *, scales: ArrayLike, see
         targets: [N, P], observations [units of the targets].
         scales: [P], standard deviations of the training targets [units of the targets].
         seed: seed of the draws.
-        first_row: the table's row number of the chunk's first row.
+        rows: [N], places of the rows, ascending; None takes 0, 1, ...
 
     Returns:
         nlpd [N] in nats, crps [N, P], energy_score [N] (pure number), squared_error [N, P], pit [N, P],
@@ -69,7 +71,7 @@ def score_rows(forecast: Forecast, targets: ArrayLike, *, scales: ArrayLike, see
     if forecast.num_targets == 1:
         energy = crps[:, 0] / scales[0]
     else:
-        draws = forecast.sample(ENERGY_DRAWS, seed=seed, first_row=first_row)
+        draws = forecast.sample(ENERGY_DRAWS, seed=seed, rows=rows)
         energy = energy_score(draws / scales, targets / scales)
     return {
         "nlpd": -forecast.log_density(targets),

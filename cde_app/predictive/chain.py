@@ -118,23 +118,23 @@ class Chain:
         drawn = [self.log_density(draw) for draw in self.sample(num_samples, seed=seed)]
         return np.mean(np.stack(drawn) > self.log_density(targets), axis=0)
 
-    def sample(self, num_samples: int, *, seed: int, first_row: int = 0) -> Array:
+    def sample(self, num_samples: int, *, seed: int, rows: NDArray[np.int64] | None = None) -> Array:
         """Draw each target given the ones before it; [S, N, P].
 
         As with a `Mixture`, the draws of a row depend on `seed` and on its place in the table alone.
         """
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
-        for block, taken, rows in draw_blocks(first_row, self.num_rows):
+        for block, taken, own in draw_blocks(np.arange(self.num_rows) if rows is None else rows):
             random = np.random.default_rng([seed, block])
             shape = (self.num_targets, DRAW_BLOCK, num_samples)
             uniforms, normals = random.random(shape)[:, taken], random.standard_normal(shape)[:, taken]
             components = [factor.component_at(u) for factor, u in zip(self.factors, uniforms, strict=True)]
             chosen = np.arange(len(normals[0]))[:, None], components[0]
-            means, sds = self._first.means[rows, :, 0], np.sqrt(self._first.variances[rows, :, 0])
+            means, sds = self._first.means[own, :, 0], np.sqrt(self._first.variances[own, :, 0])
             first = means[chosen] + sds[chosen] * normals[0]
-            draws = [first, *(z for _, _, z in self._later(rows, first, components[1:], normals[1:]))]
+            draws = [first, *(z for _, _, z in self._later(own, first, components[1:], normals[1:]))]
             for place, z in zip(self.order, draws, strict=True):
-                samples[:, rows, place] = self.transforms[place].inverse(z).T
+                samples[:, own, place] = self.transforms[place].inverse(z).T
         return samples
 
     # --- each target by itself ------------------------------------------------------------------------------------

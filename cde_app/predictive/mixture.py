@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,7 +194,7 @@ class Mixture:
                 scores[:, p] = transformed_mixture_crps(self.weights, means, variances, transform, y)
         return scores
 
-    def sample(self, num_samples: int, *, seed: int, first_row: int = 0) -> Array:
+    def sample(self, num_samples: int, *, seed: int, rows: NDArray[np.int64] | None = None) -> Array:
         """Draw from the predictive density.
 
         The draws of a row depend on `seed` and on its place in the table alone, whatever the chunk size.
@@ -201,7 +202,7 @@ class Mixture:
         Args:
             num_samples: S.
             seed: non-negative integer.
-            first_row: place in the table of this mixture's first row.
+            rows: [N], places in the table of this mixture's rows, ascending; None takes 0, 1, ...
 
         Returns:
             [S, N, P], the user's units.
@@ -209,15 +210,15 @@ class Mixture:
         cumulative = np.cumsum(self.weights)
         cumulative[-1] = np.inf
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
-        draws = draw_blocks(first_row, self.num_rows)
+        draws = draw_blocks(np.arange(self.num_rows) if rows is None else rows)
 
         def fill(some: slice) -> None:
-            for block, taken, rows in draws[some]:
+            for block, taken, own in draws[some]:
                 random = np.random.default_rng([seed, block])
                 uniforms = random.random((DRAW_BLOCK, num_samples))[taken]
                 normals = random.standard_normal((DRAW_BLOCK, num_samples, self.num_targets))[taken]
                 component = np.searchsorted(cumulative, uniforms, side="right")
-                samples[:, rows] = np.moveaxis(self._draw(rows, component, normals), 1, 0)
+                samples[:, own] = np.moveaxis(self._draw(own, component, normals), 1, 0)
 
         work_in_blocks(fill, len(draws), DRAW_BLOCK * num_samples * self.num_targets)
         return samples
@@ -354,22 +355,18 @@ class Mixture:
         return self._invert(means + np.einsum("nspq,nsq->nsp", factors[chosen], normals))
 
 
-def draw_blocks(first_row: int, num_rows: int) -> list[tuple[int, slice, slice]]:
-    """List, for consecutive rows of a table, the blocks of rows that share a random stream.
+def draw_blocks(rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64], slice]]:
+    """List the blocks of rows that share a random stream.
 
     Args:
-        first_row: place in the table of the first row.
-        num_rows: N.
+        rows: [N], places in the table, ascending.
 
     Returns:
-        Per block its number, the part of its rows that is asked for, and where these are among the N.
+        Per block its number, which of its rows are asked for, and where these are among the N.
     """
-    stop, found = first_row + num_rows, []
-    for block in range(first_row // DRAW_BLOCK, -(-stop // DRAW_BLOCK)):
-        start = block * DRAW_BLOCK
-        low, high = max(start, first_row), min(start + DRAW_BLOCK, stop)
-        found.append((block, slice(low - start, high - start), slice(low - first_row, high - first_row)))
-    return found
+    blocks = rows // DRAW_BLOCK
+    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1), len(rows)] if len(rows) else [0]
+    return [(int(blocks[low]), rows[low:high] % DRAW_BLOCK, slice(low, high)) for low, high in pairwise(edges)]
 
 
 def _log_sum_exp(exponents: Array) -> Array:

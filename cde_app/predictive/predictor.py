@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cde_app.data.transform import TargetTransform
     from cde_app.predictive.forecast import Forecast
 
     Array = NDArray[np.float64]
@@ -51,6 +52,13 @@ class Predictor:
     """Places in the table of the targets, in the order of the chain."""
     nodes: Array
     """[G, 2 P] for a chain (see `Chain`), else empty."""
+
+    @property
+    def transforms(self) -> tuple[TargetTransform, ...]:
+        """[P], of the targets in the order of the table."""
+        in_order = [transform for factor in self.factors for transform in factor.members[0].transforms]
+        by_place = dict(zip(self.order, in_order, strict=True))
+        return tuple(by_place[place] for place in range(len(by_place)))
 
     def predict(self, X: Array) -> Forecast:
         """Return the forecast of each row; X [N, D], standardised."""

@@ -88,7 +88,8 @@ def natural_gradient_step(
     """Move a whitened q(v) = N(mu, S), S = L L', along its natural gradient; S stays positive definite.
 
     With G the gradient of the loss to S and B = 2 L' G L, the precision moves to L^-T (I + s B + s^2 B^2 / 2) L^-1, a
-    retraction that is positive definite for every s; the mean moves by -s S_new dloss/dmu. The step s is cut so that s |B| <= trust_radius (Frobenius norm), per target.
+    retraction that is positive definite for every s; the mean moves by -s S_new dloss/dmu. The step s is cut so that
+    s |B| <= trust_radius (Frobenius norm), per target.
 
     Args:
         term: the GP layer; its `q_mu` and `q_sqrt` are assigned.

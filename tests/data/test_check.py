@@ -286,7 +286,9 @@ def test_kinds_are_inferred_from_the_cells() -> None:
         "text_numbers": "numeric",
     }
     assert [target.column for target in inference.data.targets] == ["y"]
-    assert inference.remarks == ("the rows have dates; if you predict the future, set data.split to kind: time.",)
+    assert inference.remarks == (
+        "the rows have dates; if you predict the future, set data.split to {kind: time, column: day}.",
+    )
 
 
 def test_what_is_inferred_is_a_valid_configuration() -> None:

@@ -127,3 +127,19 @@ def test_a_training_is_warned_of_what_its_cells_and_its_target_are() -> None:
             "mass at 0."
         ),
     )
+
+
+@pytest.mark.parametrize(("test", "num_groups"), [(0.1, 3), (0.7, 21)])
+def test_a_score_on_few_groups_is_told(test: float, num_groups: int) -> None:
+    random, groups = np.random.default_rng(0), np.repeat(np.arange(30), 5)
+    table = {"g": groups, "x": random.normal(size=150), "y": random.normal(size=150)}
+    pd.DataFrame(table).to_csv("t.csv", index=False)
+    config = config_of("t.csv", ["x"], split={"kind": "group", "column": "g", "test": test, "validation": 0})
+    assert prepare(config, "folder").warnings == (
+        (
+            "the test rows are of 3 groups of 'g', whose rows may be alike: standard errors and verdict take every row "
+            "for itself and promise too much. Raise data.split.test, or evaluate a table of new groups.",
+        )
+        if num_groups < 20
+        else ()
+    )

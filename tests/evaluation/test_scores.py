@@ -79,8 +79,8 @@ def test_scoring_in_chunks_gives_the_numbers_of_scoring_at_once(num_targets: int
     scales = np.arange(1.0, num_targets + 1)
     whole = score_rows(mixture, targets, scales=scales, seed=7)
     chunks = [
-        score_rows(mixture[a : a + 13], targets[a : a + 13], scales=scales, seed=7, first_row=a)
-        for a in range(0, 50, 13)
+        score_rows(mixture[part], targets[part], scales=scales, seed=7, rows=np.arange(50)[part])
+        for part in (slice(a, a + 13) for a in range(0, 50, 13))
     ]
     joined = concatenate_rows(chunks)
     assert joined.keys() == whole.keys()

@@ -60,7 +60,7 @@ def make_chain() -> Chain:
 
 
 def answers_of(forecast: Forecast) -> dict[str, np.ndarray]:
-    samples = forecast.sample(5, seed=3, first_row=7)
+    samples = forecast.sample(5, seed=3, rows=np.arange(forecast.num_rows) + 7)
     return {
         "samples": samples,
         "log_density": forecast.log_density(samples[0]),

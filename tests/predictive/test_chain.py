@@ -153,7 +153,7 @@ def test_draws_have_the_means_and_the_dependence_of_the_density_and_each_ones_di
 def test_the_draws_and_answers_of_a_row_do_not_depend_on_the_rows_beside_it() -> None:
     chain = make_chain(DRAW_BLOCK + 40, num_nodes=64)
     whole = chain.sample(3, seed=1)
-    tail = chain[DRAW_BLOCK - 5 :].sample(3, seed=1, first_row=DRAW_BLOCK - 5)
+    tail = chain[DRAW_BLOCK - 5 :].sample(3, seed=1, rows=np.arange(DRAW_BLOCK - 5, chain.num_rows))
     np.testing.assert_allclose(tail, whole[:, DRAW_BLOCK - 5 :], rtol=1e-10)
     np.testing.assert_allclose(chain[7:9].mean(), chain.mean()[7:9], rtol=1e-10)
     np.testing.assert_allclose(chain[7:9].quantile([0.1])[0], chain.quantile([0.1])[0, 7:9], rtol=1e-9)

@@ -246,14 +246,14 @@ def test_draws_do_not_depend_on_the_chunks(cuts: list[int], correlated: bool) ->
     mixture = make_mixture(600, (LOG, IDENTITY), correlated=correlated)
     whole = mixture.sample(3, seed=11)
     edges = [0, *sorted(set(cuts) - {0, 600}), 600]
-    chunks = [mixture[a:b].sample(3, seed=11, first_row=a) for a, b in pairwise(edges)]
+    chunks = [mixture[a:b].sample(3, seed=11, rows=np.arange(a, b)) for a, b in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(chunks, axis=1), whole)
 
 
 def test_draws_of_another_seed_or_another_place_differ() -> None:
     mixture = make_mixture(4, (IDENTITY,))
     assert not np.any(mixture.sample(3, seed=0) == mixture.sample(3, seed=1))
-    assert not np.any(mixture.sample(3, seed=0) == mixture.sample(3, seed=0, first_row=4))
+    assert not np.any(mixture.sample(3, seed=0) == mixture.sample(3, seed=0, rows=np.arange(mixture.num_rows) + 4))
 
 
 @TRANSFORMS
