@@ -8,11 +8,12 @@ import warnings
 import numpy as np
 import pytest
 from scipy.integrate import trapezoid
-from scipy.stats import norm, yeojohnson, yeojohnson_llf
+from scipy.stats import johnsonsu, norm, yeojohnson, yeojohnson_llf
 
 from cde_app import config
 from cde_app.config_file.schema import variants_of
 from cde_app.data.transform import KINDS, Identity, TargetTransform, candidate_transforms, transform_from_json
+from cde_app.data.transform.arcsinh import Arcsinh
 from cde_app.data.transform.log import Log
 from cde_app.data.transform.logit import Logit
 from cde_app.data.transform.yeo_johnson import YeoJohnson
@@ -143,6 +144,72 @@ def test_the_exponent_does_not_depend_on_the_units() -> None:
 def test_atoms_with_no_interquartile_range_are_spread_by_the_standard_deviation() -> None:
     y = np.concatenate([np.zeros(90), np.arange(10.0)])
     assert YeoJohnson.fit(y).spread == pytest.approx(np.std(y))
+
+
+def test_a_normal_behind_arcsinh_is_johnsons_unbounded_distribution() -> None:
+    transform = Arcsinh(location=0.7, scale=0.6, centre=3.0, width=2.0)
+    truth = johnsonsu(-0.7 / 0.6, 1 / 0.6, loc=3.0, scale=2.0)
+    y = np.linspace(-40, 60, 101)
+    np.testing.assert_allclose(norm.logpdf(transform.forward(y)) + transform.log_jacobian(y), truth.logpdf(y))
+    np.testing.assert_allclose(transform.normal_moments(np.zeros(1), np.ones(1)), [[truth.mean()], [truth.var()]])
+
+
+def test_moments_behind_arcsinh_are_exact_near_the_centre_and_finite_far_from_it() -> None:
+    transform = Arcsinh(location=0.0, scale=1.0, centre=0.0, width=2.0)
+    means = np.array([-1e-9, 1e-9, 1e5, -1e5])
+    mean, variance = transform.normal_moments(means, np.array([1e-6, 1e-6, 1.0, 1e5]))
+    np.testing.assert_allclose(mean[:2], 2 * np.exp(5e-7) * means[:2], rtol=1e-12)
+    np.testing.assert_allclose(variance[:2], 4e-6, rtol=1e-5)
+    assert np.isfinite(mean).all()
+    assert not np.isnan(variance).any()
+
+
+# The standard errors are those of 40 samples.
+@pytest.mark.parametrize(("tail", "standard_error"), [(0.3, 0.4), (1.0, 0.1), (3.0, 0.1)])
+def test_the_width_of_arcsinh_maximises_the_likelihood(tail: float, standard_error: float) -> None:
+    y = 5 + 2 * np.sinh(tail * np.random.default_rng(5).standard_normal(4000))
+    fitted = Arcsinh.fit(y)
+    widths = 2 * np.geomspace(0.1, 10, 401)
+
+    def log_likelihood(width: float) -> float:
+        u = np.arcsinh((y - fitted.centre) / width)
+        return -0.5 * np.log(np.var(u)) - np.mean(np.log(np.hypot(y - fitted.centre, width)))
+
+    best = widths[np.argmax([log_likelihood(width) for width in widths])]
+    assert fitted.width == pytest.approx(best, rel=0.02)
+    assert abs(fitted.width - 2.0) < 4 * standard_error
+
+
+def test_arcsinh_is_nearly_the_identity_on_uniform_targets_which_have_no_tails() -> None:
+    y = np.random.default_rng(6).uniform(size=500)
+    np.testing.assert_allclose(Arcsinh.fit(y).forward(y), Identity.fit(y).forward(y), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.append(np.random.default_rng(7).standard_normal(300), 1e150),
+        np.append(np.full(9, 1e15), np.nextafter(1e15, np.inf)),
+        np.array([0.0, 0.0, 0.0, 5.0]),
+        np.array([-5.0, 5.0]),
+        np.concatenate([np.zeros(60), np.random.default_rng(8).standard_normal(40)]),
+        np.concatenate([np.zeros(60), 1e15 * np.array([1.0, np.nextafter(1, 2)])]),
+        np.array([-1e150, -1e-300, 0.0, 1e-300, 1e150]),
+        1e-300 * np.random.default_rng(9).standard_cauchy(1000),
+    ],
+    ids=["outlier", "last digit", "one off", "two values", "heap", "heap and last digit", "huge and tiny", "tiny"],
+)
+def test_arcsinh_is_finite_for_all_targets_that_vary(y: np.ndarray) -> None:
+    fitted = Arcsinh.fit(y)
+    assert np.isfinite([fitted.location, fitted.scale, fitted.centre, fitted.width]).all()
+    assert min(fitted.scale, fitted.width) > 0
+    assert np.isfinite([fitted.forward(y), fitted.log_jacobian(y), fitted.inverse(fitted.forward(y))]).all()
+
+
+def test_a_heap_at_the_median_does_not_narrow_arcsinh() -> None:
+    y = np.random.default_rng(10).standard_normal(400)
+    heaped = np.concatenate([y, np.full(600, np.median(y))])
+    assert Arcsinh.fit(heaped).width == pytest.approx(Arcsinh.fit(y).width)
 
 
 def test_the_candidates_have_a_log_only_if_every_target_is_positive() -> None:

@@ -229,7 +229,13 @@ def test_wide_components_behind_a_log_transform_have_the_lognormals_moments() ->
 @pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize(
     ("transforms", "tolerance"),
-    [((IDENTITY, IDENTITY), 1e-9), ((LOG, IDENTITY), 1e-9), ((LOG, LOG), 1e-9), ((YEO_JOHNSON, LOG), 1e-3)],
+    [
+        ((IDENTITY, IDENTITY), 1e-9),
+        ((LOG, IDENTITY), 1e-9),
+        ((LOG, LOG), 1e-9),
+        ((YEO_JOHNSON, LOG), 1e-3),
+        ((EXAMPLES["arcsinh"], LOG), 1e-9),
+    ],
 )
 def test_the_covariance_equals_its_integral(
     transforms: tuple[TargetTransform, ...], tolerance: float, *, correlated: bool

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from cde_app import config
+from cde_app.data.transform.arcsinh import Arcsinh
 from cde_app.data.transform.identity import Identity
 from cde_app.data.transform.log import Log
 from cde_app.data.transform.logit import Logit
@@ -19,6 +20,7 @@ KINDS: dict[type[config.Section], type[TargetTransform]] = {
     config.LogTransform: Log,
     config.YeoJohnsonTransform: YeoJohnson,
     config.LogitTransform: Logit,
+    config.ArcsinhTransform: Arcsinh,
 }
 """The transform of each settings' class; `auto` tries them in this order, and keeps the first unless one gains."""
 
