@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cde_app import config
-from cde_app.data.transform import fit_transform
+from cde_app.data.transform import Identity
 from cde_app.model.build import Model, build_model
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.export import export_posterior
@@ -33,7 +33,7 @@ class Small:
 
     def posterior(self, *, num_components: int = 16, seed: int = 0) -> Posterior:
         """Export it."""
-        transforms = tuple(fit_transform("identity", column) for column in self.Y.T)
+        transforms = tuple(Identity.fit(column) for column in self.Y.T)
         defence = fit_defence(
             self.regression,
             self.X,

@@ -24,6 +24,7 @@ from cde_app.config import (
     Matern,
     Model,
     Section,
+    Transform,
 )
 from cde_app.config_file import ConfigFile, commented_config, config_schema, dump_config, load_config, parse_config
 from cde_app.config_file.schema import item_of, tag_of, variants_of
@@ -928,7 +929,9 @@ columns = st.one_of(
     st.fixed_dictionaries({"column": names, "kind": st.just("cyclic"), "period": st.floats(1e-9, 1e300)}),
 )
 transforms = st.one_of(
-    st.sampled_from([{"kind": "auto"}, {"kind": "identity"}, {"kind": "yeo_johnson"}]),
+    st.sampled_from(
+        [{"kind": kind} for kind, one in variants_of(Transform).items() if set(one.model_fields) == {"kind"}]
+    ),
     st.fixed_dictionaries({"kind": st.just("log"), "shift": st.floats(allow_nan=False, allow_infinity=False)}),
     st.fixed_dictionaries({"kind": st.just("logit"), "lower": st.floats(-1e9, 0), "upper": st.floats(1, 1e9)}),
 )

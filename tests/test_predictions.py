@@ -12,7 +12,7 @@ import pytest
 
 from cde_app.cli.options import parse_quantiles
 from cde_app.cli.output import flatten, format_value
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity
 from cde_app.errors import UsageError
 from cde_app.predictions import PredictionWriter, quantile_name, sample_columns, summary_columns
 from cde_app.predictive.mixture import Mixture
@@ -21,7 +21,7 @@ NASTY = ("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "l
 
 
 def mixture_of(num_targets: int) -> Mixture:
-    transforms = tuple(TargetTransform("identity", location=10.0 * p, scale=1.0) for p in range(num_targets))
+    transforms = tuple(Identity(location=10.0 * p, scale=1.0) for p in range(num_targets))
     return Mixture(np.ones(1), np.zeros((3, 1, num_targets)), np.ones((3, 1, num_targets)), transforms)
 
 

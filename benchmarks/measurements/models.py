@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from cde_app import config
-from cde_app.data.transform import fit_transform
+from cde_app.data.transform import Identity
 from cde_app.model.build import Model, build_model
 from cde_app.model.encoder import build_encoder
 from cde_app.model.prior import build_prior
@@ -181,7 +181,7 @@ def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
     """Return the training loop, with its threads, of the model that `cde train` would make of standardised rows."""
     spread_operations()
     axes = tuple(Axis(column.column) for column in settings.data.inputs)
-    transforms = tuple(fit_transform("identity", column) for column in Y.T)
+    transforms = tuple(Identity.fit(column) for column in Y.T)
     factor = Factor(TrainingData(X, Y, X[:0], Y[:0], axes), transforms, np.zeros(Y.shape[1]))
     regression = warm_start(settings, X, Y)
     return prepare(settings, factor, Unfinished(regression), seed=settings.seed, spare=None)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cde_app import config
-from cde_app.data.transform import fit_transform
+from cde_app.data.transform import Identity
 from cde_app.model.build import Model
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost
@@ -117,7 +117,7 @@ def two_layers(sizes: Sizes) -> config.Config:
 
 def posterior_of(model: Model, settings: config.Config, X: Array, Y: Array, *, num_components: int) -> Posterior:
     """Return the model as arrays."""
-    transforms = tuple(fit_transform("identity", column) for column in Y.T)
+    transforms = tuple(Identity.fit(column) for column in Y.T)
     floor, weight = np.zeros(Y.shape[1]), settings.model.defensive_weight
     defence = fit_defence(warm_start(settings, X, Y), X, Y, transforms, noise_floor=floor, weight=weight)
     return export_posterior(model, settings.model, transforms, defence, num_components=num_components, seed=0)

@@ -5,6 +5,7 @@ module per block, in the order of the file.
 """
 
 from cde_app.config.data import (
+    ArcsinhTransform,
     AutoTransform,
     CategoricalColumn,
     ColumnSplit,
@@ -93,6 +94,7 @@ __all__ = [
     "NEIGHBOURS_COLUMN",
     "AddCompositor",
     "AdditiveOutput",
+    "ArcsinhTransform",
     "AutoTransform",
     "CategoricalColumn",
     "ColumnSplit",

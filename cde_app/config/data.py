@@ -102,8 +102,14 @@ class LogitTransform(Section):
         return self
 
 
+class ArcsinhTransform(Section):
+    """asinh((y - centre) / width), both fitted on the training rows, for heavy tails on both sides; any real target."""
+
+    kind: Literal["arcsinh"] = "arcsinh"
+
+
 Transform = Annotated[
-    AutoTransform | IdentityTransform | LogTransform | YeoJohnsonTransform | LogitTransform,
+    AutoTransform | IdentityTransform | LogTransform | YeoJohnsonTransform | LogitTransform | ArcsinhTransform,
     Field(discriminator="kind"),
 ]
 

@@ -235,9 +235,8 @@ def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
 def _find_rounding(target: config.TargetColumn, values: FloatArray, source: str) -> RoundedTarget | None:
     """Find how a target is rounded; on its own scale where training chooses the transform."""
     settings, label = target.transform, f"{source}: column {target.column!r}"
-    kind = "identity" if settings.kind == "auto" else settings.kind
-    parameters = {name: getattr(settings, name) for name in ("shift", "lower", "upper") if hasattr(settings, name)}
-    return find_rounding(target.column, values, fit_transform(kind, values, **parameters, label=label), target.rounding)
+    settings = config.IdentityTransform() if settings.kind == "auto" else settings
+    return find_rounding(target.column, values, fit_transform(settings, values, label=label), target.rounding)
 
 
 def _row_warnings(num_rows: int, num_kept: int, parts: Split, num_duplicates: int) -> list[str]:

@@ -35,6 +35,7 @@ from cde_app.data.columns import (
 )
 from cde_app.data.looks import Look, look_of, look_of_date, look_of_number
 from cde_app.data.text import BLANKS, Days, number_pattern
+from cde_app.data.transform import domain_of
 from cde_app.errors import FaultOfSetting
 
 Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
@@ -376,15 +377,6 @@ def spelled_plainly(label: str) -> object:
     return Decimal(plain) if _NUMBER.fullmatch(plain) else plain
 
 
-class _Domain(NamedTuple):
-    """Where a transform is defined: strictly between two bounds, in words, and what helps elsewhere."""
-
-    lower: float = -np.inf
-    upper: float = np.inf
-    expected: str = ""
-    advice: str = ""
-
-
 class TargetReader(ColumnReader):
     """A target to be trained on, which must vary and lie where its transform is defined."""
 
@@ -400,7 +392,7 @@ class TargetReader(ColumnReader):
         super().__init__(
             target.column, "numeric", "data.targets", form=form, allows_gaps=allows_gaps, source=source, key=key
         )
-        self._domain = _domain_of(target.transform)
+        self._domain = domain_of(target.transform)
         self._num_rows = 0
         self._first, self._low, self._high = np.nan, np.inf, -np.inf
         self._outside = MarkedCells()
@@ -413,8 +405,7 @@ class TargetReader(ColumnReader):
         if present.size:
             self._first = present[0] if np.isnan(self._first) else self._first
             self._low, self._high = min(self._low, present.min()), max(self._high, present.max())
-        outside = (values <= self._domain.lower) | (values >= self._domain.upper)
-        self._outside.add(outside, frame, lambda row: f"{values[row]:g}")
+        self._outside.add(self._domain.is_outside(values), frame, lambda row: f"{values[row]:g}")
         return values
 
     def faults(self) -> list[str]:
@@ -435,22 +426,3 @@ class TargetReader(ColumnReader):
 def faults_of(readers: Iterable[ColumnReader]) -> list[str]:
     """Write what is wrong with all that several readers have read."""
     return [fault for reader in readers for fault in reader.faults()]
-
-
-def _domain_of(transform: config.Transform) -> _Domain:
-    match transform:
-        case config.LogTransform(shift=shift):
-            return _Domain(
-                lower=(least := 0.0 - shift),
-                expected=f"be above {least:g} for its log transform",
-                advice="Raise the shift, or choose yeo_johnson or identity.",
-            )
-        case config.LogitTransform(lower=lower, upper=upper):
-            return _Domain(
-                lower,
-                upper,
-                expected=f"lie strictly between {lower:g} and {upper:g} for its logit transform",
-                advice="Widen the bounds, or choose yeo_johnson or identity.",
-            )
-        case _:
-            return _Domain()

@@ -15,7 +15,7 @@ import numpy as np
 from cde_app import config
 from cde_app.data.columns import BoolArray, FloatArray
 from cde_app.data.faults import Kind, MissingKind
-from cde_app.data.transform import mean_and_sd
+from cde_app.data.transform.standardisation import mean_and_sd
 
 _TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]
 # A sine or cosine that moves less is as good as constant; times of the same hour differ by rounding alone.

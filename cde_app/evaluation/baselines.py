@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity
 from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.kernel_density import SMALLEST_SD, kernel_density
 from cde_app.predictive.mixture import Mixture
@@ -153,9 +153,6 @@ def _standardise(targets: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray
     return location, scale, (targets - location) / scale
 
 
-def _affine_transforms(location: FloatArray, scale: FloatArray) -> tuple[TargetTransform, ...]:
+def _affine_transforms(location: FloatArray, scale: FloatArray) -> tuple[Identity, ...]:
     """Return one standardising transform per target."""
-    return tuple(
-        TargetTransform("identity", location=float(mean), scale=float(sd))
-        for mean, sd in zip(location, scale, strict=True)
-    )
+    return tuple(Identity(float(mean), float(sd)) for mean, sd in zip(location, scale, strict=True))

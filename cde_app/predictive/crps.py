@@ -77,7 +77,7 @@ def transformed_mixture_crps(
     """Return int (F(t) - 1{t >= y})^2 dt over the target's own scale, by Gauss-Legendre quadrature.
 
     The integral is taken over the standardised scale z, with dt = (dt/dz) dz, on panels that end where components bend,
-    at the observation and where a transform's branches meet. F is the integral of the density on the same nodes, from
+    at the observation and where the transform bends. F is the integral of the density on the same nodes, from
     the left for F and from the right for 1 - F. A row's panels are halved until the density integrates to one.
 
     Args:
@@ -114,7 +114,7 @@ def _score_on_panels(
     """Return the rows' scores and the mass that the quadrature finds: one where the panels are narrow enough."""
     low, high = (means + LANDMARKS[0] * sds).min(1), (means + LANDMARKS[-1] * sds).max(1)
     observed = np.clip(transform.forward(targets), low, high)
-    junction = np.clip(transform.forward(transform.centre), low, high)
+    junction = np.clip(transform.forward(transform.bend), low, high)
     edges = np.sort(np.column_stack([_panel_edges(means, sds, num_panels), observed, junction]), axis=1)
     nodes, node_weights, below, above, mass = _distribution_on_panels(edges, weights, means, sds)
     slope = np.exp(-transform.log_jacobian(transform.inverse(nodes)))

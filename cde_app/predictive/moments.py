@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 HERMITE_WEIGHTS /= HERMITE_WEIGHTS.sum()
 HERMITE_DEGREE = 16
-LARGEST_LOG = 690.0  # exp(690) = 1e299 is still a float
 
 
 def component_moments(means: Array, variances: Array, transform: TargetTransform) -> tuple[Array, Array]:
     """Return the means and variances of one target's components in the user's units.
 
-    By Gauss-Hermite quadrature where they have no closed form: Yeo-Johnson and logit.
+    By Gauss-Hermite quadrature where the transform knows no closed form.
 
     Args:
         means: [n, C], standardised.
@@ -36,19 +35,12 @@ def component_moments(means: Array, variances: Array, transform: TargetTransform
     Returns:
         Two [n, C].
     """
-    match transform.kind:
-        case "identity":
-            return transform.location + transform.scale * means, transform.scale**2 * variances
-        case "log":
-            variances = transform.scale**2 * variances
-            medians = transform.location + transform.scale * means
-            mean = np.exp(np.minimum(medians + 0.5 * variances, LARGEST_LOG)) - transform.shift
-            with np.errstate(over="ignore"):
-                return mean, np.exp(np.minimum(2 * medians + variances, LARGEST_LOG)) * np.expm1(variances)
-        case _:
-            values = _hermite_values(means, variances, transform)
-            mean = values @ HERMITE_WEIGHTS
-            return mean, (values - mean[:, :, None]) ** 2 @ HERMITE_WEIGHTS
+    exact = transform.normal_moments(means, variances)
+    if exact is not None:
+        return exact
+    values = _hermite_values(means, variances, transform)
+    mean = values @ HERMITE_WEIGHTS
+    return mean, (values - mean[:, :, None]) ** 2 @ HERMITE_WEIGHTS
 
 
 def hermite_coefficients(means: Array, variances: Array, transform: TargetTransform) -> Array:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import logsumexp, ndtr
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import TargetTransform, transform_from_json
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.defence import Defence
@@ -301,7 +301,7 @@ class Posterior:
             node_weights=tree["node_weights"],
             inner_noise=tree["inner_noise"],
             defence=None if tree["defence"] is None else Defence.from_tree(tree["defence"]),
-            transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
+            transforms=tuple(map(transform_from_json, tree["transforms"])),
             output_mean=MeanFunction.from_tree(tree["output_mean"]),
             noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": Kernel.from_tree(trend["kernel"])}),
             noise_factors=tree["noise_factors"],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import TargetTransform, transform_from_json
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.sparse_gp import Kernel
@@ -94,7 +94,7 @@ class Checkpoint:
         tree = unpack(json.loads(str(arrays["spec"])), arrays)
         current = tree["current"]
         return cls(
-            transforms=tuple(map(TargetTransform.from_json, tree["transforms"])),
+            transforms=tuple(map(transform_from_json, tree["transforms"])),
             order=tuple(tree["order"]),
             has_neighbours=tree["has_neighbours"],
             finished=tuple(

@@ -28,10 +28,10 @@ def choose_transform(
     *,
     axes: tuple[Axis, ...],
 ) -> TargetTransform:
-    """Return a target's transform, fitted on all rows; `auto` screens identity, log and Yeo-Johnson first.
+    """Return a target's transform, fitted on all rows; `auto` screens those that allow it first.
 
-    A logit is never screened: bounds are knowledge that only the user has. Nor is what has no place for a validation
-    row: its log density would be minus infinity at every step, and nothing could be chosen by it.
+    What has no place for a validation row is not screened: its log density would be minus infinity at every step, and
+    nothing could be chosen by it.
 
     Args:
         target: the column's settings.
@@ -41,15 +41,10 @@ def choose_transform(
         settings: the configuration.
         axes: [D], what the features are.
     """
-    match target.transform.kind:
-        case "log":
-            return fit_transform("log", y, shift=target.transform.shift, label=f"column {target.column!r}")
-        case "logit":
-            bounds = {"lower": target.transform.lower, "upper": target.transform.upper}
-            return fit_transform("logit", y, **bounds, label=f"column {target.column!r}")
-        case "identity" | "yeo_johnson":
-            return fit_transform(target.transform.kind, y, label=f"column {target.column!r}")
-    candidates = candidate_transforms(y, label=f"column {target.column!r}")
+    label = f"column {target.column!r}"
+    if target.transform.kind != "auto":
+        return fit_transform(target.transform, y, label=label)
+    candidates = candidate_transforms(y, label=label)
     candidates = [one for one in candidates if np.isfinite(one.forward(y_validation)).all()]
     held_out, fitted = split_for_screening(len(X), seed=settings.seed)
     if len(held_out) < 2 or len(candidates) == 1:
@@ -63,8 +58,7 @@ def choose_transform(
         density = regression.robust_log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
         scores.append(density.mean())
     best = int(np.argmax(scores))
-    identity = next(index for index, candidate in enumerate(candidates) if candidate.kind == "identity")
-    return candidates[best if scores[best] > scores[identity] + MIN_GAIN else identity]
+    return candidates[best if scores[best] > scores[0] + MIN_GAIN else 0]  # the first is the identity
 
 
 def split_for_screening(

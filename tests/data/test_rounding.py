@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cde_app.data.rounding import find_rounding, rounding_step
-from cde_app.data.transform import TargetTransform, fit_transform
+from cde_app.data.transform import Identity, TargetTransform
+from cde_app.data.transform.log import Log
 
 RANDOM = np.random.default_rng(0)
 GRADES = RANDOM.choice([3, 4, 5, 6, 7, 8], 1600, p=[0.01, 0.03, 0.43, 0.40, 0.12, 0.01]).astype(float)
@@ -19,8 +20,8 @@ HEAPED = np.where(RANDOM.random(2000) < 0.6, 0.0, RANDOM.normal(size=2000))
 FEW_ROWS = np.array([3.0, 7.0, 12.0, 20.0, 33.0, 41.0])
 
 
-def step_of(values: np.ndarray, kind: str = "identity", **parameters: float) -> float | None:
-    found = find_rounding("y", values, fit_transform(kind, values, **parameters), "auto")
+def step_of(values: np.ndarray, transform: TargetTransform | None = None) -> float | None:
+    found = find_rounding("y", values, transform or Identity.fit(values), "auto")
     return found.step if found else None
 
 
@@ -64,7 +65,7 @@ def test_odd_values_of_a_twentieth_of_the_rows_do_not_hide_the_step(share: float
 
 def test_one_odd_value_changes_the_noise_by_as_little_as_the_standard_deviation() -> None:
     odd = np.append(GRADES, 3.0000001)
-    plain, found = (find_rounding("y", values, fit_transform("identity", values), "auto") for values in (GRADES, odd))
+    plain, found = (find_rounding("y", values, Identity.fit(values), "auto") for values in (GRADES, odd))
     assert plain is not None
     assert found is not None
     assert (found.step, found.num_distinct) == (1.0, 7)
@@ -92,7 +93,7 @@ def test_continuous_values_have_no_step_that_matters_however_often_a_row_is_repe
 
 
 def test_the_noise_is_that_of_a_uniform_error_in_standardised_units() -> None:
-    transform = fit_transform("identity", GRADES)
+    transform = Identity.fit(GRADES)
     found = find_rounding("y", GRADES, transform, "auto")
     assert found is not None
     assert found.variance == pytest.approx(1 / 12 / np.var(GRADES))
@@ -101,16 +102,16 @@ def test_the_noise_is_that_of_a_uniform_error_in_standardised_units() -> None:
 
 
 def test_where_a_transform_bends_the_noise_fits_the_narrow_steps() -> None:
-    transform = fit_transform("log", FEW, shift=1.0)
+    transform = Log.fit(FEW, shift=1.0)
     found = find_rounding("y", FEW, transform, "auto")
     assert found is not None
     sd = np.sqrt(12 * found.variance)
     assert sd == pytest.approx(1 / (1 + np.quantile(FEW, 0.75)) / transform.scale)
-    assert step_of(BIKES, "log", shift=1.0) is None
+    assert step_of(BIKES, Log.fit(BIKES, shift=1.0)) is None
 
 
 def test_a_step_that_is_named_is_taken_and_zero_means_none() -> None:
-    transform = TargetTransform("identity", 0.0, 2.0)
+    transform = Identity(0.0, 2.0)
     found = find_rounding("y", PRINTED, transform, 0.5)
     assert found is not None
     assert found.variance == pytest.approx(0.25**2 / 12)
@@ -118,7 +119,7 @@ def test_a_step_that_is_named_is_taken_and_zero_means_none() -> None:
 
 
 def test_the_warning_names_the_column_the_step_and_the_way_out() -> None:
-    found = find_rounding("grade", GRADES, fit_transform("identity", GRADES), "auto")
+    found = find_rounding("grade", GRADES, Identity.fit(GRADES), "auto")
     assert found is not None
     assert found.warning() == (
         "target 'grade' is taken as rounded to steps of 1 (6 distinct values); its noise keeps the variance of that "

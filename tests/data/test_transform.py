@@ -1,4 +1,4 @@
-"""The target transforms: inverses, Jacobians, saturation, and the messages of `fit_transform`."""
+"""The target transforms: what all of them fulfil, what is each one's own, and the messages of `fit`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ import warnings
 import numpy as np
 import pytest
 from scipy.integrate import trapezoid
-from scipy.stats import norm, yeojohnson, yeojohnson_llf
+from scipy.stats import johnsonsu, norm, yeojohnson, yeojohnson_llf
 
-from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
+from cde_app import config
+from cde_app.config_file.schema import variants_of
+from cde_app.data.transform import KINDS, Identity, TargetTransform, candidate_transforms, transform_from_json
+from cde_app.data.transform.arcsinh import Arcsinh
+from cde_app.data.transform.log import Log
+from cde_app.data.transform.logit import Logit
+from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.errors import DataError
+from tests.transforms import EXAMPLES
 
-TRANSFORMS = {
-    "identity": TargetTransform("identity", location=3.0, scale=2.5),
-    "log": TargetTransform("log", location=0.3, scale=0.7, shift=1.5),
-    "logit": TargetTransform("logit", location=-0.4, scale=0.9, lower=-2.0, upper=60.0),
-    **{
-        f"yeo_johnson {exponent}": TargetTransform(
-            "yeo_johnson", location=0.2, scale=1.3, exponent=exponent, centre=4.0, spread=0.5
-        )
-        for exponent in (0.0, 1e-13, 1e-9, 0.3, 1.0, 1.7, 2 - 1e-9, 2.0)
-    },
+TRANSFORMS = EXAMPLES | {
+    f"yeo_johnson {exponent}": YeoJohnson(location=0.2, scale=1.3, exponent=exponent, centre=4.0, spread=0.5)
+    for exponent in (0.0, 1e-13, 1e-9, 1.0, 1.7, 2 - 1e-9, 2.0)
 }
 transforms = pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+OPTIONS = {"log": {"shift": 0.0}, "logit": {"lower": 0.0, "upper": 100.0}}
+
+
+def test_every_transform_of_the_configuration_has_a_class_of_its_name_and_an_example() -> None:
+    settings = variants_of(config.Transform)
+    assert {config_class.model_fields["kind"].default: transform for config_class, transform in KINDS.items()} == {
+        kind: type(EXAMPLES[kind]) for kind in settings if kind != "auto"
+    }
+    assert all(transform.kind == kind for kind, transform in EXAMPLES.items())
 
 
 @transforms
@@ -70,20 +79,20 @@ def test_saturation_gives_no_nan_and_no_warning(transform: TargetTransform) -> N
 
 @pytest.mark.parametrize("exponent", [-2.0, 4.0])
 def test_an_exponent_with_a_bounded_range_saturates_at_its_edge(exponent: float) -> None:
-    transform = TargetTransform("yeo_johnson", location=0.0, scale=1.0, exponent=exponent)
+    transform = YeoJohnson(location=0.0, scale=1.0, exponent=exponent, centre=0.0, spread=1.0)
     y = transform.inverse(np.array([-1e9, -10.0, 0.0, 10.0, 1e9]))
     assert np.all(np.isfinite(y))
     assert np.all(np.diff(y) >= 0)
 
 
 def test_the_log_density_outside_the_support_of_a_log_transform_is_minus_infinity() -> None:
-    transform = TargetTransform("log", location=0.0, scale=1.0, shift=0.0)
+    transform = Log(location=0.0, scale=1.0, shift=0.0)
     y = np.array([-1.0, 0.0])
     assert np.all(np.isneginf(norm.logpdf(transform.forward(y)) + transform.log_jacobian(y)))
 
 
 def test_the_log_density_at_and_beyond_the_bounds_of_a_logit_is_minus_infinity() -> None:
-    transform = TargetTransform("logit", location=0.0, scale=1.0, lower=-1.0, upper=3.0)
+    transform = Logit(location=0.0, scale=1.0, lower=-1.0, upper=3.0)
     y = np.array([-2.0, -1.0, 3.0, 4.0])
     assert np.all(np.isneginf(norm.logpdf(transform.forward(y)) + transform.log_jacobian(y)))
 
@@ -96,13 +105,13 @@ def test_nan_stays_nan() -> None:
 def test_the_yeo_johnson_map_equals_scipys() -> None:
     t = np.random.default_rng(0).normal(size=200)
     for exponent in (0.0, 0.4, 1.0, 2.0):
-        ours = TargetTransform("yeo_johnson", location=0.0, scale=1.0, exponent=exponent).forward(t)
+        ours = YeoJohnson(location=0.0, scale=1.0, exponent=exponent, centre=0.0, spread=1.0).forward(t)
         np.testing.assert_allclose(ours, yeojohnson(t, exponent), rtol=1e-10)
 
 
 def test_the_exponent_maximises_the_likelihood_within_its_bounds() -> None:
     y = np.random.default_rng(1).gamma(4.0, size=500)
-    fitted = fit_transform("yeo_johnson", y)
+    fitted = YeoJohnson.fit(y)
     t = (y - fitted.centre) / fitted.spread
     grid = np.linspace(0, 2, 2001)
     best = grid[np.argmax([yeojohnson_llf(exponent, t) for exponent in grid])]
@@ -113,28 +122,94 @@ def test_the_exponent_maximises_the_likelihood_within_its_bounds() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_very_skewed_target_keeps_an_unbounded_range(sign: int) -> None:
     y = sign * np.random.default_rng(2).pareto(1.2, size=500)
-    fitted = fit_transform("yeo_johnson", y)
+    fitted = YeoJohnson.fit(y)
     assert 0 <= fitted.exponent <= 2
     assert np.all(np.isfinite(fitted.inverse(np.linspace(-8, 8, 9))))
 
 
-@pytest.mark.parametrize("kind", ["identity", "log", "yeo_johnson", "logit"])
-def test_a_fitted_transform_standardises_the_training_targets(kind: str) -> None:
+@pytest.mark.parametrize("transform", KINDS.values(), ids=lambda transform: transform.kind)
+def test_a_fitted_transform_standardises_the_training_targets(transform: type[TargetTransform]) -> None:
     y = np.random.default_rng(3).lognormal(size=300)
-    z = fit_transform(kind, y, lower=0.0, upper=100.0).forward(y)  # type: ignore[arg-type]
+    z = transform.fit(y, **OPTIONS.get(transform.kind, {})).forward(y)
     assert np.mean(z) == pytest.approx(0, abs=1e-10)
     assert np.std(z) == pytest.approx(1)
 
 
 def test_the_exponent_does_not_depend_on_the_units() -> None:
     y = np.random.default_rng(4).gamma(2.0, size=300)
-    exponents = [fit_transform("yeo_johnson", scale * y + 7).exponent for scale in (1.0, 1e6, 1e-6)]
+    exponents = [YeoJohnson.fit(scale * y + 7).exponent for scale in (1.0, 1e6, 1e-6)]
     assert exponents == pytest.approx([exponents[0]] * 3, abs=1e-4)
 
 
 def test_atoms_with_no_interquartile_range_are_spread_by_the_standard_deviation() -> None:
     y = np.concatenate([np.zeros(90), np.arange(10.0)])
-    assert fit_transform("yeo_johnson", y).spread == pytest.approx(np.std(y))
+    assert YeoJohnson.fit(y).spread == pytest.approx(np.std(y))
+
+
+def test_a_normal_behind_arcsinh_is_johnsons_unbounded_distribution() -> None:
+    transform = Arcsinh(location=0.7, scale=0.6, centre=3.0, width=2.0)
+    truth = johnsonsu(-0.7 / 0.6, 1 / 0.6, loc=3.0, scale=2.0)
+    y = np.linspace(-40, 60, 101)
+    np.testing.assert_allclose(norm.logpdf(transform.forward(y)) + transform.log_jacobian(y), truth.logpdf(y))
+    np.testing.assert_allclose(transform.normal_moments(np.zeros(1), np.ones(1)), [[truth.mean()], [truth.var()]])
+
+
+def test_moments_behind_arcsinh_are_exact_near_the_centre_and_finite_far_from_it() -> None:
+    transform = Arcsinh(location=0.0, scale=1.0, centre=0.0, width=2.0)
+    means = np.array([-1e-9, 1e-9, 1e5, -1e5])
+    mean, variance = transform.normal_moments(means, np.array([1e-6, 1e-6, 1.0, 1e5]))
+    np.testing.assert_allclose(mean[:2], 2 * np.exp(5e-7) * means[:2], rtol=1e-12)
+    np.testing.assert_allclose(variance[:2], 4e-6, rtol=1e-5)
+    assert np.isfinite(mean).all()
+    assert not np.isnan(variance).any()
+
+
+# The standard errors are those of 40 samples.
+@pytest.mark.parametrize(("tail", "standard_error"), [(0.3, 0.4), (1.0, 0.1), (3.0, 0.1)])
+def test_the_width_of_arcsinh_maximises_the_likelihood(tail: float, standard_error: float) -> None:
+    y = 5 + 2 * np.sinh(tail * np.random.default_rng(5).standard_normal(4000))
+    fitted = Arcsinh.fit(y)
+    widths = 2 * np.geomspace(0.1, 10, 401)
+
+    def log_likelihood(width: float) -> float:
+        u = np.arcsinh((y - fitted.centre) / width)
+        return -0.5 * np.log(np.var(u)) - np.mean(np.log(np.hypot(y - fitted.centre, width)))
+
+    best = widths[np.argmax([log_likelihood(width) for width in widths])]
+    assert fitted.width == pytest.approx(best, rel=0.02)
+    assert abs(fitted.width - 2.0) < 4 * standard_error
+
+
+def test_arcsinh_is_nearly_the_identity_on_uniform_targets_which_have_no_tails() -> None:
+    y = np.random.default_rng(6).uniform(size=500)
+    np.testing.assert_allclose(Arcsinh.fit(y).forward(y), Identity.fit(y).forward(y), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.append(np.random.default_rng(7).standard_normal(300), 1e150),
+        np.append(np.full(9, 1e15), np.nextafter(1e15, np.inf)),
+        np.array([0.0, 0.0, 0.0, 5.0]),
+        np.array([-5.0, 5.0]),
+        np.concatenate([np.zeros(60), np.random.default_rng(8).standard_normal(40)]),
+        np.concatenate([np.zeros(60), 1e15 * np.array([1.0, np.nextafter(1, 2)])]),
+        np.array([-1e150, -1e-300, 0.0, 1e-300, 1e150]),
+        1e-300 * np.random.default_rng(9).standard_cauchy(1000),
+    ],
+    ids=["outlier", "last digit", "one off", "two values", "heap", "heap and last digit", "huge and tiny", "tiny"],
+)
+def test_arcsinh_is_finite_for_all_targets_that_vary(y: np.ndarray) -> None:
+    fitted = Arcsinh.fit(y)
+    assert np.isfinite([fitted.location, fitted.scale, fitted.centre, fitted.width]).all()
+    assert min(fitted.scale, fitted.width) > 0
+    assert np.isfinite([fitted.forward(y), fitted.log_jacobian(y), fitted.inverse(fitted.forward(y))]).all()
+
+
+def test_a_heap_at_the_median_does_not_narrow_arcsinh() -> None:
+    y = np.random.default_rng(10).standard_normal(400)
+    heaped = np.concatenate([y, np.full(600, np.median(y))])
+    assert Arcsinh.fit(heaped).width == pytest.approx(Arcsinh.fit(y).width)
 
 
 def test_the_candidates_have_a_log_only_if_every_target_is_positive() -> None:
@@ -144,7 +219,7 @@ def test_the_candidates_have_a_log_only_if_every_target_is_positive() -> None:
 
 @transforms
 def test_json_round_trips(transform: TargetTransform) -> None:
-    assert TargetTransform.from_json(json.loads(json.dumps(transform.to_json()))) == transform
+    assert transform_from_json(json.loads(json.dumps(transform.to_json()))) == transform
 
 
 def test_only_the_identity_is_affine() -> None:
@@ -153,9 +228,9 @@ def test_only_the_identity_is_affine() -> None:
 
 def test_a_log_of_a_target_that_is_not_positive_names_the_value_and_the_way_out() -> None:
     with pytest.raises(DataError) as caught:
-        fit_transform("log", [1.0, -0.5], shift=0.25, label="a.csv: column 'y'")
+        Log.fit([1.0, -0.5], shift=0.25, label="a.csv: column 'y'")
     assert str(caught.value) == (
-        "a.csv: column 'y': must be above -0.25 for a log transform with shift 0.25; got -0.5. "
+        "a.csv: column 'y': must be above -0.25 for its log transform; got -0.5. "
         "Raise the shift, or choose yeo_johnson or identity."
     )
 
@@ -163,18 +238,18 @@ def test_a_log_of_a_target_that_is_not_positive_names_the_value_and_the_way_out(
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.5])
 def test_a_logit_of_a_target_on_or_beyond_its_bounds_names_the_value_and_the_way_out(value: float) -> None:
     with pytest.raises(DataError) as caught:
-        fit_transform("logit", [0.5, value], label="a.csv: column 'y'")
+        Logit.fit([0.5, value], label="a.csv: column 'y'", lower=0.0, upper=1.0)
     assert str(caught.value) == (
-        f"a.csv: column 'y': must lie strictly between 0 and 1 for a logit transform; got {value:g}. "
+        f"a.csv: column 'y': must lie strictly between 0 and 1 for its logit transform; got {value:g}. "
         "Widen the bounds, or choose yeo_johnson or identity."
     )
 
 
 def test_a_constant_target_is_refused() -> None:
     with pytest.raises(DataError, match="the target: must vary over the training rows; got 2 in each"):
-        fit_transform("identity", [2.0, 2.0])
+        Identity.fit([2.0, 2.0])
 
 
 def test_a_gap_in_the_target_is_refused() -> None:
     with pytest.raises(DataError, match="must be finite numbers in every training row; got nan"):
-        fit_transform("identity", [2.0, np.nan])
+        Identity.fit([2.0, np.nan])

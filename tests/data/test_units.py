@@ -16,7 +16,9 @@ from cde_app import config
 from cde_app.data.encoding import encode_inputs, fit_contract
 from cde_app.data.faults import TargetReader
 from cde_app.data.rounding import find_rounding, rounding_step
-from cde_app.data.transform import TransformKind, candidate_transforms, fit_transform
+from cde_app.data.transform import KINDS, Identity, TargetTransform, candidate_transforms
+from cde_app.data.transform.log import Log
+from cde_app.data.transform.logit import Logit
 from cde_app.errors import DataError
 from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import score_rows, summarise
@@ -96,22 +98,22 @@ def features_or_error(values: Array) -> None:
     reader.read(pd.DataFrame({"y": values}))
     if faults := reader.faults():
         assert faults == [f"a.csv: column 'y' must vary; got {values[0]:g} in every row. Choose another target."]
-    transform = fit_transform("identity", values, label="a.csv: column 'y'")
+    transform = Identity.fit(values, label="a.csv: column 'y'")
     assert np.isfinite(transform.forward(values)).all()
     assert np.isfinite(features_of(values)).all()
 
 
-KINDS: tuple[TransformKind, ...] = ("identity", "yeo_johnson")
+UNBOUNDED = [transform for transform in KINDS.values() if transform not in (Log, Logit)]
 
 
 @scales
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("transform", UNBOUNDED, ids=lambda transform: transform.kind)
 def test_a_target_has_the_same_standardised_values_and_density_in_every_unit(
-    kind: TransformKind, unit: float, offset: float
+    transform: type[TargetTransform], unit: float, offset: float
 ) -> None:
     y, z = drawn(), np.linspace(-3, 3, 7)
-    plain, other = fit_transform(kind, y), fit_transform(kind, (y + offset) * unit)
-    tolerance = rounding_of(offset) + (1e-5 if kind == "yeo_johnson" else 0)  # to which the exponent is sought
+    plain, other = transform.fit(y), transform.fit((y + offset) * unit)
+    tolerance = rounding_of(offset) + (0 if transform.is_affine else 1e-5)  # to which the parameters are sought
     np.testing.assert_allclose(other.forward((y + offset) * unit), plain.forward(y), rtol=0, atol=tolerance)
     jacobian = other.log_jacobian((y + offset) * unit) + np.log(unit)
     np.testing.assert_allclose(jacobian, plain.log_jacobian(y), rtol=0, atol=10 * tolerance)
@@ -119,11 +121,15 @@ def test_a_target_has_the_same_standardised_values_and_density_in_every_unit(
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("kind", ["log", "logit"])
-def test_a_target_with_bounds_is_the_same_in_every_unit(kind: TransformKind, unit: float) -> None:
+@pytest.mark.parametrize(
+    ("transform", "options"), [(Log, {"shift": 0.5}), (Logit, {"lower": -1.0, "upper": 20.0})], ids=["log", "logit"]
+)
+def test_a_target_with_bounds_is_the_same_in_every_unit(
+    transform: type[TargetTransform], options: dict[str, float], unit: float
+) -> None:
     y = drawn() + 3
-    plain = fit_transform(kind, y, shift=0.5, lower=-1.0, upper=20.0)
-    other = fit_transform(kind, y * unit, shift=0.5 * unit, lower=-unit, upper=20.0 * unit)
+    plain = transform.fit(y, **options)
+    other = transform.fit(y * unit, **{name: value * unit for name, value in options.items()})
     np.testing.assert_allclose(other.forward(y * unit), plain.forward(y), rtol=0, atol=1e-12)
     np.testing.assert_allclose(other.log_jacobian(y * unit) + np.log(unit), plain.log_jacobian(y), rtol=0, atol=1e-12)
 
@@ -139,7 +145,7 @@ def test_a_logarithm_that_leaves_no_digits_is_no_candidate_and_is_refused() -> N
     assert [transform.kind for transform in candidate_transforms(y)] == ["identity", "yeo_johnson"]
     message = r"^a: must vary over the training rows after its log transform; got 34.5388 in each. Choose yeo_johnson"
     with pytest.raises(DataError, match=message):
-        fit_transform("log", y, label="a")
+        Log.fit(y, label="a", shift=0.0)
 
 
 @scales
@@ -148,8 +154,8 @@ def test_grades_are_grades_in_every_unit_and_with_every_offset(unit: float, offs
     for step in (0.1, 1.0):
         y = (step * grades + offset * step * 1.7) * unit
         assert rounding_step(y) == pytest.approx(step * unit, rel=rounding_of(offset))
-        found = find_rounding("y", y, fit_transform("identity", y), "auto")
-        plain = find_rounding("y", grades, fit_transform("identity", grades), "auto")
+        found = find_rounding("y", y, Identity.fit(y), "auto")
+        plain = find_rounding("y", grades, Identity.fit(grades), "auto")
         assert found is not None
         assert plain is not None
         assert found.num_distinct == plain.num_distinct

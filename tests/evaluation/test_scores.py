@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity
+from cde_app.data.transform.log import Log
 from cde_app.evaluation.scores import concatenate_rows, energy_score, score_rows, skill, summarise
 from cde_app.predictive.mixture import Mixture
 
 
 def make_gaussian(means: np.ndarray, sds: np.ndarray, *, location: float = 0.0, scale: float = 1.0) -> Mixture:
     """One normal per row; means and sds [N, P], standardised."""
-    transforms = tuple(TargetTransform("identity", location, scale) for _ in range(means.shape[1]))
+    transforms = tuple(Identity(location, scale) for _ in range(means.shape[1]))
     return Mixture(np.ones(1), means[:, None, :], sds[:, None, :] ** 2, transforms)
 
 
@@ -23,7 +24,7 @@ def make_mixture(num_rows: int, num_targets: int, *, num_components: int = 3, se
     weights = random.dirichlet(np.ones(num_components))
     means = random.normal(size=(num_rows, num_components, num_targets))
     variances = random.uniform(0.1, 1.0, size=means.shape)
-    transforms = tuple(TargetTransform("identity", 5.0 * p, 1.0 + p) for p in range(num_targets))
+    transforms = tuple(Identity(5.0 * p, 1.0 + p) for p in range(num_targets))
     return Mixture(weights, means, variances, transforms)
 
 
@@ -125,7 +126,7 @@ def test_the_summary_of_a_single_row_has_no_standard_errors():
 
 
 def test_an_impossible_row_makes_the_nlpd_null_and_is_counted():
-    transform = TargetTransform("log", 0.0, 1.0)
+    transform = Log(0.0, 1.0, shift=0.0)
     mixture = Mixture(np.ones(1), np.zeros((3, 1, 1)), np.ones((3, 1, 1)), (transform,))
     rows = score_rows(mixture, np.array([[1.0], [2.0], [-1.0]]), scales=np.ones(1), seed=0)
     summary = summarise(rows)

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import t as student_t
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.moments import component_moments
@@ -66,7 +66,7 @@ def test_the_nodes_of_student_t_are_right_within_four_scales_and_fall_short_beyo
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 2.0])
 def test_gauss_hermite_moments_behind_yeo_johnson_are_right_to_a_ten_thousandth(exponent: float) -> None:
-    transform = TargetTransform("yeo_johnson", 0.1, 0.9, exponent=exponent)
+    transform = YeoJohnson(0.1, 0.9, exponent=exponent, centre=0.0, spread=1.0)
     for sd, tolerance in ((0.1, 1e-6), (0.3, 1e-5), (1.0, 1e-4)):
         for middle in np.linspace(-2, 2, 21):
             z = np.linspace(-10, 10, 20_001)

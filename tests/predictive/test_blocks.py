@@ -8,7 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity, TargetTransform
+from cde_app.data.transform.log import Log
+from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.predictive import blocks as blocks_module
 from cde_app.predictive.blocks import blocks, map_blocks, work_in_blocks
 from cde_app.predictive.chain import Chain
@@ -21,8 +23,8 @@ from cde_app.predictive.nodes import gaussian_nodes, uniform_nodes
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 
-IDENTITY, LOG = TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8)
-YEO_JOHNSON = TargetTransform("yeo_johnson", 0.1, 0.9, exponent=0.5)
+IDENTITY, LOG = Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0)
+YEO_JOHNSON = YeoJohnson(0.1, 0.9, exponent=0.5, centre=0.0, spread=1.0)
 NUM_ROWS = DRAW_BLOCK + 40
 
 

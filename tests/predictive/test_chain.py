@@ -12,7 +12,9 @@ from scipy.integrate import simpson
 from scipy.special import ndtri
 from scipy.stats import norm
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity, TargetTransform
+from cde_app.data.transform.log import Log
+from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.evaluation.calibration import ks_critical_value, ks_distance
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.compositor import Compositor
@@ -27,8 +29,8 @@ from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 from cde_app.predictive.tree import pack, unpack
 
-IDENTITY, LOG = TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8)
-YEO_JOHNSON = TargetTransform("yeo_johnson", 0.1, 0.9, exponent=0.5)
+IDENTITY, LOG = Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0)
+YEO_JOHNSON = YeoJohnson(0.1, 0.9, exponent=0.5, centre=0.0, spread=1.0)
 STANDARD_ERRORS = 4.0
 
 

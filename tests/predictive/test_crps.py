@@ -7,20 +7,20 @@ import pytest
 from scipy.integrate import simpson
 from scipy.special import ndtr
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity, TargetTransform
+from cde_app.data.transform.log import Log
+from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.predictive import blocks
 from cde_app.predictive import crps as crps_module
 from cde_app.predictive.crps import gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.mixture import Mixture
+from tests.transforms import EXAMPLES
 
-IDENTITY = TargetTransform("identity", 1.0, 2.0)
+IDENTITY = Identity(1.0, 2.0)
 TRANSFORMS = {
-    "identity": IDENTITY,
-    "log": TargetTransform("log", 0.2, 0.7, shift=3.0),
-    "wide log": TargetTransform("log", 0.2, 1.5),
-    "logit": TargetTransform("logit", -0.3, 0.8, lower=-5.0, upper=20.0),
-    "yeo_johnson": TargetTransform("yeo_johnson", 0.1, 1.1, exponent=0.3, centre=1.0, spread=2.0),
-    "steepest yeo_johnson": TargetTransform("yeo_johnson", 0.1, 0.8, exponent=2.0, centre=1.0, spread=2.0),
+    **EXAMPLES,
+    "wide log": Log(0.2, 1.5, shift=0.0),
+    "steepest yeo_johnson": YeoJohnson(0.1, 0.8, exponent=2.0, centre=1.0, spread=2.0),
 }
 
 
@@ -67,7 +67,7 @@ def brute_force(
 def test_the_closed_form_equals_the_integral(shape: str) -> None:
     weights, means, variances = make_components(shape)
     z = np.array([-1.0, 0.2, 9.0])
-    expected = brute_force(weights, means, variances, TargetTransform("identity", 0.0, 1.0), z)
+    expected = brute_force(weights, means, variances, Identity(0.0, 1.0), z)
     np.testing.assert_allclose(gaussian_mixture_crps(weights, means, variances, z), expected, rtol=1e-9)
 
 
@@ -108,7 +108,7 @@ def test_without_halving_the_panels_narrow_components_would_be_missed(monkeypatc
 
 
 def test_an_observation_outside_the_support_of_a_log_transform_is_at_its_own_distance() -> None:
-    transform = TRANSFORMS["log"]
+    transform = Log(0.2, 0.7, shift=3.0)
     mixture = Mixture(np.ones(1), np.zeros((3, 1, 1)), np.ones((3, 1, 1)), (transform,))
     scores = mixture.crps(np.array([[-3.0], [-4.0], [-103.0]]))[:, 0]
     # E|Y - y| = E Y - y there: one unit farther costs one unit more.
@@ -119,7 +119,7 @@ def test_an_observation_outside_the_support_of_a_log_transform_is_at_its_own_dis
 
 
 def test_one_lognormal_component_has_its_closed_form() -> None:
-    transform = TargetTransform("log", 0.4, 0.8)
+    transform = Log(0.4, 0.8, shift=0.0)
     mixture = Mixture(np.ones(1), np.full((4, 1, 1), 0.3), np.full((4, 1, 1), 0.49), (transform,))
     y, location, sd = np.array([0.01, 1.0, 2.0, 300.0]), 0.4 + 0.8 * 0.3, 0.8 * 0.7
     z = (np.log(y) - location) / sd

@@ -11,15 +11,17 @@ from scipy.integrate import quad, simpson
 from scipy.special import ndtr
 from scipy.stats import kstwobign, lognorm, multivariate_normal, norm
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity, TargetTransform
+from cde_app.data.transform.log import Log
+from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.predictive import blocks
 from cde_app.predictive.mixture import Mixture
+from tests.transforms import EXAMPLES
 
-IDENTITY = TargetTransform("identity", 5.0, 3.0)
-LOG = TargetTransform("log", 0.4, 0.8, shift=2.0)
-YEO_JOHNSON = TargetTransform("yeo_johnson", 0.1, 1.1, exponent=0.4, centre=1.0, spread=2.0)
-LOGIT = TargetTransform("logit", -0.3, 0.8, lower=-2.0, upper=9.0)
-TRANSFORMS = pytest.mark.parametrize("transform", [IDENTITY, LOG, YEO_JOHNSON, LOGIT], ids=lambda t: t.kind)
+IDENTITY = Identity(5.0, 3.0)
+LOG = Log(0.4, 0.8, shift=2.0)
+YEO_JOHNSON = YeoJohnson(0.1, 1.1, exponent=0.4, centre=1.0, spread=2.0)
+TRANSFORMS = pytest.mark.parametrize("transform", EXAMPLES.values(), ids=EXAMPLES.keys())
 
 
 def make_mixture(
@@ -94,7 +96,7 @@ def test_the_log_density_equals_scipys() -> None:
 
 
 def test_one_component_behind_a_log_transform_is_scipys_lognormal() -> None:
-    mixture = make_normal(0.3, 0.7, TargetTransform("log", 0.4, 0.8))
+    mixture = make_normal(0.3, 0.7, Log(0.4, 0.8, shift=0.0))
     truth = lognorm(s=0.8 * 0.7, scale=math.exp(0.4 + 0.8 * 0.3))
     y = np.array([0.1, 1.0, 3.0, 20.0])
     np.testing.assert_allclose(mixture.log_density_at(y[:, None])[0], truth.logpdf(y), rtol=1e-12)
@@ -168,9 +170,13 @@ def test_components_of_weight_zero_change_nothing(transform: TargetTransform) ->
 def test_the_distribution_function_is_the_integral_of_the_density(transform: TargetTransform) -> None:
     mixture = make_mixture(1, (transform,))
     start, stop = transform.inverse([-1.0, 0.5])
-    # The slope of Yeo-Johnson has a kink at its centre.
+    # The slope of Yeo-Johnson has a kink there.
     mass, _ = quad(
-        lambda y: math.exp(mixture.log_density_at(np.array([[y]]))[0, 0]), start, stop, epsabs=1e-12, points=[1.0]
+        lambda y: math.exp(mixture.log_density_at(np.array([[y]]))[0, 0]),
+        start,
+        stop,
+        epsabs=1e-12,
+        points=[transform.bend],
     )
     difference = mixture.cdf([[stop]]) - mixture.cdf([[start]])
     assert difference[0, 0] == pytest.approx(mass, abs=1e-11)
@@ -188,7 +194,7 @@ def test_quantiles_invert_the_distribution_function_also_in_the_far_tails(transf
 
 def test_quantiles_find_their_way_between_far_and_narrow_components() -> None:
     means = np.array([[-1e3, 1e3, 1e3 + 1e-3]])[:, :, None]
-    mixture = Mixture(np.array([0.4, 0.3, 0.3]), means, np.full((1, 3, 1), 1e-10), (TargetTransform("identity", 0, 1),))
+    mixture = Mixture(np.array([0.4, 0.3, 0.3]), means, np.full((1, 3, 1), 1e-10), (Identity(0, 1),))
     levels = np.array([1e-9, 0.2, 0.399999, 0.400001, 0.6, 0.7000001, 0.9, 1 - 1e-9])
     quantiles = mixture.quantile(levels)[:, 0, 0]
     # One rounding of a quantile near 1000 moves the cdf by density x 1e-13 = 2e4 x 1e-13.
@@ -200,9 +206,10 @@ def test_quantiles_find_their_way_between_far_and_narrow_components() -> None:
 # --- moments ------------------------------------------------------------------------------------------------------
 
 
-# Yeo-Johnson's second derivative jumps at the centre, where Gauss-Hermite converges slowly: 1e-4 with 32 nodes.
-@pytest.mark.parametrize(("transform", "tolerance"), [(IDENTITY, 1e-10), (LOG, 1e-10), (YEO_JOHNSON, 1e-4)])
-def test_mean_and_sd_equal_their_integrals(transform: TargetTransform, tolerance: float) -> None:
+@TRANSFORMS
+def test_mean_and_sd_equal_their_integrals(transform: TargetTransform) -> None:
+    # Yeo-Johnson's second derivative jumps at the centre, where Gauss-Hermite converges slowly: 1e-4 with 32 nodes.
+    tolerance = 1e-4 if transform.kind == "yeo_johnson" else 1e-10
     mixture = make_mixture(3, (transform,))
     y, slope = even_grid(mixture, 0, 20001)
     masses = np.exp(mixture.log_density_at(y[:, None])) * slope
@@ -214,7 +221,7 @@ def test_mean_and_sd_equal_their_integrals(transform: TargetTransform, tolerance
 
 
 def test_wide_components_behind_a_log_transform_have_the_lognormals_moments() -> None:
-    mixture = make_normal(0.0, 4.0, TargetTransform("log", 0.0, 1.0))
+    mixture = make_normal(0.0, 4.0, Log(0.0, 1.0, shift=0.0))
     truth = lognorm(s=4.0)
     np.testing.assert_allclose([mixture.mean()[0, 0], mixture.sd()[0, 0]], [truth.mean(), truth.std()], rtol=1e-12)
 
@@ -222,7 +229,13 @@ def test_wide_components_behind_a_log_transform_have_the_lognormals_moments() ->
 @pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize(
     ("transforms", "tolerance"),
-    [((IDENTITY, IDENTITY), 1e-9), ((LOG, IDENTITY), 1e-9), ((LOG, LOG), 1e-9), ((YEO_JOHNSON, LOG), 1e-3)],
+    [
+        ((IDENTITY, IDENTITY), 1e-9),
+        ((LOG, IDENTITY), 1e-9),
+        ((LOG, LOG), 1e-9),
+        ((YEO_JOHNSON, LOG), 1e-3),
+        ((EXAMPLES["arcsinh"], LOG), 1e-9),
+    ],
 )
 def test_the_covariance_equals_its_integral(
     transforms: tuple[TargetTransform, ...], tolerance: float, *, correlated: bool
@@ -315,7 +328,7 @@ def test_a_mixture_of_some_rows_is_that_of_the_whole() -> None:
         np.testing.assert_allclose(mixture[rows].log_density(y[rows]), mixture.log_density(y)[rows], rtol=1e-13)
 
 
-@pytest.mark.parametrize("transform", [IDENTITY, LOG, YEO_JOHNSON, LOGIT], ids=lambda transform: transform.kind)
+@TRANSFORMS
 def test_draws_mean_sd_quantiles_and_distribution_function_are_of_one_distribution(transform: TargetTransform) -> None:
     """A wide component of 2 % among narrow ones: whatever has part in the draws has part in all else."""
     num_draws = 100_000

@@ -8,7 +8,8 @@ import pytest
 from scipy.linalg import cholesky
 from scipy.stats import norm
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity
+from cde_app.data.transform.log import Log
 from cde_app.predictive import blocks
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.defence import Defence
@@ -19,7 +20,7 @@ from cde_app.predictive.posterior import InnerLayer, Posterior
 from cde_app.predictive.sparse_gp import Kernel, SparseGP
 from cde_app.predictive.tree import pack, unpack
 
-TRANSFORMS = (TargetTransform("identity", 5.0, 3.0), TargetTransform("log", 0.4, 0.8))
+TRANSFORMS = (Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0))
 
 CONCATENATE = Compositor("concatenate")
 

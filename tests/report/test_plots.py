@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from cde_app.data.transform import TargetTransform
+from cde_app.data.transform import Identity
 from cde_app.predictive.mixture import Mixture
 from cde_app.report.densities import axis_ends, hpd_thresholds
 from cde_app.report.plots import (
@@ -30,7 +30,7 @@ def make_mixture(num_rows: int, num_targets: int, *, dependent: bool = False) ->
     random = np.random.default_rng(0)
     means = random.normal(size=(num_rows, 4, num_targets))
     variances = np.full(means.shape, 0.2)
-    transforms = tuple(TargetTransform("identity", 10.0, 2.0) for _ in range(num_targets))
+    transforms = tuple(Identity(10.0, 2.0) for _ in range(num_targets))
     covariances = None
     if dependent:
         covariances = np.broadcast_to(

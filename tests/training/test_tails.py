@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import t as student_t
 
 from cde_app import config
-from cde_app.data.transform import fit_transform
+from cde_app.data.transform import Identity
+from cde_app.data.transform.log import Log
 from cde_app.predictive.defence import scale_mixture
 from cde_app.training.kernel_start import Axis
 from cde_app.training.tails import fit_defence, fit_student_t, student_t_beyond, widest_variance
@@ -80,7 +81,7 @@ def test_the_unit_of_student_s_t_is_small_where_the_rows_are_quiet() -> None:
     x = np.sort(random.uniform(-2, 2, 400))
     sd = np.where(x < 0, 0.05, 1.0)
     y = np.sin(3 * x) + sd * random.standard_normal(400)
-    transforms = (fit_transform("identity", y),)
+    transforms = (Identity.fit(y),)
     defence = fit_defence(
         regression_of(x[:, None], y),
         x[:, None],
@@ -97,14 +98,14 @@ def test_the_unit_of_student_s_t_is_small_where_the_rows_are_quiet() -> None:
 
 def test_behind_a_logarithm_no_component_is_wider_than_the_targets_allow() -> None:
     y = np.exp(1.2 * np.random.default_rng(0).standard_normal(300))
-    transform = fit_transform("log", y)
+    transform = Log.fit(y, shift=0.0)
     z = transform.forward(y)
-    assert widest_variance(fit_transform("identity", y), z) == np.inf
+    assert widest_variance(Identity.fit(y), z) == np.inf
     widest = widest_variance(transform, z)
     assert 0.5 < widest < 9.0
     assert transform.inverse(np.median(z) + 3 * np.sqrt(widest)) <= 2 * y.max()
     wild = np.exp(8.0 * np.random.default_rng(0).standard_normal(200))
-    transform = fit_transform("log", wild)
+    transform = Log.fit(wild, shift=0.0)
     widest = transform.scale**2 * widest_variance(transform, transform.forward(wild))
     assert np.exp(transform.location + 0.5 * widest) < 2 * wild.max(), "the mean of the widest component"
 
@@ -129,7 +130,7 @@ def test_a_sparse_gp_finds_the_curve_under_cauchy_noise() -> None:
     x = random.uniform(-3, 3, 600)
     y = np.sin(x) + 0.1 * random.standard_cauchy(600)
     grid = np.linspace(-2.8, 2.8, 50)
-    transform = fit_transform("identity", y)
+    transform = Identity.fit(y)
     regression = regression_of(x[:, None], transform.forward(y))
     found = transform.inverse(regression.mean(grid[:, None])[:, 0])
     assert np.abs(found - np.sin(grid)).max() < 0.25

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cde_app import config
-from cde_app.data.transform import fit_transform
+from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.model.layers import build_kernel
 from cde_app.predictive.sparse_gp import Kernel
 from cde_app.training.inducing import cluster_centres
@@ -195,4 +195,4 @@ def test_a_transform_that_is_named_is_taken() -> None:
     X, Y = table()
     target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())
     chosen = choose_transform(target, X, Y[:, 0], Y[:0, 0], CONFIG, axes=AXES)
-    assert chosen == fit_transform("yeo_johnson", Y[:, 0])
+    assert chosen == YeoJohnson.fit(Y[:, 0])

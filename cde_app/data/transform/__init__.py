@@ -1,0 +1,23 @@
+"""The monotone map from a target to the standardised scale the model sees, with its log-Jacobian.
+
+z = (T(y) - location) / scale. A kind of T is a class in a module of its own, and an entry in `kinds`, which names it by
+its settings; whoever needs to know something of a transform asks its class.
+NumPy and SciPy only: prediction reads this package without pandas.
+"""
+
+from __future__ import annotations
+
+from cde_app.data.transform.identity import Identity
+from cde_app.data.transform.kinds import KINDS, candidate_transforms, domain_of, fit_transform, transform_from_json
+from cde_app.data.transform.target_transform import Domain, TargetTransform
+
+__all__ = [
+    "KINDS",
+    "Domain",
+    "Identity",
+    "TargetTransform",
+    "candidate_transforms",
+    "domain_of",
+    "fit_transform",
+    "transform_from_json",
+]

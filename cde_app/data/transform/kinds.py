@@ -1,0 +1,72 @@
+"""Which transforms there are, and what is asked of them by their settings or their name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from cde_app import config
+from cde_app.data.transform.arcsinh import Arcsinh
+from cde_app.data.transform.identity import Identity
+from cde_app.data.transform.log import Log
+from cde_app.data.transform.logit import Logit
+from cde_app.data.transform.target_transform import Domain, TargetTransform, UnsuitedError
+from cde_app.data.transform.yeo_johnson import YeoJohnson
+
+KINDS: dict[type[config.Section], type[TargetTransform]] = {
+    config.IdentityTransform: Identity,
+    config.LogTransform: Log,
+    config.YeoJohnsonTransform: YeoJohnson,
+    config.LogitTransform: Logit,
+    config.ArcsinhTransform: Arcsinh,
+}
+"""The transform of each settings' class; `auto` tries them in this order, and keeps the first unless one gains."""
+
+
+def fit_transform(settings: config.Section, y: ArrayLike, *, label: str) -> TargetTransform:
+    """Fit the transform that is named by its settings, see `TargetTransform.fit`.
+
+    Args:
+        settings: of one transform, not of `auto`.
+        y: [N], training targets [units of the target].
+        label: how an error names the target.
+    """
+    return KINDS[type(settings)].fit(y, label=label, **_options(settings))
+
+
+def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[TargetTransform]:
+    """Fit every transform that `auto` chooses from, the identity first; those that do not suit y are left out.
+
+    Args:
+        y: [N], training targets [units of the target].
+        label: how an error names the target.
+
+    Raises:
+        DataError: y has a gap or an infinity, or is constant.
+    """
+    candidates = []
+    for settings, transform in KINDS.items():
+        if transform.auto_may_choose:
+            try:
+                candidates.append(fit_transform(settings(), y, label=label))
+            except UnsuitedError:
+                continue
+    return candidates
+
+
+def domain_of(settings: config.Section) -> Domain:
+    """Return where a target may lie; with `auto` anywhere, as the identity suits every target."""
+    return KINDS.get(type(settings), Identity).domain(**_options(settings))
+
+
+def transform_from_json(tree: Mapping[str, Any]) -> TargetTransform:
+    """Rebuild the transform whose `to_json` returned the tree."""
+    transforms = {transform.kind: transform for transform in KINDS.values()}
+    return transforms[tree["kind"]](**{name: value for name, value in tree.items() if name != "kind"})
+
+
+def _options(settings: config.Section) -> dict[str, float]:
+    """Return what the settings say beside the kind."""
+    return settings.model_dump(exclude={"kind"})
