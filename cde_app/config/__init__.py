@@ -29,6 +29,7 @@ from cde_app.config.data import (
 from cde_app.config.kernel import (
     LATENT_COLUMN,
     NEIGHBOURS_COLUMN,
+    CombinedKernel,
     ConstantKernel,
     Inducing,
     Kernel,
@@ -96,6 +97,7 @@ __all__ = [
     "AutoTransform",
     "CategoricalColumn",
     "ColumnSplit",
+    "CombinedKernel",
     "ConcatenateCompositor",
     "Config",
     "ConstantKernel",
