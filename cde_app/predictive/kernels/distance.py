@@ -22,8 +22,8 @@ Pair = tuple[Array, Array]
 class DistanceKernel(Leaf):
     """v rho(|p(x) - p(z)|^2), where p(x) are points in e dimensions and rho(0) = 1.
 
-    A subclass has its formula twice. Prediction has one constant multiplied into the distance for nothing; the gradient
-    needs the distance itself.
+    A subclass has its formula twice: prediction multiplies a constant into the distance, where it costs nothing, and
+    the gradient needs the bare distance.
     """
 
     variance: float

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Periodic(DistanceKernel):
     """v exp(-sum_d sin^2(pi (x_d - z_d) / p_d) / (2 l_d^2)): a squared exponential of points on circles.
 
-    Source: MacKay (1998), as GPflow's `Periodic` of a squared exponential has it.
+    Source: GPflow's `Periodic` of a squared exponential, which cites MacKay (1998) for the circles.
     """
 
     kind = "periodic"
