@@ -162,6 +162,25 @@ def test_predictions_load_nothing_of_scipy_that_takes_long(package: str) -> None
     assert subprocess.run([sys.executable, "-c", f"import {package}; {code}", package], check=False).returncode == 1
 
 
+@pytest.mark.parametrize(
+    "module", ["training.warm_start", "training.collapsed_bound", "training.kernel_start", "predictive.kernels"]
+)
+def test_the_warm_start_needs_no_tensorflow(module: str) -> None:
+    assert loaded_by(module) & TENSORFLOW == set()
+    assert "numpy" in loaded_by(module)
+
+
+def test_the_check_itself_finds_tensorflow() -> None:
+    assert loaded_by("training.export") & TENSORFLOW >= {"tensorflow", "gpflow", "gpflux"}
+
+
+def loaded_by(module: str) -> set[str]:
+    """Return the top-level packages that a process has when it has imported `cde_app.<module>`."""
+    code = f"import sys, cde_app.{module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(result.stdout.split())
+
+
 COMMANDS = ["init", "check", "train", "predict", "evaluate", "plot", "report", "info", "compare", "doctor", "config"]
 
 

@@ -24,8 +24,8 @@ from cde_app.model.encoder import build_encoder
 from cde_app.model.prior import build_prior
 from cde_app.model.start import EncoderStart, GPStart, InnerStart, MeanStart, ModelStart
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.kernels import SquaredExponential
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
-from cde_app.predictive.sparse_gp import Kernel
 from cde_app.threads import spread_operations
 from cde_app.training.checkpoint import Unfinished
 from cde_app.training.kernel_start import Axis
@@ -94,7 +94,7 @@ def encoder_start(num_rows: int) -> EncoderStart:
 def gp_start(Z: Array, num_gps: int, *, sees_latent: bool) -> GPStart:
     """Return the start of GPflux's `construct_gp_layer`: unit variance, lengthscales sqrt(D), q(v) the prior."""
     num_inducing, width = Z.shape
-    kernel = Kernel("squared_exponential", 1.0, np.full(width, np.sqrt(width)))
+    kernel = SquaredExponential(1.0, np.full(width, np.sqrt(width)))
     q_sqrt = np.stack([np.eye(num_inducing)] * num_gps)
     return GPStart(kernel, Z, np.zeros((num_inducing, num_gps)), q_sqrt, sees_latent)
 

@@ -30,6 +30,7 @@ from cde_app.config.data import (
 from cde_app.config.kernel import (
     LATENT_COLUMN,
     NEIGHBOURS_COLUMN,
+    CombinedKernel,
     ConstantKernel,
     Inducing,
     Kernel,
@@ -98,6 +99,7 @@ __all__ = [
     "AutoTransform",
     "CategoricalColumn",
     "ColumnSplit",
+    "CombinedKernel",
     "ConcatenateCompositor",
     "Config",
     "ConstantKernel",

@@ -80,15 +80,13 @@ class ProductKernel(Section):
     """The factors, of any kind."""
 
 
-Kernel = Annotated[
-    SquaredExponential | Matern | RationalQuadratic | Periodic | Linear | ConstantKernel | SumKernel | ProductKernel,
-    Field(discriminator="kind"),
-]
+LeafKernel = SquaredExponential | Matern | RationalQuadratic | Periodic | Linear
+"""Those that name columns."""
+CombinedKernel = SumKernel | ProductKernel
+"""Those that have kernels."""
+Kernel = Annotated[LeafKernel | ConstantKernel | CombinedKernel, Field(discriminator="kind")]
 SumKernel.model_rebuild()
 ProductKernel.model_rebuild()
-
-
-LeafKernel = SquaredExponential | Matern | RationalQuadratic | Periodic | Linear
 
 
 class Inducing(Section):

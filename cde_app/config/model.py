@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from cde_app.config.kernel import ConstantKernel, Kernel, LeafKernel, ProductKernel, SumKernel
+from cde_app.config.kernel import CombinedKernel, Kernel, LeafKernel
 from cde_app.config.latent import Latent
 from cde_app.config.layer import AdditiveOutput, InnerLayer, InputProjection, Output
 from cde_app.config.likelihood import GaussianLikelihood, Likelihood
@@ -91,8 +91,8 @@ def kernel_places(model: Model) -> Iterator[KernelPlace]:
 
 
 def _leaf_kernels(kernel: Kernel, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], LeafKernel]]:
-    if isinstance(kernel, SumKernel | ProductKernel):
+    if isinstance(kernel, CombinedKernel):
         for index, part in enumerate(kernel.kernels):
             yield from _leaf_kernels(part, (*path, "kernels", index))
-    elif not isinstance(kernel, ConstantKernel):
+    elif isinstance(kernel, LeafKernel):
         yield path, kernel

@@ -12,7 +12,8 @@ from gpflow.keras import tf_keras
 from gpflux.encoders import DirectlyParameterizedNormalDiag
 
 from cde_app import config
-from cde_app.model.layers import MeanLayer, build_kernel
+from cde_app.model.kernels import build_kernel
+from cde_app.model.layers import MeanLayer
 from cde_app.model.prior import Prior
 from cde_app.model.start import EncoderStart, MeanStart, TrendStart
 

@@ -1,4 +1,4 @@
-"""GP layers: kernels, GPflux `GPLayer`s, the inner and the output layer.
+"""GP layers: GPflux `GPLayer`s, the inner and the output layer.
 
 Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, P targets.
 """
@@ -12,77 +12,16 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
-from gpflow.utilities import positive
 from gpflux.layers import GPLayer
 from numpy.typing import NDArray
 
 from cde_app.model.compositor import build_compositor
+from cde_app.model.kernels import build_kernel
+from cde_app.model.parameter import LowerTriangle, positive_parameter
 from cde_app.model.start import GPStart, InnerStart, MeanStart
 from cde_app.predictive.mean_function import MeanFunction
-from cde_app.predictive.sparse_gp import Kernel, combined
 
 Array = NDArray[np.float64]
-
-COMBINATIONS = {"sum": gpflow.kernels.Sum, "product": gpflow.kernels.Product}
-STATIONARY_KERNELS = {
-    "squared_exponential": gpflow.kernels.SquaredExponential,
-    "matern12": gpflow.kernels.Matern12,
-    "matern32": gpflow.kernels.Matern32,
-    "matern52": gpflow.kernels.Matern52,
-    "rational_quadratic": gpflow.kernels.RationalQuadratic,
-}
-
-
-def positive_parameter(value: Any, *, lower: float | None = None) -> gpflow.Parameter:
-    """Return a positive parameter that is optimised on the log scale."""
-    return gpflow.Parameter(value, transform=positive(lower, base="exp"), dtype=gpflow.default_float())
-
-
-def build_kernel(start: Kernel) -> gpflow.kernels.Kernel:
-    """Return the GPflow kernel with the same hyperparameters."""
-    if start.kind in COMBINATIONS:
-        return COMBINATIONS[start.kind]([build_kernel(part) for part in start.parts])
-    active_dims = None if start.columns is None else list(start.columns)
-    match start.kind:
-        case "constant":
-            kernel = gpflow.kernels.Constant(active_dims=active_dims)
-        case "linear":
-            kernel = gpflow.kernels.Linear(variance=start.variance, active_dims=active_dims)
-        case "periodic":
-            base = gpflow.kernels.SquaredExponential(lengthscales=start.lengthscales, active_dims=active_dims)
-            base.variance = positive_parameter(start.variance)
-            base.lengthscales = positive_parameter(start.lengthscales)
-            kernel = gpflow.kernels.Periodic(base, period=start.period)
-            kernel.period = positive_parameter(start.period)
-            return kernel
-        case _:
-            kernel = STATIONARY_KERNELS[start.kind](lengthscales=start.lengthscales, active_dims=active_dims)
-            kernel.lengthscales = positive_parameter(start.lengthscales)
-    kernel.variance = positive_parameter(start.variance)
-    if start.kind == "rational_quadratic":
-        kernel.alpha = positive_parameter(start.alpha)
-    return kernel
-
-
-def read_kernel(kernel: gpflow.kernels.Kernel) -> Kernel:
-    """Undo `build_kernel`: return the kernel as plain arrays; a sum of sums is one sum, as GPflow makes it."""
-    for kind, combination in COMBINATIONS.items():
-        if type(kernel) is combination:
-            return combined(kind, tuple(read_kernel(part) for part in kernel.kernels))
-    dims = kernel.active_dims
-    columns = None if isinstance(dims, slice) else tuple(int(dim) for dim in dims)
-    match kernel:
-        case gpflow.kernels.Constant():
-            return Kernel("constant", float(kernel.variance.numpy()), np.empty(0), columns=columns)
-        case gpflow.kernels.Linear():
-            return Kernel("linear", kernel.variance.numpy(), np.empty(0), columns=columns)
-        case gpflow.kernels.Periodic():
-            base, period = kernel.base_kernel, kernel.period.numpy()
-            variance, lengthscales = float(base.variance.numpy()), base.lengthscales.numpy()
-            return Kernel("periodic", variance, lengthscales, columns=columns, period=period)
-    kind = next(kind for kind, kernel_class in STATIONARY_KERNELS.items() if type(kernel) is kernel_class)
-    alpha = float(kernel.alpha.numpy()) if kind == "rational_quadratic" else 1.0
-    return Kernel(kind, float(kernel.variance.numpy()), kernel.lengthscales.numpy(), columns=columns, alpha=alpha)
 
 
 def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
@@ -105,23 +44,6 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     else:
         layer.q_sqrt = gpflow.Parameter(start.q_sqrt, transform=LowerTriangle(), dtype=gpflow.default_float())
     return layer
-
-
-class LowerTriangle(tfp.bijectors.Bijector):
-    """The lower triangle of a square matrix, stored as the matrix.
-
-    GPflow packs a triangle into a vector, which takes several passes over it, and as many for the gradient, in every
-    step.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(forward_min_event_ndims=2, is_constant_jacobian=True, name="lower_triangle")
-
-    def _forward(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.linalg.band_part(x, -1, 0)
-
-    def _inverse(self, y: tf.Tensor) -> tf.Tensor:
-        return y
 
 
 class Stream(tf.Module):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from cde_app import config
-from cde_app.model.layers import build_kernel
+from cde_app.model.kernels import build_kernel
 from cde_app.model.moments import whitened_covariance
 from cde_app.model.start import ModelStart, NoiseStart
 

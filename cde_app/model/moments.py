@@ -26,7 +26,7 @@ import tensorflow as tf
 from check_shapes import check_shapes
 from gpflux.layers import GPLayer
 
-from cde_app.model.covariance import covariance
+from cde_app.model.kernels import covariance
 
 SMALLEST_VARIANCE = 1e-12
 FORM_PRECISION = tf.float32

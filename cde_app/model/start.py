@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MeanFunction
-from cde_app.predictive.sparse_gp import Kernel
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,9 +15,10 @@ from cde_app.data.transform import TargetTransform, transform_from_json
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.defence import Defence
+from cde_app.predictive.kernels import Kernel, kernel_from_tree
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.mixture import Mixture
-from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.predictive.sparse_gp import SparseGP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -303,7 +304,7 @@ class Posterior:
             defence=None if tree["defence"] is None else Defence.from_tree(tree["defence"]),
             transforms=tuple(map(transform_from_json, tree["transforms"])),
             output_mean=MeanFunction.from_tree(tree["output_mean"]),
-            noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": Kernel.from_tree(trend["kernel"])}),
+            noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": kernel_from_tree(trend["kernel"])}),
             noise_factors=tree["noise_factors"],
             input_projection=tree["input_projection"],
             mixing=tree["mixing"],

@@ -11,20 +11,13 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-import gpflow
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from cde_app.predictive.blocks import map_blocks
-from cde_app.predictive.sparse_gp import Kernel
-from cde_app.training.kernel_gradient import (
-    Pullback,
-    covariance_with_pullback,
-    diagonal_gradient,
-    log_parameters,
-    with_log_parameters,
-)
+from cde_app.predictive.kernels import Kernel, Pullback
+from cde_app.predictive.sparse_gp import cholesky
 
 Array = NDArray[np.float64]
 
@@ -60,7 +53,7 @@ class BoundGradient:
 def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, BoundGradient]:
     """Return log N(Y | 0, Q + noise I) - tr(K - Q) / (2 noise), summed over the targets, and its gradient.
 
-    Q = k(X, Z) k(Z, Z)^-1 k(Z, X), with GPflow's jitter on k(Z, Z).
+    Q = k(X, Z) k(Z, Z)^-1 k(Z, X), with the jitter on k(Z, Z).
 
     Args:
         at: kernel, inducing inputs and noise variance.
@@ -74,13 +67,13 @@ def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, Bou
     """
     kernel, Z, noise = at.kernel, at.inducing_inputs, at.noise
     (num_rows, num_targets), identity = Y.shape, np.eye(len(Z))
-    among, pull_among = covariance_with_pullback(kernel, Z, Z)
+    among, pull_among = kernel.with_pullback(Z, Z)
     # With L L' = k(Z, Z) and A = k(X, Z) L^-T: Q = A A', and B = I + A' A / noise carries the rest.
-    whitening = np.linalg.inv(np.linalg.cholesky(among + gpflow.default_jitter() * identity))
+    whitening = np.linalg.inv(cholesky(among))
 
     def look(rows: slice) -> tuple[Array, Pullback, Array, Array]:
-        across, pull_across = covariance_with_pullback(kernel, X[rows], Z)
-        A = across @ whitening.T
+        across, pull_across = kernel.with_pullback(X[rows], Z)
+        A: Array = across @ whitening.T
         return across, pull_across, A.T @ A, A.T @ Y[rows]
 
     looked = map_blocks(look, num_rows, len(Z))
@@ -105,7 +98,7 @@ def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, Bou
     among_logs, *among_Z = pull_among(
         0.5 * (explained - num_targets / noise * whitening.T @ gram @ whitening - weights @ weights.T)
     )
-    diagonal_logs = diagonal_gradient(kernel, X, np.full(num_rows, -num_targets / (2.0 * noise)))
+    diagonal_logs = kernel.diagonal_gradient(X, np.full(num_rows, -num_targets / (2.0 * noise)))
     unexplained = kernel.diagonal(X).sum() - np.trace(gram)
     log_determinant = 2.0 * np.log(np.diag(factor)).sum() + num_rows * np.log(2.0 * np.pi * noise)
     value = -0.5 * (num_targets * (log_determinant + unexplained / noise) + quadratic / noise)
@@ -125,12 +118,12 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
         Y: [N, P], targets.
         max_steps: iterations.
     """
-    num_logs = len(log_parameters(start.kernel))
+    num_logs = len(start.kernel.log_parameters())
     best, lowest = start, np.inf
 
     def at(point: Array) -> Hyperparameters:
         logs, Z = np.clip(point[: 1 + num_logs], -LARGEST_LOG, LARGEST_LOG), point[1 + num_logs :]
-        kernel, noise = with_log_parameters(start.kernel, logs[1:]), SMALLEST_NOISE + float(np.exp(logs[0]))
+        kernel, noise = start.kernel.with_log_parameters(logs[1:]), SMALLEST_NOISE + float(np.exp(logs[0]))
         return Hyperparameters(kernel, Z.reshape(start.inducing_inputs.shape), noise)
 
     def loss(point: Array) -> tuple[float, Array]:
@@ -146,7 +139,7 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
         return -value, -np.concatenate([to_logs, gradient.to_inducing.ravel()])
 
     begin = np.concatenate(
-        [[np.log(start.noise - SMALLEST_NOISE)], log_parameters(start.kernel), start.inducing_inputs.ravel()]
+        [[np.log(start.noise - SMALLEST_NOISE)], start.kernel.log_parameters(), start.inducing_inputs.ravel()]
     )
     with contextlib.suppress(np.linalg.LinAlgError), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": max_steps})

@@ -11,14 +11,13 @@ from cde_app import config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import Model
 from cde_app.model.compositor import read_compositor
-from cde_app.model.layers import read_kernel
+from cde_app.model.kernels import read_kernel
 from cde_app.model.likelihood import VaryingVariance, noise_variance
 from cde_app.model.moments import whitening_matrix
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost, student_t_factors
 from cde_app.predictive.posterior import InnerLayer, NoiseTrend, Posterior
-from cde_app.predictive.sparse_gp import SparseGP
-from cde_app.training.warm_start import cholesky
+from cde_app.predictive.sparse_gp import SparseGP, cholesky
 
 
 def export_posterior(

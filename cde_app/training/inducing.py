@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from cde_app import config
-from cde_app.predictive.sparse_gp import Kernel
+from cde_app.predictive.kernels import Kernel
 
 Array = NDArray[np.float64]
 

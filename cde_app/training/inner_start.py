@@ -14,12 +14,12 @@ from cde_app.model.prior import Prior
 from cde_app.model.start import GPStart, InnerStart, MeanStart
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.sparse_gp import cholesky
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, composed_axes, start_kernel
 from cde_app.training.latent_start import start_compositor
 from cde_app.training.linear_maps import principal_directions
 from cde_app.training.mean_start import start_mean
-from cde_app.training.warm_start import cholesky
 
 Array = NDArray[np.float64]
 

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from cde_app import config
 from cde_app.predictive.compositor import Compositor
-from cde_app.predictive.sparse_gp import Kernel, combined
+from cde_app.predictive.kernels import COMBINATIONS, LEAVES, Constant, Kernel, Stationary
 
 Array = NDArray[np.float64]
-
-STATIONARY = ("squared_exponential", "matern12", "matern32", "matern52", "rational_quadratic")
 
 
 @dataclass(frozen=True)
@@ -59,36 +57,27 @@ def start_kernel(settings: config.Kernel, *, axes: tuple[Axis, ...], variance: f
         variance: amplitude of the whole kernel.
         lengthscales: [D]; a leaf with columns of its own takes at most the square root of their number.
     """
-    if isinstance(settings, config.SumKernel | config.ProductKernel):
-        first, others = (variance, 1.0) if settings.kind == "product" else (variance / len(settings.kernels),) * 2
-        parts = tuple(
-            start_kernel(part, axes=axes, variance=others if index else first, lengthscales=lengthscales)
-            for index, part in enumerate(settings.kernels)
+    if isinstance(settings, config.CombinedKernel):
+        combination = COMBINATIONS[settings.kind]
+        shares = zip(settings.kernels, combination.shares(variance, len(settings.kernels)), strict=True)
+        return combination(
+            tuple(start_kernel(part, axes=axes, variance=share, lengthscales=lengthscales) for part, share in shares)
         )
-        return combined(settings.kind, parts)
-    if settings.kind == "constant":
-        return Kernel("constant", variance, np.empty(0))
     columns, scales = None, np.array([axis.scale for axis in axes])
-    if settings.columns:
+    if isinstance(settings, config.LeafKernel) and settings.columns:
         columns = tuple(index for index, axis in enumerate(axes) if axis.column in settings.columns)
         if not columns:
-            return Kernel("constant", variance, np.empty(0))
+            return Constant(variance)
         lengthscales, scales = np.minimum(lengthscales[list(columns)], np.sqrt(len(columns))), scales[list(columns)]
-    match settings.kind:
-        case "linear":
-            return Kernel("linear", np.full(len(scales), variance / len(scales)), np.empty(0), columns=columns)
-        case "periodic":
-            period = settings.period / scales
-            return Kernel("periodic", variance, np.ones(len(scales)), columns=columns, period=period)
-        case "rational_quadratic":
-            return Kernel(settings.kind, variance, np.array(lengthscales, float), columns=columns, alpha=settings.alpha)
-    return Kernel(settings.kind, variance, np.array(lengthscales, float), columns=columns)
+    return LEAVES[settings.kind].start(
+        settings, variance=variance, lengthscales=lengthscales, scales=scales, columns=columns
+    )
 
 
 def lengthscales_of(kernel: Kernel, num_inputs: int) -> Array:
     """Return the lengthscale of each input in the first stationary kernel that acts on it, sqrt(D) where none does."""
     lengthscales = np.full(num_inputs, np.sqrt(num_inputs))
     for leaf in reversed(kernel.leaves()):
-        if leaf.kind in STATIONARY:
+        if isinstance(leaf, Stationary):
             lengthscales[slice(None) if leaf.columns is None else list(leaf.columns)] = leaf.lengthscales
     return lengthscales

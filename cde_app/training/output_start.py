@@ -14,13 +14,14 @@ from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.model.start import GPStart
+from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MeanFunction
-from cde_app.predictive.sparse_gp import Kernel
+from cde_app.predictive.sparse_gp import cholesky
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, start_kernel
 from cde_app.training.latent_start import LatentPlane
 from cde_app.training.linear_maps import unmixed
-from cde_app.training.warm_start import SparseRegression, cholesky, posterior_of_whitened
+from cde_app.training.warm_start import SparseRegression, posterior_of_whitened
 
 Array = NDArray[np.float64]
 

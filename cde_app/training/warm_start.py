@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import gpflow
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cde_app import config
 from cde_app.predictive.blocks import map_blocks
+from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
-from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.predictive.sparse_gp import SparseGP, cholesky
 from cde_app.rows import draw_rows
 from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
 from cde_app.training.inducing import choose_inducing
@@ -46,7 +46,7 @@ class SparseRegression:
     inducing_inputs: Array
     """Z, [M, D]."""
     factor: Array
-    """L, [M, M], the Cholesky factor of k(Z, Z) + jitter."""
+    """L, [M, M], `cholesky(k(Z, Z))`."""
     q_mu: Array
     """[M, P], whitened."""
     q_sqrt: Array
@@ -212,11 +212,6 @@ def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Arr
         means.append(cho_solve(precision, moment[:, target] / variance))
         factors.append(np.linalg.cholesky(_symmetric(cho_solve(precision, identity))))
     return np.stack(means, axis=1), np.stack(factors)
-
-
-def cholesky(K: Array) -> Array:
-    """Return the factor that GPflow computes: of K plus its default jitter."""
-    return np.linalg.cholesky(K + gpflow.default_jitter() * np.eye(len(K)))
 
 
 def _chunks(rows: Array) -> list[Array]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import gpflow
 import numpy as np
 import pytest
 import tensorflow as tf
 from gpflow.kullback_leiblers import gauss_kl
 
-from cde_app.model.covariance import covariance
-from cde_app.model.layers import build_gp, build_kernel, read_kernel
+from cde_app.model.kernels import build_kernel
+from cde_app.model.layers import build_gp
 from cde_app.model.moments import (
     inverse_factor,
     jittered_covariance,
@@ -25,29 +25,11 @@ from cde_app.model.moments import (
     whitening_matrix,
 )
 from cde_app.model.start import GPStart
-from cde_app.predictive.sparse_gp import Kernel, combined
-from cde_app.predictive.tree import pack, unpack
+from cde_app.predictive.kernels import Kernel, SquaredExponential
+from cde_app.predictive.sparse_gp import JITTER, cholesky
 from cde_app.training.export import export_gp
+from tests.kernel_zoo import KERNELS
 from tests.small_models import perturb, small_model
-
-KERNELS = {
-    kind: Kernel(kind, 1.3, np.array([0.7, 1.5, 2.0]))
-    for kind in ("squared_exponential", "matern12", "matern32", "matern52")
-}
-KERNELS["sum"] = Kernel("sum", 2.6, np.empty(0), (KERNELS["squared_exponential"], KERNELS["matern32"]))
-KERNELS |= {
-    "rational_quadratic": Kernel("rational_quadratic", 1.3, np.array([0.7, 1.5, 2.0]), alpha=0.6),
-    "periodic": Kernel("periodic", 1.3, np.array([0.7, 1.5, 2.0]), period=np.array([2.0, 3.0, 5.0])),
-    "linear": Kernel("linear", np.array([0.5, 0.1, 0.9]), np.empty(0)),
-    "constant": Kernel("constant", 0.7, np.empty(0)),
-    "columns": Kernel("matern52", 0.8, np.array([0.7, 2.0]), columns=(2, 0)),
-    "periodic_column": Kernel("periodic", 0.8, np.array([0.7]), columns=(1,), period=np.array([2.0])),
-    "linear_columns": Kernel("linear", np.array([0.4, 0.7]), np.empty(0), columns=(0, 2)),
-}
-KERNELS["product"] = combined("product", (KERNELS["periodic_column"], KERNELS["matern32"], KERNELS["linear_columns"]))
-KERNELS["nested"] = combined(
-    "sum", (KERNELS["product"], KERNELS["constant"], combined("product", (KERNELS["sum"], KERNELS["columns"])))
-)
 
 
 def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
@@ -61,11 +43,11 @@ def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
 @pytest.mark.usefixtures("double_forms")
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 2), (3, 20), (3, 60), (3, 700)])
-@pytest.mark.parametrize("kind", KERNELS)
+@pytest.mark.parametrize("name", KERNELS)
 def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(
-    kind: str, num_gps: int, num_points: int, diagonal: bool
+    name: str, num_gps: int, num_points: int, diagonal: bool
 ) -> None:
-    gp = build_gp(random_start(KERNELS[kind], num_gps=num_gps, diagonal=diagonal), num_data=10, name="gp")
+    gp = build_gp(random_start(KERNELS[name], num_gps=num_gps, diagonal=diagonal), num_data=10, name="gp")
     X = np.random.default_rng(2).standard_normal((num_points, 3))
     expected = [part.numpy() for part in gp.predict(tf.constant(X))]
     ours = moments(gp, tf.constant(X), whitened_posterior(gp), whitening_matrix(gp))
@@ -73,62 +55,6 @@ def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(
     for truth, tensorflow, numpy in zip(expected, ours, exported, strict=True):
         np.testing.assert_allclose(tensorflow, truth, atol=1e-8)
         np.testing.assert_allclose(numpy, truth, atol=1e-8)
-
-
-@pytest.mark.parametrize("kind", KERNELS)
-def test_a_kernel_survives_the_way_to_gpflow_and_back(kind: str) -> None:
-    built = build_kernel(KERNELS[kind])
-    X = np.random.default_rng(3).standard_normal((5, 3))
-    Z = np.random.default_rng(4).standard_normal((7, 3))
-    np.testing.assert_allclose(built(X, Z), KERNELS[kind].covariance(X, Z), atol=1e-10)
-    np.testing.assert_allclose(built(X), KERNELS[kind].covariance(X, X), atol=1e-7)
-    np.testing.assert_allclose(built(X, full_cov=False), KERNELS[kind].diagonal(X), atol=1e-10)
-    assert_same_tree(read_kernel(built).to_tree(), KERNELS[kind].to_tree())
-    stored, arrays = pack(KERNELS[kind].to_tree())
-    assert_same_tree(
-        Kernel.from_tree(unpack(json.loads(json.dumps(stored)), arrays)).to_tree(), KERNELS[kind].to_tree()
-    )
-    assert build_kernel(KERNELS[kind]).trainable_variables
-
-
-def assert_same_tree(ours: dict[str, Any], truth: dict[str, Any]) -> None:
-    assert ours.keys() == truth.keys()
-    assert (ours["kind"], ours["columns"], len(ours["parts"])) == (truth["kind"], truth["columns"], len(truth["parts"]))
-    for key in ("variance", "lengthscales", "alpha", "period"):
-        if not truth["parts"]:
-            np.testing.assert_allclose(ours[key], truth[key], rtol=1e-12)
-    for part, other in zip(ours["parts"], truth["parts"], strict=True):
-        assert_same_tree(part, other)
-
-
-@pytest.mark.parametrize("kind", KERNELS)
-def test_the_covariance_and_its_gradient_equal_gpflow(kind: str) -> None:
-    kernel = build_kernel(KERNELS[kind])
-    random = np.random.default_rng(5)
-    Z = tf.Variable(random.standard_normal((6, 3)))
-    X = tf.Variable(np.concatenate([Z[:2] + 1e-6, random.standard_normal((7, 3))]))  # some points all but coincide
-    weights = tf.constant(random.standard_normal((6, 9)))
-
-    def with_gradients(function: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape:
-            values = function(Z, X)
-            loss = tf.reduce_sum(weights * values)
-        zero = tf.UnconnectedGradients.ZERO
-        return values, tape.gradient(loss, [Z, X, *kernel.trainable_variables], unconnected_gradients=zero)
-
-    ours, ours_gradients = with_gradients(lambda Z, X: covariance(kernel, Z, X))
-    truth, truth_gradients = with_gradients(kernel)
-    np.testing.assert_allclose(ours, truth, atol=1e-8)
-    for own, other in zip(ours_gradients, truth_gradients, strict=True):
-        np.testing.assert_allclose(tf.convert_to_tensor(own), tf.convert_to_tensor(other), atol=1e-5)
-
-
-def test_the_gradient_of_a_kernel_is_finite_where_points_coincide() -> None:
-    for kind in ("matern32", "matern52", "squared_exponential"):
-        Z = tf.Variable(np.random.default_rng(6).standard_normal((4, 3)))
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(covariance(build_kernel(KERNELS[kind]), Z, tf.identity(Z)))
-        assert np.isfinite(tape.gradient(loss, Z)).all()
 
 
 def gradients_of(function: Any, *inputs: tf.Variable) -> list[np.ndarray]:
@@ -179,6 +105,13 @@ def test_variances_of_several_gps_and_their_gradient_keep_some_digits_however_sm
     assert np.abs(single_gradient - gradient()).max() < 1e-4 * np.abs(gradient()).max()
 
 
+def test_the_jitter_in_numpy_is_that_of_the_model() -> None:
+    Z = np.random.default_rng(3).standard_normal((6, 3))
+    theirs = tf.linalg.cholesky(jittered_covariance(build_kernel(KERNELS["matern32"]), tf.constant(Z)))
+    np.testing.assert_allclose(cholesky(KERNELS["matern32"].covariance(Z, Z)), theirs, rtol=1e-12, atol=1e-12)
+    assert gpflow.default_jitter() == JITTER
+
+
 def whiten(K: tf.Tensor, C: tf.Tensor) -> tf.Tensor:
     return inverse_factor(K) @ C
 
@@ -207,7 +140,7 @@ def test_whitened_columns_and_their_gradients_equal_those_of_the_triangular_solv
 
 def test_whitened_columns_keep_their_gradients_where_the_jitter_alone_makes_the_covariance_invertible() -> None:
     random = np.random.default_rng(11)
-    kernel = build_kernel(Kernel("squared_exponential", 1.0, np.full(3, 3.0)))
+    kernel = build_kernel(SquaredExponential(1.0, np.full(3, 3.0)))
     Z, X = tf.Variable(random.standard_normal((40, 3))), tf.constant(random.standard_normal((90, 3)))
     weights = tf.constant(random.standard_normal((40, 90)))
 

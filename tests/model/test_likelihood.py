@@ -24,10 +24,10 @@ from cde_app.model.likelihood import (
 from cde_app.model.objective import bound
 from cde_app.model.start import MeanStart, ModelStart, NoiseStart
 from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.kernels import SquaredExponential
 from cde_app.predictive.mean_function import zero_mean
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost, student_t_factors
 from cde_app.predictive.posterior import Posterior
-from cde_app.predictive.sparse_gp import Kernel
 from cde_app.predictive.tree import pack, unpack
 from tests.small_models import perturb, small_model
 
@@ -47,7 +47,7 @@ def likelihood_settings(kind: str, **settings: Any) -> config.Likelihood:
 def build(kind: str, noise: list[float], *, floor: float = 0.0, **settings: Any) -> Any:
     """Build a likelihood of its own, without a model around it."""
     random = np.random.default_rng(0)
-    varying = NoiseStart(Kernel("squared_exponential", 1.0, np.ones(2)), random.standard_normal((5, 2)))
+    varying = NoiseStart(SquaredExponential(1.0, np.ones(2)), random.standard_normal((5, 2)))
     start = ModelStart(
         inner_layers=(),
         output_terms=(),

@@ -17,11 +17,12 @@ from cde_app.predictive.chain import Chain
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.forecast import Forecast
+from cde_app.predictive.kernels import Matern32
 from cde_app.predictive.mean_function import zero_mean
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
 from cde_app.predictive.nodes import gaussian_nodes, uniform_nodes
 from cde_app.predictive.posterior import Posterior
-from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.predictive.sparse_gp import SparseGP
 
 IDENTITY, LOG = Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0)
 YEO_JOHNSON = YeoJohnson(0.1, 0.9, exponent=0.5, centre=0.0, spread=1.0)
@@ -31,7 +32,7 @@ NUM_ROWS = DRAW_BLOCK + 40
 def make_posterior(num_features: int, *transforms: TargetTransform) -> Posterior:
     """h(x, w) of each target, at 16 nodes."""
     random = np.random.default_rng(num_features)
-    kernel = Kernel("matern32", 0.9, np.full(num_features + 1, 1.3))
+    kernel = Matern32(0.9, np.full(num_features + 1, 1.3))
     Z = random.normal(size=(10, num_features + 1))
     whitening = np.linalg.inv(np.linalg.cholesky(kernel.covariance(Z, Z) + 1e-6 * np.eye(10)))
     q_sqrt = np.tril(0.2 * random.normal(size=(len(transforms), 10, 10)))

@@ -21,12 +21,13 @@ from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.kernel_density import KernelDensity
+from cde_app.predictive.kernels import Linear, SquaredExponential
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
 from cde_app.predictive.nodes import gaussian_nodes, in_boxes, uniform_nodes
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor, assemble_predictor
-from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.predictive.sparse_gp import SparseGP
 from cde_app.predictive.tree import pack, unpack
 
 IDENTITY, LOG = Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0)
@@ -36,7 +37,7 @@ STANDARD_ERRORS = 4.0
 
 def make_gp(dim: int, *, sees_latent: bool, seed: int) -> SparseGP:
     random = np.random.default_rng(seed)
-    kernel = Kernel("squared_exponential", 0.9, np.full(dim, 1.3))
+    kernel = SquaredExponential(0.9, np.full(dim, 1.3))
     Z = random.normal(size=(10, dim))
     whitening = np.linalg.inv(np.linalg.cholesky(kernel.covariance(Z, Z) + 1e-6 * np.eye(10)))
     q_sqrt = np.tril(0.2 * random.normal(size=(1, 10, 10)))
@@ -163,11 +164,11 @@ def test_the_draws_and_answers_of_a_row_do_not_depend_on_the_rows_beside_it() ->
 
 def test_independent_factors_have_no_covariance_and_their_own_crps() -> None:
     chain = make_chain(2, num_nodes=4096)
-    blind = Kernel("squared_exponential", 0.9, np.array([1.3, 1.3, 1e6]))
+    blind = SquaredExponential(0.9, np.array([1.3, 1.3, 1e6]))
     factor = chain.factors[1]
     members = []
     for member in factor.members:
-        wide = Kernel("squared_exponential", 0.9, np.array([1.3, 1.3, 1e6, 1.3]))
+        wide = SquaredExponential(0.9, np.array([1.3, 1.3, 1e6, 1.3]))
         g, h = member.output_terms
         terms = (
             SparseGP(blind, g.inducing_inputs, g.whitening, g.q_mu, g.q_projection, sees_latent=False),
@@ -189,7 +190,7 @@ def make_linear_member(slope: np.ndarray, latent_slope: float, sd: float, *, num
     """y = x a + c w + e of standardised y, w in two groups around -1 and 1."""
     axis, one = np.append(np.zeros(len(slope)), 1.0), np.eye(1)
     h = SparseGP(
-        Kernel("linear", axis, np.empty(0)),
+        Linear(axis),
         axis[None],
         one,
         np.array([[latent_slope]]),

@@ -14,10 +14,11 @@ from cde_app.predictive import blocks
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.kernel_density import KernelDensity
+from cde_app.predictive.kernels import Matern52
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.nodes import gaussian_nodes
 from cde_app.predictive.posterior import InnerLayer, Posterior
-from cde_app.predictive.sparse_gp import Kernel, SparseGP
+from cde_app.predictive.sparse_gp import SparseGP
 from cde_app.predictive.tree import pack, unpack
 
 TRANSFORMS = (Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0))
@@ -27,7 +28,7 @@ CONCATENATE = Compositor("concatenate")
 
 def make_gp(dim: int, num_gps: int, *, sees_latent: bool, seed: int) -> SparseGP:
     random = np.random.default_rng(seed)
-    kernel = Kernel("matern52", 0.9, np.full(dim, 1.3))
+    kernel = Matern52(0.9, np.full(dim, 1.3))
     Z = random.normal(size=(12, dim))
     whitening = np.linalg.inv(cholesky(kernel.covariance(Z, Z) + 1e-6 * np.eye(12), lower=True))
     q_sqrt = np.tril(0.2 * random.normal(size=(num_gps, 12, 12)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from cde_app import config
-from cde_app.predictive.sparse_gp import Kernel
+from cde_app.predictive.kernels import Kernel, Linear, Matern32
 from cde_app.training.inducing import choose_inducing, greedy_variance
 
-KERNEL = Kernel("matern32", 1.4, np.array([0.8, 1.3]))
+KERNEL = Matern32(1.4, np.array([0.8, 1.3]))
 
 
 def remaining_variance(kernel: Kernel, X: np.ndarray, chosen: list[int]) -> np.ndarray:
@@ -37,7 +37,7 @@ def test_the_greedy_choice_leaves_less_variance_than_a_random_one() -> None:
 
 def test_the_greedy_choice_ends_where_the_kernel_has_no_more_to_say() -> None:
     settings = config.Inducing(kind="greedy_variance")
-    line = Kernel("linear", np.ones(2), np.empty(0))
+    line = Linear(np.ones(2))
     assert choose_inducing(settings, line, rows(), 10, seed=0).shape == (2, 2)
     twice = np.repeat(rows()[:10], 2, axis=0)
     assert len(choose_inducing(settings, KERNEL, twice, 20, seed=0)) == 10

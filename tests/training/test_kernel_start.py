@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from cde_app import config
-from cde_app.predictive.sparse_gp import Kernel
+from cde_app.predictive.kernels import Kernel
 from cde_app.training.kernel_start import Axis, latent_axes, lengthscales_of, start_kernel
 
 AXES = (Axis("t", 4.0), Axis("site"), Axis("site"), *latent_axes(1))

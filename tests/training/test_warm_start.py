@@ -8,8 +8,8 @@ import pytest
 
 from cde_app import config
 from cde_app.data.transform.yeo_johnson import YeoJohnson
-from cde_app.model.layers import build_kernel
-from cde_app.predictive.sparse_gp import Kernel
+from cde_app.model.kernels import build_kernel
+from cde_app.predictive.kernels import Matern32, SquaredExponential
 from cde_app.training.inducing import cluster_centres
 from cde_app.training.kernel_start import Axis
 from cde_app.training.noise_split import split_noise
@@ -32,7 +32,7 @@ def table(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_sparse_regression_equals_gpflow_sgpr() -> None:
     X, Y = table()
-    kernel = Kernel("squared_exponential", 1.4, np.array([0.6]))
+    kernel = SquaredExponential(1.4, np.array([0.6]))
     Z, noise = X[:12], 0.05
     ours = solve_sparse_regression(X, Y, kernel, Z, np.array([noise]))
     sgpr = gpflow.models.SGPR((X, Y), build_kernel(kernel), inducing_variable=Z, noise_variance=noise)
@@ -45,7 +45,7 @@ def test_the_sparse_regression_equals_gpflow_sgpr() -> None:
 
 def test_the_regression_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = table()
-    arguments = (X, Y, Kernel("matern32", 1.0, np.array([1.0])), X[:10], np.array([0.1]))
+    arguments = (X, Y, Matern32(1.0, np.array([1.0])), X[:10], np.array([0.1]))
     whole = solve_sparse_regression(*arguments)
     monkeypatch.setattr("cde_app.training.warm_start.CHUNK_ROWS", 7)
     np.testing.assert_allclose(solve_sparse_regression(*arguments).q_mu, whole.q_mu, atol=1e-8)
