@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -96,15 +97,41 @@ def blocks_of(num_rows: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK_ROWS, num_rows))
 
 
-def draw_rows(num_rows: int, most: int, *, seed: int, stream: int) -> IntArray:
+class Stream(IntEnum):
+    """What random numbers are for: those of two streams are independent, though the seed is the same."""
+
+    WARM_START_ROWS = 1
+    CLUSTERS = 2
+    INNER_SCORES = 4
+    LATENT_PLANE = 5
+    BATCHES = 6
+    SCREENING_ROWS = 7
+    VALIDATION_ROWS = 8
+    LEFT_OUT_ROWS = 9
+    NEIGHBOUR_ROWS = 10
+    START_ROWS = 11
+    BASELINE_ROWS = 12
+    SCORED_ROWS = 13
+    MEAN_ROWS = 14
+    CALIBRATION_ROWS = 15
+    DEFENCE_ROWS = 16
+    INDUCING_ROWS = 17
+
+
+def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:
+    """Return the random numbers of a seed for one purpose, and of `more` within it."""
+    return np.random.default_rng([seed, stream, *more])
+
+
+def draw_rows(num_rows: int, most: int, *, seed: int, stream: Stream) -> IntArray:
     """Draw at most so many different rows, sorted; all of them where there are no more.
 
     Args:
         num_rows: N.
         most: how many at most.
         seed: the run's.
-        stream: keeps these draws apart from others with the same seed.
+        stream: what the rows are for.
     """
     if num_rows <= most:
         return np.arange(num_rows)
-    return np.sort(np.random.default_rng([seed, stream]).choice(num_rows, most, replace=False))
+    return np.sort(generator(seed, stream).choice(num_rows, most, replace=False))

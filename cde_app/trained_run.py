@@ -25,7 +25,7 @@ from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill,
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.tree import pack, unpack
-from cde_app.rows import draw_rows
+from cde_app.rows import Stream, draw_rows
 from cde_app.runs.run import Run
 
 Array = NDArray[np.float64]
@@ -110,7 +110,7 @@ def assemble(table: PreparedTable, predictor: Predictor, rounded: Sequence[Round
         seed: of the rows that the baselines are fitted to, where there are more than `BASELINE_ROWS`.
     """
     fitted, steps = table.split.train, {found.column: found.step for found in rounded}
-    rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=seed, stream=12)]
+    rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=seed, stream=Stream.BASELINE_ROWS)]
     inputs, targets = table.inputs[rows], table.targets[rows]
     return TrainedRun(
         contract=table.contract,
@@ -150,7 +150,7 @@ def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tupl
     Of more than `SCORED_ROWS` held-out rows so many are drawn; `drawn_from` of the scores says of how many.
     """
     held_out = table.split.test
-    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=config.seed, stream=13)]
+    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=config.seed, stream=Stream.SCORED_ROWS)]
     if len(rows) == 0:
         return {"num_rows": 0}, None
     forecasts: dict[str, Callable[[Array], Forecast]] = {

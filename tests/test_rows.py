@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cde_app.errors import RunError
-from cde_app.rows import BLOCK_ROWS, RowFile, blocks_of, draw_rows, gather_rows, map_rows, store_rows
+from cde_app.rows import BLOCK_ROWS, RowFile, Stream, blocks_of, draw_rows, gather_rows, map_rows, store_rows
 
 
 def test_blocks_come_back_as_one_array_that_numpy_reads_too(tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_every_row_is_in_one_block(num_rows: int) -> None:
 
 
 def test_few_rows_are_all_drawn_and_many_are_a_sorted_sample_that_the_seed_decides() -> None:
-    np.testing.assert_array_equal(draw_rows(10, 10, seed=0, stream=1), np.arange(10))
-    drawn = draw_rows(1000, 100, seed=0, stream=1)
+    np.testing.assert_array_equal(draw_rows(10, 10, seed=0, stream=Stream.START_ROWS), np.arange(10))
+    drawn = draw_rows(1000, 100, seed=0, stream=Stream.START_ROWS)
     assert (len(drawn), len(np.unique(drawn)), drawn.max() < 1000) == (100, 100, True)
     assert np.all(np.diff(drawn) > 0)
-    np.testing.assert_array_equal(drawn, draw_rows(1000, 100, seed=0, stream=1))
-    assert not np.array_equal(drawn, draw_rows(1000, 100, seed=1, stream=1))
-    assert not np.array_equal(drawn, draw_rows(1000, 100, seed=0, stream=2))
+    np.testing.assert_array_equal(drawn, draw_rows(1000, 100, seed=0, stream=Stream.START_ROWS))
+    assert not np.array_equal(drawn, draw_rows(1000, 100, seed=1, stream=Stream.START_ROWS))
+    assert not np.array_equal(drawn, draw_rows(1000, 100, seed=0, stream=Stream.MEAN_ROWS))

@@ -122,7 +122,7 @@ class _Checker:
         if isinstance(value, str) and value and named and _is_entry(path):
             value = {"column": value}
         if not isinstance(value, dict):
-            return self._nota_section(variants, value, path)
+            return self._not_a_section(variants, value, path)
         tag = tag_of(models[0])
         if tag is None:
             return self.fields(models[0], value, path, variants)
@@ -225,7 +225,7 @@ class _Checker:
             return f"did you mean {elsewhere[0]!r}?"
         return f"the keys here are {listed(model.model_fields)}. Remove it."
 
-    def _nota_section(self, variants: dict[str, type[Section]], value: Any, path: KeyPath) -> Any:
+    def _not_a_section(self, variants: dict[str, type[Section]], value: Any, path: KeyPath) -> Any:
         model = next(iter(variants.values()))
         tag = tag_of(model)
         is_name = "column" in model.model_fields and _is_entry(path)

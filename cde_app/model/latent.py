@@ -17,7 +17,7 @@ from gpflux.layers import LatentVariableLayer
 
 from cde_app import config
 from cde_app.model.encoder import build_encoder
-from cde_app.model.layers import Stream
+from cde_app.model.layers import StepSeeds
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
 
@@ -90,7 +90,7 @@ class LatentLayer(LatentVariableLayer):
         """
         super().__init__(prior.distribution, encoder, compositor=compositor, name=name)
         self.family = prior
-        self.stream = Stream(seed)
+        self.step_seeds = StepSeeds(seed)
         # Made before the first call: the step that is traced with one model serves others, variable by variable.
         self.local_kl = tf_keras.metrics.Mean(name=f"{name}_local_kl", dtype=gpflow.default_float())
 
@@ -191,7 +191,7 @@ class LatentLayer(LatentVariableLayer):
     def _seed(self, seed: Any) -> tf.Tensor:
         """Return a seed of two integers."""
         if seed is None:
-            return self.stream.next_seed()
+            return self.step_seeds.next_seed()
         return tf.constant([seed, 0]) if isinstance(seed, int) else seed
 
 

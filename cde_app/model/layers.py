@@ -46,11 +46,11 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     return layer
 
 
-class Stream(tf.Module):
+class StepSeeds(tf.Module):
     """Seeds for a layer that is called without one: (seed, 0), (seed, 1), ..., those that `Trainer` gives its steps."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(name="stream")
+        super().__init__(name="step_seeds")
         self.place = tf.Variable([seed, 0], dtype=tf.int64, trainable=False)
 
     def next_seed(self) -> tf.Tensor:
@@ -122,7 +122,7 @@ class InnerGPLayer(tf_keras.layers.Layer):
         self.mean = MeanLayer(start.mean)
         self.projection = tf.Variable(start.projection, trainable=False)
         self.compositor = build_compositor(start.compositor)
-        self.stream = Stream(seed)
+        self.step_seeds = StepSeeds(seed)
 
     def carry(self, X: tf.Tensor) -> tf.Tensor:
         """Return m(x)."""
@@ -142,7 +142,7 @@ class InnerGPLayer(tf_keras.layers.Layer):
         if training and is_frozen:  # GPflux sums the log priors of the kernel's parameters, and fails without any
             self.add_loss(self.gp.prior_kl() / self.gp.num_data)
         if training:
-            draws = f.loc + f.scale.diag * self.noise(tf.shape(f.loc), self.stream.next_seed())
+            draws = f.loc + f.scale.diag * self.noise(tf.shape(f.loc), self.step_seeds.next_seed())
         else:
             draws = tf.convert_to_tensor(f)
         return tf.concat([self.carry(X) + draws @ self.projection, W], axis=-1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cde_app.rows import draw_rows
+from cde_app.rows import Stream, draw_rows
 from cde_app.threads import num_threads
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Neighbours:
 
 def draw_neighbours(num_rows: int, *, seed: int) -> NDArray[np.intp]:
     """Return the training rows among which neighbours are looked for, sorted."""
-    return draw_rows(num_rows, MOST_ROWS, seed=seed, stream=10)
+    return draw_rows(num_rows, MOST_ROWS, seed=seed, stream=Stream.NEIGHBOUR_ROWS)
 
 
 def fit_neighbours(X: Array, Y: Array, *, count: int) -> Neighbours:

@@ -31,7 +31,7 @@ class GPfluxFit:
             max_steps: steps to do in all.
             seed: of every draw.
         """
-        self.streams = [layer.stream for layer in (model.latent, *model.inner_layers) if layer is not None]
+        self.step_seeds = [layer.step_seeds for layer in (model.latent, *model.inner_layers) if layer is not None]
         self.seed = seed
         self.learning_rate = AdamRate(settings.learning_rate, max_steps)
         self.optimizer = tf_keras.optimizers.Adam(
@@ -54,8 +54,8 @@ class GPfluxFit:
         """
         self.learning_rate.rate.assign(rate)
         self.optimizer.iterations.assign(first_step)
-        for stream in self.streams:
-            stream.place.assign(tf.stack([self.seed, first_step]))
+        for seeds in self.step_seeds:
+            seeds.place.assign(tf.stack([self.seed, first_step]))
         num_steps, batch_size, _ = X.shape
         rows = {name: part.numpy().reshape(-1, part.shape[-1]) for name, part in (("inputs", X), ("targets", Y))}
         history = self.training_model.fit(rows, batch_size=batch_size, shuffle=False, verbose=0).history

@@ -11,6 +11,7 @@ from scipy.cluster.vq import kmeans2
 
 from cde_app import config
 from cde_app.predictive.kernels import Kernel
+from cde_app.rows import Stream, generator
 
 Array = NDArray[np.float64]
 
@@ -22,7 +23,7 @@ NEGLIGIBLE = 1e-10
 def choose_inducing(settings: config.Inducing, kernel: Kernel, X: Array, num_inducing: int, *, seed: int) -> Array:
     """Return at most `num_inducing` inducing inputs among or between rows of X [N, D], at most 20,000 drawn ones."""
     if len(X) > MAX_ROWS:
-        X = X[np.sort(np.random.default_rng([seed, 9]).permutation(len(X))[:MAX_ROWS])]
+        X = X[np.sort(generator(seed, Stream.INDUCING_ROWS).permutation(len(X))[:MAX_ROWS])]
     match settings.kind:
         case "kmeans":
             return cluster_centres(X, num_inducing, seed=seed)
@@ -38,7 +39,7 @@ def cluster_centres(X: Array, num_inducing: int, *, seed: int) -> Array:
     different = np.unique(X, axis=0)
     if len(different) <= num_inducing:
         return different
-    random = np.random.default_rng([seed, 2])
+    random = generator(seed, Stream.CLUSTERS)
     centres, labels = kmeans2(different, num_inducing, minit="++", rng=random)
     empty = np.setdiff1d(np.arange(num_inducing), labels)
     centres[empty] = different[random.choice(len(different), len(empty), replace=False)]

@@ -15,6 +15,7 @@ from cde_app.model.start import GPStart, InnerStart, MeanStart
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import cholesky
+from cde_app.rows import Stream, generator
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, composed_axes, start_kernel
 from cde_app.training.latent_start import start_compositor
@@ -40,7 +41,7 @@ def inner_starts(
         keeps_width = layer.mean.kind == "identity" or (layer.mean.kind == "linear" and num_gps == num_features)
         inputs, input_axes, compositor = features, axes, Compositor("concatenate")
         if layer.sees_latent and prior is not None:
-            scores = np.random.default_rng([seed, 4]).standard_normal((len(X), settings.latent.dim))
+            scores = generator(seed, Stream.INNER_SCORES).standard_normal((len(X), settings.latent.dim))
             compositor = start_compositor(settings.latent, prior, features)
             inputs = compositor.compose(features, prior.from_normal_scores(scores))
             input_axes = composed_axes(compositor, axes, latent_dim=settings.latent.dim)

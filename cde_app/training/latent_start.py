@@ -20,6 +20,7 @@ from cde_app.model.encoder import RESIDUAL_RANGE
 from cde_app.model.prior import Prior
 from cde_app.model.start import EncoderStart, TrendStart
 from cde_app.predictive.compositor import Compositor, Warp
+from cde_app.rows import Stream, generator
 from cde_app.training.kernel_start import Axis, composed_axes, lengthscales_of
 from cde_app.training.linear_maps import principal_directions
 from cde_app.training.noise_split import LinearFactor
@@ -79,7 +80,7 @@ def latent_plane(
         seed: of the draws.
     """
     compositor = start_compositor(settings, prior, features)
-    random = np.random.default_rng([seed, 5])
+    random = generator(seed, Stream.LATENT_PLANE)
     repeats = -(-DESIGN_POINTS // len(features))
     rows = np.concatenate([random.permutation(len(features)) for _ in range(repeats)])[:DESIGN_POINTS]
     scores = random.standard_normal((DESIGN_POINTS, settings.dim))

@@ -20,6 +20,7 @@ from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import bound, posteriors
+from cde_app.rows import Stream, generator
 from cde_app.training.gpflux_fit import GPfluxFit
 from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient_step
 
@@ -241,7 +242,7 @@ class Trainer:
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
         """Return the order in which an epoch deals the rows; the last one is kept, as calls share it."""
         if self._dealt is None or self._dealt[0] != epoch:
-            self._dealt = epoch, np.random.default_rng([self.seed, 6, epoch]).permutation(len(self.X))
+            self._dealt = epoch, generator(self.seed, Stream.BATCHES, epoch).permutation(len(self.X))
         return self._dealt[1]
 
     def _run(self, X: tf.Tensor, Y: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:

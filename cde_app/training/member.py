@@ -13,7 +13,7 @@ from cde_app.data.transform import TargetTransform
 from cde_app.model.build import build_model
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.posterior import Posterior
-from cde_app.rows import draw_rows
+from cde_app.rows import Stream, draw_rows
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
@@ -79,7 +79,7 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
     """
     X, Y = factor.data.X, factor.standardised_targets()
     is_per_row = config.model.latent.encoder.kind == "per_row"
-    rows = draw_rows(len(X), len(X) if is_per_row else START_ROWS, seed=config.seed, stream=11)
+    rows = draw_rows(len(X), len(X) if is_per_row else START_ROWS, seed=config.seed, stream=Stream.START_ROWS)
     start = starting_point(
         config.model,
         config.training.warm_start,
@@ -105,7 +105,7 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
 
 def start_defence(config: Config, factor: Factor, current: Unfinished) -> Defence | None:
     """Return the defensive components of a training, from its warm start and its rows."""
-    rows = draw_rows(len(factor.data.X), DEFENCE_ROWS, seed=config.seed, stream=16)
+    rows = draw_rows(len(factor.data.X), DEFENCE_ROWS, seed=config.seed, stream=Stream.DEFENCE_ROWS)
     return fit_defence(
         current.regression,
         factor.data.X[rows],
@@ -182,5 +182,5 @@ def train_member(
 
 def validation_score(posterior: Posterior, data: TrainingData, *, seed: int) -> float:
     """Return the exact mixture's mean log density over (at most 1000 of) the validation rows [nats per row]."""
-    rows = draw_rows(len(data.X_validation), VALIDATION_ROWS, seed=seed, stream=8)
+    rows = draw_rows(len(data.X_validation), VALIDATION_ROWS, seed=seed, stream=Stream.VALIDATION_ROWS)
     return float(posterior.predict(data.X_validation[rows]).log_density(data.targets_validation[rows]).mean())

@@ -18,7 +18,7 @@ from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
-from cde_app.rows import draw_rows
+from cde_app.rows import Stream, draw_rows, generator
 from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
@@ -156,7 +156,7 @@ class Session:
         factor, num_rows = self.factors[place], len(self.factors[0].data.X)
         if not self.num_left_out:
             return factor
-        order = np.random.default_rng([self.config.seed, 9]).permutation(num_rows)
+        order = generator(self.config.seed, Stream.LEFT_OUT_ROWS).permutation(num_rows)
         return leave_out(factor, np.sort(order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows]))
 
     def _calibrate(self, place: int) -> tuple[Ensemble, Calibration]:
@@ -167,7 +167,9 @@ class Session:
         unseen = []
         if self.config.training.calibration.enabled:
             held_out = [self._member_factor(place, member).data for member in range(self.num_members)]
-            rows = draw_rows(len(held_out[0].X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=15)
+            rows = draw_rows(
+                len(held_out[0].X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=Stream.CALIBRATION_ROWS
+            )
             unseen = [Unseen(data.X_validation[rows], data.targets_validation[rows]) for data in held_out]
         return calibrate(ensemble, unseen)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cde_app import config
 from cde_app.data.rounding import find_rounding
 from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
+from cde_app.rows import Stream, generator
 from cde_app.training.kernel_start import Axis
 from cde_app.training.warm_start import fit_screening_regression
 
@@ -65,5 +66,5 @@ def split_for_screening(
     num_rows: int, *, seed: int, most: int = SCREENING_ROWS
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows that judge and the rows that fit a choice made before training, so many in all at most."""
-    rows = np.random.default_rng([seed, 7]).permutation(num_rows)[:most]
+    rows = generator(seed, Stream.SCREENING_ROWS).permutation(num_rows)[:most]
     return tuple(np.split(rows, [round(HELD_OUT * len(rows))]))

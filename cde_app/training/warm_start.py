@@ -17,7 +17,7 @@ from cde_app.predictive.blocks import map_blocks
 from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.predictive.sparse_gp import SparseGP, cholesky
-from cde_app.rows import draw_rows
+from cde_app.rows import Stream, draw_rows, generator
 from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, start_kernel
@@ -109,9 +109,9 @@ def fit_sparse_regression(
 
     Source: Titsias (2009) for the bound and the optimal q(u).
     """
-    rows = np.random.default_rng([seed, 1]).permutation(len(X))[: settings.max_rows]
+    rows = generator(seed, Stream.WARM_START_ROWS).permutation(len(X))[: settings.max_rows]
     num_features, num_targets = X.shape[1], Y.shape[1]
-    some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=14)
+    some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=Stream.MEAN_ROWS)
     mean_function = least_squares_mean(output.mean, X[some], Y[some])
     Y = Y - np.concatenate([mean_function(chunk) for chunk in _chunks(X)])
     start = start_kernel(
