@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from cde_app.config import Config
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable
 from cde_app.errors import RunError
+from cde_app.progress import Progress
 from cde_app.rows import gather_rows
 from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
@@ -22,27 +22,7 @@ from cde_app.threads import spread_operations
 
 if TYPE_CHECKING:
     from cde_app.training.checkpoint import Checkpoint
-    from cde_app.training.session import Report, Trained
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a long command says on its way."""
-
-    stage: str
-    training: str = ""
-    """Which of several trainings, such as `2 of 4`; empty for one."""
-    step: int | None = None
-    max_steps: int | None = None
-    bound: float | None = None
-    """The training objective [nats per row, standardised targets]."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """What the layers measure: `<model.latent.name>_local_kl`, the mean KL[q(w | x, y) || p(w)] [nats per row]."""
-    validation_score: float | None = None
-    """Mean log density of the validation rows [nats per row, user's units]."""
-    steps_per_second: float | None = None
-    seconds_left: float | None = None
-    message: str = ""
+    from cde_app.training.session import Trained
 
 
 def check_prior(config: Config) -> None:
@@ -94,19 +74,19 @@ def train_in_run(
         arrays = checkpoint.to_arrays() | {"table": np.array(json.dumps(table.hashes))}
         run.write_arrays("checkpoints/training.npz", arrays)
 
-    def report(said: Report) -> None:
-        if said.stage == "training":
+    def report(event: Progress) -> None:
+        if event.step is not None:
             run.append_history(
                 {
-                    "training": said.training,
-                    "step": said.step,
-                    "bound": said.bound,
-                    **said.metrics,
-                    "validation_score": said.validation_score,
-                    "elapsed_seconds": said.elapsed_seconds,
+                    "training": event.training,
+                    "step": event.step,
+                    "bound": event.bound,
+                    **event.metrics,
+                    "validation_score": event.validation_score,
+                    "elapsed_seconds": event.elapsed_seconds,
                 }
             )
-        on_event(_progress(said))
+        on_event(event)
 
     return Session(config, data, scratch=scratch, checkpoint=checkpoint, save=save, report=report).run()
 
@@ -124,23 +104,3 @@ def logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress
         on_event(event)
 
     return tell
-
-
-def _progress(said: Report) -> Progress:
-    """Add the speed and the time left to what the training says."""
-    training = f"{said.training + 1} of {said.num_trainings}" if said.num_trainings > 1 else ""
-    if said.stage != "training":
-        return Progress(said.stage, training=training, message=said.message)
-    speed = said.steps_per_second
-    left = said.max_steps * (said.num_trainings - said.training) - said.step
-    return Progress(
-        said.stage,
-        training=training,
-        step=said.step,
-        max_steps=said.max_steps,
-        bound=said.bound,
-        metrics=said.metrics,
-        validation_score=said.validation_score,
-        steps_per_second=speed,
-        seconds_left=left / speed if speed else None,
-    )

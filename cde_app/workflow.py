@@ -33,6 +33,7 @@ from cde_app.errors import DataError, RunError
 from cde_app.pictures import ImageFormat, keep_pictures, missing_picture, prediction_pictures, run_pictures
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.forecast import Forecast
+from cde_app.progress import Progress
 from cde_app.rows import BLOCK_ROWS
 from cde_app.runs.folder import held, predictions, status
 from cde_app.runs.provenance import provenance
@@ -50,7 +51,7 @@ from cde_app.trained_run import (
     score_table,
     seen_rows_warning,
 )
-from cde_app.training_run import Progress, check_prior, logged, train_in_run
+from cde_app.training_run import check_prior, logged, train_in_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +127,7 @@ def train(
                 "Name the same CONFIG and --set, or train anew with --overwrite."
             )
         with run.scratch() as scratch:
-            on_event(Progress("data", message=config.data.path))
+            on_event(Progress("data", config.data.path))
             with file.placing_faults():
                 table = prepare_training(config, scratch)
                 check_prior(config)
@@ -134,13 +135,13 @@ def train(
             run.write_bytes("config.source.yaml", file.source)
             on_event = logged(run, on_event)
             for warning in table.warnings:
-                on_event(Progress("warning", message=warning))
-            on_event(Progress("start", message="loading TensorFlow"))
+                on_event(Progress("warning", warning))
+            on_event(Progress("start", "loading TensorFlow"))
             trained = train_in_run(config, table, run, scratch, on_event)
             model = assemble(table, trained.predictor, trained.rounded, seed=config.seed)
             model.store(run)
             drawn = drawn_rows_warning(table)
-            on_event(Progress("evaluation", message=drawn or f"{len(table.split.test)} held-out rows"))
+            on_event(Progress("evaluation", drawn or f"{len(table.split.test)} held-out rows"))
             metrics, rows = score_table(model, table, config)
             run.write_json("metrics.json", metrics)
             on_event(Progress("pictures"))
@@ -150,7 +151,7 @@ def train(
             )
             missing = [missing_picture(what, error) for what, error in failures.items()]
             for warning, error in zip(missing, failures.values(), strict=True):
-                on_event(Progress("warning", message=warning))
+                on_event(Progress("warning", warning))
                 run.log("".join(traceback.format_exception(error)))
         facts = {
             "seed": config.seed,

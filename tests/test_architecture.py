@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "storage": {"errors"},
     "rows": {"errors"},
+    "progress": set(),
     "silence": set(),
     "interruption": set(),
     "threads": set(),
@@ -29,10 +30,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": FOUNDATION | {"data.transform", "predictive"},
     "report": FOUNDATION | {"data.transform", "predictive", "evaluation"},
     "model": FOUNDATION | {"data.transform", "predictive"},
-    "training": FOUNDATION | {"data.transform", "data.rounding", "predictive", "model"},
+    "training": FOUNDATION | {"progress", "data.transform", "data.rounding", "predictive", "model"},
     "predictions": FOUNDATION | {"data", "predictive"},
     "trained_run": FOUNDATION | {"runs", "data", "predictive", "evaluation"},
-    "training_run": FOUNDATION | {"runs", "data", "model.prior", "training", "silence", "threads", "interruption"},
+    "training_run": FOUNDATION
+    | {"progress", "runs", "data", "model.prior", "training", "silence", "threads", "interruption"},
     "pictures": FOUNDATION | {"data", "evaluation", "report", "trained_run"},
     "comparison": FOUNDATION | {"runs", "data", "evaluation", "trained_run"},
     "workflow": FOUNDATION
@@ -41,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "data",
         "predictive",
         "report",
+        "progress",
         "predictions",
         "trained_run",
         "training_run",
@@ -48,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "comparison",
         "interruption",
     },
-    "cli": FOUNDATION | {"runs", "workflow", "training_run", "threads", "interruption", "__version__"},
+    "cli": FOUNDATION | {"progress", "runs", "workflow", "training_run", "threads", "interruption", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),
 }

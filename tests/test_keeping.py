@@ -22,8 +22,8 @@ import pytest
 from cde_app import interruption, workflow
 from cde_app.cli import failures
 from cde_app.config_file import load_config
+from cde_app.progress import Progress
 from cde_app.runs.folder import held
-from cde_app.training_run import Progress
 
 Cde = Callable[..., Any]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from cde_app.training_run import Progress
+    from cde_app.progress import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -86,7 +86,7 @@ class ProgressDisplay:
 
 def describe(event: Progress) -> str:
     """Say what an event tells, in the order in which one wants to know it."""
-    parts = [event.training] if event.training else []
+    parts = [event.which_training] if event.which_training else []
     if event.step is not None:
         parts.append(f"step {event.step}" + (f"/{event.max_steps}" if event.max_steps is not None else ""))
     if event.bound is not None:

@@ -1,7 +1,7 @@
 """YAML text as plain values that know where they were written.
 
 Only YAML's plain data are read (no Python objects), aliases are expanded up to a bound, and a key written twice is a
-fault instead of a silent replacement. What the values mean is `config_check`'s business.
+fault instead of a silent replacement. What the values mean is `check`'s business.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import bound, posteriors
+from cde_app.progress import Progress
 from cde_app.rows import Stream, generator
 from cde_app.training.gpflux_fit import GPfluxFit
 from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient_step
@@ -43,28 +44,6 @@ class Schedule:
     batch_size: int
     kl_weight: float
     natural_step: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """A place in training."""
-
-    step: int
-    """Steps done."""
-    taken: int
-    """Steps since the last one that was yielded."""
-    max_steps: int
-    """Steps to do in all."""
-    bound: float
-    """The objective, mean over the last steps [nats per row of standardised targets]."""
-    metrics: dict[str, float]
-    """What the layers measure, means over the last steps: `<name>_local_kl` of the latent layer [nats per row]."""
-    steps_per_second: float | None
-    """Since the first steps, which include the compilation; None until then."""
-
-    def passes(self, every: int) -> bool:
-        """Say whether a multiple of `every` lies among the steps taken."""
-        return self.step // every > (self.step - self.taken) // every
 
 
 def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) -> Schedule:
@@ -287,7 +266,7 @@ class Trainer:
         return -loss
 
 
-def fit(trainer: Trainer) -> Iterator[Step]:
+def fit(trainer: Trainer) -> Iterator[Progress]:
     """Train to the last step of the schedule, yielding every few steps."""
     compiled = None
     while trainer.step < trainer.schedule.max_steps:
@@ -296,9 +275,10 @@ def fit(trainer: Trainer) -> Iterator[Step]:
         now = time.monotonic()
         speed = (trainer.step - compiled[0]) / (now - compiled[1]) if compiled else None
         compiled = compiled or (trainer.step, now)
-        yield Step(
+        yield Progress(
+            "training",
             step=trainer.step,
-            taken=num_steps,
+            num_taken=num_steps,
             max_steps=trainer.schedule.max_steps,
             bound=float(bounds.mean()),
             metrics=trainer.metrics(),

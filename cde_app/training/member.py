@@ -13,11 +13,12 @@ from cde_app.data.transform import TargetTransform
 from cde_app.model.build import build_model
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.posterior import Posterior
+from cde_app.progress import Progress
 from cde_app.rows import Stream, draw_rows
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
-from cde_app.training.loop import Step, Trainer, fit, resolve_schedule
+from cde_app.training.loop import Trainer, fit, resolve_schedule
 from cde_app.training.starting_point import starting_point
 from cde_app.training.tails import fit_defence
 
@@ -126,7 +127,7 @@ def train_member(
     validates: bool,
     num_components: int,
     keep: Callable[[Unfinished], None],
-    tell: Callable[[Step, float | None], None],
+    report: Callable[[Progress], None],
 ) -> Finished:
     """Train to the end.
 
@@ -139,7 +140,7 @@ def train_member(
         validates: whether to keep the best state by the validation rows, in place of the last.
         num_components: of the exported posterior.
         keep: stores how far the training has come; called every `checkpoint_every` steps and on interruption.
-        tell: called after every few steps with the step and the validation score, if there is one.
+        report: called after every few steps.
 
     Raises:
         NumericalError: training failed numerically after every retry.
@@ -159,17 +160,17 @@ def train_member(
     try:
         if validates and trainer.step == 0:  # the warm start stays in the running
             best = Best(validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
-        for step in fit(trainer):
+        for event in fit(trainer):
             score = None
-            if validates and (step.passes(settings.early_stopping.every) or step.step == max_steps):
+            if validates and (event.passes(settings.early_stopping.every) or trainer.step == max_steps):
                 score = validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
                 if score > best.score:
-                    best = Best(score, step.step, trainer.state())
+                    best = Best(score, trainer.step, trainer.state())
             settled = kept()
-            tell(step, score)
-            if step.passes(settings.checkpoint_every):
+            report(replace(event, validation_score=score))
+            if event.passes(settings.checkpoint_every):
                 keep(settled)
-            if validates and step.step - best.step >= settings.early_stopping.patience:
+            if validates and trainer.step - best.step >= settings.early_stopping.patience:
                 break
     except KeyboardInterrupt:
         keep(settled)  # not the present state, which may be in the midst of a call or before its validation

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +17,13 @@ from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
+from cde_app.progress import Progress
 from cde_app.rows import Stream, draw_rows, generator
 from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.factors import leave_out, split_factors, with_neighbours
-from cde_app.training.loop import Step, Trainer
+from cde_app.training.loop import Trainer
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
 from cde_app.training.neighbourhood import uses_neighbours
 from cde_app.training.target_transform import choose_transform
@@ -35,25 +35,6 @@ SEED_STRIDE = 1_000_003
 """Between the seeds of two trainings of a run."""
 CALIBRATION_ROWS = 5000
 """The most rows by which a training is judged: a standard deviation is then known to one percent."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run says on its way."""
-
-    stage: Literal["warm start", "warning", "training"]
-    training: int = 0
-    """Which of the run's trainings, from 0."""
-    num_trainings: int = 1
-    step: int = 0
-    max_steps: int = 0
-    bound: float | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    """What the layers measure, by name."""
-    validation_score: float | None = None
-    elapsed_seconds: float = 0.0
-    steps_per_second: float | None = None
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +62,7 @@ class Session:
         scratch: Path,
         checkpoint: Checkpoint | None,
         save: Callable[[Checkpoint], None],
-        report: Callable[[Report], None],
+        report: Callable[[Progress], None],
     ) -> None:
         """Prepare the trainings.
 
@@ -177,21 +158,21 @@ class Session:
         """Choose the targets' transforms, whether to look at neighbours, and the order of the chain."""
         transforms = []
         for index, target in enumerate(self.config.data.targets):
-            self.report(Report("warm start", message=f"transform of {target.column}"))
+            self.report(Progress("warm start", f"transform of {target.column}"))
             y, y_validation = data.targets[:, index], data.targets_validation[:, index]
             transforms.append(choose_transform(target, data.X, y, y_validation, self.config, axes=data.axes))
         roundings = find_roundings(self.config, data, tuple(transforms))
         for found in filter(None, roundings):
-            self.report(Report("warning", message=found.warning()))
+            self.report(Progress("warning", found.warning()))
         Y, floor = standardise(tuple(transforms), data.targets), noise_floors(roundings)
-        self.report(Report("warm start", message="neighbours"))
+        self.report(Progress("warm start", "neighbours"))
         has_neighbours = uses_neighbours(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
         order = choose_order(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
         return Checkpoint(tuple(transforms), order, has_neighbours, (), None, self._elapsed())
 
     def _warm_start(self) -> Unfinished:
         """Fit the sparse GP from which the current training starts."""
-        self.report(Report("warm start", self.training, self.num_trainings, message="sparse GP"))
+        self._report(Progress("warm start", "sparse GP"))
         factor = self.factor
         regression = fit_sparse_regression(
             factor.data.X,
@@ -219,7 +200,7 @@ class Session:
             validates=self.validates,
             num_components=-(-self.config.predict.num_components // self.num_members),
             keep=self._keep,
-            tell=self._tell,
+            report=self._report,
         )
         self.checkpoint = replace(self.checkpoint, finished=(*self.checkpoint.finished, finished))
         self._keep(None)
@@ -229,20 +210,9 @@ class Session:
         self.checkpoint = replace(self.checkpoint, current=current, elapsed_seconds=self._elapsed())
         self.save(self.checkpoint)
 
-    def _tell(self, step: Step, score: float | None) -> None:
-        said = Report(
-            "training",
-            self.training,
-            self.num_trainings,
-            step=step.step,
-            max_steps=step.max_steps,
-            bound=step.bound,
-            metrics=step.metrics,
-            validation_score=score,
-            elapsed_seconds=self._elapsed(),
-            steps_per_second=step.steps_per_second,
-        )
-        self.report(said)
+    def _report(self, event: Progress) -> None:
+        seconds = self._elapsed()
+        self.report(replace(event, training=self.training, num_trainings=self.num_trainings, elapsed_seconds=seconds))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started

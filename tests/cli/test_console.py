@@ -6,29 +6,27 @@ import os
 import pty
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cde_app.cli import console
+from cde_app.progress import Progress
 
 
-def event(stage: str = "train", **values: Any) -> Any:
-    """An event of the workflow; what is not given is not known."""
-    unknown = dict.fromkeys(["step", "max_steps", "bound", "validation_score", "steps_per_second", "seconds_left"])
-    return SimpleNamespace(**{"stage": stage, **unknown, "message": "", "training": "", "metrics": {}, **values})
+def event(stage: str = "train", **values: Any) -> Progress:
+    return Progress(stage, **values)
 
 
-FULL = event(step=3, max_steps=10, bound=-1.5, validation_score=0.25, steps_per_second=41.26, seconds_left=65.2)
+FULL = event(step=3, max_steps=10, bound=-1.5, validation_score=0.25, steps_per_second=0.1074)
 
 
 def test_an_event_is_described_by_what_is_known_of_it() -> None:
-    assert console.describe(FULL) == "step 3/10  bound -1.5000  validation 0.2500  41.3 steps/s  1:05 left"
+    assert console.describe(FULL) == "step 3/10  bound -1.5000  validation 0.2500  0.107 steps/s  1:05 left"
     measured = event(step=3, bound=-1.5, metrics={"causes_local_kl": 0.25})
     assert console.describe(measured) == "step 3  bound -1.5000  causes_local_kl 0.2500"
     assert console.describe(event(message="reading the table")) == "reading the table"
-    assert console.describe(event(training="2 of 4", step=3)) == "2 of 4  step 3"
+    assert console.describe(event(training=1, num_trainings=4, step=3)) == "2 of 4  step 3"
 
 
 def test_without_a_terminal_there_is_a_line_per_stage_per_few_seconds_and_at_the_end(
@@ -75,11 +73,10 @@ def test_every_warning_is_printed(quiet: bool | None, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("no_colour", [False, True])
 def test_on_a_terminal_there_is_a_bar_without_colour_if_asked(no_colour: bool) -> None:
     code = (
-        "from types import SimpleNamespace as N; from cde_app.cli.console import ProgressDisplay\n"
+        "from cde_app.progress import Progress; from cde_app.cli.console import ProgressDisplay\n"
         "with ProgressDisplay(None) as display:\n"
         "    for step in (1, 10):\n"
-        "        display(N(stage='[train]', step=step, max_steps=10, bound=-1.5, validation_score=None,\n"
-        "                  steps_per_second=None, seconds_left=None, message='[a]', training='', metrics={}))\n"
+        "        display(Progress('[train]', '[a]', step=step, max_steps=10, bound=-1.5))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"TERM": "xterm-256color", "COLUMNS": "120"} | ({"NO_COLOR": "1"} if no_colour else {})

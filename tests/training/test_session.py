@@ -19,6 +19,7 @@ from cde_app.predictive import neighbours
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.tree import pack
+from cde_app.progress import Progress
 from cde_app.training import chain_order, loop, member, warm_start
 from cde_app.training import session as session_module
 from cde_app.training.chain_order import choose_order
@@ -26,7 +27,7 @@ from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer
 from cde_app.training.member import TrainingData, prepare
-from cde_app.training.session import Report, Session, Trained
+from cde_app.training.session import Session, Trained
 
 
 def small_config(seed: int = 0, **training: Any) -> Config:
@@ -64,9 +65,9 @@ def session_of(config: Config, data: TrainingData, **options: Any) -> Session:
         return Session(config, data, scratch=Path(folder), **options)
 
 
-def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Report]]:
+def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Progress]]:
     checkpoints: list[Checkpoint] = []
-    reports: list[Report] = []
+    reports: list[Progress] = []
     options = {"checkpoint": None, "report": reports.append} | options
     trained = session_of(config, data, save=checkpoints.append, **options).run()
     return trained, checkpoints, reports
@@ -226,7 +227,7 @@ def test_members_whose_greedy_inducing_inputs_differ_in_number_each_compile_a_st
 def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> None:
     config, data = small_config(checkpoint_every=1000), small_data()
 
-    def interrupt(report: Report) -> None:
+    def interrupt(report: Progress) -> None:
         if report.step == 25:
             raise KeyboardInterrupt
 
