@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from cde_app.model.moments import FORMS
-from cde_app.model.objective import row_blocks
 from cde_app.training.loop import Trainer
 from measurements.models import Sizes, configured, configured_trainer, our_trainer, synthetic_rows
 from measurements.processes import Options, in_turn, seconds
@@ -76,7 +75,7 @@ def measure(options: Options) -> list[Record]:
         limit, single_limit = (
             max(median(rates) for side, rates in raw.items() if kind in side) for kind in ("dgemm", "sgemm")
         )
-        flops = matrix_flops(*traced_step(trainer))
+        flops = matrix_flops(traced_step(trainer), trainer.schedule.batch_size)
         total = sum(flops.values())
         single = sum(count for kind, count in flops.items() if kind.endswith(SINGLE))
         at_limit = (total - single) / limit + single / single_limit
@@ -113,13 +112,13 @@ def measure(options: Options) -> list[Record]:
 def product_rates(name: str, dtype: type[np.floating]) -> dict[str, Callable[[], float]]:
     """Return what clocks products [Gflop/s]: one large, and one of the step's own sizes, by NumPy and by TensorFlow.
 
-    The step stacks the matrices of a layer's GPs, here those of `training_step`, and takes the rows in blocks. Since a
-    training loop has been built in this process, TensorFlow gives a product one thread.
+    The step stacks the matrices of a layer's GPs, here those of `training_step`. Since a training loop has been built
+    in this process, TensorFlow gives a product one thread.
     """
     random, sizes = np.random.default_rng(0), Sizes()
     square = random.standard_normal((SQUARE, SQUARE)).astype(dtype)
     stack = random.standard_normal(((sizes.num_features + 1) * sizes.num_inducing, sizes.num_inducing)).astype(dtype)
-    K = random.standard_normal((sizes.num_inducing, row_blocks(sizes.batch_size)[0].stop)).astype(dtype)
+    K = random.standard_normal((sizes.num_inducing, sizes.batch_size)).astype(dtype)
 
     def rate(product: Callable[[Any, Any], Any], left: Any, right: Any) -> float:
         flops = 2 * REPEATED * left.shape[0] * left.shape[1] * right.shape[1]
@@ -132,15 +131,15 @@ def product_rates(name: str, dtype: type[np.floating]) -> dict[str, Callable[[],
     }
 
 
-def traced_step(trainer: Trainer) -> tuple[tf.Graph, int]:
-    """Return the graph of one training step, all shapes known, and the rows of a block of its batch."""
+def traced_step(trainer: Trainer) -> tf.Graph:
+    """Return the graph of one training step, all shapes known."""
     batch_size = trainer.schedule.batch_size
     number = tf.TensorSpec([], tf.float64)
     batch = [tf.TensorSpec([batch_size, part.shape[1]], tf.float64) for part in (trainer.X, trainer.Y)]
     step = tf.function(trainer._one_step, autograph=False).get_concrete_function(
         *batch, tf.TensorSpec([], tf.int64), number
     )
-    return step.graph, row_blocks(batch_size)[0].stop
+    return step.graph
 
 
 def matrix_flops(graph: tf.Graph, rows: int) -> dict[str, float]:
@@ -153,7 +152,7 @@ def matrix_flops(graph: tf.Graph, rows: int) -> dict[str, float]:
 
     Args:
         graph: of one step; all shapes known.
-        rows: of a block of the batch; a product over a multiple of so many points is one over rows.
+        rows: of the batch; a product over a multiple of so many points is one over rows.
 
     Returns:
         Operations by the shape of the product, those in single precision apart.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cde_app.model.compositor import build_compositor
 from cde_app.model.kernels import build_kernel
-from cde_app.model.parameter import LowerTriangle, positive_parameter
+from cde_app.model.parameter import positive_parameter, triangular_parameter
 from cde_app.model.start import GPStart, InnerStart, MeanStart
 from cde_app.predictive.mean_function import MeanFunction
 
@@ -39,10 +39,8 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
     layer.q_mu.assign(start.q_mu)
     gpflow.set_trainable(layer.q_sqrt, False)  # Keras goes on tracking a parameter that is overwritten
     layer._trainable_weights = [v for v in layer._trainable_weights if v.trainable]
-    if start.q_sqrt.ndim == 2:
-        layer.q_sqrt = positive_parameter(start.q_sqrt)
-    else:
-        layer.q_sqrt = gpflow.Parameter(start.q_sqrt, transform=LowerTriangle(), dtype=gpflow.default_float())
+    is_diagonal = start.q_sqrt.ndim == 2
+    layer.q_sqrt = positive_parameter(start.q_sqrt) if is_diagonal else triangular_parameter(start.q_sqrt)
     return layer
 
 

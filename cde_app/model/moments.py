@@ -85,18 +85,11 @@ def whitened_kl(q: WhitenedPosterior) -> tf.Tensor:
     return tf.reduce_sum(0.5 * squares - tf.math.log(tf.abs(q.scales)))
 
 
-@check_shapes(
-    "X: [n, D]",
-    "q.q_mu: [M, Q]",
-    "q.variances: [M, Q]",
-    "whitening: [M, M]",
-    "return[0]: [n, Q]",
-    "return[1]: [n, Q]",
-)
-def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the marginal means and variances of q(f(X)); `whitening` is L^-1 (`whitening_matrix`)."""
+@check_shapes("X: [n, D]", "q.q_mu: [M, Q]", "q.variances: [M, Q]", "return[0]: [n, Q]", "return[1]: [n, Q]")
+def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the marginal means and variances of q(f(X))."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
-    whitened = whitening @ covariance(kernel, Z, X)
+    whitened = whitened_covariance(kernel, Z, X)
     prior = kernel(X, full_cov=False)[:, None]
     variances = prior - tf.matmul(tf.square(whitened), 1.0 - q.variances, transpose_a=True)
     if q.covariances is not None:
@@ -105,16 +98,11 @@ def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tenso
     return tf.matmul(whitened, q.q_mu, transpose_a=True), tf.maximum(variances, SMALLEST_VARIANCE)
 
 
-def joint_moments(
-    gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior, whitening: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K].
-
-    `inputs` are [K, B, D], `whitening` is L^-1, [M, M].
-    """
+def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     num_draws, num_rows, num_inputs = inputs.shape
-    whitened = whitening @ covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
+    whitened = whitened_covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
     mean = tf.reshape(tf.matmul(whitened, q.q_mu, transpose_a=True), [num_draws, num_rows, -1])
     per_row = tf.reshape(whitened, [-1, num_draws, num_rows])
     explained = tf.einsum("mkb,mq,mlb->bqkl", per_row, 1.0 - q.variances, per_row, optimize="optimal")

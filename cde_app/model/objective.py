@@ -15,7 +15,6 @@ inner layers.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import gpflow
@@ -37,33 +36,21 @@ from cde_app.model.moments import (
     moments,
     whitened_kl,
     whitened_posterior,
-    whitening_matrix,
 )
-
-NUM_BLOCKS, LEAST_ROWS = 2, 256
-"""The rows of a batch pass through the layers in so many blocks if each has so many at least: TensorFlow gives an
-operation one thread (`threads.py`), and those of two blocks can run at the same time."""
 
 
 class Posteriors(NamedTuple):
-    """q(u) of every GP layer: q(v), and L^-1 [M, M] with which v = L^-1 u."""
+    """q(u) of every GP layer, as q(v), v = L^-1 u."""
 
     inner: list[WhitenedPosterior]
     output: list[WhitenedPosterior]
     """Of every term of the output layer."""
-    inner_whitening: list[tf.Tensor]
-    output_whitening: list[tf.Tensor]
 
 
 def posteriors(model: Model) -> Posteriors:
     """Return q(u) of the inner layers and of the output layer."""
     inner, output = [layer.gp for layer in model.inner_layers], model.output.terms
-    return Posteriors(
-        [whitened_posterior(gp) for gp in inner],
-        [whitened_posterior(gp) for gp in output],
-        [whitening_matrix(gp) for gp in inner],
-        [whitening_matrix(gp) for gp in output],
-    )
+    return Posteriors([whitened_posterior(gp) for gp in inner], [whitened_posterior(gp) for gp in output])
 
 
 def log_likelihoods(
@@ -76,45 +63,14 @@ def log_likelihoods(
     seed: tf.Tensor,
 ) -> tf.Tensor:
     """Return log p(y | x, w_k) as the objective has it; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
-    noise = inner_noise(model, W, seed)
-    blocks = [
-        block_log_likelihoods(model, settings, q, X[rows], Y[rows], W[:, rows], [part[:, rows] for part in noise])
-        for rows in row_blocks(X.shape[0])
-    ]
-    return tf.concat(blocks, axis=1)
-
-
-def row_blocks(num_rows: int) -> list[slice]:
-    """Return the blocks in which the rows of a batch are taken."""
-    num_blocks = NUM_BLOCKS if num_rows >= NUM_BLOCKS * LEAST_ROWS else 1
-    edges = [num_rows * block // num_blocks for block in range(num_blocks + 1)]
-    return [slice(*pair) for pair in pairwise(edges)]
-
-
-def block_log_likelihoods(
-    model: Model,
-    settings: config.Objective,
-    q: Posteriors,
-    X: tf.Tensor,
-    Y: tf.Tensor,
-    W: tf.Tensor,
-    noise: list[tf.Tensor],
-) -> tf.Tensor:
-    """Return log p(y | x, w_k) of b rows, given the normal numbers of the inner layers.
-
-    X [b, D], Y [b, P], W [K, b, Dw], each noise [1 or K, b, Q] to [K, b].
-    """
     features = (X if model.input_projection is None else X @ model.input_projection.projection)[None]
-    for layer, own_q, own_whitening, own_noise in zip(
-        model.inner_layers, q.inner, q.inner_whitening, noise, strict=True
-    ):
-        features = draw_inner(layer, own_q, own_whitening, own_noise, features, W)
+    noise = inner_noise(model, W, seed)
+    for layer, own_q, own_noise in zip(model.inner_layers, q.inner, noise, strict=True):
+        features = draw_inner(layer, own_q, own_noise, features, W)
     means, variances = [], []
-    for term, sees_latent, own_q, own_whitening in zip(
-        model.output.terms, model.output.sees_latent, q.output, q.output_whitening, strict=True
-    ):
+    for term, sees_latent, own_q in zip(model.output.terms, model.output.sees_latent, q.output, strict=True):
         inputs = join(model.output.compositor, features, W) if sees_latent else features
-        mean, variance = moments(term, flatten(inputs), own_q, own_whitening)
+        mean, variance = moments(term, flatten(inputs), own_q)
         shape = [*inputs.shape[:2], mean.shape[-1]]
         means.append(tf.reshape(mean, shape))
         variances.append(tf.reshape(variance, shape))
@@ -236,7 +192,6 @@ def inner_noise(model: Model, W: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
 def draw_inner(
     layer: InnerGPLayer,
     q: WhitenedPosterior,
-    whitening: tf.Tensor,
     noise: tf.Tensor,
     features: tf.Tensor,
     W: tf.Tensor,
@@ -249,7 +204,6 @@ def draw_inner(
     Args:
         layer: the layer.
         q: its q(v).
-        whitening: its L^-1, [M, M].
         noise: standard normal, [1 or K, B, Q].
         features: x, [1 or K, B, D].
         W: [K, B, Dw].
@@ -259,10 +213,10 @@ def draw_inner(
     """
     inputs = join(layer.compositor, features, W) if layer.sees_latent else features
     if noise.shape[0] == 1:
-        mean, variance = moments(layer.gp, flatten(inputs), q, whitening)
+        mean, variance = moments(layer.gp, flatten(inputs), q)
         draws = mean[None] + tf.sqrt(variance)[None] * noise
     else:
-        mean, covariance = joint_moments(layer.gp, inputs, q, whitening)
+        mean, covariance = joint_moments(layer.gp, inputs, q)
         draws = mean + tf.einsum("bqkl,lbq->kbq", tf.linalg.cholesky(covariance), noise)
     return layer.carry(features) + draws @ layer.projection
 

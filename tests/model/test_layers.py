@@ -22,7 +22,6 @@ from cde_app.model.moments import (
     whitened_covariance,
     whitened_kl,
     whitened_posterior,
-    whitening_matrix,
 )
 from cde_app.model.start import GPStart
 from cde_app.predictive.kernels import Kernel, SquaredExponential
@@ -50,7 +49,7 @@ def test_moments_in_tensorflow_and_in_numpy_equal_gpflux_predict(
     gp = build_gp(random_start(KERNELS[name], num_gps=num_gps, diagonal=diagonal), num_data=10, name="gp")
     X = np.random.default_rng(2).standard_normal((num_points, 3))
     expected = [part.numpy() for part in gp.predict(tf.constant(X))]
-    ours = moments(gp, tf.constant(X), whitened_posterior(gp), whitening_matrix(gp))
+    ours = moments(gp, tf.constant(X), whitened_posterior(gp))
     exported = export_gp(gp, sees_latent=False).moments(X)
     for truth, tensorflow, numpy in zip(expected, ours, exported, strict=True):
         np.testing.assert_allclose(tensorflow, truth, atol=1e-8)
@@ -79,11 +78,11 @@ def test_variances_of_several_gps_and_their_gradient_keep_some_digits_however_sm
     stored = gp.q_sqrt.unconstrained_variable
 
     def variances() -> np.ndarray:
-        return moments(gp, X, whitened_posterior(gp), whitening_matrix(gp))[1].numpy()
+        return moments(gp, X, whitened_posterior(gp))[1].numpy()
 
     def gradient() -> np.ndarray:
         with tf.GradientTape() as tape:
-            variance = moments(gp, X, whitened_posterior(gp), whitening_matrix(gp))[1]
+            variance = moments(gp, X, whitened_posterior(gp))[1]
             loss = tf.reduce_sum(tf.math.log(variance))
         return tape.gradient(loss, stored).numpy()
 
@@ -225,7 +224,7 @@ def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products(num_p
 def test_joint_moments_over_the_draws_of_a_row_equal_the_full_covariance_of_gpflux(diagonal: bool) -> None:
     gp = build_gp(random_start(KERNELS["sum"], num_gps=2, diagonal=diagonal), num_data=10, name="gp")
     inputs = tf.constant(np.random.default_rng(5).standard_normal((4, 7, 3)))  # K = 4 draws of 7 rows
-    mean, covariance = joint_moments(gp, inputs, whitened_posterior(gp), whitening_matrix(gp))
+    mean, covariance = joint_moments(gp, inputs, whitened_posterior(gp))
     for row in range(7):
         expected_mean, expected = gp.predict(inputs[:, row], full_cov=True)
         np.testing.assert_allclose(mean[:, row], expected_mean, atol=1e-8)

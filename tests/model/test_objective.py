@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from cde_app import config
 from cde_app.model.latent import stratified_normal
-from cde_app.model.objective import bound, data_term, posteriors, row_blocks
+from cde_app.model.objective import bound, data_term, posteriors
 from tests.small_models import Small, perturb, small_model
 
 STANDARD_ERRORS = 4.0
@@ -230,44 +230,6 @@ def test_the_same_seed_gives_the_same_bound_and_another_seed_another() -> None:
     first, second = (seeded_bounds(small, objective("predictive"), 2) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first[0] != first[1]
-
-
-def test_a_batch_of_512_rows_is_taken_in_two_blocks_and_a_smaller_one_in_one() -> None:
-    assert row_blocks(511) == [slice(0, 511)]
-    assert row_blocks(512) == [slice(0, 256), slice(256, 512)]
-    assert row_blocks(513) == [slice(0, 256), slice(256, 513)]
-
-
-@pytest.mark.usefixtures("double_forms")
-@pytest.mark.parametrize(
-    ("kind", "settings"),
-    [
-        ("predictive", {}),
-        ("elbo", {"layers": [{"sees_latent": True}, {}]}),
-        ("importance_weighted", {"layers": [{}, {"sees_latent": True}]}),
-        ("predictive", {"output": {"mixing": {"num_latent_gps": 2}}}),
-        ("predictive", {"likelihood": {"kind": "heteroscedastic_gaussian"}}),
-        ("predictive", {"latent": {"dim": 2, "encoder": {"kind": "per_row"}}}),
-    ],
-)
-def test_rows_in_blocks_have_the_bound_and_the_gradients_of_all_rows_at_once(
-    kind: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = perturb(small_model(2, **({"latent": {"dim": 1}, "layers": [{}]} | settings)))
-    X, Y = tf.constant(small.X), tf.constant(small.Y)
-    num_rows, variables = len(X), small.model.deep_gp.trainable_variables
-
-    def bound_and_gradients() -> list[np.ndarray]:
-        with tf.GradientTape() as tape:
-            value = bound(small.model, objective(kind), X, Y, kl_weight=1.0, seed=tf.constant([0, 0]))
-        return [value.numpy(), *(tf.convert_to_tensor(part).numpy() for part in tape.gradient(value, variables))]
-
-    assert row_blocks(num_rows) == [slice(0, num_rows)]
-    whole = bound_and_gradients()
-    monkeypatch.setattr("cde_app.model.objective.LEAST_ROWS", 2)
-    assert row_blocks(num_rows) == [slice(0, num_rows // 2), slice(num_rows // 2, num_rows)]
-    for in_blocks, truth in zip(bound_and_gradients(), whole, strict=True):
-        np.testing.assert_allclose(in_blocks, truth, rtol=0, atol=1e-9 * max(1.0, np.abs(truth).max()))
 
 
 def test_stratified_draws_fall_one_into_each_stratum_and_are_standard_normal() -> None:

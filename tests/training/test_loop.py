@@ -54,7 +54,10 @@ def test_a_step_climbs_the_bound(name: str, kind: str, *, natural: bool) -> None
         value = bound(model, settings.objective, X, Y, kl_weight=KL_WEIGHT, seed=tf.constant([SEED, 0], tf.int64))
     of_terms = [[term.q_mu.unconstrained_variable, term.q_sqrt.unconstrained_variable] for term in terms]
     gradients, of_terms = tape.gradient(value, [trainer.variables, of_terms], unconnected_gradients="zero")
-    of_terms = [[gradient.numpy() for gradient in pair] for pair in of_terms]
+    of_terms = [
+        [to_mean.numpy(), term.q_sqrt.transform.forward(to_factor).numpy()]  # a triangle, packed into a vector
+        for term, (to_mean, to_factor) in zip(terms, of_terms, strict=True)
+    ]
     before = [(term.q_mu.numpy(), term.q_sqrt.numpy()) for term in terms]
 
     # Single precision is in the forms of several GPs, and XLA-free graphs may add in another order.
