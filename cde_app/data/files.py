@@ -22,7 +22,6 @@ from cde_app.config import TableFormat
 from cde_app.data.arrow import noun_of_foreign
 from cde_app.data.columns import missing_column_fault
 from cde_app.data.compression import DAMAGED, NUM_FIRST_BYTES, Compression, check_is_text, compression_of, open_plain
-from cde_app.data.regular_csv import count_regular
 from cde_app.errors import DataError
 
 UTF8 = "utf-8-sig"
@@ -249,16 +248,12 @@ def _read_to_the_end(path: Path, compression: Compression) -> None:
 
 
 def _count_rows(file: IO[bytes], partition: Partition, form: TableFormat) -> tuple[Partition, int]:
-    """Read a CSV's columns and count its rows: quickly if every line is plain, else with the csv module."""
+    """Read a CSV's columns and count its rows."""
     source, encoding = partition.source, partition.encoding
     header = _header(_lines(file, source, encoding))
     delimiter = form.delimiter
     if delimiter == "auto":
         delimiter = next((mark for mark in (",", ";", "\t") if mark in header), ",")
-    if encoding == UTF8:
-        with partition.open() as plain:
-            if regular := count_regular(plain, delimiter):
-                return replace(partition, columns=regular[0], delimiter=delimiter), regular[1]
     with partition.open() as plain:
         reader = csv.reader(_lines(plain, source, encoding), delimiter=delimiter)
         columns: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import pytest
 
 from cde_app import rows
 from cde_app.config import Config
-from cde_app.data import prepared, regular_csv
+from cde_app.data import prepared
 from cde_app.data.prepared import PreparedTable, prepare_evaluation, prepare_training
 from cde_app.data.table import read_table, write_table
 
@@ -28,7 +28,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (rows, prepared):
         monkeypatch.setattr(module, "BLOCK_ROWS", 500)
-    monkeypatch.setattr(regular_csv, "_BLOCK_BYTES", 50_000)
 
 
 def config_of(path: str, inputs: list[Any], **data: Any) -> Config:
