@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ from cde_app.trained_run import (
     seen_rows_warning,
 )
 from cde_app.training_run import check_prior, logged, train_in_run
+from cde_app.words import flatten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -449,7 +450,9 @@ def compare(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
     runs = {str(path): Run.open(path) for path in run_paths}
     configs = {name: read_run_config(run) for name, run in runs.items()}
     scored = {name: Scored.by(run, configs[name]) for name, run in runs.items()}
-    settings = {name: flatten(config.model_dump(mode="json")) for name, config in configs.items()}
+    settings = {
+        name: dict(flatten(config.model_dump(mode="json"), into_lists=True)) for name, config in configs.items()
+    }
     keys = sorted({key for values in settings.values() for key in values})
     differing = [key for key in keys if len({repr(values.get(key)) for values in settings.values()}) > 1]
     columns = {
@@ -461,15 +464,3 @@ def compare(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
         for name, run in runs.items()
     }
     return columns, comparison_warnings(scored)
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested mappings and lists by dotted key."""
-    if not isinstance(tree, dict | list):
-        return {prefix: tree}
-    items: Iterable[tuple[Any, Any]] = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    return {
-        key: leaf
-        for name, value in items
-        for key, leaf in flatten(value, f"{prefix}.{name}" if prefix else str(name)).items()
-    }

@@ -14,16 +14,17 @@ PACKAGE = Path(__file__).parent.parent / "cde_app"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Which parts of cde a part may import. A module of its own, such as data.transform, may be named too.
-FOUNDATION = {"errors", "config", "storage", "rows"}
+FOUNDATION = {"errors", "config", "storage", "rows", "words"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "storage": {"errors"},
     "rows": {"errors"},
     "progress": set(),
+    "words": set(),
     "silence": set(),
     "interruption": set(),
     "threads": set(),
-    "config": {"errors"},
+    "config": {"errors", "words"},
     "runs": {"errors", "storage", "__version__"},
     "data": FOUNDATION,
     "predictive": FOUNDATION | {"data.transform", "threads"},

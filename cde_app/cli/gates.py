@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
@@ -10,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cde_app.cli.output import flatten
+from cde_app.cli.output import is_score
 from cde_app.errors import GateError, UsageError
+from cde_app.words import flatten, nearest
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -72,8 +72,8 @@ def check_names(gates: Sequence[Gate], metrics: Mapping[str, Any]) -> None:
     names += dict.fromkeys(f"{score}_skill" for scores in metrics["skill"].values() for score in scores)
     faults = []
     for key in (gate.key for gate in gates if gate.key not in names):
-        close = difflib.get_close_matches(key, names, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else "`cde evaluate RUN --json` shows the keys."
+        near = nearest(key, names)
+        advice = "`cde evaluate RUN --json` shows the keys." if near is None else f"did you mean {near!r}?"
         faults.append(f"--gate: expected a score; got {key!r}; {advice}")
     if faults:
         raise UsageError(*dict.fromkeys(faults))
@@ -117,7 +117,7 @@ def find_score(metrics: Mapping[str, Any], key: str) -> float | None:
 
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     """Yield every number by its dotted key; `crps` is short for `crps.value`."""
-    for key, leaf in flatten(metrics):
+    for key, leaf in flatten(metrics, is_leaf=is_score):
         if isinstance(leaf, Mapping):
             yield key, leaf.get("value")
             for part, value in leaf.items():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from cde_app.words import flatten
 
 SCORES = ("nlpd", "crps", "energy_score", "rmse", "pit_ks")
 
@@ -29,7 +31,7 @@ def emit_json(value: Any) -> None:
 
 def emit_values(values: Mapping[str, Any]) -> None:
     """Write a nested mapping as one `dotted.key  value` line per leaf."""
-    emit(align([[key, format_value(value)] for key, value in flatten(values)]))
+    emit(align([[key, format_value(value)] for key, value in flatten(values, is_leaf=is_score)]))
 
 
 def emit_scores(metrics: Mapping[str, Any]) -> None:
@@ -47,12 +49,12 @@ def emit_scores(metrics: Mapping[str, Any]) -> None:
     emit(align(table))
     if metrics.get("skill"):
         emit("skill (above 0: better than the baseline)")
-        emit(align([["  " + key, format_value(value)] for key, value in flatten(metrics["skill"])]))
+        emit(align([["  " + key, format_value(value)] for key, value in flatten(metrics["skill"], is_leaf=is_score)]))
 
 
 def emit_side_by_side(values: Mapping[str, Mapping[str, Any]]) -> None:
     """Write nested mappings as columns, one line per dotted key."""
-    columns = [dict(flatten(value)) for value in values.values()]
+    columns = [dict(flatten(value, is_leaf=is_score)) for value in values.values()]
     keys = dict.fromkeys(key for column in columns for key in column)
     table = [["", *values]] + [[key, *(format_value(column.get(key)) for column in columns)] for key in keys]
     emit(align(table))
@@ -62,29 +64,20 @@ def with_units(column: Mapping[str, Any]) -> dict[str, Any]:
     """Write the unit of each score of a run into its key, so that scores in different units are on different lines."""
     units: Mapping[str, str] = column["units"]
     labelled = {}
-    for key, leaf in flatten({"metrics": column["metrics"]}):
+    for key, leaf in flatten({"metrics": column["metrics"]}, is_leaf=is_score):
         unit = None if key.startswith("metrics.skill.") else units.get(key.rpartition(".")[2])
         labelled[f"{key} [{unit}]" if unit else key] = leaf
     return {"settings": column["settings"], **labelled}
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, leaf); a `{"value": ..., "se": ...}` is a leaf."""
-    if isinstance(value, Mapping) and not _is_score(value):
-        for key, item in value.items():
-            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value
-
-
-def _is_score(value: Mapping[str, Any]) -> bool:
+def is_score(value: Mapping[str, Any]) -> bool:
     """Tell a score from the scores of several targets, one of which may be called `value`."""
     return "value" in value and not isinstance(value["value"], Mapping)
 
 
 def format_value(value: Any) -> str:
     """Write a number with four digits, a score with its standard error, the parts of a list or mapping likewise."""
-    if isinstance(value, Mapping) and not _is_score(value):
+    if isinstance(value, Mapping) and not is_score(value):
         return " ".join(f"{key} {format_value(item)}" for key, item in value.items())
     if isinstance(value, Mapping):
         if value.get("num_infinite"):

@@ -20,14 +20,13 @@ from cde_app.config_file.schema import (
     all_keys,
     expectation,
     item_of,
-    listed,
     metadata,
-    nearest,
     scalars_of,
     tag_of,
     variants_of,
 )
 from cde_app.errors import ConfigError, SettingError
+from cde_app.words import listed, nearest
 
 READ_VERSIONS: tuple[int, ...] = get_args(Config.model_fields["schema_version"].annotation)
 _INVALID = object()

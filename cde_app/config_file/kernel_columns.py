@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cde_app.config import LATENT_COLUMN, NEIGHBOURS_COLUMN, Config, KernelPlace, Periodic, kernel_places
 from cde_app.config_file.document import KeyPath, dotted
-from cde_app.config_file.schema import listed, nearest
+from cde_app.words import listed, nearest
 
 
 def kernel_column_faults(config: Config) -> Iterator[tuple[KeyPath, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -11,6 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from cde_app.config import Config, Section
+from cde_app.words import listed
 
 TAGS = ("kind", "structure")
 
@@ -47,18 +46,6 @@ def expectation(annotation: Any) -> str:
     if scalars is not None:
         alternatives.append(in_words(TypeAdapter(scalars).json_schema()))
     return " or ".join(alternatives)
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that `word` most likely stands for, None if none is near."""
-    plain = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower().strip().replace("-", "_").replace(" ", "_"), plain, n=1)
-    return plain[found[0]] if found else None
-
-
-def listed(words: Iterable[str]) -> str:
-    """Write words as `'a', 'b'`."""
-    return ", ".join(map(repr, words))
 
 
 def _bare(annotation: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cde_app.data.text import (
     time_days,
     to_text,
 )
+from cde_app.words import nearest
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -171,9 +171,8 @@ def missing_column_fault(name: str, columns: Sequence[str], *, source: str, role
         role: where the column was asked for, such as `data.targets`.
     """
     place = f" ({role})" if role else ""
-    near = [column for column in columns if column.strip().casefold() == name.strip().casefold()]
-    near = near or difflib.get_close_matches(name, [str(column) for column in columns], n=1)
-    advice = f"Did you mean {near[0]!r}?" if near else "Correct the name or the table."
+    near = nearest(name, columns)
+    advice = "Correct the name or the table." if near is None else f"Did you mean {near!r}?"
     return f"{source}: no column {name!r}{place}; columns are {list_names(columns)}. {advice}"
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from cde_app import config
-from cde_app.config_file.schema import listed, nearest
 from cde_app.errors import SettingError
+from cde_app.words import listed, nearest
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from cde_app.evaluation.calibration import verdict
+from cde_app.words import flatten
 
 BASELINE_NAMES = {"climatology": "ignoring the inputs", "linear_gaussian": "straight line"}
 
@@ -84,7 +85,7 @@ def render_report(
         tables=[*_tables(metrics), *_training_table(history)],
         pictures=[_picture(name, pictures[name]) for name in sorted(pictures, key=_place)],
         config_yaml=config_yaml,
-        manifest=list(_flatten(manifest)),
+        manifest=[(key, _as_text(value)) for key, value in flatten(manifest, is_leaf=lambda tree: not tree)],
     )
 
 
@@ -262,13 +263,6 @@ def _picture(name: str, content: bytes) -> dict[str, Any]:
     }
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every leaf with its dotted key."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield (
-                f"{prefix}{key}",
-                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
-            )
+def _as_text(value: Any) -> str:
+    """Write a leaf of the manifest."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
