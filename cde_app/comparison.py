@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cde_app.config import Config
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.evaluation.scores import score_units
@@ -41,8 +40,8 @@ class Scored:
         return score_units(self.targets, self.units)
 
     @classmethod
-    def by(cls, run: Run, config: Config) -> Scored:
-        """Read it from a run and its configuration.
+    def by(cls, run: Run, *, seed: int) -> Scored:
+        """Read it from a run, whose seed says which rows are scored where not all are.
 
         Raises:
             RunError: a file is missing or corrupt.
@@ -56,7 +55,7 @@ class Scored:
             units=contract.units,
             files=tuple(source_name(path) for path in hashes),
             table=tuple(sorted(hashes.values())) or run.path,
-            rows=(held_out.tobytes(), is_drawn and config.seed, drops and frozenset(columns)),
+            rows=(held_out.tobytes(), is_drawn and seed, drops and frozenset(columns)),
             num_rows=min(len(held_out), SCORED_ROWS),
             scales=tuple(run.read_arrays("baselines.npz")["scales"]),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cde_app.config import Config
-from cde_app.config_file import parse_config
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.data.fingerprints import SeenRows
@@ -90,14 +88,14 @@ class TrainedRun:
         )
 
 
-def read_run_config(run: Run) -> Config:
-    """Return the resolved configuration of a run."""
-    return parse_config(run.read_bytes("config.yaml"), source_name=str(run.file("config.yaml")), folder=Path.cwd())
-
-
 def manifest_of(run: Run) -> dict[str, Any]:
     """Return a run's manifest."""
     return dict(json.loads(run.read_bytes("manifest.json")))
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """Return every setting of a run, as plain values: its configuration needs no second reading."""
+    return dict(manifest_of(run)["settings"])
 
 
 def assemble(table: PreparedTable, predictor: Predictor, rounded: Sequence[RoundedTarget], *, seed: int) -> TrainedRun:
@@ -144,13 +142,16 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
         )
 
 
-def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tuple[dict[str, Any], Rows | None]:
+def score_table(
+    model: TrainedRun, table: PreparedTable, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], Rows | None]:
     """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model.
 
+    `settings` are those of the run, of which the seed and the chunks of a prediction matter.
     Of more than `SCORED_ROWS` held-out rows so many are drawn; `drawn_from` of the scores says of how many.
     """
     held_out = table.split.test
-    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=config.seed, stream=Stream.SCORED_ROWS)]
+    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=settings["seed"], stream=Stream.SCORED_ROWS)]
     if len(rows) == 0:
         return {"num_rows": 0}, None
     forecasts: dict[str, Callable[[Array], Forecast]] = {
@@ -165,10 +166,10 @@ def score_table(model: TrainedRun, table: PreparedTable, config: Config) -> tupl
                     forecast(table.inputs[chunk]),
                     table.targets[chunk],
                     scales=model.scales,
-                    seed=config.seed,
+                    seed=settings["seed"],
                     rows=np.arange(start, start + len(chunk)),
                 )
-                for start, chunk in _chunks(rows, config.predict.chunk_rows)
+                for start, chunk in _chunks(rows, settings["predict"]["chunk_rows"])
             ]
         )
         for name, forecast in forecasts.items()

@@ -47,9 +47,9 @@ from cde_app.trained_run import (
     drawn_rows_warning,
     manifest_of,
     outside_rows_warning,
-    read_run_config,
     score_table,
     seen_rows_warning,
+    settings_of,
 )
 from cde_app.training_run import check_prior, logged, train_in_run
 from cde_app.words import flatten
@@ -143,7 +143,8 @@ def train(
             model.store(run)
             drawn = drawn_rows_warning(table)
             on_event(Progress("evaluation", drawn or f"{len(table.split.test)} held-out rows"))
-            metrics, rows = score_table(model, table, config)
+            settings = config.model_dump(mode="json")
+            metrics, rows = score_table(model, table, settings)
             run.write_json("metrics.json", metrics)
             on_event(Progress("pictures"))
             _, failures = keep_pictures(
@@ -156,6 +157,7 @@ def train(
                 run.log("".join(traceback.format_exception(error)))
         facts = {
             "seed": config.seed,
+            "settings": settings,
             "seconds": time.monotonic() - started,
             "trainings": [{"steps": one.steps, "kept_step": one.kept_step} for one in trained.trainings],
             "uses_neighbours": trained.predictor.neighbours is not None,
@@ -194,9 +196,9 @@ def evaluate(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     """
     run = Run.open(run_path)
     model = TrainedRun.load(run)
-    config = read_run_config(run)
-    with _table_of_run(run, model, config, data_path) as table:
-        metrics, _ = score_table(model, table, config)
+    settings = settings_of(run)
+    with _table_of_run(run, model, settings["data"]["path"], data_path) as table:
+        metrics, _ = score_table(model, table, settings)
         warnings = [] if data_path is None else [seen_rows_warning(run, model, table), outside_rows_warning(table)]
     found = [warning for warning in warnings if warning]
     return metrics | ({"warnings": found} if found else {})
@@ -212,11 +214,11 @@ def blank_scores(run_path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _table_of_run(run: Run, model: TrainedRun, config: Config, data_path: Path | None) -> Iterator[PreparedTable]:
+def _table_of_run(run: Run, model: TrainedRun, own_path: str, data_path: Path | None) -> Iterator[PreparedTable]:
     """Prepare the table to judge a run by: its own with its split, or another one, all of it held out."""
     if data_path is None:
-        check_same_table(run, config.data.path)
-    path, split = (config.data.path, model.split) if data_path is None else (data_path, None)
+        check_same_table(run, own_path)
+    path, split = (own_path, model.split) if data_path is None else (data_path, None)
     with tempfile.TemporaryDirectory() as folder:
         table = prepare_evaluation(path, model.contract, split, Path(folder))
         if data_path is None:
@@ -267,10 +269,10 @@ def predict(
     """
     started = time.monotonic()
     run = Run.open(run_path)
-    model, config = TrainedRun.load(run), read_run_config(run)
-    contract, settings, source = model.contract, config.predict, source_name(data_path)
-    seed = config.seed if seed is None else seed
-    num_samples = settings.samples if num_samples is None else num_samples
+    model, stored = TrainedRun.load(run), settings_of(run)
+    contract, settings, source = model.contract, stored["predict"], source_name(data_path)
+    seed = stored["seed"] if seed is None else seed
+    num_samples = settings["samples"] if num_samples is None else num_samples
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     num_outside, num_outside_by_column, num_read = 0, Counter[str](), 0
@@ -279,14 +281,14 @@ def predict(
         writer = PredictionWriter(
             folder,
             target_names=contract.targets,
-            quantiles=settings.quantiles if quantiles is None else quantiles,
+            quantiles=settings["quantiles"] if quantiles is None else quantiles,
             num_samples=num_samples,
             seed=seed,
             file_format=file_format,
         )
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
-            for chunk in iter_table(data_path, chunk_rows=settings.chunk_rows, form=contract.form):
+            for chunk in iter_table(data_path, chunk_rows=settings["chunk_rows"], form=contract.form):
                 frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
                 num_read += len(chunk)
                 if skip_faults:
@@ -368,9 +370,9 @@ def plot(
         raise RunError(f"{out_path} is a run; choose another --out, or leave it out for the run's plots folder.")
     folder = run_path / "plots" if out_path is None else out_path
     with run.held() if folder.resolve() == (run_path / "plots").resolve() else held(folder):
-        model, config = TrainedRun.load(run), read_run_config(run)
-        with _table_of_run(run, model, config, data_path) as table:
-            _, rows = score_table(model, table, config)
+        model, settings = TrainedRun.load(run), settings_of(run)
+        with _table_of_run(run, model, settings["data"]["path"], data_path) as table:
+            _, rows = score_table(model, table, settings)
             pictures = run_pictures(run.history(), model, table, rows, image_format)
             seen = None if data_path is None else seen_rows_warning(run, model, table)
             warnings = [seen] if seen else []
@@ -393,7 +395,7 @@ def report(run_path: Path) -> Path:
     run = Run.open(run_path)
     with run.held():
         pictures = {path.stem: path.read_bytes() for path in run.files("plots")}
-        manifest = manifest_of(run)
+        manifest = {key: value for key, value in manifest_of(run).items() if key != "settings"}
         warnings = [
             f"{name} is constant in the training rows and was left out." for name in manifest["dropped_features"]
         ]
@@ -417,7 +419,8 @@ def info(run_path: Path) -> dict[str, Any]:
         RunError: the run is missing, incomplete, corrupt or from a newer format.
     """
     run = Run.open(run_path)
-    manifest, config = manifest_of(run), read_run_config(run)
+    manifest = manifest_of(run)
+    data = manifest["settings"]["data"]
     facts = (
         "format_version",
         "cde_version",
@@ -432,9 +435,9 @@ def info(run_path: Path) -> dict[str, Any]:
     return {
         "run": str(run_path),
         "data": {
-            "path": config.data.path,
-            "inputs": [column.column for column in config.data.inputs],
-            "targets": [column.column for column in config.data.targets],
+            "path": data["path"],
+            "inputs": [column["column"] for column in data["inputs"]],
+            "targets": [column["column"] for column in data["targets"]],
         },
         **{name: manifest[name] for name in (*facts, "dropped_features")},
         "metrics": run.read_json("metrics.json"),
@@ -448,11 +451,9 @@ def compare(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
         RunError: a run is missing, incomplete, corrupt or from a newer format.
     """
     runs = {str(path): Run.open(path) for path in run_paths}
-    configs = {name: read_run_config(run) for name, run in runs.items()}
-    scored = {name: Scored.by(run, configs[name]) for name, run in runs.items()}
-    settings = {
-        name: dict(flatten(config.model_dump(mode="json"), into_lists=True)) for name, config in configs.items()
-    }
+    stored = {name: settings_of(run) for name, run in runs.items()}
+    scored = {name: Scored.by(run, seed=stored[name]["seed"]) for name, run in runs.items()}
+    settings = {name: dict(flatten(values, into_lists=True)) for name, values in stored.items()}
     keys = sorted({key for values in settings.values() for key in values})
     differing = [key for key in keys if len({repr(values.get(key)) for values in settings.values()}) > 1]
     columns = {

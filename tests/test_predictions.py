@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from cde_app.cli.options import parse_quantiles
-from cde_app.cli.output import flatten, format_value
+from cde_app.cli.output import format_value, is_score
 from cde_app.data.transform import Identity
 from cde_app.errors import UsageError
 from cde_app.predictions import PredictionWriter, quantile_name, sample_columns, summary_columns
 from cde_app.predictive.mixture import Mixture
+from cde_app.words import flatten
 
 NASTY = ("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "log_density", "out_of_range", "log", "_")
 
@@ -86,7 +87,7 @@ def test_the_command_line_refuses_a_level_that_comes_twice() -> None:
 @pytest.mark.parametrize("name", ["value", "se", "per_target", "a.b"])
 def test_scores_by_target_are_found_whatever_the_targets_are_called(name: str) -> None:
     scores = {"per_target": {name: {"value": 1.0, "se": 0.1}, "other": {"value": 2.0, "se": None}}}
-    assert dict(flatten(scores)) == {
+    assert dict(flatten(scores, is_leaf=is_score)) == {
         f"per_target.{name}": scores["per_target"][name],
         "per_target.other": scores["per_target"]["other"],
     }

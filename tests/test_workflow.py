@@ -27,7 +27,7 @@ from cde_app.data.table import write_table
 from cde_app.data.transform import transform_from_json
 from cde_app.runs.run import Run
 from cde_app.trained_run import TrainedRun
-from cde_app.workflow import flatten
+from cde_app.words import flatten
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
 SUMMARY_COLUMNS = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
@@ -63,14 +63,16 @@ def assert_same_predictions(found: Path, expected: Path) -> None:
         )
 
 
-def with_setting(run: Path, copy: Path, before: str, after: str) -> Path:
-    """Copy a run and change a setting in it, the manifest's hash too."""
+def with_setting(run: Path, copy: Path, key: str, value: Any) -> Path:
+    """Copy a run and change a setting in it, named by its dotted key."""
     shutil.copytree(run, copy)
-    text = (copy / "config.yaml").read_text()
-    assert text.count(before) == 1, text
-    (copy / "config.yaml").write_text(text.replace(before, after))
     manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["outputs"]["config.yaml"] = sha256(copy / "config.yaml")
+    block = manifest["settings"]
+    *path, last = key.split(".")
+    for name in path:
+        block = block[name]
+    assert last in block
+    block[last] = value
     (copy / "manifest.json").write_text(json.dumps(manifest))
     return copy
 
@@ -400,7 +402,7 @@ def test_overwrite_replaces_the_predictions_that_were_there(predicted: Path, tin
 def test_predictions_do_not_depend_on_the_size_of_the_chunks(
     rows: int, predicted: Path, tiny_run: Any, cde: Cde
 ) -> None:
-    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", f"chunk_rows: {rows}")
+    run = with_setting(tiny_run.run, Path("run"), "predict.chunk_rows", rows)
     assert cde("predict", run, tiny_run.table, "--out", "out", "--components").code == 0
     assert_same_predictions(Path("out"), predicted)
     with np.load("out/mixture.npz") as found, np.load(predicted / "mixture.npz") as expected:
@@ -427,7 +429,7 @@ def test_rows_without_targets_are_predicted_without_a_log_density(predicted: Pat
     whole = pd.read_csv(predicted / "summary.csv")
     assert cde("predict", tiny_run.run, "inputs.csv", "--out", "inputs").code == 0
     pd.testing.assert_frame_equal(pd.read_csv("inputs/summary.csv"), whole.drop(columns="log_density"))
-    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", "chunk_rows: 30")
+    run = with_setting(tiny_run.run, Path("run"), "predict.chunk_rows", 30)
     assert cde("predict", run, "gaps.csv", "--out", "gaps", "--plots").code == 0
     known = (whole.index % 3 > 0) & (whole.index > 60)
     expected = whole.assign(log_density=whole["log_density"].where(known))
@@ -456,7 +458,7 @@ def test_a_label_that_is_new_in_its_spelling_only_is_named(tiny_run: Any, cde: C
 
 
 def test_the_inputs_out_of_range_are_counted_over_all_chunks(tiny_run: Any, cde: Cde) -> None:
-    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", "chunk_rows: 2")
+    run = with_setting(tiny_run.run, Path("run"), "predict.chunk_rows", 2)
     Path("new.csv").write_text("x,region\n0,west\n0,west\n99,west\n0,north\n99,south\n0,east\n")
     assert cde("predict", run, "new.csv", "--out", "out").code == 0
     manifest = json.loads(Path("out/manifest.json").read_text())
@@ -503,7 +505,7 @@ FAULTS = [
 def test_rows_with_faults_are_skipped_if_asked_and_the_others_are_predicted_as_without_them(
     source: str, chunk_rows: int, tiny_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", f"chunk_rows: {chunk_rows}")
+    run = with_setting(tiny_run.run, Path("run"), "predict.chunk_rows", chunk_rows)
     Path("new.csv").write_text(FAULTY_ROWS)
     Path("new.csv.gz").write_bytes(gzip.compress(FAULTY_ROWS.encode()))
     Path("good.csv").write_text(GOOD_ROWS)
@@ -708,8 +710,8 @@ def test_the_score_of_another_table_is_that_of_its_predictions(predicted: Path, 
 
 
 def test_scores_do_not_depend_on_the_size_of_the_chunks(tiny_run: Any, cde: Cde) -> None:
-    run = with_setting(tiny_run.run, Path("run"), "chunk_rows: 1024", "chunk_rows: 5")
-    chunked, whole = (flatten(json.loads(cde("evaluate", path, "--json").out)) for path in (run, tiny_run.run))
+    run = with_setting(tiny_run.run, Path("run"), "predict.chunk_rows", 5)
+    chunked, whole = (dict(flatten(json.loads(cde("evaluate", path, "--json").out))) for path in (run, tiny_run.run))
     assert chunked == pytest.approx(whole, rel=1e-9)
 
 
@@ -741,7 +743,7 @@ def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
 @pytest.mark.parametrize("command", ["evaluate", "plot"])
 def test_a_run_whose_table_has_changed_or_gone_asks_for_a_table(command: str, tiny_run: Any, cde: Cde) -> None:
     shutil.copy(tiny_run.table, "table.csv")
-    run = with_setting(tiny_run.run, Path("run"), str(tiny_run.table), str(Path("table.csv").absolute()))
+    run = with_setting(tiny_run.run, Path("run"), "data.path", str(Path("table.csv").absolute()))
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["inputs"] = {str(Path("table.csv").absolute()): sha256(tiny_run.table)}
     (run / "manifest.json").write_text(json.dumps(manifest))
