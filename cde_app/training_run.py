@@ -14,6 +14,7 @@ from cde_app.config import Config
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable
 from cde_app.errors import RunError
+from cde_app.plan import Plan
 from cde_app.progress import Progress
 from cde_app.rows import gather_rows
 from cde_app.runs.run import Run
@@ -40,12 +41,13 @@ def check_prior(config: Config) -> None:
 
 
 def train_in_run(
-    config: Config, table: PreparedTable, run: Run, scratch: Path, on_event: Callable[[Progress], None]
+    config: Config, plan: Plan, table: PreparedTable, run: Run, scratch: Path, on_event: Callable[[Progress], None]
 ) -> Trained:
     """Train, keeping checkpoints and the history in the run, and arrays as large as the table in the scratch folder."""
     spread_operations()
     with silenced_stderr():
         from cde_app.training.checkpoint import Checkpoint
+        from cde_app.training.choices import choose
         from cde_app.training.kernel_start import Axis
         from cde_app.training.member import TrainingData
         from cde_app.training.session import Session
@@ -88,7 +90,8 @@ def train_in_run(
             )
         on_event(event)
 
-    return Session(config, data, scratch=scratch, checkpoint=checkpoint, save=save, report=report).run()
+    checkpoint = checkpoint or choose(config, data, report)
+    return Session(config, plan, data, checkpoint, scratch=scratch, save=save, report=report).run()
 
 
 def logged(run: Run, on_event: Callable[[Progress], None]) -> Callable[[Progress], None]:

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from cde_app.data.readings import read_for_training
 from cde_app.data.table import FileFormat, iter_table, read_table
 from cde_app.errors import DataError, RunError
 from cde_app.pictures import ImageFormat, keep_pictures, missing_picture, prediction_pictures, run_pictures
+from cde_app.plan import plan_trainings
 from cde_app.predictions import PredictionWriter, component_arrays
 from cde_app.predictive.forecast import Forecast
 from cde_app.progress import Progress
@@ -138,17 +140,19 @@ def train(
             for warning in table.warnings:
                 on_event(Progress("warning", warning))
             on_event(Progress("start", "loading TensorFlow"))
-            trained = train_in_run(config, table, run, scratch, on_event)
+            rows = {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")}
+            plan = plan_trainings(config, num_rows=rows["train"], num_validation_rows=rows["validation"])
+            trained = train_in_run(config, plan, table, run, scratch, on_event)
             model = assemble(table, trained.predictor, trained.rounded, seed=config.seed)
             model.store(run)
             drawn = drawn_rows_warning(table)
             on_event(Progress("evaluation", drawn or f"{len(table.split.test)} held-out rows"))
             settings = config.model_dump(mode="json")
-            metrics, rows = score_table(model, table, settings)
+            metrics, scored = score_table(model, table, settings)
             run.write_json("metrics.json", metrics)
             on_event(Progress("pictures"))
             _, failures = keep_pictures(
-                lambda: run_pictures(run.history(), model, table, rows, "png"),
+                lambda: run_pictures(run.history(), model, table, scored, "png"),
                 lambda name, content: run.write_bytes(f"plots/{name}", content),
             )
             missing = [missing_picture(what, error) for what, error in failures.items()]
@@ -159,7 +163,11 @@ def train(
             "seed": config.seed,
             "settings": settings,
             "seconds": time.monotonic() - started,
-            "trainings": [{"steps": one.steps, "kept_step": one.kept_step} for one in trained.trainings],
+            "plan": asdict(plan),
+            "trainings": [
+                {"name": unit.name, "steps": one.steps, "kept_step": one.kept_step}
+                for unit, one in zip(plan.units, trained.trainings, strict=True)
+            ],
             "uses_neighbours": trained.predictor.neighbours is not None,
             "calibration": [vars(calibration) for calibration in trained.calibrations],
             "transforms": {
@@ -167,7 +175,7 @@ def train(
                 for name, transform in zip(table.contract.targets, trained.predictor.transforms, strict=True)
             },
             "order_of_targets": [table.contract.targets[place] for place in trained.predictor.order],
-            "rows": {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")},
+            "rows": rows,
             "dropped_features": list(table.contract.dropped),
             "warnings": [
                 *table.warnings,

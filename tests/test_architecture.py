@@ -14,13 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "cde_app"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Which parts of cde a part may import. A module of its own, such as data.transform, may be named too.
-FOUNDATION = {"errors", "config", "storage", "rows", "words"}
+FOUNDATION = {"errors", "config", "storage", "rows", "words", "plan"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "storage": {"errors"},
     "rows": {"errors"},
     "progress": set(),
     "words": set(),
+    "plan": {"config"},
     "silence": set(),
     "interruption": set(),
     "threads": set(),

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from cde_app.config import Config, Data, Section
-from cde_app.config_file.schema import expectation, item_of, nearest, tag_of, variants_of
+from cde_app.config_file.schema import expectation, item_of, tag_of, variants_of
+from cde_app.words import nearest
 
 MINIMAL: dict[str, Any] = {
     "schema_version": 1,

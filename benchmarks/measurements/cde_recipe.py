@@ -11,10 +11,12 @@ import pandas as pd
 from cde_app.config import Config
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, prepare_training
+from cde_app.plan import plan_trainings
 from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.predictor import assemble_predictor
 from cde_app.threads import spread_operations
+from cde_app.training.choices import choose
 from cde_app.training.export import export_posterior
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import STEPS_PER_CALL
@@ -53,9 +55,11 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
         X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)
         data = training_data(prepared)
         clock = Clock()
-        session = Session(config, data, scratch=folder, checkpoint=None, save=lambda _: None, report=lambda _: None)
+        plan = plan_trainings(config, num_rows=len(data.X), num_validation_rows=len(data.X_validation))
+        ignore = lambda _: None  # noqa: E731
+        session = Session(config, plan, data, choose(config, data, ignore), scratch=folder, save=ignore, report=ignore)
     current = session._warm_start()
-    trainer = prepare(config, session.factor, current, seed=config.seed, spare=None)
+    trainer = prepare(config, plan, session.factor, current, seed=config.seed, spare=None)
     clock.stop()
     compiling, begin = Clock(), trainer.state()
     trainer.advance(STEPS_PER_CALL)

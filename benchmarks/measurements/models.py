@@ -6,7 +6,7 @@ and the same start; what differs is who trains and who predicts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gpflow
@@ -23,13 +23,14 @@ from cde_app.model.build import Model, build_model
 from cde_app.model.encoder import build_encoder
 from cde_app.model.prior import build_prior
 from cde_app.model.start import EncoderStart, GPStart, InnerStart, MeanStart, ModelStart
+from cde_app.plan import plan_trainings
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.kernels import SquaredExponential
 from cde_app.predictive.mean_function import MeanFunction, zero_mean
 from cde_app.threads import spread_operations
 from cde_app.training.checkpoint import Unfinished
 from cde_app.training.kernel_start import Axis
-from cde_app.training.loop import Trainer, resolve_schedule
+from cde_app.training.loop import NATURAL_STEP, Schedule, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
 
@@ -121,7 +122,9 @@ def our_trainer(X: Array, Y: Array, sizes: Sizes) -> Trainer:
     """Return our training loop, at step zero, with the threads of `cde train` if TensorFlow is not yet in use."""
     spread_operations()
     settings = settings_of_training(sizes)
-    schedule = resolve_schedule(settings, num_rows=len(X), noise=NOISE)
+    batch_size = settings.resolved_batch_size(len(X))
+    natural_step = NATURAL_STEP * batch_size / len(X)
+    schedule = Schedule(settings.resolved_max_steps(len(X)), batch_size, 1.0, natural_step)
     return Trainer(our_model(X, sizes), settings, schedule, X, Y, seed=0)
 
 
@@ -184,7 +187,8 @@ def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
     transforms = tuple(Identity.fit(column) for column in Y.T)
     factor = Factor(TrainingData(X, Y, X[:0], Y[:0], axes), transforms, np.zeros(Y.shape[1]))
     regression = warm_start(settings, X, Y)
-    return prepare(settings, factor, Unfinished(regression), seed=settings.seed, spare=None)
+    plan = replace(plan_trainings(settings, num_rows=len(X), num_validation_rows=1), num_left_out=0)
+    return prepare(settings, plan, factor, Unfinished(regression), seed=settings.seed, spare=None)
 
 
 def warm_start(settings: config.Config, X: Array, Y: Array) -> SparseRegression:

@@ -30,7 +30,7 @@ class Model(Section):
     targets_model: Literal["joint", "chain"] = "chain"
     """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., a model each; joint = one model with shared kernels."""
     chain_order: tuple[ColumnName, ...] = ()
-    """The targets in the order of the chain; [] = by the held-out density of the warm start (three at most)."""
+    """The targets in the order of the chain; [] = as `data.targets` lists them."""
     neighbours: Neighbours = Neighbours()
     latent: Latent = Latent()
     input_projection: InputProjection | None = None

@@ -21,6 +21,7 @@ from cde_app.data.readings import Readings
 from cde_app.data.rounding import RoundedTarget, find_rounding, rounding_step
 from cde_app.data.split import Split
 from cde_app.data.transform import fit_transform
+from cde_app.plan import Plan, plan_trainings
 from cde_app.rows import blocks_of
 
 __all__ = ["ColumnReport", "Inference", "TableReport", "TargetAtoms", "describe_table", "infer_data"]
@@ -77,7 +78,8 @@ class TableReport:
         num_duplicates: rows that repeat an earlier one in every input and target.
         columns: inputs and targets.
         atoms: one entry per target.
-        cost: a rough estimate of the training.
+        plan: the trainings.
+        cost: a rough estimate of what they take.
         warnings: whole sentences.
         notes: what only the training can check.
     """
@@ -92,6 +94,7 @@ class TableReport:
     num_duplicates: int
     columns: tuple[ColumnReport, ...]
     atoms: tuple[TargetAtoms, ...]
+    plan: Plan
     cost: Cost
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
@@ -102,7 +105,7 @@ class TableReport:
 
     def lines(self) -> list[str]:
         """Write the report for a terminal."""
-        cost = self.cost
+        cost, plan = self.cost, self.plan
         width = max(len(column.name) for column in self.columns)
         lines = [
             (
@@ -118,14 +121,20 @@ class TableReport:
                 f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
             )
         left_out = (
-            f", each on {cost.num_rows} of the {self.num_train} training rows ({cost.num_left_out} judge it)"
-            if cost.num_left_out
+            f", each on {plan.num_rows} of the {self.num_train} training rows ({plan.num_left_out} judge it)"
+            if plan.num_left_out
             else ""
         )
         lines.append(
-            f"training: {cost.num_trainings} x {cost.max_steps} steps of {cost.batch_size} rows{left_out}, about "
+            f"training: {len(plan.units)} x {plan.max_steps} steps of {plan.batch_size} rows{left_out}, about "
             f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough)"
         )
+        if plan.num_factors > 1:
+            members = f", {plan.num_members} members each" if plan.num_members > 1 else ""
+            names = list_names([self.atoms[place].column for place in plan.order])
+            lines.append(f"  a chain of {plan.num_factors} models{members}: {names}")
+        if plan.left_open:
+            lines.append(f"  chosen when the training begins: {', '.join(plan.left_open)}")
         lines += [f"warning: {warning}" for warning in self.warnings]
         return lines + [f"note: {note}" for note in self.notes]
 
@@ -162,6 +171,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         *more,
     ]
     num_features = len(contract.feature_names)
+    plan = plan_trainings(settings, num_rows=len(parts.train), num_validation_rows=len(parts.validation))
     return TableReport(
         source=source,
         num_rows=len(readings.values),
@@ -182,13 +192,8 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
             ),
         ),
         atoms=tuple(atoms),
-        cost=estimate_cost(
-            settings,
-            num_rows=len(parts.train),
-            num_validation_rows=len(parts.validation),
-            num_features=num_features,
-            num_targets=len(contract.targets),
-        ),
+        plan=plan,
+        cost=estimate_cost(settings, plan, num_features=num_features),
         warnings=tuple(warnings),
         notes=unchecked_settings(settings.model),
     )

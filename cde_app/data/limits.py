@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cde_app import config
 from cde_app.data.split import Split
+from cde_app.plan import Plan
 
 
 class InducingInputs(NamedTuple):
@@ -41,7 +42,7 @@ def inducing_inputs(model: config.Model) -> Iterator[InducingInputs]:
 
 
 def limited_settings(
-    settings: config.Config, split: Split, *, num_dealt: int, num_features: int, num_targets: int
+    settings: config.Config, plan: Plan, split: Split, *, num_dealt: int, num_features: int
 ) -> tuple[str, ...]:
     """Write which settings the table limits, a sentence each.
 
@@ -49,21 +50,18 @@ def limited_settings(
 
     Args:
         settings: the whole configuration.
+        plan: the trainings.
         split: the rows of each part.
         num_dealt: what the split deals to its parts: rows, or groups of them.
         num_features: D of the table.
-        num_targets: P.
     """
     model, training = settings.model, settings.training
     num_train, num_validation = len(split.train), len(split.validation)
-    left_out = training.resolved_left_out(num_train, num_validation_rows=num_validation)
-    members = training.resolved_ensemble(num_train, num_validation_rows=num_validation)
-    num_rows = num_train - left_out
     return (
         *_shares(settings.data.split, num_dealt),
-        *_left_out(training, num_train, num_validation, left_out),
-        *_sizes(settings, num_train=num_train, num_rows=num_rows, members=members),
-        *_widths(model, num_features=num_features, num_targets=num_targets),
+        *_left_out(training, num_train, num_validation, plan.num_left_out),
+        *_sizes(settings, num_train=num_train, num_rows=plan.num_rows, members=plan.num_members),
+        *_widths(model, num_features=num_features, num_targets=len(plan.order)),
     )
 
 

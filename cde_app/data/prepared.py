@@ -32,6 +32,7 @@ from cde_app.data.rounding import edge_warnings
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError
+from cde_app.plan import plan_trainings
 from cde_app.rows import BLOCK_ROWS, IntArray, RowFile, blocks_of, map_rows
 from cde_app.storage import file_hash
 
@@ -105,10 +106,10 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     by = config.data.split
     limits = limited_settings(
         config,
+        plan_trainings(config, num_rows=len(split.train), num_validation_rows=len(split.validation)),
         split,
         num_dealt=readings.by[by.column].nunique() if by.kind == "group" else len(readings.kept),
         num_features=len(contract.feature_names),
-        num_targets=len(contract.targets),
     )
     edges = [
         warning

@@ -61,8 +61,6 @@ class Checkpoint:
     """All that a run has computed so far."""
 
     transforms: tuple[TargetTransform, ...]
-    order: tuple[int, ...]
-    """Places of the targets, in the order of the chain."""
     has_neighbours: bool
     """Whether the nearest training rows are among the features."""
     finished: tuple[Finished, ...]
@@ -79,7 +77,6 @@ class Checkpoint:
         """Return the checkpoint as arrays for an `.npz` file; nothing needs a pickle."""
         tree = {
             "transforms": [transform.to_json() for transform in self.transforms],
-            "order": list(self.order),
             "has_neighbours": self.has_neighbours,
             "finished": [vars(one) | {"posterior": one.posterior.to_tree()} for one in self.finished],
             "current": None if self.current is None else _unfinished_tree(self.current),
@@ -95,7 +92,6 @@ class Checkpoint:
         current = tree["current"]
         return cls(
             transforms=tuple(map(transform_from_json, tree["transforms"])),
-            order=tuple(tree["order"]),
             has_neighbours=tree["has_neighbours"],
             finished=tuple(
                 Finished(**one | {"posterior": Posterior.from_tree(one["posterior"])}) for one in tree["finished"]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from cde_app import config
 from cde_app.data.transform import TargetTransform
+from cde_app.plan import Plan
 from cde_app.predictive.chain import extend
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.rows import blocks_of, store_rows
-from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.member import Factor, TrainingData
 
@@ -45,17 +45,21 @@ def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: NDArray[np
 
 
 def split_factors(
-    settings: config.Config, data: TrainingData, checkpoint: Checkpoint, noise_floor: Array, scratch: Path
+    settings: config.Config,
+    plan: Plan,
+    data: TrainingData,
+    transforms: tuple[TargetTransform, ...],
+    noise_floor: Array,
+    scratch: Path,
 ) -> tuple[Factor, ...]:
     """Return one factor with all targets, or one per target with the targets before it among its inputs."""
-    transforms, order = checkpoint.transforms, checkpoint.order
-    if settings.model.targets_model == "joint" or len(order) == 1:
+    if plan.num_factors == 1:
         return (Factor(data, transforms, noise_floor),)
     factors = []
-    for place in order:
+    for place in plan.order:
         own = replace(data, targets=data.targets[:, [place]], targets_validation=data.targets_validation[:, [place]])
         factors.append(Factor(own, (transforms[place],), noise_floor[[place]]))
-        if place != order[-1]:
+        if place != plan.order[-1]:
             data = with_target(data, place, transforms[place], settings.data.targets[place].column, scratch)
     return tuple(factors)
 

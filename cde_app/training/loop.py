@@ -20,6 +20,7 @@ from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import bound, posteriors
+from cde_app.plan import Plan
 from cde_app.progress import Progress
 from cde_app.rows import Stream, generator
 from cde_app.training.gpflux_fit import GPfluxFit
@@ -46,23 +47,22 @@ class Schedule:
     natural_step: float
 
 
-def resolve_schedule(settings: config.Training, *, num_rows: int, noise: float) -> Schedule:
-    """Resolve every `auto` of a training.
+def resolve_schedule(settings: config.Training, plan: Plan, *, noise: float) -> Schedule:
+    """Resolve what the warm start decides besides the plan.
 
     Args:
         settings: the `training` block.
-        num_rows: of the training; those that it leaves out are not among them.
+        plan: of the run.
         noise: the warm start's noise variance, the mean over standardised targets.
     """
-    batch_size = settings.resolved_batch_size(num_rows)
     kl_weight = settings.objective.kl_weight
     if kl_weight == "auto":
-        kl_weight = 1.0 if num_rows < SMALL_DATA and noise > NOISY else 0.3
+        kl_weight = 1.0 if plan.num_rows < SMALL_DATA and noise > NOISY else 0.3
     natural_step = settings.natural_gradient.step_size
     if natural_step == "auto":
-        # The gradient's noise grows with num_rows / batch_size, so the step shrinks with it.
-        natural_step = NATURAL_STEP * batch_size / num_rows
-    return Schedule(settings.resolved_max_steps(num_rows), batch_size, kl_weight, natural_step)
+        # The gradient's noise grows with the rows over those of a batch, so the step shrinks with it.
+        natural_step = NATURAL_STEP * plan.batch_size / plan.num_rows
+    return Schedule(plan.max_steps, plan.batch_size, kl_weight, natural_step)
 
 
 class Trainer:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cde_app.config import Config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import build_model
+from cde_app.plan import Plan
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.posterior import Posterior
 from cde_app.progress import Progress
@@ -68,11 +69,14 @@ def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Arra
     return np.stack([transform.forward(targets[:, p]) for p, transform in enumerate(transforms)], axis=1)
 
 
-def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, spare: Trainer | None) -> Trainer:
+def prepare(
+    config: Config, plan: Plan, factor: Factor, current: Unfinished, *, seed: int, spare: Trainer | None
+) -> Trainer:
     """Put a trainer where a training begins or was left.
 
     Args:
         config: the whole configuration.
+        plan: steps and batches.
         factor: what to train on.
         current: the warm start, and where the training was left.
         seed: of the training.
@@ -93,7 +97,7 @@ def prepare(config: Config, factor: Factor, current: Unfinished, *, seed: int, s
     )
     start = replace(start, num_data=len(X))
     model = build_model(config.model, start, num_features=X.shape[1], seed=seed)
-    schedule = resolve_schedule(config.training, num_rows=len(X), noise=float(current.regression.noise.mean()))
+    schedule = resolve_schedule(config.training, plan, noise=float(current.regression.noise.mean()))
     if spare is not None and spare.fits(model, schedule):
         trainer = spare
         trainer.begin(model, X, Y, seed=seed)

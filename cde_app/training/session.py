@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app.config import Config
-from cde_app.data.rounding import RoundedTarget, find_rounding
-from cde_app.data.transform import TargetTransform
+from cde_app.data.rounding import RoundedTarget
+from cde_app.plan import Plan, Unit
 from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
@@ -20,19 +20,15 @@ from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.progress import Progress
 from cde_app.rows import Stream, draw_rows, generator
 from cde_app.training.calibration import Calibration, Unseen, calibrate
-from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
+from cde_app.training.choices import find_roundings, noise_floors
 from cde_app.training.factors import leave_out, split_factors, with_neighbours
 from cde_app.training.loop import Trainer
 from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
-from cde_app.training.neighbourhood import uses_neighbours
-from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression
 
 Array = NDArray[np.float64]
 
-SEED_STRIDE = 1_000_003
-"""Between the seeds of two trainings of a run."""
 CALIBRATION_ROWS = 5000
 """The most rows by which a training is judged: a standard deviation is then known to one percent."""
 
@@ -57,10 +53,11 @@ class Session:
     def __init__(
         self,
         config: Config,
+        plan: Plan,
         data: TrainingData,
+        checkpoint: Checkpoint,
         *,
         scratch: Path,
-        checkpoint: Checkpoint | None,
         save: Callable[[Checkpoint], None],
         report: Callable[[Progress], None],
     ) -> None:
@@ -68,29 +65,24 @@ class Session:
 
         Args:
             config: the whole configuration.
+            plan: which trainings.
             data: training and validation rows.
+            checkpoint: where an interrupted run stopped, or what was chosen for a new one (`choices`).
             scratch: a folder for arrays as large as the data, to be deleted by the caller.
-            checkpoint: where an interrupted run stopped; None starts afresh.
             save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
                 and on interruption.
             report: called after every few steps.
         """
-        self.config, self.save, self.report = config, save, report
-        self.started = time.monotonic() - (checkpoint.elapsed_seconds if checkpoint else 0.0)
-        self.checkpoint = checkpoint or self._choose(data)
-        self.roundings = find_roundings(config, data, self.checkpoint.transforms)
-        training, num_rows, num_validation_rows = config.training, len(data.X), len(data.X_validation)
-        self.num_members = training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
-        self.num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
-        self.validates = training.validates(num_validation_rows=num_validation_rows, num_left_out=self.num_left_out)
+        self.config, self.plan, self.checkpoint, self.save, self.report = config, plan, checkpoint, save, report
+        self.started = time.monotonic() - checkpoint.elapsed_seconds
+        self.roundings = find_roundings(config, data, checkpoint.transforms)
         self.neighbours = None
-        if self.checkpoint.has_neighbours:
+        if checkpoint.has_neighbours:
             rows = draw_neighbours(len(data.X), seed=config.seed)
-            Y = standardise(self.checkpoint.transforms, data.targets[rows])
+            Y = standardise(checkpoint.transforms, data.targets[rows])
             self.neighbours = fit_neighbours(data.X[rows], Y, count=config.model.neighbours.count)
             data = with_neighbours(data, self.neighbours, rows, scratch)
-        self.factors = split_factors(config, data, self.checkpoint, noise_floors(self.roundings), scratch)
-        self.num_trainings = len(self.factors) * self.num_members
+        self.factors = split_factors(config, plan, data, checkpoint.transforms, noise_floors(self.roundings), scratch)
 
     @one_blas_thread()
     def run(self) -> Trained:
@@ -100,13 +92,13 @@ class Session:
             NumericalError: training failed numerically after every retry.
         """
         trainer = None
-        while self.training < self.num_trainings:
+        while self.training < len(self.plan.units):
             trainer = self._train(self.checkpoint.current or self._warm_start(), trainer)
         calibrated = [self._calibrate(place) for place in range(len(self.factors))]
         predictor = assemble_predictor(
             self.neighbours,
             tuple(ensemble for ensemble, _ in calibrated),
-            self.checkpoint.order,
+            self.plan.order,
             num_components=self.config.predict.num_components,
             seed=self.config.seed,
         )
@@ -123,52 +115,36 @@ class Session:
         return len(self.checkpoint.finished)
 
     @property
-    def seed(self) -> int:
-        """Of the current training."""
-        return self.config.seed + SEED_STRIDE * self.training
+    def unit(self) -> Unit:
+        """The current training in the plan."""
+        return self.plan.units[self.training]
 
     @property
     def factor(self) -> Factor:
         """What the current training is about."""
-        return self._member_factor(*divmod(self.training, self.num_members))
+        return self._member_factor(self.unit.factor, self.unit.member)
 
     def _member_factor(self, place: int, member: int) -> Factor:
         """Return a factor as a member sees it: if members leave out rows, each leaves out others."""
-        factor, num_rows = self.factors[place], len(self.factors[0].data.X)
-        if not self.num_left_out:
+        factor, num_rows, num_left_out = self.factors[place], len(self.factors[0].data.X), self.plan.num_left_out
+        if not num_left_out:
             return factor
         order = generator(self.config.seed, Stream.LEFT_OUT_ROWS).permutation(num_rows)
-        return leave_out(factor, np.sort(order[(member * self.num_left_out + np.arange(self.num_left_out)) % num_rows]))
+        return leave_out(factor, np.sort(order[(member * num_left_out + np.arange(num_left_out)) % num_rows]))
 
     def _calibrate(self, place: int) -> tuple[Ensemble, Calibration]:
         """Calibrate a factor's ensemble on the rows that its members did not see."""
-        first = place * self.num_members
-        finished = self.checkpoint.finished[first : first + self.num_members]
+        num_members = self.plan.num_members
+        finished = self.checkpoint.finished[place * num_members : (place + 1) * num_members]
         ensemble = Ensemble(tuple(one.posterior for one in finished))
         unseen = []
         if self.config.training.calibration.enabled:
-            held_out = [self._member_factor(place, member).data for member in range(self.num_members)]
+            held_out = [self._member_factor(place, member).data for member in range(num_members)]
             rows = draw_rows(
                 len(held_out[0].X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=Stream.CALIBRATION_ROWS
             )
             unseen = [Unseen(data.X_validation[rows], data.targets_validation[rows]) for data in held_out]
         return calibrate(ensemble, unseen)
-
-    def _choose(self, data: TrainingData) -> Checkpoint:
-        """Choose the targets' transforms, whether to look at neighbours, and the order of the chain."""
-        transforms = []
-        for index, target in enumerate(self.config.data.targets):
-            self.report(Progress("warm start", f"transform of {target.column}"))
-            y, y_validation = data.targets[:, index], data.targets_validation[:, index]
-            transforms.append(choose_transform(target, data.X, y, y_validation, self.config, axes=data.axes))
-        roundings = find_roundings(self.config, data, tuple(transforms))
-        for found in filter(None, roundings):
-            self.report(Progress("warning", found.warning()))
-        Y, floor = standardise(tuple(transforms), data.targets), noise_floors(roundings)
-        self.report(Progress("warm start", "neighbours"))
-        has_neighbours = uses_neighbours(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
-        order = choose_order(self.config, data.X, Y, axes=data.axes, noise_floor=floor)
-        return Checkpoint(tuple(transforms), order, has_neighbours, (), None, self._elapsed())
 
     def _warm_start(self) -> Unfinished:
         """Fit the sparse GP from which the current training starts."""
@@ -180,7 +156,7 @@ class Session:
             self.config.training.warm_start,
             self.config.model.output,
             axes=factor.data.axes,
-            seed=self.seed,
+            seed=self.unit.seed,
             noise_floor=factor.noise_floor,
         )
         current = Unfinished(regression)
@@ -190,15 +166,15 @@ class Session:
     def _train(self, current: Unfinished, spare: Trainer | None) -> Trainer:
         """Do the current training, with the compiled step of the one before it if there is one."""
         factor = self.factor
-        trainer = prepare(self.config, factor, current, seed=self.seed, spare=spare)
+        trainer = prepare(self.config, self.plan, factor, current, seed=self.unit.seed, spare=spare)
         finished = train_member(
             self.config,
             factor,
             trainer,
             current,
-            seed=self.seed,
-            validates=self.validates,
-            num_components=-(-self.config.predict.num_components // self.num_members),
+            seed=self.unit.seed,
+            validates=self.plan.validates,
+            num_components=-(-self.config.predict.num_components // self.plan.num_members),
             keep=self._keep,
             report=self._report,
         )
@@ -212,20 +188,7 @@ class Session:
 
     def _report(self, event: Progress) -> None:
         seconds = self._elapsed()
-        self.report(replace(event, training=self.training, num_trainings=self.num_trainings, elapsed_seconds=seconds))
+        self.report(replace(event, training=self.training, num_trainings=len(self.plan.units), elapsed_seconds=seconds))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
-
-
-def find_roundings(
-    config: Config, data: TrainingData, transforms: tuple[TargetTransform, ...]
-) -> list[RoundedTarget | None]:
-    """Return how each target is rounded, by the training rows."""
-    columns = zip(config.data.targets, data.targets.T, transforms, strict=True)
-    return [find_rounding(target.column, values, transform, target.rounding) for target, values, transform in columns]
-
-
-def noise_floors(roundings: list[RoundedTarget | None]) -> Array:
-    """Return the noise variances that the targets' rounding requires, [P], standardised; 0 where it does not matter."""
-    return np.array([found.variance if found else 0.0 for found in roundings])

@@ -65,11 +65,12 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     assert lines[0] == "a.csv: 1000 rows; 900 train, 0 validation, 100 test; 9 features"
     assert lines[2] == "  input  d  datetime, 1000 distinct, 2024-01-01T00:00:00 to 2026-09-26T00:00:00"
     assert lines[3] == "  input  c  categorical, 2 distinct"
-    assert lines[-1].startswith(
+    assert lines[-1] == "  chosen when the training begins: transform of y, neighbours"
+    assert lines[-2].startswith(
         "training: 4 x 1000 steps of 256 rows, each on 810 of the 900 training rows (90 judge it), about "
     )
     whole = describe(frame, data={"inputs": inputs}, training={"ensemble": 1})
-    assert whole.lines()[-1].startswith("training: 1 x 1000 steps of 256 rows, about ")
+    assert whole.lines()[-2].startswith("training: 1 x 1000 steps of 256 rows, about ")
 
 
 @pytest.mark.parametrize(
@@ -201,11 +202,12 @@ def test_held_out_rows_outside_the_training_range_are_reported() -> None:
 
 
 def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
-    base = describe(table()).cost
-    assert (base.num_trainings, base.max_steps, base.batch_size) == (4, 1000, 256)
+    report = describe(table())
+    base, plan = report.cost, report.plan
+    assert (len(plan.units), plan.max_steps, plan.batch_size) == (4, 1000, 256)
     assert 30 < base.seconds < 90
     assert describe(table(), training={"max_steps": 3000}).cost.seconds > 1.5 * base.seconds
-    assert describe(table(), training={"batch_size": "full"}).cost.batch_size == 810  # a member leaves out a tenth
+    assert describe(table(), training={"batch_size": "full"}).plan.batch_size == 810  # a member leaves out a tenth
     big = describe(table(), model={"output": {"structure": "joint", "num_inducing": 512}}).cost
     assert big.seconds > 1.5 * base.seconds
     assert big.memory_bytes > base.memory_bytes
@@ -226,13 +228,13 @@ def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
 def test_the_cost_is_of_the_rows_that_a_member_keeps(
     num_rows: int, training: dict[str, Any], expected: tuple[int, int, int]
 ) -> None:
-    cost = describe(table(num_rows), training=training).cost
-    assert (cost.num_trainings, cost.max_steps, cost.batch_size) == expected
+    plan = describe(table(num_rows), training=training).plan
+    assert (len(plan.units), plan.max_steps, plan.batch_size) == expected
 
 
 def test_rows_that_validate_every_training_leave_it_alone() -> None:
     data = {"inputs": ["a"], "split": {"kind": "random", "validation": 0.1}}
-    assert describe(table(6000), data=data).cost.num_trainings == 1
+    assert len(describe(table(6000), data=data).plan.units) == 1
 
 
 def test_what_is_read_otherwise_than_one_may_think_is_told() -> None:
@@ -410,3 +412,11 @@ def test_the_identity_is_a_mean_where_every_model_is_as_wide_as_its_targets(
     else:
         with pytest.raises(SettingError, match=rf"^model\.output\.mean: identity needs .*; got {widths} with a\.csv\."):
             describe(frame, **blocks)
+
+
+def test_the_report_names_the_models_of_a_chain() -> None:
+    frame = table().assign(z=lambda frame: frame["y"] + 1)
+    targets = [{"column": name, "transform": {"kind": "identity"}} for name in ("y", "z")]
+    model = {"chain_order": ["z", "y"], "neighbours": {"enabled": False}}
+    report = describe(frame, data={"targets": targets}, model=model)
+    assert report.lines()[-1] == "  a chain of 2 models, 4 members each: 'z', 'y'"

@@ -10,6 +10,7 @@ import pytest
 from cde_app import config
 from cde_app.data.limits import limited_settings
 from cde_app.data.split import Split
+from cde_app.plan import plan_trainings
 
 
 def limits(
@@ -27,7 +28,8 @@ def limits(
     split = Split(*(np.arange(count) for count in (num_train, num_validation, num_test)))
     if num_dealt is None:
         num_dealt = num_train + num_validation + num_test
-    return limited_settings(settings, split, num_dealt=num_dealt, num_features=num_features, num_targets=len(targets))
+    plan = plan_trainings(settings, num_rows=len(split.train), num_validation_rows=len(split.validation))
+    return limited_settings(settings, plan, split, num_dealt=num_dealt, num_features=num_features)
 
 
 ALONE = {"ensemble": 1}  # and so no rows are left out

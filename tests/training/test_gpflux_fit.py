@@ -14,7 +14,7 @@ import tensorflow_probability as tfp
 from cde_app.config import Config
 from cde_app.errors import NumericalError
 from cde_app.model.latent import LatentLayer
-from cde_app.training import session as session_module
+from cde_app.plan import SEED_STRIDE
 from cde_app.training.checkpoint import Checkpoint
 from tests.training.test_session import assert_same_bytes, fresh_trainer, run, small_config, small_data
 
@@ -143,7 +143,7 @@ def test_gpflux_s_fit_trains_other_models_too(settings: dict[str, Any]) -> None:
 def test_members_of_an_ensemble_share_gpflux_s_compiled_fit() -> None:
     config, data = papers_model("gpflux", ensemble=2, max_steps=25, calibration={"enabled": False}), small_data()
     trained, _, _ = run(config, data)
-    alone, _, _ = run(config.model_copy(update={"seed": session_module.SEED_STRIDE}), data)
+    alone, _, _ = run(config.model_copy(update={"seed": SEED_STRIDE}), data)
     second, first = trained.predictor.factors[0].members[1], alone.predictor.factors[0].members[0]
     assert second.output_terms[0].q_mu.tobytes() == first.output_terms[0].q_mu.tobytes()
 

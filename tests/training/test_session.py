@@ -15,15 +15,16 @@ from pydantic import TypeAdapter
 from cde_app.config import Config, Likelihood
 from cde_app.config import training as training_config
 from cde_app.errors import NumericalError
+from cde_app.plan import plan_trainings
 from cde_app.predictive import neighbours
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.tree import pack
 from cde_app.progress import Progress
-from cde_app.training import chain_order, loop, member, warm_start
+from cde_app.training import loop, member, warm_start
 from cde_app.training import session as session_module
-from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint
+from cde_app.training.choices import choose
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer
 from cde_app.training.member import TrainingData, prepare
@@ -62,7 +63,9 @@ def small_data(*, validation: int = 0) -> TrainingData:
 def session_of(config: Config, data: TrainingData, **options: Any) -> Session:
     """Prepare a run's trainings; the arrays in the scratch folder outlive it, as they are mapped."""
     with tempfile.TemporaryDirectory() as folder:
-        return Session(config, data, scratch=Path(folder), **options)
+        checkpoint = options.pop("checkpoint", None) or choose(config, data, options["report"])
+        plan = plan_trainings(config, num_rows=len(data.X), num_validation_rows=len(data.X_validation))
+        return Session(config, plan, data, checkpoint, scratch=Path(folder), **options)
 
 
 def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Progress]]:
@@ -156,22 +159,17 @@ def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_
     assert_same_bytes(shared.predictor, run(config, data)[0].predictor)
 
 
-def test_the_order_of_a_chain_is_the_given_one_or_the_one_with_the_best_held_out_density(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_order_of_a_chain_is_the_given_one_or_that_of_the_table() -> None:
     config, data = chained()
-    # z = x^2 and y = z + noise: y needs z, and z needs nothing but x.
-    X = np.random.default_rng(1).standard_normal((300, 1))
-    z = np.sin(3 * X[:, 0])
-    y = np.sign(z) * np.abs(z) ** 0.2 + 0.3 * np.random.default_rng(2).standard_normal(300)
-    assert choose_order(config, X, np.column_stack([y, z]), axes=data.axes, noise_floor=np.zeros(2)) == (1, 0)
     named = config.model_copy(update={"model": config.model.model_copy(update={"chain_order": ("z", "y")})})
-    assert choose_order(named, X, np.column_stack([z, y]), axes=data.axes, noise_floor=np.zeros(2)) == (1, 0)
     joint = config.model_copy(update={"model": config.model.model_copy(update={"targets_model": "joint"})})
-    assert choose_order(joint, X, np.column_stack([y, z]), axes=data.axes, noise_floor=np.zeros(2)) == (0, 1)
+    plans = [plan_trainings(settings, num_rows=60, num_validation_rows=0) for settings in (config, named, joint)]
+    assert [plan.order for plan in plans] == [(0, 1), (1, 0), (0, 1)]
+    assert [unit.name for unit in plans[1].units] == [f"{name}, member {k} of 2" for name in "zy" for k in (1, 2)]
+    assert [unit.name for unit in plans[2].units] == [f"y, z, member {k} of 2" for k in (1, 2)]
+    assert len({unit.seed for unit in plans[0].units}) == 4
+    assert run(named, data)[0].predictor.order == (1, 0)
     assert len(run(joint, data)[0].predictor.factors) == 1
-    monkeypatch.setattr(chain_order, "MIN_GAIN", 100.0)
-    assert choose_order(config, X, np.column_stack([y, z]), axes=data.axes, noise_floor=np.zeros(2)) == (0, 1)
 
 
 def test_a_kernel_of_named_inputs_finds_them_in_every_factor_of_a_chain() -> None:
@@ -205,7 +203,7 @@ def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_
     assert [len(factor.data.X) for factor in session.factors] == [len(data.X)] * 2
     assert [factor.data.X.shape[1] for factor in session.factors] == [4, 5]
     np.testing.assert_array_equal(session.factors[1].data.X[:, :1], data.X)
-    trainer = prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    trainer = prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
     assert trainer.model.num_data == len(data.X)
     assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
 
@@ -327,7 +325,7 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
 def fresh_trainer(config: Config, data: TrainingData) -> Trainer:
     """Return a trainer before its first step."""
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
-    return prepare(config, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    return prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
 
 
 def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,8 +445,9 @@ def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding(
 def test_auto_settings_follow_the_number_of_rows(
     num_rows: int, noise: float, max_steps: int, batch_size: int, kl_weight: float
 ) -> None:
-    config = small_config(max_steps="auto")
-    schedule = loop.resolve_schedule(config.training, num_rows=num_rows, noise=noise)
+    config = small_config(max_steps="auto", calibration={"enabled": False}, early_stopping={"enabled": False})
+    plan = plan_trainings(config, num_rows=num_rows, num_validation_rows=0)
+    schedule = loop.resolve_schedule(config.training, plan, noise=noise)
     assert (schedule.max_steps, schedule.batch_size, schedule.kl_weight) == (max_steps, batch_size, kl_weight)
     np.testing.assert_allclose(schedule.natural_step, 0.05 * batch_size / num_rows)
 

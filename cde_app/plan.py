@@ -1,0 +1,88 @@
+"""What a run will train, from sizes alone: which trainings, on how many rows, for how many steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cde_app import config
+
+SEED_STRIDE = 1_000_003
+"""Between the seeds of two trainings of a run."""
+
+
+class Unit(NamedTuple):
+    """One training, which needs nothing of the others."""
+
+    name: str
+    factor: int
+    """Which factor of the chain, from 0; 0 where one model has all targets."""
+    member: int
+    """Which member of the factor's ensemble, from 0."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's trainings, every `auto` resolved that the sizes of the table decide."""
+
+    units: tuple[Unit, ...]
+    """Factor by factor, and within a factor member by member."""
+    num_members: int
+    """Of each factor's ensemble."""
+    order: tuple[int, ...]
+    """Places of the targets in the order of the chain."""
+    num_left_out: int
+    """Training rows that each training leaves out, to be judged by them."""
+    num_rows: int
+    """Training rows that each training keeps; by them steps and batches are resolved."""
+    validates: bool
+    """Whether rows that a training has not seen choose its step."""
+    max_steps: int
+    batch_size: int
+    left_open: tuple[str, ...]
+    """Settings that are `auto` and that the training's first fits decide."""
+
+    @property
+    def num_factors(self) -> int:
+        """Factors of the chain; 1 where one model has all targets."""
+        return len(self.units) // self.num_members
+
+
+def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_rows: int) -> Plan:
+    """Resolve what sizes decide; the rules stand beside the settings.
+
+    Args:
+        settings: the whole configuration.
+        num_rows: training rows.
+        num_validation_rows: rows that validate every training.
+    """
+    training, targets = settings.training, settings.data.targets
+    names = [target.column for target in targets]
+    order = tuple(names.index(name) for name in settings.model.chain_order) or tuple(range(len(names)))
+    factors = [names[place] for place in order] if settings.model.targets_model == "chain" else [", ".join(names)]
+    num_members = training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
+    num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
+    num_rows -= num_left_out
+    units = tuple(
+        Unit(
+            name if num_members == 1 else f"{name}, member {member + 1} of {num_members}",
+            factor,
+            member,
+            settings.seed + SEED_STRIDE * (factor * num_members + member),
+        )
+        for factor, name in enumerate(factors)
+        for member in range(num_members)
+    )
+    transforms = [f"transform of {target.column}" for target in targets if target.transform.kind == "auto"]
+    return Plan(
+        units=units,
+        num_members=num_members,
+        order=order,
+        num_left_out=num_left_out,
+        num_rows=num_rows,
+        validates=training.validates(num_validation_rows=num_validation_rows, num_left_out=num_left_out),
+        max_steps=training.resolved_max_steps(num_rows),
+        batch_size=training.resolved_batch_size(num_rows),
+        left_open=(*transforms, *(["neighbours"] if settings.model.neighbours.enabled == "auto" else [])),
+    )
