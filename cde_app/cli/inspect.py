@@ -40,7 +40,7 @@ def plot(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Draw a run's pictures, of the rows it held out or of another table."""
+    """Draw a run's pictures, or those of another table."""
     if data is not None and out is None:
         raise typer.BadParameter(
             "expected a folder, as pictures of another table are not the run's own; got none.", param_hint="--out"
