@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,12 @@ class TrainingData:
     """[V, P]; V may be 0."""
     axes: tuple[Axis, ...]
     """[D], what the features are."""
+
+
+class Judge(Protocol):
+    """Scores a posterior by a training's validation rows; higher is better."""
+
+    def __call__(self, posterior: Posterior, data: TrainingData, *, seed: int) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ def train_member(
     seed: int,
     validates: bool,
     num_components: int,
+    judge: Judge,
     keep: Callable[[Unfinished], None],
     tell: Callable[[Step, float | None], None],
 ) -> Finished:
@@ -138,6 +146,7 @@ def train_member(
         seed: of the training.
         validates: whether to keep the best state by the validation rows, in place of the last.
         num_components: of the exported posterior.
+        judge: says how good a state is, by the validation rows.
         keep: stores how far the training has come; called every `checkpoint_every` steps and on interruption.
         tell: called after every few steps with the step and the validation score, if there is one.
 
@@ -158,11 +167,11 @@ def train_member(
     settled = kept()
     try:
         if validates and trainer.step == 0:  # the warm start stays in the running
-            best = Best(validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
+            best = Best(judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
         for step in fit(trainer):
             score = None
             if validates and (step.passes(settings.early_stopping.every) or step.step == max_steps):
-                score = validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
+                score = judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
                 if score > best.score:
                     best = Best(score, step.step, trainer.state())
             settled = kept()

@@ -24,7 +24,7 @@ from cde_app.training.chain_order import choose_order
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.factors import leave_out, split_factors, with_neighbours
 from cde_app.training.loop import Step, Trainer
-from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
+from cde_app.training.member import Factor, Judge, TrainingData, prepare, standardise, train_member, validation_score
 from cde_app.training.neighbourhood import uses_neighbours
 from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression
@@ -82,6 +82,7 @@ class Session:
         checkpoint: Checkpoint | None,
         save: Callable[[Checkpoint], None],
         report: Callable[[Report], None],
+        judge: Judge = validation_score,
     ) -> None:
         """Prepare the trainings.
 
@@ -93,8 +94,9 @@ class Session:
             save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
                 and on interruption.
             report: called after every few steps.
+            judge: says how good a state is, by the validation rows.
         """
-        self.config, self.save, self.report = config, save, report
+        self.config, self.save, self.report, self.judge = config, save, report, judge
         self.started = time.monotonic() - (checkpoint.elapsed_seconds if checkpoint else 0.0)
         self.checkpoint = checkpoint or self._choose(data)
         self.roundings = find_roundings(config, data, self.checkpoint.transforms)
@@ -216,6 +218,7 @@ class Session:
             seed=self.seed,
             validates=self.validates,
             num_components=-(-self.config.predict.num_components // self.num_members),
+            judge=self.judge,
             keep=self._keep,
             tell=self._tell,
         )
