@@ -15,6 +15,7 @@ INSTALLED := $(VENV)/.installed
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,$(shell $(python) -c '$(FITS)' </dev/null >/dev/null 2>&1 && echo $(python))))
 
+WORKERS ?= 2
 CONFIGS := $(wildcard configs/*.yaml)
 CODE := $(shell find cde_app -name '*.py')
 RUNS := $(CONFIGS:configs/%.yaml=runs/%/manifest.json)
@@ -50,8 +51,8 @@ demo: runs/motorcycle/manifest.json ## train on data/motorcycle.csv, predict, dr
 	@echo "pictures of the run:         runs/motorcycle/plots/"
 	@echo "pictures of the predictions: predictions/demo/plots/"
 
-test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest -m "not slow"
+test: $(INSTALLED) ## run the tests, WORKERS=2 at a time
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup --durations=20
 
 test-slow: $(INSTALLED) ## run the slow tests: statistics and whole trainings
 	$(BIN)/python -m pytest -m slow

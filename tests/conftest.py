@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,10 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
+from cde_app.threads import VARIABLES
 
-from cde_app.cli import main
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if IS_WORKER:  # as many workers as cores, and so one thread each: told before NumPy is loaded
+    os.environ.update(dict.fromkeys(VARIABLES, "1"))
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from cde_app.cli import main  # noqa: E402
 
 PROJECT = Path(__file__).parent.parent
 
@@ -145,7 +153,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedTiny:
     a = np.sin(x) + 0.5 * (region == "south") + rng.choice([-0.6, 0.6], 120) + 0.1 * rng.normal(size=120)
     b = np.exp(0.3 * x + 0.2 * rng.normal(size=120))
     rows = [f"{x[n]!r},{region[n]},{a[n]!r},{b[n]!r}" for n in range(120)]
-    return train_tiny(tmp_path_factory.mktemp("tiny"), TINY_CONFIG, ["x,region,a,b", *rows])
+    return train_once(tmp_path_factory, "tiny", TINY_CONFIG, ["x,region,a,b", *rows])
 
 
 @pytest.fixture(scope="session")
@@ -154,13 +162,25 @@ def line_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedTiny:
     rng = np.random.default_rng(2)
     t = np.sort(rng.uniform(0, 10, 80))
     y = 50 + 10 * np.sin(t) + (1 + t) * rng.normal(size=80)
-    return train_tiny(tmp_path_factory.mktemp("line"), LINE_CONFIG, ["t,y", *(f"{t[n]!r},{y[n]!r}" for n in range(80))])
+    return train_once(tmp_path_factory, "line", LINE_CONFIG, ["t,y", *(f"{t[n]!r},{y[n]!r}" for n in range(80))])
 
 
-def train_tiny(folder: Path, config: str, lines: list[str]) -> TrainedTiny:
-    """Train a configuration on a table of its own, in this process."""
+def train_once(factory: pytest.TempPathFactory, name: str, config: str, lines: list[str]) -> TrainedTiny:
+    """Train a configuration on a table of its own; the workers of pytest-xdist share what the first of them trains."""
+    folder = factory.getbasetemp().parent / name if IS_WORKER else factory.mktemp(name)
+    folder.mkdir(exist_ok=True)
     tiny = TrainedTiny(folder / "run", folder / "config.yaml", folder / "table.csv")
-    tiny.table.write_text("\n".join(lines) + "\n")
-    tiny.config.write_text(config)
-    assert main(["train", str(tiny.config), "--out", str(tiny.run), "--quiet"]) == 0
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # which ends with the process, however that ends
+        if not (folder / "trained").exists():
+            tiny.table.write_text("\n".join(lines) + "\n")
+            tiny.config.write_text(config)
+            assert main(["train", str(tiny.config), "--out", str(tiny.run), "--quiet", "--overwrite"]) == 0
+            (folder / "trained").touch()
     return tiny
+
+
+def with_one(text: str, before: str, after: str) -> str:
+    """Replace what occurs exactly once."""
+    assert text.count(before) == 1, (before, text)
+    return text.replace(before, after)

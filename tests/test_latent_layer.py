@@ -12,7 +12,7 @@ import pytest
 
 from cde_app.config import Config
 from cde_app.training.checkpoint import Checkpoint
-from tests.conftest import LINE_CONFIG
+from tests.conftest import LINE_CONFIG, with_one
 from tests.training.test_session import assert_same_bytes, run, small_config, small_data
 
 Cde = Callable[..., Any]
@@ -42,10 +42,9 @@ def write(folder: Path, latent: str, training: str = "") -> Path:
     t = rng.uniform(0, 10, 60)
     y = 50 + 10 * np.sin(t) + (1 + t) * rng.normal(size=60)
     (folder / "table.csv").write_text("\n".join(["t,y", *(f"{a!r},{b!r}" for a, b in zip(t, y, strict=True))]) + "\n")
-    text = LINE_CONFIG.replace("  layers: []", f"  latent: {{{latent}}}\n  layers: []")
-    text = text.replace("max_steps: 100,", "max_steps: 50,").replace(
-        "warm_start: {max_steps: 10}}", f"warm_start: {{max_steps: 10}}{training}}}"
-    )
+    text = with_one(LINE_CONFIG, "  layers: []", f"  latent: {{{latent}}}\n  layers: []")
+    text = with_one(text, "max_steps: 100,", "max_steps: 50,")
+    text = with_one(text, "warm_start: {max_steps: 10}}", f"warm_start: {{max_steps: 10}}{training}}}")
     config = folder / "config.yaml"
     config.write_text(text)
     return config

@@ -25,7 +25,7 @@ from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.tree import pack, unpack
 from cde_app.training.starting_point import starting_point
 from cde_app.training.warm_start import fit_sparse_regression
-from tests.conftest import TINY_CONFIG
+from tests.conftest import TINY_CONFIG, with_one
 from tests.small_models import AXES, NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
 
 Cde = Callable[..., Any]
@@ -45,27 +45,28 @@ def objective(kind: str) -> config.Objective:
 
 
 def moments_by_gpflux(small: Small, posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
-    """Return the means [N, C, P] and covariances [N, C, P, P] at the nodes, from `GPLayer.predict`, node by node."""
-    model = small.model
-    means, covariances = [], []
-    noise = np.broadcast_to(noise_variance(model.likelihood, tf.constant(small.X)), small.Y.shape)
-    for node, W in enumerate(np.repeat(posterior.latent_nodes[:, None, :], NUM_ROWS, axis=1)):
-        features, start = tf.constant(small.X), 0
-        if model.input_projection is not None:
-            features = model.input_projection(tf.concat([features, W], axis=-1))[:, : -W.shape[-1] or None]
-        for layer in model.inner_layers:
-            mean, variance = layer.gp.predict(features)
-            draws = posterior.inner_noise[node, start : start + mean.shape[1]]
-            start += mean.shape[1]
-            features = layer.carry(features) + (mean + tf.sqrt(variance) * draws) @ layer.projection
-        seen = model.output.compositor([features, tf.constant(W)])
-        terms = zip(model.output.terms, model.output.sees_latent, strict=True)
-        parts = [term.predict(seen if sees else features) for term, sees in terms]
-        mean, variance = (sum(part[i].numpy() for part in parts) for i in range(2))
-        P = np.eye(mean.shape[1]) if model.output.mixing is None else model.output.mixing.numpy()
-        means.append(mean @ P + model.output.mean(features))
-        covariances.append(np.stack([P.T @ np.diag(v) @ P + np.diag(s) for v, s in zip(variance, noise, strict=True)]))
-    return np.stack(means, axis=1), np.stack(covariances, axis=1)
+    """Return the means [N, C, P] and covariances [N, C, P, P] at the nodes, from `GPLayer.predict` of all rows N C."""
+    model, num_nodes = small.model, len(posterior.latent_nodes)
+    W, noise = (np.repeat(part, NUM_ROWS, axis=0) for part in (posterior.latent_nodes, posterior.inner_noise))
+    features, start = tf.constant(np.tile(small.X, (num_nodes, 1))), 0
+    if model.input_projection is not None:
+        features = model.input_projection(tf.concat([features, W], axis=-1))[:, : -W.shape[-1] or None]
+    for layer in model.inner_layers:
+        mean, variance = layer.gp.predict(features)
+        draws = noise[:, start : start + mean.shape[1]]
+        start += mean.shape[1]
+        features = layer.carry(features) + (mean + tf.sqrt(variance) * draws) @ layer.projection
+    seen = model.output.compositor([features, tf.constant(W)])
+    terms = zip(model.output.terms, model.output.sees_latent, strict=True)
+    parts = [term.predict(seen if sees else features) for term, sees in terms]
+    mean, variance = (sum(part[i].numpy() for part in parts) for i in range(2))
+    P = np.eye(mean.shape[1]) if model.output.mixing is None else model.output.mixing.numpy()
+    means = mean @ P + model.output.mean(features)
+    of_rows = np.broadcast_to(noise_variance(model.likelihood, tf.constant(small.X)), small.Y.shape)
+    both = zip(variance, np.tile(of_rows, (num_nodes, 1)), strict=True)
+    covariances = np.stack([P.T @ np.diag(v) @ P + np.diag(s) for v, s in both])
+    shape = (num_nodes, NUM_ROWS, *covariances.shape[1:])
+    return np.swapaxes(np.reshape(means, shape[:3]), 0, 1), np.swapaxes(covariances.reshape(shape), 0, 1)
 
 
 # --- one contract for all -----------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ def write(folder: Path, model: str) -> Path:
     (folder / "table.csv").write_text("\n".join(["x,region,a,b", *rows]) + "\n")
     head, tail = TINY_CONFIG.split("  targets_model: joint\n")
     text = head + model + "training:" + tail.split("training:")[1]
-    text = text.replace("max_steps: 400", "max_steps: 50").replace("ensemble: 1", "ensemble: 2")
+    text = with_one(with_one(text, "max_steps: 1000", "max_steps: 50"), "ensemble: 1", "ensemble: 2")
     (folder / "config.yaml").write_text(text)
     return folder / "config.yaml"
 

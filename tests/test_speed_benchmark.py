@@ -51,13 +51,13 @@ def test_the_operations_of_a_graph_are_counted_by_the_shapes_and_the_precision_o
     }
 
 
-def test_of_a_step_in_blocks_every_product_over_rows_is_counted_as_such() -> None:
+def test_of_a_step_every_product_over_rows_is_counted_as_such() -> None:
     """Whitening takes 2 M^2 per point forward and 4 backward; here by the inner layer and the output layer."""
     from measurements.limit import matrix_flops, traced_step
     from measurements.models import Sizes, our_trainer, synthetic_rows
 
     sizes = Sizes(num_rows=1024, num_features=2, num_inducing=32, batch_size=512)
-    flops = matrix_flops(*traced_step(our_trainer(*synthetic_rows(sizes.num_rows, 2, seed=1), sizes)))
+    flops = matrix_flops(traced_step(our_trainer(*synthetic_rows(sizes.num_rows, 2, seed=1), sizes)), sizes.batch_size)
     assert flops["whitening, M x M x rows"] == 2 * 6 * sizes.num_inducing**2 * sizes.batch_size
 
 

@@ -78,7 +78,7 @@ def predict(
     if as_json:
         emit_json(result)
     else:
-        _tell(result, quiet=quiet)
+        tell(result, quiet=quiet)
     if result["skipped"]:
         total, first = result["rows"] + result["left_out"] + result["skipped"], result["faults"][0]
         say(
@@ -88,7 +88,7 @@ def predict(
         raise typer.Exit(SKIPPED)
 
 
-def _tell(result: Mapping[str, Any], *, quiet: bool | None) -> None:
+def tell(result: Mapping[str, Any], *, quiet: bool | None) -> None:
     """Print the files, and what there is to know of the rows."""
     emit("\n".join(str(file) for file in result["files"]))
     if not quiet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,12 @@ class TrainingData:
     """[V, P]; V may be 0."""
     axes: tuple[Axis, ...]
     """[D], what the features are."""
+
+
+class Judge(Protocol):
+    """Scores a posterior by a training's validation rows; higher is better."""
+
+    def __call__(self, posterior: Posterior, data: TrainingData, *, seed: int) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,7 @@ def train_member(
     seed: int,
     validates: bool,
     num_components: int,
+    judge: Judge,
     keep: Callable[[Unfinished], None],
     report: Callable[[Progress], None],
 ) -> Finished:
@@ -143,6 +151,7 @@ def train_member(
         seed: of the training.
         validates: whether to keep the best state by the validation rows, in place of the last.
         num_components: of the exported posterior.
+        judge: says how good a state is, by the validation rows.
         keep: stores how far the training has come; called every `checkpoint_every` steps and on interruption.
         report: called after every few steps.
 
@@ -163,11 +172,11 @@ def train_member(
     settled = kept()
     try:
         if validates and trainer.step == 0:  # the warm start stays in the running
-            best = Best(validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
+            best = Best(judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
         for event in fit(trainer):
             score = None
             if validates and (event.passes(settings.early_stopping.every) or trainer.step == max_steps):
-                score = validation_score(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
+                score = judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
                 if score > best.score:
                     best = Best(score, trainer.step, trainer.state())
             settled = kept()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +58,13 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
 
         return score(extended, extended_held_out, more_axes) - score(X[fitted], X[held_out], axes)
 
-    # A rough GP has more use for neighbours than a good one: a small gain must be one for a GP like the warm start too.
-    first = gain(rough=True)
-    return first > CLEAR_GAIN or (first > MIN_GAIN and gain(rough=False) > MIN_GAIN)
+    return is_gain(lambda: gain(rough=True), lambda: gain(rough=False))
+
+
+def is_gain(of_rough: Callable[[], float], of_good: Callable[[], float]) -> bool:
+    """Judge by the gain of a rough GP and, only where that does not settle it, by that of one like the warm start.
+
+    A rough GP has more use for neighbours than a good one: a small gain must be one for a good one too.
+    """
+    first = of_rough()
+    return first > CLEAR_GAIN or (first > MIN_GAIN and of_good() > MIN_GAIN)

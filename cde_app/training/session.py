@@ -24,7 +24,7 @@ from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.choices import find_roundings, noise_floors
 from cde_app.training.factors import leave_out, split_factors, with_neighbours
 from cde_app.training.loop import Trainer
-from cde_app.training.member import Factor, TrainingData, prepare, standardise, train_member
+from cde_app.training.member import Factor, Judge, TrainingData, prepare, standardise, train_member, validation_score
 from cde_app.training.warm_start import fit_sparse_regression
 
 Array = NDArray[np.float64]
@@ -60,6 +60,7 @@ class Session:
         scratch: Path,
         save: Callable[[Checkpoint], None],
         report: Callable[[Progress], None],
+        judge: Judge = validation_score,
     ) -> None:
         """Prepare the trainings.
 
@@ -72,8 +73,10 @@ class Session:
             save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
                 and on interruption.
             report: called after every few steps.
+            judge: says how good a state is, by the validation rows.
         """
-        self.config, self.plan, self.checkpoint, self.save, self.report = config, plan, checkpoint, save, report
+        self.config, self.plan, self.checkpoint = config, plan, checkpoint
+        self.save, self.report, self.judge = save, report, judge
         self.started = time.monotonic() - checkpoint.elapsed_seconds
         self.roundings = find_roundings(config, data, checkpoint.transforms)
         self.neighbours = None
@@ -175,6 +178,7 @@ class Session:
             seed=self.unit.seed,
             validates=self.plan.validates,
             num_components=-(-self.config.predict.num_components // self.plan.num_members),
+            judge=self.judge,
             keep=self._keep,
             report=self._report,
         )

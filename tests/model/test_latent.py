@@ -232,9 +232,12 @@ def test_the_kl_of_a_family_is_that_of_a_numerical_integral_summed_over_the_dime
     prior = prior_of(family)
     q = member_beside(prior)
 
+    @tf.function(autograph=False)
+    def log_densities(w: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.reshape(d.log_prob(tf.stack([w, w])), [-1]) for d in (q, prior.distribution)]
+
     def integrand(w: float, dimension: int) -> float:
-        at = tf.constant([w, w], tf.float64)
-        log_q, log_p = (float(np.ravel(d.log_prob(at))[dimension]) for d in (q, prior.distribution))
+        log_q, log_p = (float(part[dimension]) for part in log_densities(tf.constant(w, tf.float64)))
         return np.exp(log_q) * (log_q - log_p) if np.isfinite(log_q) and log_q > -500 else 0.0
 
     lower, upper = SUPPORTS.get(family, (-150.0, 150.0))
@@ -361,22 +364,22 @@ def contract_models() -> list[Any]:
 
 
 def brute_force_log_density(small: Small, posterior: Posterior) -> np.ndarray:
-    """Return log p(y | x) from GPflux's layers at the posterior's nodes, node by node."""
-    model, Y = small.model, small.Y
-    per_node = []
-    for node, W in enumerate(np.repeat(posterior.latent_nodes[:, None, :], NUM_ROWS, axis=1)):
-        features, start = tf.constant(small.X), 0
-        for layer in model.inner_layers:
-            seen = layer.compositor([features, tf.constant(W)]) if layer.sees_latent else features
-            mean, variance = layer.gp.predict(seen)
-            noise = posterior.inner_noise[node, start : start + mean.shape[1]]
-            start += mean.shape[1]
-            features = layer.carry(features) + (mean + tf.sqrt(variance) * noise) @ layer.projection
-        mean, variance = model.output.predict(tf.concat([features, W], axis=-1))
-        total = (variance + model.likelihood.variance).numpy()
-        per_node.append(-0.5 * ((Y - mean.numpy()) ** 2 / total + np.log(2 * np.pi * total)).sum(-1))
+    """Return log p(y | x) from GPflux's layers at the posterior's nodes, whose rows stand below each other."""
+    model, num_nodes = small.model, len(posterior.latent_nodes)
+    W, noise = (np.repeat(part, NUM_ROWS, axis=0) for part in (posterior.latent_nodes, posterior.inner_noise))
+    features, start = tf.constant(np.tile(small.X, (num_nodes, 1))), 0
+    for layer in model.inner_layers:
+        seen = layer.compositor([features, tf.constant(W)]) if layer.sees_latent else features
+        mean, variance = layer.gp.predict(seen)
+        draws = noise[:, start : start + mean.shape[1]]
+        start += mean.shape[1]
+        features = layer.carry(features) + (mean + tf.sqrt(variance) * draws) @ layer.projection
+    mean, variance = model.output.predict(tf.concat([features, W], axis=-1))
+    total = (variance + model.likelihood.variance).numpy()
+    Y = np.tile(small.Y, (num_nodes, 1))
+    per_node = -0.5 * ((Y - mean.numpy()) ** 2 / total + np.log(2 * np.pi * total)).sum(-1)
     log_jacobian = -sum(np.log(transform.scale) for transform in posterior.transforms)
-    return logsumexp(per_node, axis=0, b=posterior.node_weights[:, None]) + log_jacobian
+    return logsumexp(per_node.reshape(num_nodes, -1), axis=0, b=posterior.node_weights[:, None]) + log_jacobian
 
 
 @pytest.mark.parametrize(("num_targets", "latent", "structure"), contract_models())

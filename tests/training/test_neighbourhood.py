@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from cde_app.config import Config
-from cde_app.training import neighbourhood
 from cde_app.training.kernel_start import Axis
-from cde_app.training.neighbourhood import uses_neighbours
+from cde_app.training.neighbourhood import is_gain, uses_neighbours
 
 AXES = tuple(Axis(name) for name in "abc")
 
@@ -56,23 +55,15 @@ def test_they_do_not_on_a_line_or_for_a_handful_of_rows_unless_they_are_asked_fo
 
 
 @pytest.mark.parametrize(
-    ("rough_gain", "fine_gain", "expected"),
+    ("of_rough", "of_good", "expected"),
     [(0.05, 0.03, True), (0.05, 0.01, False), (0.05, -0.1, False), (0.01, 0.5, False), (0.2, -0.1, True)],
 )
 def test_a_small_gain_of_a_rough_gp_must_be_one_of_a_good_one_too(
-    rough_gain: float, fine_gain: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+    of_rough: float, of_good: float, *, expected: bool
 ) -> None:
-    class Scored:
-        def __init__(self, score: float) -> None:
-            self.score = score
+    assert is_gain(lambda: of_rough, lambda: of_good) == expected
 
-        def log_density(self, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-            return np.full(Y.shape, self.score)
 
-    def fit(X: np.ndarray, *_: Any, rough: bool, **__: Any) -> Scored:
-        has_neighbours = X.shape[1] > len(AXES)
-        return Scored((rough_gain if rough else fine_gain) * has_neighbours)
-
-    monkeypatch.setattr(neighbourhood, "fit_screening_regression", fit)
-    X = np.random.default_rng(0).standard_normal((200, len(AXES)))
-    assert choose(settings(), X, X[:, :1]) == expected
+@pytest.mark.parametrize(("of_rough", "expected"), [(0.2, True), (0.01, False)])
+def test_a_gain_that_is_clear_or_none_needs_no_second_look(of_rough: float, *, expected: bool) -> None:
+    assert is_gain(lambda: of_rough, lambda: pytest.fail("a second look")) == expected

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choices import choose
 from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer
-from cde_app.training.member import TrainingData, prepare
+from cde_app.training.member import TrainingData, prepare, validation_score
 from cde_app.training.session import Session, Trained
 
 
@@ -88,15 +89,22 @@ def assert_same_bytes(first: Predictor, second: Predictor) -> None:
         assert left[name].tobytes() == right[name].tobytes(), name
 
 
+@functools.cache
+def small_run() -> tuple[Trained, list[Checkpoint], list[Progress]]:
+    """Train the small configuration, once for all tests that look at it or compare another training with it."""
+    return run(small_config(), small_data())
+
+
 def test_the_same_seed_ends_in_the_same_bytes_and_another_seed_does_not() -> None:
-    first, second, other = (run(small_config(seed), small_data())[0].predictor for seed in (0, 0, 1))
+    first = small_run()[0].predictor
+    second, other = (run(small_config(seed), small_data())[0].predictor for seed in (0, 1))
     assert_same_bytes(first, second)
     ours, others = (one.factors[0].members[0].output_terms[0] for one in (first, other))
     assert ours.q_mu.tobytes() != others.q_mu.tobytes()
 
 
 def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None:
-    whole, checkpoints, _ = run(small_config(), small_data())
+    whole, checkpoints, _ = small_run()
     assert [checkpoint.place for checkpoint in checkpoints] == [(0, 0), (0, 25), (0, 50), (1, 0)]
     for checkpoint in checkpoints:
         stored = Checkpoint.from_arrays(checkpoint.to_arrays())
@@ -120,9 +128,15 @@ def chained(**training: Any) -> tuple[Config, TrainingData]:
     return Config.model_validate(tree), both
 
 
+@functools.cache
+def chained_run() -> tuple[Trained, list[Checkpoint], list[Progress]]:
+    """Train the chain, once for all tests that look at it or compare another training with it."""
+    return run(*chained())
+
+
 def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None:
     config, data = chained()
-    whole, checkpoints, reports = run(config, data)
+    whole, checkpoints, reports = chained_run()
     assert [len(factor.members) for factor in whole.predictor.factors] == [2, 2]
     assert [checkpoint.place for checkpoint in checkpoints][::3] == [(0, 0), (1, 0), (2, 0), (3, 0)]
     assert {report.training for report in reports} == {0, 1, 2, 3}
@@ -134,11 +148,11 @@ def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes
         assert_same_bytes(whole.predictor, resumed.predictor)
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "heteroscedastic_gaussian"])
+@pytest.mark.parametrize(("likelihood", "chain"), [("gaussian", True), ("heteroscedastic_gaussian", False)])
 def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_own(
-    monkeypatch: pytest.MonkeyPatch, likelihood: str
+    monkeypatch: pytest.MonkeyPatch, likelihood: str, *, chain: bool
 ) -> None:
-    config, data = chained()
+    config, data = chained() if chain else (small_config(max_steps=30, ensemble=2), small_data(validation=20))
     noise = TypeAdapter(Likelihood).validate_python({"kind": likelihood})
     config = config.model_copy(update={"model": config.model.model_copy(update={"likelihood": noise})})
     taken_over = []
@@ -150,7 +164,7 @@ def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_
 
     monkeypatch.setattr(Trainer, "begin", counted)
     shared, _, _ = run(config, data)
-    assert len(taken_over) == 2, "the second member of each factor"
+    assert len(taken_over) == (2 if chain else 1), "the second member of each factor"
 
     def alone(*arguments: Any, spare: Trainer | None, **options: Any) -> Trainer:
         return prepare(*arguments, spare=None, **options)
@@ -209,8 +223,7 @@ def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_
 
 
 def test_members_whose_greedy_inducing_inputs_differ_in_number_each_compile_a_step() -> None:
-    config, data = chained()
-    tree = config.model_dump()
+    data, tree = small_data(validation=20), small_config(ensemble=2).model_dump()
     tree["model"]["output"] |= {"inducing": {"kind": "greedy_variance"}, "num_inducing_latent": 200}
     tree["model"]["latent"] |= {"compositor": {"kind": "concatenate"}}  # a warp spreads w, and more inputs have a say
     tree["training"] |= {"max_steps": 2}
@@ -234,7 +247,7 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
         session_of(config, data, checkpoint=None, save=checkpoints.append, report=interrupt).run()
     assert checkpoints[-1].place == (0, 25)
     resumed, _, _ = run(config, data, checkpoint=checkpoints[-1])
-    assert_same_bytes(run(config, data)[0].predictor, resumed.predictor)
+    assert_same_bytes(small_run()[0].predictor, resumed.predictor)
 
 
 def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeats_nothing(
@@ -242,7 +255,7 @@ def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeat
 ) -> None:
     config, data = small_config(early_stopping={"every": 25}), small_data(validation=20)
     expected = run(config, data)[0].predictor
-    advance, score = Trainer.advance, member.validation_score
+    advance, calls = Trainer.advance, []
 
     def interrupted_advance(trainer: Trainer, num_steps: int) -> Any:
         bounds = advance(trainer, num_steps)
@@ -254,56 +267,45 @@ def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeat
         calls.append(1)
         if len(calls) == 3:  # step zero, step 25, step 50
             raise KeyboardInterrupt
-        return score(*arguments, **options)
+        return validation_score(*arguments, **options)
 
-    for owner, name, replacement in (
-        (Trainer, "advance", interrupted_advance),
-        (member, "validation_score", interrupted_score),
-    ):
-        calls: list[int] = []
+    for replaced, judge in ((interrupted_advance, validation_score), (advance, interrupted_score)):
+        monkeypatch.setattr(Trainer, "advance", replaced)
         checkpoints: list[Checkpoint] = []
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(owner, name, replacement)
-            session_of(config, data, checkpoint=None, save=checkpoints.append, report=lambda _: None).run()
+        told = {"save": checkpoints.append, "report": lambda _: None}
+        with pytest.raises(KeyboardInterrupt):
+            session_of(config, data, checkpoint=None, judge=judge, **told).run()
+        monkeypatch.setattr(Trainer, "advance", advance)
         assert checkpoints[-1].place == (0, 25)
         assert_same_bytes(run(config, data, checkpoint=checkpoints[-1])[0].predictor, expected)
 
 
-def test_the_state_with_the_best_validation_score_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([-1.0, 0.0, 2.0, 1.0])
-    monkeypatch.setattr(member, "validation_score", lambda *_, **__: next(scores))
+def scores_of(*scores: float) -> Callable[..., float]:
+    """Stand for what judges a state: a score for each time that it is asked, the first before the first step."""
+    given = iter(scores)
+    return lambda *_, **__: next(given)
+
+
+def test_the_state_with_the_best_validation_score_is_kept() -> None:
     config, data = small_config(early_stopping={"every": 25}, max_steps=75), small_data(validation=20)
-    trained, _, reports = run(config, data)
+    trained, checkpoints, reports = run(config, data, judge=scores_of(-1.0, 0.0, 2.0, 1.0))
     assert [one.kept_step for one in trained.trainings] == [50]
     assert [report.validation_score for report in reports if report.stage == "training"] == [0.0, 2.0, 1.0]
     shorter = small_config(early_stopping={"enabled": False}, max_steps=75)
     states = [checkpoint for checkpoint in run(shorter, data)[1] if checkpoint.place == (0, 50)]
-    np.testing.assert_array_equal(states[0].current.state["variable.0"], run_best(config, data)["variable.0"])
-
-
-def run_best(config: Config, data: TrainingData) -> dict[str, np.ndarray]:
-    """Return the best state of a training whose second score is the best."""
-    scores: Iterator[float] = iter([-1.0, 0.0, 2.0, 1.0])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(member, "validation_score", lambda *_, **__: next(scores))
-        _, checkpoints, _ = run(config, data)
     best = checkpoints[-2].current.best
-    assert best.state is not None
-    return best.state
+    np.testing.assert_array_equal(states[0].current.state["variable.0"], best.state["variable.0"])
 
 
-def test_the_warm_start_is_kept_where_no_step_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([3.0, 2.0, 1.0])
-    monkeypatch.setattr(member, "validation_score", lambda *_, **__: next(scores))
+def test_the_warm_start_is_kept_where_no_step_is_better() -> None:
     config, data = small_config(early_stopping={"every": 30}), small_data(validation=20)
-    trained, _, _ = run(config, data)
+    trained, _, _ = run(config, data, judge=scores_of(3.0, 2.0, 1.0))
     assert [(one.steps, one.kept_step) for one in trained.trainings] == [(60, 0)]
 
 
-def test_training_stops_when_the_score_has_not_risen_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(member, "validation_score", lambda *_, **__: 1.0)
+def test_training_stops_when_the_score_has_not_risen_for_long() -> None:
     config = small_config(early_stopping={"every": 25, "patience": 50}, max_steps=1000)
-    trained, _, _ = run(config, small_data(validation=20))
+    trained, _, _ = run(config, small_data(validation=20), judge=scores_of(1.0, 1.0, 1.0))
     assert [(one.steps, one.kept_step) for one in trained.trainings] == [(50, 0)]
 
 
@@ -484,12 +486,10 @@ def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.
         judged.append((score := validation_score(posterior, rows, seed=seed), rows.X_validation))
         return score
 
-    validation_score = member.validation_score
-    monkeypatch.setattr(member, "validation_score", spy)
-    run(config, data)
+    run(config, data, judge=spy)
     assert not judged, "few rows choose nothing"
     monkeypatch.setattr(training_config, "FEWEST_JUDGES", len(data.X) // 10)
-    trained, _, _ = run(config, data)
+    trained, _, _ = run(config, data, judge=spy)
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     for place, one in enumerate(trained.trainings):
         own = judged[3 * place : 3 * place + 3]  # before the first step, and after 25 and 30
@@ -516,15 +516,16 @@ def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
 
 
 def test_at_most_so_many_rows_judge_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    finished = chained_run()[1][-1]
     monkeypatch.setattr(session_module, "CALIBRATION_ROWS", 7)
-    trained, _, _ = run(*chained())
+    trained, _, _ = run(*chained(), checkpoint=finished)
     assert [calibration.num_rows for calibration in trained.calibrations] == [14, 14], "7 for each of two members"
 
 
 def test_validation_rows_calibrate_where_there_are_some_and_nothing_does_where_it_is_switched_off() -> None:
-    config, data = chained()
-    trained, _, _ = run(config, data)
+    trained, checkpoints, _ = chained_run()
     assert [calibration.num_rows for calibration in trained.calibrations] == [40, 40], "20 rows for each of two members"
-    off, _, _ = run(*chained(calibration={"enabled": False}))
+    config, data = chained(calibration={"enabled": False})
+    off, _, _ = run(config, data, checkpoint=checkpoints[-1])
     assert [(calibration.spread, calibration.num_rows) for calibration in off.calibrations] == [(1.0, 0)] * 2
     assert off.predictor.factors[0].members[0].spread == 1.0
