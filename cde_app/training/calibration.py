@@ -32,9 +32,9 @@ SPREAD_PRIOR_SD = 0.25
 LARGEST_SPREAD = 8.0
 MODEL_ROWS, DEFENCE_ROWS = 1.0, 0.05
 """So many rows a part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
-PRICE_OF_FAR_SCALES = 1.0
-"""Nats: the unseen rows may find the widest scales as much less likely. About one row in their number would reach out
-there if Student's t is right, and that none did is no proof against it."""
+PRICE_OF_FAR_SCALES = 2.0
+"""Nats: the unseen rows may find the widest scales as much less likely. One or two of them would reach out there if
+Student's t is right, and that none did is no proof against it: a likelihood ratio refuses that at five percent."""
 STEPS, TOLERANCE = 500, 1e-7
 """Of expectation maximisation: how many at most, and the change of a share at which it ends."""
 
