@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from cde_app import config
 
@@ -11,7 +10,8 @@ SEED_STRIDE = 1_000_003
 """Between the seeds of two trainings of a run."""
 
 
-class Unit(NamedTuple):
+@dataclass(frozen=True)
+class Unit:
     """One training, which needs nothing of the others."""
 
     name: str
@@ -59,8 +59,10 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
     """
     training, targets = settings.training, settings.data.targets
     names = [target.column for target in targets]
-    order = tuple(names.index(name) for name in settings.model.chain_order) or tuple(range(len(names)))
-    factors = [names[place] for place in order] if settings.model.targets_model == "chain" else [", ".join(names)]
+    order, factors = tuple(range(len(names))), [", ".join(names)]
+    if settings.model.targets_model == "chain":
+        order = tuple(names.index(name) for name in settings.model.chain_order) or order
+        factors = [names[place] for place in order]
     num_members = training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
     num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
     num_rows -= num_left_out
@@ -75,6 +77,8 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
         for member in range(num_members)
     )
     transforms = [f"transform of {target.column}" for target in targets if target.transform.kind == "auto"]
+    is_random = settings.data.split.kind in ("random", "column")
+    may_have_neighbours = is_random and settings.model.neighbours.enabled == "auto"
     return Plan(
         units=units,
         num_members=num_members,
@@ -84,5 +88,5 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
         validates=training.validates(num_validation_rows=num_validation_rows, num_left_out=num_left_out),
         max_steps=training.resolved_max_steps(num_rows),
         batch_size=training.resolved_batch_size(num_rows),
-        left_open=(*transforms, *(["neighbours"] if settings.model.neighbours.enabled == "auto" else [])),
+        left_open=(*transforms, *(["neighbours"] if may_have_neighbours else [])),
     )

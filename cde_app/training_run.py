@@ -17,6 +17,7 @@ from cde_app.errors import RunError
 from cde_app.plan import Plan
 from cde_app.progress import Progress
 from cde_app.rows import gather_rows
+from cde_app.runs.checks import FORMAT_VERSION
 from cde_app.runs.run import Run
 from cde_app.silence import silenced_stderr
 from cde_app.threads import spread_operations
@@ -56,6 +57,11 @@ def train_in_run(
     checkpoint = None
     if run.has("checkpoints/training.npz"):
         arrays = run.read_arrays("checkpoints/training.npz")
+        if int(arrays.get("format_version", 0)) != FORMAT_VERSION:
+            raise RunError(
+                f"{run.path}: expected a checkpoint of format {FORMAT_VERSION}, that of this cde; got another. "
+                "Train anew with --overwrite."
+            )
         if json.loads(str(arrays["table"])) != table.hashes:
             raise RunError(
                 f"{source_name(config.data.path)}: a run is resumed with the table it began with; got another content. "
@@ -73,7 +79,8 @@ def train_in_run(
     )
 
     def save(checkpoint: Checkpoint) -> None:
-        arrays = checkpoint.to_arrays() | {"table": np.array(json.dumps(table.hashes))}
+        own = {"table": np.array(json.dumps(table.hashes)), "format_version": np.array(FORMAT_VERSION)}
+        arrays = checkpoint.to_arrays() | own
         run.write_arrays("checkpoints/training.npz", arrays)
 
     def report(event: Progress) -> None:

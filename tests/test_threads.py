@@ -70,7 +70,7 @@ def test_a_training_is_the_same_bytes_on_one_thread_and_on_two(cde_process: Call
     pd.DataFrame(np.column_stack([X, y]), columns=[*columns, "y"]).to_csv(tmp_path / "table.csv", index=False)
     (tmp_path / "config.yaml").write_text(
         f"schema_version: 1\ndata: {{path: table.csv, inputs: {columns}, targets: [y]}}\n"
-        "training: {max_steps: 25, batch_size: 512, ensemble: 1, warm_start: {max_steps: 10}}\n"  # in two blocks
+        "training: {max_steps: 25, batch_size: 512, ensemble: 1, warm_start: {max_steps: 10}}\n"
     )
 
     def train(run: str, *settings: object, **variables: str) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cde_app import trained_run
+from cde_app import trained_run, training_run
 from cde_app.cli.predict import tell
 from cde_app.data.table import write_table
 from cde_app.data.transform import transform_from_json
@@ -309,6 +309,11 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(
     other = cde("train", tiny_run.config, "--set", "seed=1", "--out", "run", "--resume", "--quiet")
     assert other.code == 6
     assert "a run is resumed with the settings it began with; got others" in other.err
+    with pytest.MonkeyPatch.context() as newer:
+        newer.setattr(training_run, "FORMAT_VERSION", 99)
+        older = cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet")
+    assert older.code == 6
+    assert "run: expected a checkpoint of format 99, that of this cde; got another. Train anew with" in older.err
 
     assert cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet").code == 0
     assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)

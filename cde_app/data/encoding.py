@@ -168,7 +168,7 @@ def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: s
 def are_outside(contract: ColumnContract, values: FloatArray) -> BoolArray:
     """Say which values, [N, inputs], ask for something that the training rows do not hold, [N, inputs]."""
     return np.stack(
-        [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=False)], axis=1
+        [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=True)], axis=1
     )
 
 

@@ -364,9 +364,9 @@ def draw_blocks(rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64], s
     Returns:
         Per block its number, which of its rows are asked for, and where these are among the N.
     """
-    blocks = rows // DRAW_BLOCK
-    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1), len(rows)] if len(rows) else [0]
-    return [(int(blocks[low]), rows[low:high] % DRAW_BLOCK, slice(low, high)) for low, high in pairwise(edges)]
+    numbers = rows // DRAW_BLOCK
+    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(rows)] if len(rows) else [0]
+    return [(int(numbers[low]), rows[low:high] % DRAW_BLOCK, slice(low, high)) for low, high in pairwise(edges)]
 
 
 def _log_sum_exp(exponents: Array) -> Array:

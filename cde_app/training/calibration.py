@@ -32,9 +32,10 @@ SPREAD_PRIOR_SD = 0.25
 LARGEST_SPREAD = 8.0
 MODEL_ROWS, DEFENCE_ROWS = 1.0, 0.05
 """So many rows a part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
-PRICE_OF_FAR_SCALES = 2.0
-"""Nats: the unseen rows may find the widest scales as much less likely. One or two of them would reach out there if
-Student's t is right, and that none did is no proof against it: a likelihood ratio refuses that at five percent."""
+PRICE_OF_FAR_SCALES, PRICE_OF_A_ROW = 2.0, 0.01
+"""Nats: the unseen rows may find the widest scales as much less likely, in all and each. One or two rows would reach
+out there if Student's t is right, and that none did is no proof against it: a likelihood ratio refuses it at five
+percent. A handful of rows, which would refuse nothing, pays no more for each than many do."""
 STEPS, TOLERANCE = 500, 1e-7
 """Of expectation maximisation: how many at most, and the change of a share at which it ends."""
 
@@ -187,7 +188,8 @@ def choose_first_far(parts: Sequence[Parts]) -> int:
     num_scales = min(len(part.own_weights) for part in parts)
     models = [part.log_model(1.0) for part in parts]
     likelihoods = [likeliest_shares(*densities(parts, models, first))[1] for first in range(1, num_scales + 1)]
-    close = np.array(likelihoods) >= max(likelihoods, default=0.0) - PRICE_OF_FAR_SCALES
+    price = min(PRICE_OF_FAR_SCALES, PRICE_OF_A_ROW * sum(len(model) for model in models))
+    close = np.array(likelihoods) >= max(likelihoods, default=0.0) - price
     return 1 + int(np.argmax(close)) if num_scales else 0
 
 

@@ -137,7 +137,7 @@ def student_t_beyond(sizes: Array, threshold: float) -> tuple[float, float]:
     def loss(logs: Array) -> float:
         return -log_likelihood_beyond(sizes, threshold, *parameters(logs)) / len(sizes)
 
-    start = np.log([2.0, max(float(np.median(sizes)), SMALLEST_SCALE)])
+    start = np.log([2.0, max(float(np.median(sizes)), float(threshold), 2.0 * SMALLEST_SCALE)])  # not where it is flat
     return parameters(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3}).x)
 
 

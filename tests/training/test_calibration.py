@@ -64,8 +64,7 @@ def test_densities_are_not_narrowed_and_stay_without_rows() -> None:
     for none in ([Unseen(X[:0], targets[:0])], []):
         unchanged, found = calibrate(Ensemble((posterior,)), none)
         assert (found.spread, found.climatology, found.num_rows) == (1.0, 0.01, 0)
-        before, after = (model.predict(X[:5]).log_density(targets[:5]) for model in (posterior, unchanged.members[0]))
-        np.testing.assert_allclose(after, before, atol=0.02)
+        assert unchanged.members == (posterior,)
 
 
 def test_the_defence_vanishes_where_the_model_is_right_and_takes_over_where_it_is_useless() -> None:

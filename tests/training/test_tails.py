@@ -69,8 +69,8 @@ def test_heavy_tails_behind_a_normal_body_are_found() -> None:
 def test_residuals_of_which_half_are_zero_do_not_make_the_scale_vanish() -> None:
     residual = np.concatenate([np.zeros(60), np.random.default_rng(0).standard_normal(40)])
     degrees_of_freedom, scale = fit_student_t(residual)
-    assert degrees_of_freedom >= 1.0
     assert scale >= 0.01
+    assert 2 * student_t(degrees_of_freedom, scale=scale).sf(5.0) < 0.002, "Cauchy's tails of scale 0.01 have 0.0013"
     variances, weights = scale_mixture(20, degrees_of_freedom, scale)
     assert np.isfinite(variances).all()
     assert weights.sum() == pytest.approx(1.0, abs=1e-12)
@@ -94,6 +94,25 @@ def test_the_unit_of_student_s_t_is_small_where_the_rows_are_quiet() -> None:
     _, variances = defence.components(np.array([[-1.5], [1.5]]))
     quiet, loud = np.sqrt(variances[:, 0, 0])
     assert loud / quiet > 4.0, "the truth is 20, and a prior holds the trend back"
+
+
+def test_far_from_the_rows_the_unit_is_one_that_rows_have() -> None:
+    random = np.random.default_rng(0)
+    x = random.uniform(-2, 2, 400)
+    y = np.exp(0.8 * x) * random.standard_normal(400)
+    transforms = (Identity.fit(y),)
+    output = config.AdditiveOutput(num_inducing=16, kernel={"kind": "linear"})
+    regression = fit_sparse_regression(
+        x[:, None], y[:, None], config.WarmStart(max_steps=30), output, axes=AXES, seed=0
+    )
+    defence = fit_defence(regression, x[:, None], y[:, None], transforms, noise_floor=np.zeros(1), weight=0.1)
+    assert defence is not None
+    far = np.array([[-1e3], [1e3]])
+    trend = defence.gp.kernel.covariance(far, defence.gp.inducing_inputs) @ defence.log_scale
+    assert np.abs(trend).max() > 50, "or nothing is held back"
+    _, unit = defence.centre(far)
+    _, variance = defence.gp.moments(far)
+    assert (np.log((unit - variance) / defence.noise) <= defence.log_scale_range[1] + 1e-6).all()
 
 
 def test_behind_a_logarithm_no_component_is_wider_than_the_targets_allow() -> None:
