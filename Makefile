@@ -52,7 +52,7 @@ demo: runs/motorcycle/manifest.json ## train on data/motorcycle.csv, predict, dr
 	@echo "pictures of the predictions: predictions/demo/plots/"
 
 test: $(INSTALLED) ## run the tests, WORKERS=2 at a time
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup --durations=20
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 test-slow: $(INSTALLED) ## run the slow tests: statistics and whole trainings
 	$(BIN)/python -m pytest -m slow

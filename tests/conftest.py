@@ -23,6 +23,8 @@ import pytest  # noqa: E402
 from cde_app.cli import main  # noqa: E402
 
 PROJECT = Path(__file__).parent.parent
+LONGEST = ("test_session", "test_workflow", "test_latent", "test_gpflux_fit", "test_keeping", "test_objective")
+"""The files that take longest; workers begin with them, so that none is left with one at the end."""
 
 TINY_CONFIG = """\
 schema_version: 1
@@ -68,6 +70,12 @@ class TrainedTiny:
     run: Path
     config: Path
     table: Path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the workers of pytest-xdist begin with the files that take longest."""
+    if IS_WORKER:
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,6 @@ import pytest
 
 from cde_app.cli import main
 
-pytestmark = pytest.mark.xdist_group("chain of targets")
-
 CONFIG = """\
 schema_version: 1
 data:

@@ -32,7 +32,6 @@ from cde_app.words import flatten
 from tests.conftest import TrainedTiny, with_one
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
-pytestmark = pytest.mark.xdist_group("workflow")  # they share `predicted` and `odd_run`
 SUMMARY_COLUMNS = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
 PNG, SVG = b"\x89PNG\r\n", b"<?xml"
 
