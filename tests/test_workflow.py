@@ -128,7 +128,7 @@ def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_wri
     assert all(sha256(tiny_run.run / name) == digest for name, digest in manifest["outputs"].items())
     assert manifest["rows"] == {"train": 108, "validation": 0, "test": 12}
     assert (manifest["format_version"], manifest["seed"]) == (3, 0)
-    assert manifest["trainings"] == [{"steps": 1000, "kept_step": 1000}]
+    assert manifest["trainings"] == [{"name": "a, b", "steps": 1000, "kept_step": 1000}]
     assert manifest["seconds"] > 0
     assert manifest["warnings"] == []
     assert {"gpflow", "gpflux", "tensorflow"} <= set(manifest["packages"])
@@ -795,7 +795,7 @@ def test_info_and_compare_say_what_runs_are_and_where_they_differ(tiny_run: Any,
     info = json.loads(cde("info", tiny_run.run, "--json").out)
     assert info["data"] == {"path": str(tiny_run.table), "inputs": ["x", "region"], "targets": ["a", "b"]}
     assert info["transforms"] == {"a": "identity", "b": "log"}
-    assert info["trainings"] == [{"steps": 1000, "kept_step": 1000}]
+    assert info["trainings"] == [{"name": "a, b", "steps": 1000, "kept_step": 1000}]
     assert (info["rows"]["train"], info["metrics"]["num_rows"]) == (108, 12)
     outcome = cde("compare", tiny_run.run, line_run.run, "--json")
     compared = json.loads(outcome.out)

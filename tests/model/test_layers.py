@@ -194,17 +194,6 @@ def test_the_kl_of_whitened_gps_and_its_gradient_equal_gpflow(diagonal: bool) ->
         np.testing.assert_allclose(own, truth, atol=1e-12)
 
 
-def test_what_lies_above_the_diagonal_of_a_stored_triangle_counts_nothing() -> None:
-    gp = build_gp(random_start(KERNELS["sum"], num_gps=2, diagonal=False), num_data=10, name="gp")
-    stored, before = gp.q_sqrt.unconstrained_variable, gp.q_sqrt.numpy()
-    above = np.triu(np.ones((6, 6)), 1)
-    stored.assign_add(np.stack([above, above]))
-    np.testing.assert_array_equal(gp.q_sqrt, before)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(tf.exp(gp.q_sqrt))
-    np.testing.assert_array_equal(tape.gradient(loss, stored)[0].numpy()[above > 0], 0)
-
-
 @pytest.mark.parametrize("num_points", [7, 1030])
 def test_the_gradient_of_quadratic_forms_equals_that_of_the_plain_products(num_points: int) -> None:
     random = np.random.default_rng(4)
