@@ -425,7 +425,7 @@ def test_a_run_of_a_newer_format_asks_for_a_newer_cde(command: tuple[str, ...], 
         assert_refused(
             reading(cde, command, run),
             RUN,
-            "run/manifest.json: format_version: expected at most 3; got 99. "
+            "run/manifest.json: format_version: expected at most 4; got 99. "
             "The run was written by a newer cde; update cde.",
         )
 

@@ -554,7 +554,7 @@ def test_a_run_from_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
     finished_run(tmp_path / "a")
     manifest = tmp_path / "a/manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": FORMAT_VERSION + 1}))
-    with pytest.raises(RunError, match=r"format_version: expected at most 3; got 4\. .*update cde"):
+    with pytest.raises(RunError, match=r"format_version: expected at most 4; got 5\. .*update cde"):
         Run.open(tmp_path / "a")
 
 
@@ -566,8 +566,8 @@ def test_a_run_from_an_older_format_asks_for_a_training(version: int, tmp_path: 
     with pytest.raises(RunError) as caught:
         Run.open(tmp_path / "a")
     assert str(caught.value) == (
-        f"{manifest}: format_version: expected 3; got {version}. The run was written by an older cde, which read "
-        "labels and dates otherwise; train the run again."
+        f"{manifest}: format_version: expected 4; got {version}. The run was written by an older cde, which "
+        "stored its parts otherwise; train the run again."
     )
 
 

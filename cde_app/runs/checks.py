@@ -11,7 +11,7 @@ from cde_app.errors import RunError
 from cde_app.runs import folder as run_folder
 from cde_app.storage import file_hash
 
-FORMAT_VERSION = 3  # before, labels and dates were read otherwise
+FORMAT_VERSION = 4  # before, labels and dates were read otherwise (2), or kernels and tails stored otherwise (3)
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})
 
 
@@ -74,7 +74,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if version < FORMAT_VERSION:
         raise RunError(
             f"{file}: format_version: expected {FORMAT_VERSION}; got {version}. "
-            "The run was written by an older cde, which read labels and dates otherwise; train the run again."
+            "The run was written by an older cde, which stored its parts otherwise; train the run again."
         )
     return dict(manifest)
 
