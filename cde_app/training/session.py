@@ -146,7 +146,12 @@ class Session:
             rows = draw_rows(
                 len(held_out[0].X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=Stream.CALIBRATION_ROWS
             )
-            unseen = [Unseen(data.X_validation[rows], data.targets_validation[rows]) for data in held_out]
+            # Validation rows that all members share are dealt to them, so that each is evidence once.
+            dealt = [rows if self.plan.num_left_out else rows[member::num_members] for member in range(num_members)]
+            unseen = [
+                Unseen(data.X_validation[own], data.targets_validation[own])
+                for data, own in zip(held_out, dealt, strict=True)
+            ]
         return calibrate(ensemble, unseen)
 
     def _warm_start(self) -> Unfinished:
