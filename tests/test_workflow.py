@@ -127,7 +127,7 @@ def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_wri
     assert {"posterior/arrays.npz", "config.yaml", "metrics.json"} <= set(manifest["outputs"])
     assert all(sha256(tiny_run.run / name) == digest for name, digest in manifest["outputs"].items())
     assert manifest["rows"] == {"train": 108, "validation": 0, "test": 12}
-    assert (manifest["format_version"], manifest["seed"]) == (3, 0)
+    assert (manifest["format_version"], manifest["seed"]) == (4, 0)
     assert manifest["trainings"] == [{"name": "a, b", "steps": 1000, "kept_step": 1000}]
     assert manifest["seconds"] > 0
     assert manifest["warnings"] == []
