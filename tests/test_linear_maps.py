@@ -17,7 +17,6 @@ from scipy.stats import multivariate_normal
 
 from cde_app import config
 from cde_app.config import Config
-from cde_app.model.likelihood import noise_variance
 from cde_app.model.objective import bound, data_term, posteriors
 from cde_app.predictions import component_arrays
 from cde_app.predictive.ensemble import Ensemble
@@ -48,7 +47,7 @@ def moments_by_gpflux(small: Small, posterior: Posterior) -> tuple[np.ndarray, n
     """Return the means [N, C, P] and covariances [N, C, P, P] at the nodes, from `GPLayer.predict`, node by node."""
     model = small.model
     means, covariances = [], []
-    noise = np.broadcast_to(noise_variance(model.likelihood, tf.constant(small.X)), small.Y.shape)
+    noise = np.broadcast_to(model.likelihood.noise_variance(tf.constant(small.X)), small.Y.shape)
     for node, W in enumerate(np.repeat(posterior.latent_nodes[:, None, :], NUM_ROWS, axis=1)):
         features, start = tf.constant(small.X), 0
         if model.input_projection is not None:
@@ -192,9 +191,9 @@ def test_targets_that_are_alike_lose_nothing_by_sharing_a_gp(*, alike: bool) -> 
     models = (small.settings, plain)
     starts = [starting_point(settings, warm_start, regression, X, Y, axes=AXES, seed=0) for settings in models]
     mean_is_kept = np.allclose(starts[0].output_terms[0].q_mu @ starts[0].mixing, regression.q_mu, atol=1e-9)
-    noise_is_kept = np.allclose(starts[0].noise, starts[1].noise, atol=1e-9)
+    noise_is_kept = np.allclose(starts[0].noise.variance, starts[1].noise.variance, atol=1e-9)
     assert (mean_is_kept, noise_is_kept) == (alike, alike)
-    assert np.all(starts[0].noise >= starts[1].noise - 1e-9)
+    assert np.all(starts[0].noise.variance >= starts[1].noise.variance - 1e-9)
 
 
 @pytest.mark.parametrize(("structure", "dim"), [("additive", 1), ("joint", 2), ("additive", 3)])

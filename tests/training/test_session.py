@@ -430,7 +430,7 @@ def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding(
     posterior = trained.predictor.factors[0].members[0]
     defence = posterior.defence
     assert defence is not None
-    for noise in (posterior.noise, checkpoints[0].current.regression.noise, defence.noise):
+    for noise in (posterior.noise.variance, checkpoints[0].current.regression.noise, defence.noise):
         assert noise[0] >= floor
     target = {"column": "y", "transform": {"kind": "identity"}, "rounding": 0}
     config = small_config(max_steps=25).model_dump() | {"data": {"path": "x.csv", "inputs": ["x"], "targets": [target]}}
