@@ -17,7 +17,6 @@ from scipy.stats import multivariate_normal
 
 from cde_app import config
 from cde_app.config import Config
-from cde_app.model.likelihood import noise_variance
 from cde_app.model.objective import bound, data_term, posteriors
 from cde_app.predictions import component_arrays
 from cde_app.predictive.ensemble import Ensemble
@@ -62,7 +61,7 @@ def moments_by_gpflux(small: Small, posterior: Posterior) -> tuple[np.ndarray, n
     mean, variance = (sum(part[i].numpy() for part in parts) for i in range(2))
     P = np.eye(mean.shape[1]) if model.output.mixing is None else model.output.mixing.numpy()
     means = mean @ P + model.output.mean(features)
-    of_rows = np.broadcast_to(noise_variance(model.likelihood, tf.constant(small.X)), small.Y.shape)
+    of_rows = np.broadcast_to(model.likelihood.noise_variance(tf.constant(small.X)), small.Y.shape)
     both = zip(variance, np.tile(of_rows, (num_nodes, 1)), strict=True)
     covariances = np.stack([P.T @ np.diag(v) @ P + np.diag(s) for v, s in both])
     shape = (num_nodes, NUM_ROWS, *covariances.shape[1:])
@@ -193,9 +192,9 @@ def test_targets_that_are_alike_lose_nothing_by_sharing_a_gp(*, alike: bool) -> 
     models = (small.settings, plain)
     starts = [starting_point(settings, warm_start, regression, X, Y, axes=AXES, seed=0) for settings in models]
     mean_is_kept = np.allclose(starts[0].output_terms[0].q_mu @ starts[0].mixing, regression.q_mu, atol=1e-9)
-    noise_is_kept = np.allclose(starts[0].noise, starts[1].noise, atol=1e-9)
+    noise_is_kept = np.allclose(starts[0].noise.variance, starts[1].noise.variance, atol=1e-9)
     assert (mean_is_kept, noise_is_kept) == (alike, alike)
-    assert np.all(starts[0].noise >= starts[1].noise - 1e-9)
+    assert np.all(starts[0].noise.variance >= starts[1].noise.variance - 1e-9)
 
 
 @pytest.mark.parametrize(("structure", "dim"), [("additive", 1), ("joint", 2), ("additive", 3)])

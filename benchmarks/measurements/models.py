@@ -22,11 +22,12 @@ from cde_app.data.transform import Identity
 from cde_app.model.build import Model, build_model
 from cde_app.model.encoder import build_encoder
 from cde_app.model.prior import build_prior
-from cde_app.model.start import EncoderStart, GPStart, InnerStart, MeanStart, ModelStart
+from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart
 from cde_app.plan import plan_trainings
-from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.compositor import Concatenation
 from cde_app.predictive.kernels import SquaredExponential
-from cde_app.predictive.mean_function import MeanFunction, zero_mean
+from cde_app.predictive.mean_function import PCAMeanFunction, ZeroMeanFunction
+from cde_app.predictive.noise import NormalNoise
 from cde_app.threads import spread_operations
 from cde_app.training.checkpoint import Unfinished
 from cde_app.training.kernel_start import Axis
@@ -102,20 +103,21 @@ def gp_start(Z: Array, num_gps: int, *, sees_latent: bool) -> GPStart:
 
 def our_model(X: Array, sizes: Sizes) -> Model:
     """Return the model of our layers."""
-    width = sizes.num_features + LATENT_DIM
+    settings, width = settings_of_model(), sizes.num_features + LATENT_DIM
     inner, outer = inducing_inputs(X, sizes.num_inducing)
-    joined = Compositor("concatenate")
-    carried = MeanStart(MeanFunction(np.eye(sizes.num_features, width)), trains_slope=False, trains_offset=False)
+    joined = Concatenation()
+    carried = PCAMeanFunction(np.eye(sizes.num_features, width))  # which is not trained
     start = ModelStart(
         inner_layers=(InnerStart(gp_start(inner, width, sees_latent=True), carried, np.eye(width), joined),),
         output_terms=(gp_start(outer, 1, sees_latent=False),),
         encoder=encoder_start(len(X)),
         compositor=joined,
-        noise=np.array([NOISE]),
+        noise=NormalNoise(np.array([NOISE])),
+        noise_floor=np.full(1, settings.likelihood.variance_floor),
         num_data=len(X),
-        output_mean=MeanStart(zero_mean(width, 1), trains_slope=False, trains_offset=False),
+        output_mean=ZeroMeanFunction(np.zeros((width, 1))),
     )
-    return build_model(settings_of_model(), start, num_features=sizes.num_features, seed=0)
+    return build_model(settings, start, num_features=sizes.num_features, seed=0)
 
 
 def our_trainer(X: Array, Y: Array, sizes: Sizes) -> Trainer:

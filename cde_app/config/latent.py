@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -56,15 +56,24 @@ class PerRowEncoder(Section):
     """Width of q(w) before training; null = the warm start's posterior [scale of the prior]."""
 
 
-class ConcatenateCompositor(Section):
+class CompositorSettings(Section):
+    """What the checks of the other settings ask of a compositor."""
+
+    widens: ClassVar[bool] = False
+    """Whether w has inputs of its own, which kernels may name."""
+
+
+class ConcatenateCompositor(CompositorSettings):
     """The GPs that see w see [x, w]."""
 
+    widens = True
     kind: Literal["concatenate"] = "concatenate"
 
 
-class WarpCompositor(Section):
+class WarpCompositor(CompositorSettings):
     """The GPs that see w see [x, w + Σ s tanh(c (w - b - x B))]: s, c, b and B are learned, so that modes can part."""
 
+    widens = True
     kind: Literal["warp"] = "warp"
     num_steps: PositiveInt | Literal["auto"] = "auto"
     """Summands for each latent variable; auto = 1 below 1000 rows of a training, else 2."""
@@ -76,13 +85,13 @@ class WarpCompositor(Section):
         return self.num_steps
 
 
-class AddCompositor(Section):
+class AddCompositor(CompositorSettings):
     """The GPs that see w see x + w B; B is learned, and left out where w is as wide as x."""
 
     kind: Literal["add"] = "add"
 
 
-class MultiplyCompositor(Section):
+class MultiplyCompositor(CompositorSettings):
     """The GPs that see w see x * (w B), element by element; B is learned, and left out where w is as wide as x."""
 
     kind: Literal["multiply"] = "multiply"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,31 +10,39 @@ from cde_app.config.kernel import Inducing, Kernel, Matern, SquaredExponential, 
 from cde_app.config.section import PositiveInt, Section
 
 
-class ZeroMean(Section):
+class MeanSettings(Section):
+    """What is asked of a mean function beside its start and its values."""
+
+    keeps_columns: ClassVar[bool] = False
+    """Whether the outputs are the inputs one by one: as many, and kernels behind may name their columns."""
+
+
+class ZeroMean(MeanSettings):
     """m(x) = 0."""
 
     kind: Literal["zero"] = "zero"
 
 
-class IdentityMean(Section):
+class IdentityMean(MeanSettings):
     """m(x) = x."""
 
+    keeps_columns = True
     kind: Literal["identity"] = "identity"
 
 
-class PCAMean(Section):
+class PCAMean(MeanSettings):
     """m(x) = x A, A the leading principal directions of the training inputs."""
 
     kind: Literal["pca"] = "pca"
 
 
-class ConstantMean(Section):
+class ConstantMean(MeanSettings):
     """m(x) = b, trained."""
 
     kind: Literal["constant"] = "constant"
 
 
-class LinearMean(Section):
+class LinearMean(MeanSettings):
     """m(x) = x A + b, trained; starts as pca or, in an output layer, as the least-squares plane."""
 
     kind: Literal["linear"] = "linear"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,16 @@ from cde_app.config.kernel import Inducing, Kernel, SquaredExponential
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
 
 
-class GaussianLikelihood(Section):
+class NoiseSettings(Section):
+    """What the checks of the other settings ask of a likelihood."""
+
+    allows_mixing: ClassVar[bool] = True
+    """Whether targets that are mixed have a density in closed form."""
+    needs_x: ClassVar[bool] = False
+    """Whether the noise varies with x."""
+
+
+class GaussianLikelihood(NoiseSettings):
     """y = f + e, e normal, one variance per target."""
 
     kind: Literal["gaussian"] = "gaussian"
@@ -18,9 +27,10 @@ class GaussianLikelihood(Section):
     """Smallest noise variance [variance of the standardised target]."""
 
 
-class HeteroscedasticGaussianLikelihood(Section):
+class HeteroscedasticGaussianLikelihood(NoiseSettings):
     """y = f + e, e normal, its variance a function of x: log s^2(x) = b + a(x), one a per target."""
 
+    needs_x = True
     kind: Literal["heteroscedastic_gaussian"] = "heteroscedastic_gaussian"
     variance_floor: PositiveFloat = 1e-5
     """Smallest noise variance [variance of the standardised target]."""
@@ -32,9 +42,10 @@ class HeteroscedasticGaussianLikelihood(Section):
     """Kernel of a."""
 
 
-class StudentTLikelihood(Section):
+class StudentTLikelihood(NoiseSettings):
     """y = f + e, e from Student's t, one scale per target: single rows may lie far off."""
 
+    allows_mixing = False
     kind: Literal["student_t"] = "student_t"
     variance_floor: PositiveFloat = 1e-5
     """Smallest squared scale [variance of the standardised target]."""

@@ -46,11 +46,11 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _mixing_has_normal_noise(self) -> Model:
-        if self.output.mixing is not None and self.likelihood.kind == "student_t":
+        if self.output.mixing is not None and not self.likelihood.allows_mixing:
             raise SettingError(
                 ("output", "mixing"),
-                "expected null with the likelihood 'student_t', as mixed targets are normal together with normal noise "
-                f"only; got {{num_latent_gps: {self.output.mixing.num_latent_gps}}}. "
+                f"expected null with the likelihood {self.likelihood.kind!r}, as mixed targets are normal together "
+                f"with normal noise only; got {{num_latent_gps: {self.output.mixing.num_latent_gps}}}. "
                 "Set it to null, or choose 'gaussian' or 'heteroscedastic_gaussian'.",
             )
         return self
@@ -71,12 +71,12 @@ def kernel_places(model: Model) -> Iterator[KernelPlace]:
     """Yield every kernel of every layer that may name columns."""
     has_latent = model.latent.dim > 0
     mixed_by: tuple[str | int, ...] | None = None if model.input_projection is None else ("model", "input_projection")
-    has_axes = has_latent and model.latent.compositor.kind in ("concatenate", "warp")
+    has_axes = has_latent and model.latent.compositor.widens
     for index, layer in enumerate(model.layers):
         here: tuple[str | int, ...] = ("model", "layers", index)
         for path, kernel in _leaf_kernels(layer.kernel, (*here, "kernel")):
             yield KernelPlace(path, kernel, layer.sees_latent and has_axes, mixed_by)
-        if mixed_by is None and layer.mean.kind != "identity":
+        if mixed_by is None and not layer.mean.keeps_columns:
             mixed_by = (*here, "mean")
     output = model.output
     sees_latent = has_axes and output.structure == "joint"
@@ -85,8 +85,9 @@ def kernel_places(model: Model) -> Iterator[KernelPlace]:
     if output.structure == "additive" and has_latent:
         for path, kernel in _leaf_kernels(output.kernel_latent, ("model", "output", "kernel_latent")):
             yield KernelPlace(path, kernel, has_axes, mixed_by)
-    if model.likelihood.kind == "heteroscedastic_gaussian":
-        for path, kernel in _leaf_kernels(model.likelihood.kernel, ("model", "likelihood", "kernel")):
+    kernel_of_noise: Kernel | None = getattr(model.likelihood, "kernel", None)
+    if kernel_of_noise is not None:
+        for path, kernel in _leaf_kernels(kernel_of_noise, ("model", "likelihood", "kernel")):
             yield KernelPlace(path, kernel, False, None)
 
 

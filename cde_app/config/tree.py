@@ -60,12 +60,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _gpflux_passes_no_x_to_the_noise(self) -> Config:
-        kind = self.model.likelihood.kind
-        if self.training.loop == "gpflux" and kind == "heteroscedastic_gaussian":
+        if self.training.loop == "gpflux" and self.model.likelihood.needs_x:
             raise SettingError(
                 ("model", "likelihood"),
                 "expected 'gaussian' or 'student_t' with training.loop 'gpflux', as GPflux passes no x to its "
-                f"likelihood; got {kind!r}. Choose one of them, or the loop 'cde'.",
+                f"likelihood; got {self.model.likelihood.kind!r}. Choose one of them, or the loop 'cde'.",
                 because=("training", "loop"),
             )
         return self

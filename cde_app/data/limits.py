@@ -37,7 +37,7 @@ def inducing_inputs(model: config.Model) -> Iterator[InducingInputs]:
     yield InducingInputs("model.output", output, "num_inducing", has_latent and output.structure == "joint")
     if output.structure == "additive" and has_latent:
         yield InducingInputs("model.output", output, "num_inducing_latent", True)
-    if model.likelihood.kind == "heteroscedastic_gaussian":
+    if hasattr(model.likelihood, "num_inducing"):
         yield InducingInputs("model.likelihood", model.likelihood, "num_inducing", False)
 
 
@@ -137,7 +137,7 @@ def _widths(model: config.Model, *, num_features: int, num_targets: int) -> Iter
                 f"model.layers.{index}.num_gps: {layer.num_gps} is more than there are features ({width}); the layer "
                 "has a GP for each that it sees."
             )
-        width = width if layer.mean.kind == "identity" else min(layer.num_gps, width)
+        width = width if layer.mean.keeps_columns else min(layer.num_gps, width)
     if mixing is not None and mixing.num_latent_gps > num_targets:
         yield (
             f"model.output.mixing.num_latent_gps: {mixing.num_latent_gps} is more than there are targets "

@@ -31,7 +31,7 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
         raise DataError(*dict.fromkeys(faults))
     num_features, num_targets = _widest_factor(model, contract)
     num_inputs = _width_of_output(model, num_features)
-    if model.output.mean.kind == "identity" and not num_features == num_inputs == num_targets:
+    if model.output.mean.keeps_columns and not num_features == num_inputs == num_targets:
         raise SettingError(
             ("model", "output", "mean"),
             "identity needs as many features (neighbours and earlier targets of a chain included) and inputs of the "
@@ -63,5 +63,5 @@ def _width_of_output(model: config.Model, num_features: int) -> int:
     if model.input_projection is not None:
         num_features = min(model.input_projection.dim, num_features)
     for layer in model.layers:
-        num_features = num_features if layer.mean.kind == "identity" else min(layer.num_gps, num_features)
+        num_features = num_features if layer.mean.keeps_columns else min(layer.num_gps, num_features)
     return num_features

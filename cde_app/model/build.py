@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gpflow.likelihoods import ScalarLikelihood
 from gpflux.models import DeepGP
 
 from cde_app import config
 from cde_app.model.compositor import build_compositor
 from cde_app.model.latent import LatentLayer, build_latent_layer
 from cde_app.model.layers import InnerGPLayer, InputProjection, OutputGPLayer
-from cde_app.model.likelihood import build_likelihood
+from cde_app.model.likelihood import TrainedNoise, build_likelihood
 from cde_app.model.start import ModelStart
 
 
@@ -27,7 +26,7 @@ class Model:
     input_projection: InputProjection | None
     inner_layers: tuple[InnerGPLayer, ...]
     output: OutputGPLayer
-    likelihood: ScalarLikelihood
+    likelihood: TrainedNoise
     num_data: int
 
 
@@ -41,7 +40,7 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         seed: of the encoder's initial weights, and of the draws for which a layer is given no seed.
     """
     with _without_deprecations_of_gpflux():
-        num_targets = len(start.noise)
+        num_targets = len(start.noise.variance)
         latent_dim = settings.latent.dim
         compositor = build_compositor(start.compositor)
         latent = None
@@ -70,7 +69,7 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
             num_data=start.num_data,
             name="output",
         )
-        likelihood = build_likelihood(settings.likelihood, start)
+        likelihood = build_likelihood(start.noise, start.noise_floor)
         layers = [layer for layer in (latent, input_projection, *inner_layers, output) if layer is not None]
         deep_gp = DeepGP(layers, likelihood, input_dim=num_features, target_dim=num_targets, num_data=start.num_data)
         return Model(deep_gp, latent, input_projection, inner_layers, output, likelihood, start.num_data)

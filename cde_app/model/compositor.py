@@ -1,36 +1,26 @@
-"""How x and w are joined where a GP sees both, as Keras layers: [x, w], [x, w warped], x + w B or x * (w B)."""
+"""How x and w are joined where a GP sees both: a Keras layer for every class of `predictive/compositor.py`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import gpflow
 import numpy as np
 import tensorflow as tf
 from gpflow.keras import tf_keras
 
-from cde_app.predictive.compositor import Compositor, Warp
+from cde_app.predictive.compositor import Addition, Compositor, Concatenation, Multiplication, Projected, Warp
 
-LAYERS = {
-    "concatenate": tf_keras.layers.Concatenate,
-    "add": tf_keras.layers.Add,
-    "multiply": tf_keras.layers.Multiply,
+STOCK: dict[type[Compositor], type[tf_keras.layers.Layer]] = {
+    Concatenation: tf_keras.layers.Concatenate,
+    Addition: tf_keras.layers.Add,
+    Multiplication: tf_keras.layers.Multiply,
 }
+"""Keras's own layers, for what has no arrays. A twin with another name would do the same but for last bits: TensorFlow
+orders sums by the names of operations."""
 
 
-class ProjectedCompositor(tf_keras.layers.Layer):
-    """Join x and w B, B [Dw, D] learned."""
-
-    def __init__(self, kind: str, start: tf.Tensor) -> None:
-        super().__init__(name="compositor", dtype=gpflow.default_float())
-        self.combine = LAYERS[kind](dtype=gpflow.default_float())
-        self.projection = tf.Variable(start, name="projection")
-
-    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Return c(x, w); x [..., D] and w [..., Dw] to [..., D]."""
-        X, W = inputs
-        return self.combine([X, W @ self.projection])
-
-
-class WarpCompositor(tf_keras.layers.Layer):
+class WarpLayer(tf_keras.layers.Layer):
     """Join x and w warped; the warp is learned, its sizes and steepnesses on the log scale."""
 
     def __init__(self, start: Warp) -> None:
@@ -55,20 +45,43 @@ class WarpCompositor(tf_keras.layers.Layer):
         return Warp(self.spread.numpy(), size, steepness, self.centre.numpy(), self.slope.numpy())
 
 
+class ProjectedLayer(tf_keras.layers.Layer):
+    """Join x and w B, B [Dw, D] learned."""
+
+    def __init__(self, start: Projected) -> None:
+        super().__init__(name="compositor", dtype=gpflow.default_float())
+        self.kind = type(start)
+        self.combine = STOCK[self.kind](dtype=gpflow.default_float())
+        self.projection = tf.Variable(start.projection, name="projection")
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Return c(x, w); x [..., D] and w [..., Dw] to [..., D]."""
+        X, W = inputs
+        return self.combine([X, W @ self.projection])
+
+    def read(self) -> Projected:
+        """Return the compositor as plain arrays."""
+        return self.kind(self.projection.numpy())
+
+
+LEARNED: dict[type[Compositor], type[Any]] = {
+    Warp: WarpLayer,
+    Addition: ProjectedLayer,
+    Multiplication: ProjectedLayer,
+}
+"""The layers of what has arrays."""
+
+
 def build_compositor(start: Compositor) -> tf_keras.layers.Layer:
     """Return the layer that joins x and w; it takes [x, w] as a list."""
-    if start.warp is not None:
-        return WarpCompositor(start.warp)
-    if start.projection is not None:
-        return ProjectedCompositor(start.kind, start.projection)
-    return LAYERS[start.kind](dtype=gpflow.default_float())
+    if all(value is None for value in vars(start).values()):
+        return STOCK[type(start)](dtype=gpflow.default_float())
+    return LEARNED[type(start)](start)
 
 
 def read_compositor(layer: tf_keras.layers.Layer) -> Compositor:
     """Undo `build_compositor`: return the compositor as arrays."""
-    if isinstance(layer, WarpCompositor):
-        return Compositor("concatenate", warp=layer.read())
-    projected = isinstance(layer, ProjectedCompositor)
-    combine = layer.combine if projected else layer
-    kind = next(kind for kind, layer_class in LAYERS.items() if type(combine) is layer_class)
-    return Compositor(kind, layer.projection.numpy() if projected else None)
+    if type(layer) in LEARNED.values():
+        compositor: Compositor = layer.read()
+        return compositor
+    return next(kind() for kind, stock in STOCK.items() if type(layer) is stock)

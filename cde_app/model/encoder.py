@@ -15,7 +15,7 @@ from cde_app import config
 from cde_app.model.kernels import build_kernel
 from cde_app.model.layers import MeanLayer
 from cde_app.model.prior import Prior
-from cde_app.model.start import EncoderStart, MeanStart, TrendStart
+from cde_app.model.start import EncoderStart, TrendStart
 
 RESIDUAL_RANGE = 4.0
 """Standardised residuals are clipped here, so that an outlier cannot drag its q(w) away from the prior."""
@@ -57,7 +57,7 @@ class Trend(tf.Module):
         gpflow.set_trainable(self.kernel, False)
         self.inducing_inputs = tf.Variable(start.inducing_inputs, trainable=False)
         self.alpha = tf.Variable(start.alpha, trainable=False)
-        self.mean_function = MeanLayer(MeanStart(start.mean_function, trains_slope=False, trains_offset=False))
+        self.mean_function = MeanLayer(start.mean_function, is_trained=False)
         self.noise_sd = tf.Variable(start.noise_sd, trainable=False)
 
     def residual(self, X: tf.Tensor, Y: tf.Tensor) -> tf.Tensor:

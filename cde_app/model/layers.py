@@ -5,6 +5,7 @@ Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, P targets.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gpflow
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from cde_app.model.compositor import build_compositor
 from cde_app.model.kernels import build_kernel
 from cde_app.model.parameter import positive_parameter, triangular_parameter
-from cde_app.model.start import GPStart, InnerStart, MeanStart
+from cde_app.model.start import GPStart, InnerStart
 from cde_app.predictive.mean_function import MeanFunction
 
 Array = NDArray[np.float64]
@@ -76,23 +77,22 @@ class InputProjection(tf_keras.layers.Layer):
 
 
 class MeanLayer(tf_keras.layers.Layer):
-    """m(x) = x A + b; A and b are variables where the start says that they train."""
+    """A mean function m whose arrays are variables; where the layer is trained, those are that its kind trains."""
 
-    def __init__(self, start: MeanStart) -> None:
+    def __init__(self, start: MeanFunction, *, is_trained: bool) -> None:
         super().__init__(name="mean", dtype=gpflow.default_float())
-        slope, offset = start.function.slope, start.function.offset
-        self.slope = None if slope is None else tf.Variable(slope, trainable=start.trains_slope)
-        self.offset = None if offset is None else tf.Variable(offset, trainable=start.trains_offset)
+        self.start = start
+        self.names = tuple(name for name, value in vars(start).items() if value is not None)
+        for name in self.names:
+            setattr(self, name, tf.Variable(getattr(start, name), trainable=is_trained and name in start.trained))
 
     def call(self, X: tf.Tensor) -> tf.Tensor:
         """Return m(X); [..., D] to [..., D']."""
-        values = X if self.slope is None else X @ self.slope
-        return values if self.offset is None else values + self.offset
+        return replace(self.start, **{name: getattr(self, name) for name in self.names})(X)
 
     def read(self) -> MeanFunction:
         """Return the mean function as plain arrays."""
-        slope, offset = (None if part is None else part.numpy() for part in (self.slope, self.offset))
-        return MeanFunction(slope, offset)
+        return replace(self.start, **{name: getattr(self, name).numpy() for name in self.names})
 
 
 class InnerGPLayer(tf_keras.layers.Layer):
@@ -117,7 +117,7 @@ class InnerGPLayer(tf_keras.layers.Layer):
         self.place = place
         self.sees_latent = start.gp.sees_latent
         self.latent_dim = latent_dim
-        self.mean = MeanLayer(start.mean)
+        self.mean = MeanLayer(start.mean, is_trained=True)
         self.projection = tf.Variable(start.projection, trainable=False)
         self.compositor = build_compositor(start.compositor)
         self.step_seeds = StepSeeds(seed)
@@ -156,7 +156,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
     def __init__(
         self,
         starts: tuple[GPStart, ...],
-        mean: MeanStart,
+        mean: MeanFunction,
         compositor: tf_keras.layers.Layer,
         mixing: Array | None,
         *,
@@ -167,7 +167,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         super().__init__(make_distribution_fn=self._distribution, name=name, dtype=gpflow.default_float())
         self.terms = [build_gp(start, num_data=num_data, name=f"{name}_{i}") for i, start in enumerate(starts)]
         self.sees_latent = [start.sees_latent for start in starts]
-        self.mean = MeanLayer(mean)
+        self.mean = MeanLayer(mean, is_trained=True)
         self.compositor = compositor
         self.mixing = None if mixing is None else tf.Variable(mixing, name="mixing")
         self.latent_dim = latent_dim

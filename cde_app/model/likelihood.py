@@ -1,9 +1,11 @@
-"""p(y | f): normal noise with one variance per target or one that varies with x, or Student's t.
+"""p(y | f) in training: for every class of `predictive/noise.py` GPflow's likelihood, and what is asked of it beside.
 
-Letters: B rows of a batch, K draws per row, D features, P targets, M inducing inputs of the noise.
+Letters: B rows of a batch, K draws per row, D features, P targets, Q GPs, M inducing inputs of the noise.
 """
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import gpflow
 import numpy as np
@@ -12,18 +14,17 @@ import tensorflow_probability as tfp
 from check_shapes import inherit_check_shapes
 from gpflow.likelihoods import Gaussian, ScalarLikelihood, StudentT
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
-from cde_app import config
-from cde_app.model.kernels import build_kernel
+from cde_app.model.kernels import build_kernel, read_kernel
 from cde_app.model.moments import whitened_covariance
-from cde_app.model.start import ModelStart, NoiseStart
+from cde_app.predictive.noise import Noise, NormalNoise, StudentTNoise, VaryingNoise
+from cde_app.predictive.sparse_gp import cholesky
 
 Array = NDArray[np.float64]
 
 LOG_2PI = float(np.log(2 * np.pi))
-ROOM_ABOVE_FLOOR = 0.1
-"""The noise starts at least this share above its floor: on the log scale of the rest it can grow from there."""
 HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 HERMITE_WEIGHTS /= HERMITE_WEIGHTS.sum()
 
@@ -35,14 +36,14 @@ class VaryingVariance(gpflow.functions.Function):
     they would otherwise train another model; the objectives of `cde` and its prediction call this function.
     """
 
-    def __init__(self, start: NoiseStart, level: Array, floor: Array) -> None:
+    def __init__(self, start: VaryingNoise) -> None:
         """Start at the constant variances floor + level, [P]."""
         super().__init__()
         self.kernel = build_kernel(start.kernel)
         self.inducing_inputs = tf.Variable(start.inducing_inputs, trainable=False)
-        self.level = gpflow.Parameter(level, transform=tfp.bijectors.Exp(), dtype=gpflow.default_float())
-        self.weights = gpflow.Parameter(np.zeros((len(start.inducing_inputs), len(level))))
-        self.floor = tf.constant(floor)
+        self.level = gpflow.Parameter(start.level, transform=tfp.bijectors.Exp(), dtype=gpflow.default_float())
+        self.weights = gpflow.Parameter(np.zeros_like(start.weights))
+        self.floor = tf.constant(start.floor)
 
     @inherit_check_shapes
     def __call__(self, X: tf.Tensor) -> tf.Tensor:
@@ -52,109 +53,153 @@ class VaryingVariance(gpflow.functions.Function):
         trend = tf.matmul(whitened_covariance(self.kernel, self.inducing_inputs, X), self.weights, transpose_a=True)
         return self.floor + self.level * tf.exp(trend)
 
+
+class TrainedNoise(ScalarLikelihood):
+    """What training and export ask of GPflow's likelihood."""
+
+    @abstractmethod
+    def noise_variance(self, X: tf.Tensor) -> tf.Tensor:
+        """Return the noise variances, or squared scales; X [B, D] to [P], or to [B, P] where they vary."""
+
+    @abstractmethod
+    def log_predictive(self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return log E p(y | f) for f ~ N(mean, variance), summed over the targets.
+
+        Args:
+            X: [B, D], features before the inner layers.
+            Y: [B, P].
+            mean: [K or 1, B, P].
+            variance: the same.
+
+        Returns:
+            [K or 1, B].
+        """
+
+    @abstractmethod
+    def expected_log_likelihood(self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return E log p(y | f) for f ~ N(mean, variance), summed over the targets; shapes as in `log_predictive`.
+
+        Source: Hensman et al. (2013), equation 4.
+        """
+
+    def log_prior(self) -> tf.Tensor:
+        """Return the log prior of the noise's own weights; zero where it has none."""
+        return tf.zeros([], gpflow.default_float())
+
+    @abstractmethod
+    def read(self) -> Noise:
+        """Return the noise as plain arrays."""
+
+
+class TrainedNormalNoise(TrainedNoise, Gaussian):
+    """One variance per target, what lies above the floor on the log scale."""
+
+    def __init__(self, start: NormalNoise, floor: Array) -> None:
+        super().__init__(variance=start.variance)
+        self.variance = _parameter_above(floor, start.variance)
+
+    def noise_variance(self, X: tf.Tensor) -> tf.Tensor:
+        """Return the noise variances, [P]."""
+        return tf.convert_to_tensor(self.variance)
+
+    def log_predictive(self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return log N(y; mean, variance + noise), summed over the targets; see `TrainedNoise`."""
+        total = variance + self.noise_variance(X)
+        return -0.5 * tf.reduce_sum((Y - mean) ** 2 / total + tf.math.log(total) + LOG_2PI, axis=-1)
+
+    def log_predictive_mixed(
+        self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, mixing: tf.Tensor
+    ) -> tf.Tensor:
+        """Return log N(y; mean, P' diag(v) P + noise), the density of y = f P + e; the targets depend on each other.
+
+        Args:
+            X: [B, D], features before the inner layers.
+            Y: [B, P].
+            mean: of f P, [K or 1, B, P].
+            variance: v of f, [K or 1, B, Q].
+            mixing: P, [Q, P].
+
+        Returns:
+            [K or 1, B].
+        """
+        noise = self.noise_variance(X)
+        covariance = tf.einsum("...q,qp,qr->...pr", variance, mixing, mixing) + tf.linalg.diag(noise)
+        factor = tf.linalg.cholesky(covariance)
+        whitened = tf.linalg.triangular_solve(factor, (Y - mean)[..., None])[..., 0]
+        log_scales = tf.math.log(tf.linalg.diag_part(factor))
+        return -tf.reduce_sum(0.5 * (whitened**2 + LOG_2PI) + log_scales, axis=-1)
+
+    def expected_log_likelihood(self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return E log p(y | f) in closed form; see `TrainedNoise`."""
+        noise = self.noise_variance(X)
+        return -0.5 * tf.reduce_sum(((Y - mean) ** 2 + variance) / noise + tf.math.log(noise) + LOG_2PI, axis=-1)
+
+    def read(self) -> Noise:
+        """Return the noise as plain arrays."""
+        return NormalNoise(self.noise_variance(None).numpy())
+
+
+class TrainedVaryingNoise(TrainedNormalNoise):
+    """A variance per target that varies with x."""
+
+    def __init__(self, start: VaryingNoise, floor: Array) -> None:
+        Gaussian.__init__(self, variance=VaryingVariance(start))
+
+    def noise_variance(self, X: tf.Tensor) -> tf.Tensor:
+        """Return the noise variances, [B, D] to [B, P]."""
+        return self.variance(X)
+
     def log_prior(self) -> tf.Tensor:
         """Return log p(V) up to a constant."""
-        return -0.5 * tf.reduce_sum(tf.square(self.weights))
+        return -0.5 * tf.reduce_sum(tf.square(self.variance.weights))
+
+    def read(self) -> Noise:
+        """Return the noise as plain arrays."""
+        kernel, Z = read_kernel(self.variance.kernel), self.variance.inducing_inputs.numpy()
+        weights = solve_triangular(cholesky(kernel.covariance(Z, Z)).T, self.variance.weights.numpy(), lower=False)
+        level, floor = self.variance.level.numpy(), self.variance.floor.numpy()
+        return VaryingNoise(floor + level, kernel, Z, weights, level, floor)
 
 
-def build_likelihood(settings: config.Likelihood, start: ModelStart) -> ScalarLikelihood:
-    """Return GPflow's likelihood at the starting noise, what lies above the floor on the log scale.
+class TrainedStudentTNoise(TrainedNoise, StudentT):
+    """One scale per target, what lies above the root of the floor on the log scale."""
 
-    Student's t starts with the scale whose variance s^2 nu / (nu - 2) is the starting noise.
-    """
-    floor = np.broadcast_to(np.maximum(start.noise_floor, settings.variance_floor), start.noise.shape)
-    room = np.maximum(ROOM_ABOVE_FLOOR * floor, settings.variance_floor)
-    variance = np.maximum(start.noise, floor + room)
-    if start.noise_start is not None:
-        return Gaussian(variance=VaryingVariance(start.noise_start, variance - floor, floor))
-    if settings.kind == "student_t":
-        degrees = settings.degrees_of_freedom
-        scale = np.sqrt(np.maximum(start.noise * (degrees - 2) / degrees, floor + room))
-        likelihood = StudentT(scale=scale, df=degrees)
-        likelihood.scale = _parameter_above(np.sqrt(floor), scale)
-        return likelihood
-    likelihood = Gaussian(variance=variance)
-    likelihood.variance = _parameter_above(floor, variance)
-    return likelihood
+    def __init__(self, start: StudentTNoise, floor: Array) -> None:
+        scale = np.sqrt(start.variance)
+        super().__init__(scale=scale, df=start.degrees_of_freedom)
+        self.scale = _parameter_above(np.sqrt(floor), scale)
 
+    def noise_variance(self, X: tf.Tensor) -> tf.Tensor:
+        """Return the squared scales, [P]."""
+        return tf.square(self.scale)
 
-def noise_variance(likelihood: ScalarLikelihood, X: tf.Tensor) -> tf.Tensor:
-    """Return the noise variances, or Student's squared scales; X [B, D] to [P], or to [B, P] where they vary."""
-    if isinstance(likelihood, StudentT):
-        return tf.square(likelihood.scale)
-    variance = likelihood.variance
-    return variance(X) if isinstance(variance, VaryingVariance) else tf.convert_to_tensor(variance)
+    def log_predictive(self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return log E t(y | f), summed over the targets; see `TrainedNoise`."""
+        noise = self.noise_variance(X)
+        return tf.reduce_sum(_student_t_predictive(Y - mean, variance, noise, self.df), axis=-1)
 
-
-def noise_log_prior(likelihood: ScalarLikelihood) -> tf.Tensor:
-    """Return the log prior of the noise's own weights; zero where it has none."""
-    variance = likelihood.variance if isinstance(likelihood, Gaussian) else None
-    if isinstance(variance, VaryingVariance):
-        return variance.log_prior()
-    return tf.zeros([], gpflow.default_float())
-
-
-def log_predictive(
-    likelihood: ScalarLikelihood, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
-) -> tf.Tensor:
-    """Return log E p(y | f) for f ~ N(mean, variance), summed over the targets.
-
-    Args:
-        likelihood: the noise.
-        X: [B, D], features before the inner layers.
-        Y: [B, P].
-        mean: [K or 1, B, P].
-        variance: the same.
-
-    Returns:
-        [K or 1, B].
-    """
-    noise = noise_variance(likelihood, X)
-    if isinstance(likelihood, StudentT):
-        return tf.reduce_sum(_student_t_predictive(Y - mean, variance, noise, likelihood.df), axis=-1)
-    total = variance + noise
-    return -0.5 * tf.reduce_sum((Y - mean) ** 2 / total + tf.math.log(total) + LOG_2PI, axis=-1)
-
-
-def log_predictive_mixed(
-    likelihood: Gaussian, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, mixing: tf.Tensor
-) -> tf.Tensor:
-    """Return log N(y; mean, P' diag(v) P + noise), the density of y = f P + e; the targets depend on each other.
-
-    Args:
-        likelihood: normal noise.
-        X: [B, D], features before the inner layers.
-        Y: [B, P].
-        mean: of f P, [K or 1, B, P].
-        variance: v of f, [K or 1, B, Q].
-        mixing: P, [Q, P].
-
-    Returns:
-        [K or 1, B].
-    """
-    noise = noise_variance(likelihood, X)
-    covariance = tf.einsum("...q,qp,qr->...pr", variance, mixing, mixing) + tf.linalg.diag(noise)
-    factor = tf.linalg.cholesky(covariance)
-    whitened = tf.linalg.triangular_solve(factor, (Y - mean)[..., None])[..., 0]
-    log_scales = tf.math.log(tf.linalg.diag_part(factor))
-    return -tf.reduce_sum(0.5 * (whitened**2 + LOG_2PI) + log_scales, axis=-1)
-
-
-def expected_log_likelihood(
-    likelihood: ScalarLikelihood, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
-) -> tf.Tensor:
-    """Return E log p(y | f) for f ~ N(mean, variance), summed over the targets; shapes as in `log_predictive`.
-
-    In closed form for normal noise, by Gauss-Hermite quadrature for Student's t.
-
-    Source: Hensman et al. (2013), equation 4.
-    """
-    noise = noise_variance(likelihood, X)
-    if isinstance(likelihood, StudentT):
+    def expected_log_likelihood(self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return E log p(y | f) by Gauss-Hermite quadrature; see `TrainedNoise`."""
+        noise = self.noise_variance(X)
         F = mean[..., None] + tf.sqrt(variance)[..., None] * HERMITE_NODES
-        log_t = gpflow.logdensities.student_t(Y[..., None], F, tf.sqrt(noise)[..., None], likelihood.df)
+        log_t = gpflow.logdensities.student_t(Y[..., None], F, tf.sqrt(noise)[..., None], self.df)
         return tf.reduce_sum(log_t * HERMITE_WEIGHTS, axis=[-2, -1])
-    return -0.5 * tf.reduce_sum(((Y - mean) ** 2 + variance) / noise + tf.math.log(noise) + LOG_2PI, axis=-1)
+
+    def read(self) -> Noise:
+        """Return the noise as plain arrays."""
+        return StudentTNoise(self.noise_variance(None).numpy(), self.df)
+
+
+TRAINED: dict[type[Noise], type[TrainedNoise]] = {
+    NormalNoise: TrainedNormalNoise,
+    VaryingNoise: TrainedVaryingNoise,
+    StudentTNoise: TrainedStudentTNoise,
+}
+
+
+def build_likelihood(start: Noise, floor: Array) -> TrainedNoise:
+    """Return GPflow's likelihood at the starting noise, which lies above the floor, [P], and stays there."""
+    return TRAINED[type(start)](start, floor)
 
 
 def _student_t_predictive(residual: tf.Tensor, variance: tf.Tensor, noise: tf.Tensor, degrees: float) -> tf.Tensor:

@@ -24,12 +24,6 @@ from gpflow.keras import tf_keras
 from cde_app import config
 from cde_app.model.build import Model
 from cde_app.model.layers import InnerGPLayer
-from cde_app.model.likelihood import (
-    expected_log_likelihood,
-    log_predictive,
-    log_predictive_mixed,
-    noise_log_prior,
-)
 from cde_app.model.moments import (
     WhitenedPosterior,
     joint_moments,
@@ -77,11 +71,13 @@ def log_likelihoods(
     mean, variance = sum_broadcast(means), sum_broadcast(variances)
     mean, marginal = model.output.mix(mean, variance)
     mean = model.output.mean(features) + mean
-    if settings.kind == "predictive" and model.output.mixing is not None:
-        per_draw = log_predictive_mixed(model.likelihood, X, Y, mean, variance, model.output.mixing)
+    likelihood = model.likelihood
+    if settings.kind != "predictive":
+        per_draw = likelihood.expected_log_likelihood(X, Y, mean, marginal)
+    elif model.output.mixing is None:
+        per_draw = likelihood.log_predictive(X, Y, mean, marginal)
     else:
-        log_likelihood = log_predictive if settings.kind == "predictive" else expected_log_likelihood
-        per_draw = log_likelihood(model.likelihood, X, Y, mean, marginal)
+        per_draw = likelihood.log_predictive_mixed(X, Y, mean, variance, model.output.mixing)
     return tf.broadcast_to(per_draw, [W.shape[0], X.shape[0]])
 
 
@@ -148,7 +144,7 @@ def weighted_once_more(values: tf.Tensor, normalised_weights: list[tf.Tensor]) -
 
 def penalty(model: Model) -> tf.Tensor:
     """Return what the objective loses by other priors than that of u: minus the log prior of the noise's weights."""
-    return -noise_log_prior(model.likelihood)
+    return -model.likelihood.log_prior()
 
 
 def bound(

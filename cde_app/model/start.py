@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.noise import Noise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,20 +40,11 @@ class GPStart:
 
 
 @dataclass(frozen=True)
-class MeanStart:
-    """The mean function m of a layer, and which of its arrays are trained."""
-
-    function: MeanFunction
-    trains_slope: bool
-    trains_offset: bool
-
-
-@dataclass(frozen=True)
 class InnerStart:
     """One inner layer: x <- m(x) + f(.) P."""
 
     gp: GPStart
-    mean: MeanStart
+    mean: MeanFunction
     """m, [D] to [D']."""
     projection: Array
     """P, [Q, D']."""
@@ -90,15 +82,6 @@ class EncoderStart:
 
 
 @dataclass(frozen=True)
-class NoiseStart:
-    """The kernel expansion by which the noise varies with x, zero before training."""
-
-    kernel: Kernel
-    inducing_inputs: Array
-    """[M, D]."""
-
-
-@dataclass(frozen=True)
 class ModelStart:
     """The whole model before its first training step."""
 
@@ -109,16 +92,13 @@ class ModelStart:
     """None without latent variables."""
     compositor: Compositor
     """c(x, w), which the output layer sees where it sees w."""
-    noise: Array
-    """[P], noise variances."""
+    noise: Noise
+    noise_floor: Array
+    """[P], noise variances below which training may not go."""
     num_data: int
     """Training rows."""
-    output_mean: MeanStart
+    output_mean: MeanFunction
     """Added to the output terms, [D'] to [P]."""
-    noise_floor: Array | float = 0.0
-    """[P], noise variances below which training may not go, for what the targets' rounding requires."""
-    noise_start: NoiseStart | None = None
-    """None where the noise does not vary with x."""
     input_projection: Array | None = None
     """A, [D, D']: every GP sees x A; None where they see x."""
     mixing: Array | None = None

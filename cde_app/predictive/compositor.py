@@ -1,28 +1,90 @@
-"""How x and w are joined where a GP sees both: arrays and arithmetic in NumPy.
+"""How x and w are joined where a GP sees both: a class for each kind, with all that is to be known of it in NumPy.
 
-Letters: D features, Dw latent variables, J steps of a warp.
+Letters: N rows, D features, Dw latent variables, J steps of a warp.
 """
 
 from __future__ import annotations
 
+import operator
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from scipy.special import ndtri
+
+from cde_app.predictive.directions import principal_directions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
+ADDED_LENGTH = 2.0
+"""How far a latent variable of one moves x where it is added to it [standard deviations of x]."""
+
 
 @dataclass(frozen=True)
-class Warp:
-    """w -> w + r sum_j s_j tanh(c_j (w / r - b_j - x B_j)), for each latent variable; it grows with w.
+class Compositor(ABC):
+    """c(x, w)."""
+
+    kind: ClassVar[str]
+    """The name in the settings and in what is stored."""
+    widens: ClassVar[bool] = False
+    """Whether w has inputs of its own, behind those of x."""
+
+    @classmethod
+    def start(
+        cls, settings: Any, features: Array, *, quantiles: Callable[[Array], Array], latent_dim: int
+    ) -> Compositor:
+        """Return how x and w are joined before training; nothing is to be chosen where there are no parameters.
+
+        Args:
+            settings: those of this kind.
+            features: [N, D].
+            quantiles: from standard normal scores to w at the same levels of its prior, [..., Dw] to [..., Dw].
+            latent_dim: Dw.
+        """
+        return cls()
+
+    @abstractmethod
+    def compose(self, X: Array, W: Array) -> Array:
+        """Return c(x, w); X [..., D] and W [..., Dw], whose leading dimensions broadcast."""
+
+    @property
+    def num_intermediate(self) -> int:
+        """How many numbers `compose` holds for a point beside x, w and c(x, w)."""
+        return 0
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain values and arrays; `compositor_from_tree` reads them."""
+        return {"kind": self.kind, **vars(self)}
+
+
+@dataclass(frozen=True)
+class Concatenation(Compositor):
+    """[x, w]."""
+
+    kind = "concatenate"
+    widens = True
+
+    def compose(self, X: Array, W: Array) -> Array:
+        """Return c(x, w); X [..., D] and W [..., Dw] to [..., D + Dw]."""
+        leading = np.broadcast_shapes(X.shape[:-1], W.shape[:-1])
+        parts = [np.broadcast_to(part, (*leading, part.shape[-1])) for part in (X, W)]
+        return np.concatenate(parts, axis=-1)
+
+
+@dataclass(frozen=True)
+class Warp(Concatenation):
+    """[x, w + r sum_j s_j tanh(c_j (w / r - b_j - x B_j))], for each latent variable; it grows with w.
 
     Source: Snelson et al. (2004), who warp the targets of a GP by such a sum; here it is w, and the places depend on x.
     """
 
+    kind = "warp"
     spread: Array
     """r, [Dw], the prior's: the unit of all that follows."""
     size: Array
@@ -34,52 +96,105 @@ class Warp:
     slope: Array
     """B, [D, J, Dw], of standardised features."""
 
-    def __call__(self, X: Array, W: Array) -> Array:
+    @classmethod
+    def start(
+        cls, settings: Any, features: Array, *, quantiles: Callable[[Array], Array], latent_dim: int
+    ) -> Compositor:
+        """Return a gentle warp: its steps part the prior in equal shares, as wide as its spread, together as high."""
+        num_steps = settings.resolved_num_steps(len(features))
+        low, high = central_ends(quantiles, latent_dim)
+        spread, shape = 0.5 * (high - low), (num_steps, latent_dim)
+        shares = np.arange(1, num_steps + 1)[:, None] / (num_steps + 1)
+        centre = quantiles(np.broadcast_to(ndtri(shares), shape)) / spread
+        return cls(spread, np.full(shape, 1 / num_steps), np.ones(shape), centre, np.zeros((features.shape[1], *shape)))
+
+    def compose(self, X: Array, W: Array) -> Array:
+        """Return c(x, w); X [..., D] and W [..., Dw] to [..., D + Dw]."""
+        return super().compose(X, self.warped(X, W))
+
+    def warped(self, X: Array, W: Array) -> Array:
         """Warp w; X [..., D] and W [..., Dw], whose leading dimensions broadcast, to [..., Dw]."""
         centre = self.centre + np.tensordot(X, self.slope, axes=1)
         steps = self.size * np.tanh(self.steepness * ((W / self.spread)[..., None, :] - centre))
         return np.asarray(W + self.spread * steps.sum(-2))
 
+    @property
+    def num_intermediate(self) -> int:
+        """The steps and their places."""
+        return 2 * self.size.size
+
 
 @dataclass(frozen=True)
-class Compositor:
-    """c(x, w) = [x, w], [x, w warped], x + w B or x * (w B), element by element."""
+class Projected(Compositor):
+    """x and w B, combined element by element."""
 
-    kind: str
-    """concatenate | add | multiply."""
     projection: Array | None = None
-    """B, [Dw, D]; None for w itself, which must be as wide as x where it is added or multiplies."""
-    warp: Warp | None = None
-    """What w goes through before it is concatenated; None for nothing."""
+    """B, [Dw, D], learned; None for w itself, which must be as wide as x."""
 
-    @property
-    def widens(self) -> bool:
-        """Whether w has inputs of its own, beside those of x."""
-        return self.kind == "concatenate"
-
-    def compose(self, X: Array, W: Array) -> Array:
-        """Return c(x, w); X [..., D] and W [..., Dw], whose leading dimensions broadcast."""
-        W = W if self.projection is None else W @ self.projection
-        match self.kind:
-            case "concatenate":
-                W = W if self.warp is None else self.warp(X, W)
-                leading = np.broadcast_shapes(X.shape[:-1], W.shape[:-1])
-                parts = [np.broadcast_to(part, (*leading, part.shape[-1])) for part in (X, W)]
-                return np.concatenate(parts, axis=-1)
-            case "add":
-                return X + W
-            case "multiply":
-                return X * W
-            case _:
-                raise ValueError(f"compositor kind must be one of concatenate, add, multiply; got {self.kind!r}")
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `from_tree` reads them."""
-        warp = None if self.warp is None else {f.name: getattr(self.warp, f.name) for f in fields(Warp)}
-        return {"kind": self.kind, "projection": self.projection, "warp": warp}
+    combine: ClassVar[Callable[[Any, Any], Any]]
+    """An operator."""
 
     @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> Compositor:
-        """Rebuild what `to_tree` returned."""
-        warp = tree.get("warp")  # which runs of older versions have not
-        return cls(tree["kind"], tree["projection"], None if warp is None else Warp(**warp))
+    def start(
+        cls, settings: Any, features: Array, *, quantiles: Callable[[Array], Array], latent_dim: int
+    ) -> Compositor:
+        """Return it without B where w is as wide as x."""
+        return cls(None if latent_dim == features.shape[1] else cls._start_projection(features, latent_dim))
+
+    @classmethod
+    def _start_projection(cls, features: Array, latent_dim: int) -> Array:
+        """Return the B by which the latent variables take the features in turn."""
+        num_features = features.shape[1]
+        w, x = np.ogrid[:latent_dim, :num_features]
+        takes_turns = (x % latent_dim == w) | (w % num_features == x)
+        return takes_turns.astype(float)
+
+    def compose(self, X: Array, W: Array) -> Array:
+        """Return c(x, w); X [..., D] and W [..., Dw] to [..., D]."""
+        return type(self).combine(X, W if self.projection is None else W @ self.projection)
+
+
+@dataclass(frozen=True)
+class Addition(Projected):
+    """x + w B."""
+
+    kind = "add"
+    combine = operator.add
+
+    @classmethod
+    def _start_projection(cls, features: Array, latent_dim: int) -> Array:
+        """Return the B by which w moves x where that varies least, and is told apart from it best."""
+        num_features = features.shape[1]
+        if latent_dim > num_features:
+            return super()._start_projection(features, latent_dim)
+        return ADDED_LENGTH * principal_directions(features, num_features)[:, ::-1][:, :latent_dim].T
+
+
+@dataclass(frozen=True)
+class Multiplication(Projected):
+    """x * (w B)."""
+
+    kind = "multiply"
+    combine = operator.mul
+
+
+COMPOSITORS: dict[str, type[Compositor]] = {
+    compositor.kind: compositor for compositor in (Concatenation, Warp, Addition, Multiplication)
+}
+
+
+def compositor_from_tree(tree: dict[str, Any]) -> Compositor:
+    """Rebuild what a compositor's `to_tree` returned.
+
+    Raises:
+        ValueError: no compositor has that kind.
+    """
+    if tree["kind"] not in COMPOSITORS:
+        raise ValueError(f"compositor kind must be one of {', '.join(COMPOSITORS)}; got {tree['kind']!r}")
+    compositor = COMPOSITORS[tree["kind"]]
+    return compositor(**{field.name: tree[field.name] for field in fields(compositor)})
+
+
+def central_ends(quantiles: Callable[[Array], Array], latent_dim: int) -> Array:
+    """Return where the prior's central 68 % begins and ends, [2, Dw], -1 and 1 for the normal; `quantiles` as above."""
+    return quantiles(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))

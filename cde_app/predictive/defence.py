@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import gammaincc
 
 from cde_app.predictive.kernel_density import KernelDensity
-from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.mean_function import MeanFunction, mean_function_from_tree
 from cde_app.predictive.sparse_gp import SparseGP
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Defence:
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Defence:
         """Rebuild what `to_tree` returned."""
-        parts = {"gp": SparseGP.from_tree(tree["gp"]), "mean": MeanFunction.from_tree(tree["mean"])}
+        parts = {"gp": SparseGP.from_tree(tree["gp"]), "mean": mean_function_from_tree(tree["mean"])}
         return cls(**{**tree, **parts, "climatology": KernelDensity(**tree["climatology"])})
 
 

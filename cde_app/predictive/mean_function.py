@@ -1,12 +1,15 @@
-"""The mean function of a GP layer as arrays.
+"""The mean functions of GP layers as arrays: a class for each kind, with all that is to be known of it.
 
-Letters: n points, D inputs, Q outputs.
+The values are written with operators that tensors have too: `model/layers.py: MeanLayer` takes them from here.
+
+Letters: N rows, D inputs, P targets, Q outputs.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -17,29 +20,130 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MeanFunction:
-    """m(x) = x A + b."""
+class MeanFunction(ABC):
+    """m(x) = x A + b; a kind says what it takes over of a plane from which it starts, and what of it is trained."""
 
     slope: Array | None
     """A, [D, Q]; None for A = I."""
     offset: Array | None = None
     """b, [Q]; None for b = 0."""
 
+    kind: ClassVar[str]
+    """The name in the settings and in what is stored."""
+    trained: ClassVar[tuple[str, ...]] = ()
+    """The fields that training moves."""
+    carries_x: ClassVar[bool] = True
+    """Whether m hands on what x says; where not, f alone does."""
+
     def __call__(self, X: Array) -> Array:
         """Return m(X); [..., D] to [..., Q]."""
         values = X if self.slope is None else X @ self.slope
         return values if self.offset is None else values + self.offset
 
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `from_tree` reads them."""
-        return {"slope": self.slope, "offset": self.offset}
+    @classmethod
+    def keeps_width(cls, num_inputs: int, num_gps: int) -> bool:
+        """Say whether that of an inner layer with so many GPs starts as m(x) = x."""
+        return False
 
     @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> MeanFunction:
-        """Rebuild what `to_tree` returned."""
-        return cls(**tree)
+    def along(cls, directions: Array) -> Self:
+        """Return where that of an inner layer starts; [D, Q], principal directions, or I where it keeps the width."""
+        return cls._of(directions, np.zeros(directions.shape[1]))
+
+    @classmethod
+    def nearest(cls, X: Array, Y: Array) -> Self:
+        """Return where that of an output layer starts: nearest to Y [N, P] at X [N, D], the shortest of several."""
+        centre, level, slope = X.mean(0), Y.mean(0), np.zeros((X.shape[1], Y.shape[1]))
+        if "slope" in cls.trained:
+            slope = np.linalg.lstsq(X - centre, Y - level, rcond=1e-6)[0]
+        return cls._of(slope, level - centre @ slope)
+
+    @classmethod
+    @abstractmethod
+    def _of(cls, slope: Array, offset: Array) -> Self:
+        """Return what the kind takes over of a plane, [D, Q] and [Q]."""
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain values and arrays; `mean_function_from_tree` reads them."""
+        return {"kind": self.kind, **vars(self)}
 
 
-def zero_mean(num_inputs: int, num_outputs: int) -> MeanFunction:
-    """Return m(x) = 0."""
-    return MeanFunction(np.zeros((num_inputs, num_outputs)))
+@dataclass(frozen=True)
+class ZeroMeanFunction(MeanFunction):
+    """m(x) = 0."""
+
+    kind = "zero"
+    carries_x = False
+
+    @classmethod
+    def _of(cls, slope: Array, offset: Array) -> Self:
+        return cls(np.zeros_like(slope))
+
+
+@dataclass(frozen=True)
+class IdentityMeanFunction(MeanFunction):
+    """m(x) = x."""
+
+    kind = "identity"
+
+    @classmethod
+    def keeps_width(cls, num_inputs: int, num_gps: int) -> bool:
+        """It does."""
+        return True
+
+    @classmethod
+    def _of(cls, slope: Array, offset: Array) -> Self:
+        return cls(None)
+
+
+@dataclass(frozen=True)
+class PCAMeanFunction(MeanFunction):
+    """m(x) = x A, A the leading principal directions; of inner layers alone."""
+
+    kind = "pca"
+
+    @classmethod
+    def _of(cls, slope: Array, offset: Array) -> Self:
+        return cls(slope)
+
+
+@dataclass(frozen=True)
+class ConstantMeanFunction(MeanFunction):
+    """m(x) = b, trained."""
+
+    kind = "constant"
+    trained = ("offset",)
+    carries_x = False
+
+    @classmethod
+    def _of(cls, slope: Array, offset: Array) -> Self:
+        return cls(np.zeros_like(slope), offset)
+
+
+@dataclass(frozen=True)
+class LinearMeanFunction(MeanFunction):
+    """m(x) = x A + b, trained."""
+
+    kind = "linear"
+    trained = ("slope", "offset")
+
+    @classmethod
+    def keeps_width(cls, num_inputs: int, num_gps: int) -> bool:
+        """It does where it can."""
+        return num_gps == num_inputs
+
+    @classmethod
+    def _of(cls, slope: Array, offset: Array) -> Self:
+        return cls(slope, offset)
+
+
+MEAN_FUNCTIONS: dict[str, type[MeanFunction]] = {
+    mean.kind: mean
+    for mean in (ZeroMeanFunction, IdentityMeanFunction, PCAMeanFunction, ConstantMeanFunction, LinearMeanFunction)
+}
+
+
+def mean_function_from_tree(tree: dict[str, Any]) -> MeanFunction:
+    """Rebuild what a mean function's `to_tree` returned."""
+    values = dict(tree)
+    return MEAN_FUNCTIONS[values.pop("kind")](**values)

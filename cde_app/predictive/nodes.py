@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import gammaincinv, ndtr, ndtri
+from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,9 +87,3 @@ def in_boxes(points: Array, axis: int = 0) -> NDArray[np.intp]:
         return order
     halves = order[: num_points // 2], order[num_points // 2 :]
     return np.concatenate([half[in_boxes(points[half], (axis + 1) % dim)] for half in halves])
-
-
-def student_t_factors(nodes: Array, degrees_of_freedom: float) -> Array:
-    """Return 1 / lambda for t = N(0, s^2 / lambda), lambda ~ Gamma(nu / 2, nu / 2), at standard normal nodes."""
-    half = 0.5 * degrees_of_freedom
-    return half / gammaincinv(half, ndtr(nodes))

@@ -5,7 +5,7 @@ Letters: N rows, D features, P targets, Dw latent variables, C nodes, Q inner GP
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,11 +13,11 @@ from scipy.special import logsumexp, ndtr
 
 from cde_app.data.transform import TargetTransform, transform_from_json
 from cde_app.predictive.blocks import work_in_blocks
-from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.compositor import Compositor, compositor_from_tree
 from cde_app.predictive.defence import Defence
-from cde_app.predictive.kernels import Kernel, kernel_from_tree
-from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.mean_function import MeanFunction, mean_function_from_tree
 from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.noise import Noise, noise_from_tree
 from cde_app.predictive.sparse_gp import SparseGP
 
 if TYPE_CHECKING:
@@ -62,25 +62,6 @@ class InnerLayer:
 
 
 @dataclass(frozen=True)
-class NoiseTrend:
-    """How the noise varies with x: s_p^2(x) = floor_p + level_p exp(k(x, Z) A)_p."""
-
-    kernel: Kernel
-    inducing_inputs: Array
-    """Z, [M, D]."""
-    weights: Array
-    """A, [M, P]."""
-    level: Array
-    """[P]."""
-    floor: Array
-    """[P]."""
-
-    def variance(self, X: Array) -> Array:
-        """Return the noise variances, [N, D] to [N, P]."""
-        return self.floor + self.level * np.exp(self.kernel.covariance(X, self.inducing_inputs) @ self.weights)
-
-
-@dataclass(frozen=True)
 class Posterior:
     """All that prediction needs: the GP layers' q(u), the noise, the nodes, and the way back to the user's units."""
 
@@ -89,8 +70,8 @@ class Posterior:
     """The output layer f is the sum of these GPs."""
     compositor: Compositor
     """Joins x and w for the terms that see both."""
-    noise: Array
-    """[P], noise variances of the standardised targets; Student's squared scales; at zero trend if they vary with x."""
+    noise: Noise
+    """Of the standardised targets."""
     latent_nodes: Array
     """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence, computed when training ends."""
     node_weights: Array
@@ -101,10 +82,8 @@ class Posterior:
     transforms: tuple[TargetTransform, ...]
     output_mean: MeanFunction
     """Added to the terms, of x as the inner layers leave it, [D'] to [P]."""
-    noise_trend: NoiseTrend | None = None
-    """None where the noise does not vary with x."""
     noise_factors: Array | None = None
-    """[C, P], factors on the noise at each node, 1 / lambda for Student's t; None where it is normal."""
+    """[C, P], factors on the noise at each node (`Noise.factors`); None where it has no coordinates."""
     input_projection: Array | None = None
     """A, [D, D']: every layer sees x A; None where they see x."""
     mixing: Array | None = None
@@ -141,7 +120,7 @@ class Posterior:
         Returns:
             Its means and variances, two [n, P], standardised.
         """
-        means, variances = np.empty((len(X), len(self.noise))), np.empty((len(X), len(self.noise)))
+        means, variances = np.empty((len(X), len(self.transforms))), np.empty((len(X), len(self.transforms)))
         num_nodes = len(self.latent_nodes)
 
         def fill(rows: slice) -> None:
@@ -193,7 +172,7 @@ class Posterior:
 
     def noise_at(self, X: Array, node: NDArray[np.intp] | None = None) -> Array:
         """Return the noise variances at every node, or at one node of each row; [N, D] to [N or 1, C or 1, P]."""
-        noise = (self.noise[None] if self.noise_trend is None else self.noise_trend.variance(X))[:, None, :]
+        noise = self.noise.at(X)[:, None, :]
         if self.noise_factors is None:
             return noise
         return noise * (self.noise_factors if node is None else self.noise_factors[node, None])
@@ -206,8 +185,7 @@ class Posterior:
 
     def _width(self, X: Array) -> int:
         """Return about how many numbers the arithmetic holds for a component of a row, the GPs' kernels aside."""
-        warped = 0 if self.compositor.warp is None else 2 * self.compositor.warp.size.size
-        return X.shape[1] + self.latent_dim + warped + 4 * len(self.noise)
+        return X.shape[1] + self.latent_dim + self.compositor.num_intermediate + 4 * len(self.transforms)
 
     def _components(self, X: Array) -> Moments:
         """Return the moments of all components."""
@@ -217,7 +195,7 @@ class Posterior:
         wide_means, wide = self.defence.components(X)
         covariances = nodes.covariances
         if covariances is not None:
-            covariances = np.concatenate([covariances, wide[..., None] * np.eye(len(self.noise))], axis=1)
+            covariances = np.concatenate([covariances, wide[..., None] * np.eye(len(self.transforms))], axis=1)
         return Moments(
             np.concatenate([nodes.means, wide_means], axis=1),
             np.concatenate([nodes.variances, wide], axis=1),
@@ -235,7 +213,7 @@ class Posterior:
             features = layer.propagate(features, W, noise)
             start += layer.gp.num_gps
         moments = [_moments(term, self.compositor, features, W) for term in self.output_terms]
-        shape = (len(X), W.shape[-2], len(self.noise))
+        shape = (len(X), W.shape[-2], len(self.transforms))
         mean, variance, noise = sum(m for m, _ in moments), sum(v for _, v in moments), self.noise_at(X, node)
         if self.mixing is None:
             return Moments(
@@ -264,17 +242,13 @@ class Posterior:
             ],
             "output_terms": [term.to_tree() for term in self.output_terms],
             "compositor": self.compositor.to_tree(),
-            "noise": self.noise,
+            "noise": self.noise.to_tree(),
             "latent_nodes": self.latent_nodes,
             "node_weights": self.node_weights,
             "inner_noise": self.inner_noise,
             "defence": None if self.defence is None else self.defence.to_tree(),
             "transforms": [transform.to_json() for transform in self.transforms],
             "output_mean": self.output_mean.to_tree(),
-            "noise_trend": None
-            if self.noise_trend is None
-            else {f.name: getattr(self.noise_trend, f.name) for f in fields(NoiseTrend)}
-            | {"kernel": self.noise_trend.kernel.to_tree()},
             "noise_factors": self.noise_factors,
             "input_projection": self.input_projection,
             "mixing": self.mixing,
@@ -284,27 +258,25 @@ class Posterior:
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Posterior:
         """Rebuild what `to_tree` returned."""
-        trend = tree["noise_trend"]
         return cls(
             inner_layers=tuple(
                 InnerLayer(
                     SparseGP.from_tree(layer["gp"]),
-                    MeanFunction.from_tree(layer["mean"]),
+                    mean_function_from_tree(layer["mean"]),
                     layer["projection"],
-                    None if layer["compositor"] is None else Compositor.from_tree(layer["compositor"]),
+                    None if layer["compositor"] is None else compositor_from_tree(layer["compositor"]),
                 )
                 for layer in tree["inner_layers"]
             ),
             output_terms=tuple(map(SparseGP.from_tree, tree["output_terms"])),
-            compositor=Compositor.from_tree(tree["compositor"]),
-            noise=tree["noise"],
+            compositor=compositor_from_tree(tree["compositor"]),
+            noise=noise_from_tree(tree["noise"]),
             latent_nodes=tree["latent_nodes"],
             node_weights=tree["node_weights"],
             inner_noise=tree["inner_noise"],
             defence=None if tree["defence"] is None else Defence.from_tree(tree["defence"]),
             transforms=tuple(map(transform_from_json, tree["transforms"])),
-            output_mean=MeanFunction.from_tree(tree["output_mean"]),
-            noise_trend=None if trend is None else NoiseTrend(**{**trend, "kernel": kernel_from_tree(trend["kernel"])}),
+            output_mean=mean_function_from_tree(tree["output_mean"]),
             noise_factors=tree["noise_factors"],
             input_projection=tree["input_projection"],
             mixing=tree["mixing"],
@@ -320,7 +292,7 @@ def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:
         X: [N, D], standardised features.
     """
     first, weights = members[0], np.concatenate([member.weights for member in members]) / len(members)
-    shape = (len(X), len(weights), len(first.noise))
+    shape = (len(X), len(weights), len(first.transforms))
     means, variances = np.empty(shape), np.empty(shape)
     covariances = None if first.mixing is None else np.empty((*shape, shape[2]))
 

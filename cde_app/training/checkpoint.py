@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cde_app.data.transform import TargetTransform, transform_from_json
 from cde_app.predictive.kernels import kernel_from_tree
-from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.mean_function import mean_function_from_tree
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.tree import pack, unpack
 from cde_app.training.warm_start import SparseRegression
@@ -112,6 +112,6 @@ def _unfinished_tree(current: Unfinished) -> dict[str, Any]:
 def _unfinished_from_tree(tree: dict[str, Any]) -> Unfinished:
     regression = tree["regression"] | {
         "kernel": kernel_from_tree(tree["regression"]["kernel"]),
-        "mean_function": MeanFunction.from_tree(tree["regression"]["mean_function"]),
+        "mean_function": mean_function_from_tree(tree["regression"]["mean_function"]),
     }
     return Unfinished(SparseRegression(**regression), tree["state"], Best(**tree["best"]))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import gpflow
 import numpy as np
 from gpflux.layers import GPLayer
-from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import Model
 from cde_app.model.compositor import read_compositor
 from cde_app.model.kernels import read_kernel
-from cde_app.model.likelihood import VaryingVariance, noise_variance
 from cde_app.model.moments import whitening_matrix
 from cde_app.predictive.defence import Defence
-from cde_app.predictive.nodes import gaussian_nodes, split_outermost, student_t_factors
-from cde_app.predictive.posterior import InnerLayer, NoiseTrend, Posterior
-from cde_app.predictive.sparse_gp import SparseGP, cholesky
+from cde_app.predictive.nodes import gaussian_nodes, split_outermost
+from cde_app.predictive.posterior import InnerLayer, Posterior
+from cde_app.predictive.sparse_gp import SparseGP
 
 
 def export_posterior(
@@ -50,8 +47,8 @@ def export_posterior(
     )
     latent_dim = settings.latent.dim
     num_draws = latent_dim + sum(layer.gp.num_gps for layer in inner_layers)
-    is_student_t = isinstance(model.likelihood, gpflow.likelihoods.StudentT)
-    num_coordinates = num_draws + (len(transforms) if is_student_t else 0)
+    noise = model.likelihood.read()
+    num_coordinates = num_draws + noise.num_coordinates
     # Inner noise stays as it is: it moves the features, whose tails have no part in those of y.
     tailed = [*range(latent_dim), *range(num_draws, num_coordinates)]
     nodes, node_weights = split_outermost(
@@ -60,14 +57,13 @@ def export_posterior(
     latent_nodes = nodes[:, :latent_dim]
     if model.latent is not None:
         latent_nodes = model.latent.family.from_normal_scores(latent_nodes)
-    trend = None if is_student_t else export_noise_trend(model.likelihood.variance)
     return Posterior(
         inner_layers=inner_layers,
         output_terms=tuple(
             export_gp(term, sees_latent=sees_latent)
             for term, sees_latent in zip(model.output.terms, model.output.sees_latent, strict=True)
         ),
-        noise=(trend.floor + trend.level) if trend else noise_variance(model.likelihood, None).numpy(),
+        noise=noise,
         compositor=read_compositor(model.output.compositor),
         latent_nodes=latent_nodes,
         node_weights=node_weights,
@@ -75,8 +71,7 @@ def export_posterior(
         defence=defence,
         transforms=transforms,
         output_mean=model.output.mean.read(),
-        noise_trend=trend,
-        noise_factors=student_t_factors(nodes[:, num_draws:], model.likelihood.df) if is_student_t else None,
+        noise_factors=noise.factors(nodes[:, num_draws:]),
         input_projection=None if model.input_projection is None else model.input_projection.projection.numpy(),
         mixing=None if model.output.mixing is None else model.output.mixing.numpy(),
     )
@@ -96,12 +91,3 @@ def export_gp(gp: GPLayer, *, sees_latent: bool) -> SparseGP:
         q_projection=np.swapaxes(factor, -1, -2) @ whitening,
         sees_latent=sees_latent,
     )
-
-
-def export_noise_trend(variance: gpflow.Parameter | VaryingVariance) -> NoiseTrend | None:
-    """Return noise that varies with x as arrays; None for a constant."""
-    if not isinstance(variance, VaryingVariance):
-        return None
-    kernel, Z = read_kernel(variance.kernel), variance.inducing_inputs.numpy()
-    weights = solve_triangular(cholesky(kernel.covariance(Z, Z)).T, variance.weights.numpy(), lower=False)
-    return NoiseTrend(kernel, Z, weights, variance.level.numpy(), variance.floor.numpy())

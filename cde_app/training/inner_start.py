@@ -11,16 +11,15 @@ from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.model.prior import Prior
-from cde_app.model.start import GPStart, InnerStart, MeanStart
-from cde_app.predictive.compositor import Compositor
-from cde_app.predictive.mean_function import MeanFunction
+from cde_app.model.start import GPStart, InnerStart
+from cde_app.predictive.compositor import Compositor, Concatenation
+from cde_app.predictive.directions import principal_directions
+from cde_app.predictive.mean_function import MEAN_FUNCTIONS
 from cde_app.predictive.sparse_gp import cholesky
 from cde_app.rows import Stream, generator
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, composed_axes, start_kernel
 from cde_app.training.latent_start import start_compositor
-from cde_app.training.linear_maps import principal_directions
-from cde_app.training.mean_start import start_mean
 
 Array = NDArray[np.float64]
 
@@ -38,17 +37,19 @@ def inner_starts(
         num_features = features.shape[1]
         directions = principal_directions(features, min(layer.num_gps, num_features))
         num_gps = directions.shape[1]
-        keeps_width = layer.mean.kind == "identity" or (layer.mean.kind == "linear" and num_gps == num_features)
-        inputs, input_axes, compositor = features, axes, Compositor("concatenate")
+        mean_function = MEAN_FUNCTIONS[layer.mean.kind]
+        keeps_width = mean_function.keeps_width(num_features, num_gps)
+        inputs, input_axes = features, axes
+        compositor: Compositor = Concatenation()
         if layer.sees_latent and prior is not None:
             scores = generator(seed, Stream.INNER_SCORES).standard_normal((len(X), settings.latent.dim))
             compositor = start_compositor(settings.latent, prior, features)
             inputs = compositor.compose(features, prior.from_normal_scores(scores))
             input_axes = composed_axes(compositor, axes, latent_dim=settings.latent.dim)
         gp = inner_gp(layer, inputs, input_axes, directions, seed=seed)
-        mean = inner_mean(layer.mean, np.eye(num_features) if keeps_width else directions)
+        mean = mean_function.along(np.eye(num_features) if keeps_width else directions)
         starts.append(InnerStart(gp, mean, directions.T if keeps_width else np.eye(num_gps), compositor))
-        if layer.mean.kind != "identity":
+        if not layer.mean.keeps_columns:
             axes = (Axis(""),) * num_gps
         features = features if keeps_width else features @ directions
     return tuple(starts), features, axes
@@ -67,7 +68,7 @@ def inner_gp(
         seed: of k-means.
     """
     num_features, num_gps = directions.shape
-    carries = layer.mean.kind in ("zero", "constant")  # with such an m nothing but f carries x on
+    carries = not MEAN_FUNCTIONS[layer.mean.kind].carries_x
     lengthscales = np.full(inputs.shape[1], np.sqrt(inputs.shape[1]))
     variance = 1.0 if carries else INNER_VARIANCE
     kernel = start_kernel(layer.kernel, axes=axes, variance=variance, lengthscales=lengthscales)
@@ -77,19 +78,3 @@ def inner_gp(
         components = Z[:, :num_features] @ directions
         q_mu = solve_triangular(cholesky(kernel.covariance(Z, Z)), components, lower=True)
     return GPStart(kernel, Z, q_mu, np.full((len(Z), num_gps), INNER_SD), layer.sees_latent)
-
-
-def inner_mean(settings: config.InnerMean, directions: Array) -> MeanStart:
-    """Return the mean function of an inner layer, a linear or narrowing one along `directions` [D, Q]."""
-    match settings.kind:
-        case "identity":
-            function = MeanFunction(None)
-        case "pca":
-            function = MeanFunction(directions)
-        case "linear":
-            function = MeanFunction(directions, np.zeros(directions.shape[1]))
-        case "zero":
-            function = MeanFunction(np.zeros_like(directions))
-        case "constant":
-            function = MeanFunction(np.zeros_like(directions), np.zeros(directions.shape[1]))
-    return start_mean(settings, function)

@@ -13,24 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.special import ndtri
 
 from cde_app import config
 from cde_app.model.encoder import RESIDUAL_RANGE
 from cde_app.model.prior import Prior
 from cde_app.model.start import EncoderStart, TrendStart
-from cde_app.predictive.compositor import Compositor, Warp
+from cde_app.predictive.compositor import COMPOSITORS, Compositor, central_ends
 from cde_app.rows import Stream, generator
 from cde_app.training.kernel_start import Axis, composed_axes, lengthscales_of
-from cde_app.training.linear_maps import principal_directions
 from cde_app.training.noise_split import LinearFactor
 from cde_app.training.warm_start import SparseRegression
 
 Array = NDArray[np.float64]
 
 DESIGN_POINTS = 4096
-ADDED_LENGTH = 2.0
-"""How far a latent variable of one moves x where it is added to it [standard deviations of x]."""
 
 
 @dataclass(frozen=True)
@@ -96,37 +92,10 @@ def latent_plane(
 
 
 def start_compositor(settings: config.Latent, prior: Prior, features: Array) -> Compositor:
-    """Return how x and w are joined before training.
-
-    Where w is added, it moves x along the directions in which x varies least, and is told apart from it best; where it
-    multiplies, the latent variables take the features in turn.
-    """
-    kind, latent_dim, num_features = settings.compositor.kind, settings.dim, features.shape[1]
-    if settings.compositor.kind == "warp":
-        num_steps = settings.compositor.resolved_num_steps(len(features))
-        return Compositor("concatenate", warp=start_warp(num_steps, prior, num_features, latent_dim))
-    if kind == "concatenate" or latent_dim == num_features:
-        return Compositor(kind)
-    if kind == "add" and latent_dim < num_features:
-        directions = principal_directions(features, num_features)[:, ::-1][:, :latent_dim]
-        return Compositor(kind, ADDED_LENGTH * directions.T)
-    w, x = np.ogrid[:latent_dim, :num_features]
-    takes_turns = (x % latent_dim == w) | (w % num_features == x)
-    return Compositor(kind, takes_turns.astype(float))
-
-
-def start_warp(num_steps: int, prior: Prior, num_features: int, latent_dim: int) -> Warp:
-    """Return a gentle warp: its steps part the prior in equal shares, as wide as its spread and together as high."""
-    low, high = prior_ends(prior, latent_dim)
-    spread, shape = 0.5 * (high - low), (num_steps, latent_dim)
-    shares = np.arange(1, num_steps + 1)[:, None] / (num_steps + 1)
-    centre = prior.from_normal_scores(np.broadcast_to(ndtri(shares), shape)) / spread
-    return Warp(spread, np.full(shape, 1 / num_steps), np.ones(shape), centre, np.zeros((num_features, *shape)))
-
-
-def prior_ends(prior: Prior, latent_dim: int) -> Array:
-    """Return where the prior's central 68 % begins and ends, -1 and 1 for the normal, [2, Dw]."""
-    return prior.from_normal_scores(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))
+    """Return how x and w are joined before training; features [N, D]."""
+    return COMPOSITORS[settings.compositor.kind].start(
+        settings.compositor, features, quantiles=prior.from_normal_scores, latent_dim=settings.dim
+    )
 
 
 def latent_lengthscales(
@@ -145,7 +114,8 @@ def latent_lengthscales(
     of_features = np.clip(warm, 0.5, 1.0 + np.sqrt(num_features))
     if not compositor.widens:
         return of_features
-    low, high = compositor.compose(np.zeros((2, num_features)), prior_ends(prior, latent_dim))[:, num_features:]
+    ends = central_ends(prior.from_normal_scores, latent_dim)
+    low, high = compositor.compose(np.zeros((2, num_features)), ends)[:, num_features:]
     return np.concatenate([of_features, 0.5 * (high - low)])
 
 

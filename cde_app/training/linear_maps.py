@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.predictive.directions import principal_directions
 from cde_app.training.warm_start import SparseRegression
 
 Array = NDArray[np.float64]
@@ -41,10 +42,3 @@ def unmixed(regression: SparseRegression, mixing: Array) -> SparseRegression:
     return replace(
         regression, q_mu=regression.q_mu @ mixing.T, q_sqrt=np.linalg.cholesky(S), noise=squares @ regression.noise
     )
-
-
-def principal_directions(X: Array, num_directions: int) -> Array:
-    """Return the leading eigenvectors of the covariance of X, signs fixed, [D, num_directions]."""
-    _, vectors = np.linalg.eigh(np.cov(X.T).reshape(X.shape[1], X.shape[1]))
-    vectors = vectors[:, ::-1][:, :num_directions]
-    return vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(num_directions)])

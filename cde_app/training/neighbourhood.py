@@ -39,7 +39,7 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
         return False
     if settings.data.split.kind in ("group", "time"):
         return False  # a training row's nearest are of its own group or hour, which a new row does not have
-    if settings.model.output.mean.kind == "identity":
+    if settings.model.output.mean.keeps_columns:
         return False  # which has no target for another feature
     held_out, fitted = split_for_screening(len(X), seed=settings.seed, most=MOST_ROWS)
     others = np.setdiff1d(draw_neighbours(len(X), seed=settings.seed), held_out)

@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cde_app import config
-from cde_app.model.likelihood import ROOM_ABOVE_FLOOR
 from cde_app.model.prior import build_prior
-from cde_app.model.start import ModelStart, NoiseStart
-from cde_app.predictive.compositor import Compositor
+from cde_app.model.start import ModelStart
+from cde_app.predictive.compositor import Compositor, Concatenation
+from cde_app.predictive.kernels import Kernel
+from cde_app.predictive.mean_function import MEAN_FUNCTIONS
+from cde_app.predictive.noise import NOISES, ROOM_ABOVE_FLOOR, Noise
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.inner_start import inner_starts
 from cde_app.training.kernel_start import Axis, start_kernel
 from cde_app.training.latent_start import latent_plane, start_encoder
 from cde_app.training.linear_maps import start_mixing, start_projection
-from cde_app.training.mean_start import least_squares_mean, start_mean
 from cde_app.training.noise_split import NOISE_SHARE_FLOOR, LinearFactor, split_noise
 from cde_app.training.output_start import output_terms, warm_output
 from cde_app.training.warm_start import SparseRegression
@@ -67,7 +68,7 @@ def starting_point(
     inner_layers, features, feature_axes = inner_starts(settings, prior, seen, seen_axes, seed=seed)
     mean_function, moved = regression.mean_function, features is not X
     if moved:
-        mean_function = least_squares_mean(settings.output.mean, features, Y)
+        mean_function = MEAN_FUNCTIONS[settings.output.mean.kind].nearest(features, Y)
     warm_mean = regression.mean(X)
     warm = warm_output(
         regression,
@@ -79,7 +80,8 @@ def starting_point(
         mean_function=mean_function,
         mixing=mixing,
     )
-    plane, encoder, noise, compositor = None, None, regression.noise, Compositor("concatenate")
+    plane, encoder, noise = None, None, regression.noise
+    compositor: Compositor = Concatenation()
     if prior is not None:
         residual = (Y - warm_mean) / np.sqrt(regression.noise)
         factor = start_factor(settings.latent, warm_start, regression, residual, mixing, noise_floor)
@@ -89,16 +91,16 @@ def starting_point(
         encoder = start_encoder(settings.latent.encoder, regression, factor, residual)
         noise, compositor = regression.noise * factor.noise, plane.compositor
     terms, lost = output_terms(settings.output, warm, plane, projects=projection is not None, seed=seed)
+    floor = np.broadcast_to(np.maximum(noise_floor, settings.likelihood.variance_floor), noise.shape)
     return ModelStart(
         inner_layers=inner_layers,
         output_terms=terms,
         encoder=encoder,
         compositor=compositor,
-        noise=noise + lost,
+        noise=start_noise(settings.likelihood, noise + lost, floor, X, axes),
+        noise_floor=floor,
         num_data=len(X),
-        output_mean=start_mean(settings.output.mean, mean_function),
-        noise_floor=noise_floor,
-        noise_start=start_noise(settings.likelihood, X, axes),
+        output_mean=mean_function,
         input_projection=projection,
         mixing=mixing,
     )
@@ -132,13 +134,23 @@ def start_factor(
     return factor.within(mixing.T @ mixing / noise_sd[:, None] * noise_sd)
 
 
-def start_noise(settings: config.Likelihood, X: Array, axes: tuple[Axis, ...]) -> NoiseStart | None:
-    """Return where noise that varies with x starts; None for noise that does not.
+def start_noise(settings: config.Likelihood, variance: Array, floor: Array, X: Array, axes: tuple[Axis, ...]) -> Noise:
+    """Return where the noise starts.
 
-    Its inducing inputs are part of the compiled step, and so the same for all members of an ensemble.
+    The inducing inputs of one that varies are part of the compiled step, and so the same for all members of an
+    ensemble.
+
+    Args:
+        settings: the `likelihood` block.
+        variance: [P], noise variances of the warm start.
+        floor: [P], below which training may not go.
+        X: [N, D], standardised features.
+        axes: [D], what the features are.
     """
-    if settings.kind != "heteroscedastic_gaussian":
-        return None
-    lengthscales = np.full(X.shape[1], np.sqrt(X.shape[1]))
-    kernel = start_kernel(settings.kernel, axes=axes, variance=1.0, lengthscales=lengthscales)
-    return NoiseStart(kernel, choose_inducing(settings.inducing, kernel, X, settings.num_inducing, seed=0))
+
+    def sparse_prior(sparse: config.HeteroscedasticGaussianLikelihood) -> tuple[Kernel, Array]:
+        lengthscales = np.full(X.shape[1], np.sqrt(X.shape[1]))
+        kernel = start_kernel(sparse.kernel, axes=axes, variance=1.0, lengthscales=lengthscales)
+        return kernel, choose_inducing(sparse.inducing, kernel, X, sparse.num_inducing, seed=0)
+
+    return NOISES[settings.kind].start(settings, variance, floor, sparse_prior=sparse_prior)

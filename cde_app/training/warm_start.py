@@ -15,13 +15,12 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from cde_app import config
 from cde_app.predictive.blocks import map_blocks
 from cde_app.predictive.kernels import Kernel
-from cde_app.predictive.mean_function import MeanFunction, zero_mean
+from cde_app.predictive.mean_function import MEAN_FUNCTIONS, MeanFunction, ZeroMeanFunction
 from cde_app.predictive.sparse_gp import SparseGP, cholesky
 from cde_app.rows import Stream, draw_rows, generator
 from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, start_kernel
-from cde_app.training.mean_start import least_squares_mean
 
 Array = NDArray[np.float64]
 
@@ -112,7 +111,7 @@ def fit_sparse_regression(
     rows = generator(seed, Stream.WARM_START_ROWS).permutation(len(X))[: settings.max_rows]
     num_features, num_targets = X.shape[1], Y.shape[1]
     some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=Stream.MEAN_ROWS)
-    mean_function = least_squares_mean(output.mean, X[some], Y[some])
+    mean_function = MEAN_FUNCTIONS[output.mean.kind].nearest(X[some], Y[some])
     Y = Y - np.concatenate([mean_function(chunk) for chunk in _chunks(X)])
     start = start_kernel(
         output.kernel, axes=axes, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features))
@@ -170,7 +169,7 @@ def fit_screening_regression(
     if rough:
         max_steps, num_inducing = min(SCREENING_STEPS, max_steps), min(SCREENING_INDUCING, num_inducing)
     warm_start = warm_start.model_copy(update={"enabled": True, "max_steps": max_steps})
-    mean = config.ZeroMean() if output.mean.kind == "identity" else output.mean
+    mean = config.ZeroMean() if output.mean.keeps_columns else output.mean
     output = output.model_copy(update={"num_inducing": num_inducing, "mean": mean})
     return fit_sparse_regression(X, Y, warm_start, output, axes=axes, seed=settings.seed, noise_floor=noise_floor)
 
@@ -189,7 +188,7 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
         gram += more_gram
         moment += more_moment
     q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
-    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, zero_mean(X.shape[1], Y.shape[1]))
+    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, ZeroMeanFunction.nearest(X, Y))
 
 
 def _products(whitened: Callable[[Array], Array], X: Array, Y: Array, num_inducing: int) -> tuple[Array, Array]:

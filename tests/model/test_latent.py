@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import gpflow
 import gpflux
@@ -16,13 +16,13 @@ from scipy.special import logsumexp, ndtr, ndtri
 
 from cde_app import config
 from cde_app.errors import ConfigError
-from cde_app.model.compositor import build_compositor, read_compositor
+from cde_app.model.compositor import LEARNED, STOCK, build_compositor, read_compositor
 from cde_app.model.kernels import read_kernel
 from cde_app.model.latent import LatentLayer, build_latent_layer, stratified_normal
 from cde_app.model.objective import bound
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
-from cde_app.predictive.compositor import Compositor, Warp
+from cde_app.predictive.compositor import COMPOSITORS, Compositor, Concatenation, Warp, compositor_from_tree
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.latent_start import latent_lengthscales, start_compositor
 from tests.model.test_objective import objective
@@ -31,7 +31,6 @@ from tests.small_models import NUM_FEATURES, NUM_ROWS, Small, perturb, small_mod
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated class TrackableLayer")
 
 STANDARD_ERRORS = 4.0
-COMPOSITORS = ("concatenate", "warp", "add", "multiply")
 THIRD = ndtri(2 / 3)
 """A third of a standard normal w lies above it."""
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -85,8 +84,10 @@ def compositor_of(kind: str, *, projects: bool = True) -> Compositor:
         shape = (2, 2 if projects else 3)
         spread, (size, steepness) = np.arange(1.0, 1 + shape[1]), np.exp(random.standard_normal((2, *shape)))
         slope = random.standard_normal((NUM_FEATURES, *shape))
-        return Compositor("concatenate", warp=Warp(spread, size, steepness, random.standard_normal(shape), slope))
-    return Compositor(kind, random.standard_normal((2, 3)) if projects and kind != "concatenate" else None)
+        return Warp(spread, size, steepness, random.standard_normal(shape), slope)
+    if kind == "concatenate":
+        return Concatenation()
+    return COMPOSITORS[kind](random.standard_normal((2, 3)) if projects else None)
 
 
 def layer_of(prior: dict[str, Any], compositor: str) -> LatentLayer:
@@ -352,7 +353,7 @@ def contract_models() -> list[Any]:
     structures = ["additive", "joint"]
     rows = []
     for index, family in enumerate(FAMILIES):
-        compositor = {"kind": COMPOSITORS[index % 4]}
+        compositor = {"kind": list(COMPOSITORS)[index % 4]}
         latent = {"dim": 1 + index // 2 % 2, "prior": tfp_prior(family), "compositor": compositor}
         rows.append((family, 1 + (index + index // 4) % 2, latent, structures[index // 4 % 2]))
     for index, compositor in enumerate(COMPOSITORS):
@@ -427,6 +428,15 @@ def test_every_latent_layer_fulfils_the_contract(num_targets: int, latent: dict[
         np.testing.assert_allclose(density.sum(1) * (grid[1] - grid[0]), 1.0, atol=1e-6)
 
 
+def test_every_kind_of_compositor_has_settings_a_class_and_a_layer() -> None:
+    union = config.Latent.model_fields["compositor"].annotation
+    settings = {one.model_fields["kind"].default: one for one in get_args(union)}
+    assert list(settings) == list(COMPOSITORS)
+    assert STOCK.keys() | LEARNED.keys() == set(COMPOSITORS.values())
+    for kind, compositor in COMPOSITORS.items():
+        assert settings[kind].widens == compositor.widens
+
+
 @pytest.mark.parametrize("projects", [False, True])
 @pytest.mark.parametrize("kind", COMPOSITORS)
 def test_a_compositor_survives_the_way_to_keras_and_back(kind: str, projects: bool) -> None:
@@ -439,14 +449,14 @@ def test_a_compositor_survives_the_way_to_keras_and_back(kind: str, projects: bo
     np.testing.assert_allclose(layer([tf.constant(X), tf.constant(W)]), compositor.compose(X, W), atol=1e-12)
     again = read_compositor(layer)
     np.testing.assert_allclose(again.compose(X, W), compositor.compose(X, W), atol=1e-12)
-    stored = Compositor.from_tree(again.to_tree())
-    assert stored.kind == compositor.kind
+    stored = compositor_from_tree(again.to_tree())
+    assert type(stored) is type(compositor)
     np.testing.assert_array_equal(stored.compose(X, W), again.compose(X, W))
 
 
 def test_a_warp_is_the_sum_that_it_states_and_grows_with_w() -> None:
-    warp, random = compositor_of("warp").warp, np.random.default_rng(3)
-    assert warp is not None
+    warp, random = compositor_of("warp"), np.random.default_rng(3)
+    assert isinstance(warp, Warp)
     x, w = random.standard_normal(NUM_FEATURES), random.standard_normal(2)
     expected = [
         w[d]
@@ -458,9 +468,9 @@ def test_a_warp_is_the_sum_that_it_states_and_grows_with_w() -> None:
         )
         for d in range(2)
     ]
-    np.testing.assert_allclose(warp(x, w), expected, rtol=1e-12)
+    np.testing.assert_allclose(warp.warped(x, w), expected, rtol=1e-12)
     nodes = np.sort(random.standard_normal((50, 2)), axis=0)
-    warped = warp(random.standard_normal((7, 1, NUM_FEATURES)), nodes)
+    warped = warp.warped(random.standard_normal((7, 1, NUM_FEATURES)), nodes)
     assert warped.shape == (7, 50, 2)
     assert (np.diff(warped, axis=1) > np.diff(nodes, axis=0)).all()
 
@@ -468,8 +478,8 @@ def test_a_warp_is_the_sum_that_it_states_and_grows_with_w() -> None:
 @pytest.mark.parametrize(("num_rows", "num_steps"), [(999, 1), (1000, 2)])
 def test_a_small_table_has_one_step(num_rows: int, num_steps: int) -> None:
     settings = config.Latent.model_validate({"dim": 2})
-    warp = start_compositor(settings, build_prior(settings), np.zeros((num_rows, NUM_FEATURES))).warp
-    assert warp is not None
+    warp = start_compositor(settings, build_prior(settings), np.zeros((num_rows, NUM_FEATURES)))
+    assert isinstance(warp, Warp)
     assert warp.centre.shape == (num_steps, 2)
 
 
@@ -477,8 +487,8 @@ def test_a_small_table_has_one_step(num_rows: int, num_steps: int) -> None:
 def test_the_steps_of_a_warp_start_between_equal_shares_of_the_prior(family: str) -> None:
     prior = prior_of(family)
     settings = config.Latent.model_validate({"dim": 2, "compositor": {"kind": "warp", "num_steps": 3}})
-    warp = start_compositor(settings, prior, np.zeros((5, NUM_FEATURES))).warp
-    assert warp is not None
+    warp = start_compositor(settings, prior, np.zeros((5, NUM_FEATURES)))
+    assert isinstance(warp, Warp)
     shares = prior.distribution.cdf(warp.spread * warp.centre)
     np.testing.assert_allclose(shares, [[0.25] * 2, [0.5] * 2, [0.75] * 2], atol=1e-6)
     low, high = prior.from_normal_scores(np.array([[-1.0] * 2, [1.0] * 2]))
@@ -494,14 +504,14 @@ def test_the_unit_of_w_is_nothing_to_a_warp() -> None:
     for scale in (1.0, 10.0):
         prior = {"kind": "tfp", "family": "Laplace", "parameters": {"loc": 0.0, "scale": scale}}
         settings = config.Latent.model_validate({"dim": 1, "prior": prior})
-        warp = start_compositor(settings, build_prior(settings), np.zeros((2000, 1))).warp
-        assert warp is not None
+        warp = start_compositor(settings, build_prior(settings), np.zeros((2000, 1)))
+        assert isinstance(warp, Warp)
         warps.append(warp)
     narrow, wide = warps
     np.testing.assert_allclose(wide.spread, 10 * narrow.spread, rtol=1e-9)
     np.testing.assert_allclose(wide.centre, narrow.centre, rtol=1e-9)
     x, w = np.zeros((5, 1)), np.linspace(-2, 2, 5)[:, None]
-    np.testing.assert_allclose(wide(x, 10 * w), 10 * narrow(x, w), rtol=1e-9)
+    np.testing.assert_allclose(wide.warped(x, 10 * w), 10 * narrow.warped(x, w), rtol=1e-9)
 
 
 @pytest.mark.parametrize("structure", ["additive", "joint"])
@@ -530,16 +540,12 @@ def test_the_width_of_a_skewed_w_is_half_of_what_its_warp_makes_of_its_central_6
     small = small_model(latent={"dim": 2})
     compositor = start_compositor(settings, prior, small.X)
     lengthscales = latent_lengthscales(small.regression, small.X, prior, compositor, latent_dim=2)
-    assert compositor.warp is not None
-    low, high = compositor.warp(np.zeros((2, NUM_FEATURES)), prior.distribution.quantile(ndtr([[-1.0], [1.0]])).numpy())
+    assert isinstance(compositor, Warp)
+    ends = prior.distribution.quantile(ndtr([[-1.0], [1.0]])).numpy()
+    low, high = compositor.warped(np.zeros((2, NUM_FEATURES)), ends)
     np.testing.assert_allclose(lengthscales[-2:], (high - low) / 2, rtol=1e-6)
 
 
-def test_a_posterior_of_a_version_without_warps_is_read() -> None:
-    tree = {"kind": "add", "projection": np.ones((1, 3))}
-    np.testing.assert_array_equal(Compositor.from_tree(tree).compose(np.ones((2, 3)), np.ones((2, 1))), 2.0)
-
-
 def test_an_unknown_compositor_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be one of concatenate, add, multiply; got 'xor'"):
-        Compositor("xor").compose(np.zeros((1, 1)), np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="must be one of concatenate, warp, add, multiply; got 'xor'"):
+        compositor_from_tree({"kind": "xor"})

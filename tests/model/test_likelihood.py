@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import gpflow
 import numpy as np
@@ -14,19 +14,11 @@ from scipy.integrate import quad, simpson
 from scipy.stats import norm, t
 
 from cde_app import config
-from cde_app.model.likelihood import (
-    build_likelihood,
-    expected_log_likelihood,
-    log_predictive,
-    noise_log_prior,
-    noise_variance,
-)
+from cde_app.model.likelihood import TRAINED, build_likelihood
 from cde_app.model.objective import bound
-from cde_app.model.start import MeanStart, ModelStart, NoiseStart
-from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.kernels import SquaredExponential
-from cde_app.predictive.mean_function import zero_mean
-from cde_app.predictive.nodes import gaussian_nodes, split_outermost, student_t_factors
+from cde_app.predictive.nodes import gaussian_nodes, split_outermost
+from cde_app.predictive.noise import NOISES, StudentTNoise
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.tree import pack, unpack
 from tests.small_models import perturb, small_model
@@ -44,27 +36,27 @@ def likelihood_settings(kind: str, **settings: Any) -> config.Likelihood:
     return config.Model.model_validate({"likelihood": values}).likelihood
 
 
-def build(kind: str, noise: list[float], *, floor: float = 0.0, **settings: Any) -> Any:
+def build(kind: str, noise: list[float], *, floor: Any = 0.0, **settings: Any) -> Any:
     """Build a likelihood of its own, without a model around it."""
-    random = np.random.default_rng(0)
-    varying = NoiseStart(SquaredExponential(1.0, np.ones(2)), random.standard_normal((5, 2)))
-    start = ModelStart(
-        inner_layers=(),
-        output_terms=(),
-        encoder=None,
-        compositor=Compositor("concatenate"),
-        noise=np.array(noise),
-        num_data=10,
-        output_mean=MeanStart(zero_mean(2, len(noise)), trains_slope=False, trains_offset=False),
-        noise_floor=floor,
-        noise_start=varying if kind.startswith("hetero") else None,
+    Z, values = np.random.default_rng(0).standard_normal((5, 2)), likelihood_settings(kind, **settings)
+    floors = np.broadcast_to(np.maximum(floor, values.variance_floor), len(noise))
+    start = NOISES[kind].start(
+        values, np.array(noise), floors, sparse_prior=lambda _: (SquaredExponential(1.0, np.ones(2)), Z)
     )
-    return build_likelihood(likelihood_settings(kind, **settings), start)
+    return build_likelihood(start, floors)
 
 
-def one_row(likelihood: Any, function: Any, y: float, mean: float, variance: float) -> float:
+def one_row(function: Any, y: float, mean: float, variance: float) -> float:
     row = [tf.constant([[value]], tf.float64) for value in (y, mean, variance)]
-    return float(function(likelihood, tf.zeros([1, 2], tf.float64), *row)[0])
+    return float(function(tf.zeros([1, 2], tf.float64), *row)[0])
+
+
+def test_every_kind_has_settings_a_noise_its_likelihood_and_a_test() -> None:
+    settings = {one.model_fields["kind"].default: one for one in get_args(config.Likelihood)}
+    assert list(settings) == list(NOISES) == list(LIKELIHOODS)
+    assert list(TRAINED) == list(NOISES.values())
+    for kind, noise in NOISES.items():
+        assert hasattr(TRAINED[noise], "log_predictive_mixed") == settings[kind].allows_mixing
 
 
 @pytest.mark.parametrize("degrees", [2.5, 4.0, 30.0, 1000.0])
@@ -81,7 +73,7 @@ def test_the_predictive_density_of_student_t_equals_its_convolution_with_the_nor
 
     reach = 12 * sd + abs(residual)
     exact, _ = quad(integrand, -reach, reach, points=[0.0, residual * variance / (variance + 0.4)], epsabs=0)
-    ours = one_row(likelihood, log_predictive, residual + 3.0, 3.0, variance)
+    ours = one_row(likelihood.log_predictive, residual + 3.0, 3.0, variance)
     assert ours == pytest.approx(np.log(exact), abs=1e-6)
 
 
@@ -91,7 +83,7 @@ def test_the_expected_log_density_of_student_t_equals_brute_force_and_gpflow(res
     f = np.linspace(-10 * sd, 10 * sd, 20_001)
     log_t = t.logpdf(residual - f, 4.0, scale=float(likelihood.scale.numpy()[0]))
     exact = simpson(log_t * norm.pdf(f, scale=sd), x=f)
-    assert one_row(likelihood, expected_log_likelihood, residual, 0.0, variance) == pytest.approx(exact, abs=1e-3)
+    assert one_row(likelihood.expected_log_likelihood, residual, 0.0, variance) == pytest.approx(exact, abs=1e-3)
     row = [np.array([[value]]) for value in (0.0, variance, residual)]
     theirs = float(likelihood.variational_expectations(np.zeros((1, 2)), *row)[0])
     assert theirs == pytest.approx(exact, abs=1e-3)
@@ -103,32 +95,32 @@ def test_normal_noise_equals_gpflow(kind: str) -> None:
     likelihood, X = build(kind, [0.3, 0.7]), random.standard_normal((6, 2))
     if kind.startswith("hetero"):
         likelihood.variance.weights.assign(random.standard_normal((5, 2)))
-        assert np.ptp(noise_variance(likelihood, X).numpy(), axis=0).min() > 0.05
+        assert np.ptp(likelihood.noise_variance(X).numpy(), axis=0).min() > 0.05
     mean, Y, variance = random.standard_normal((6, 2)), random.standard_normal((6, 2)), random.uniform(0.1, 1, (6, 2))
     tensors = [tf.constant(part) for part in (X, Y, mean, variance)]
     theirs = likelihood.variational_expectations(X, mean, variance, Y)
-    np.testing.assert_allclose(expected_log_likelihood(likelihood, *tensors), theirs, rtol=1e-10)
+    np.testing.assert_allclose(likelihood.expected_log_likelihood(*tensors), theirs, rtol=1e-10)
     theirs = likelihood.predict_log_density(X, mean, variance, Y)
-    np.testing.assert_allclose(log_predictive(likelihood, *tensors), theirs, rtol=1e-10)
+    np.testing.assert_allclose(likelihood.log_predictive(*tensors), theirs, rtol=1e-10)
 
 
 @kinds
 def test_the_noise_starts_where_the_warm_start_has_it_and_never_falls_below_its_floor(kind: str) -> None:
     X, degrees = tf.zeros([1, 2], tf.float64), 4.0
-    start = noise_variance(build(kind, [0.3, 0.7]), X).numpy().ravel()
+    start = build(kind, [0.3, 0.7]).noise_variance(X).numpy().ravel()
     np.testing.assert_allclose(start * (degrees / (degrees - 2) if kind == "student_t" else 1.0), [0.3, 0.7])
     likelihood = build(kind, [0.3, 0.01], floor=np.array([1e-9, 0.2]), variance_floor=1e-3)
-    assert noise_variance(likelihood, X).numpy().ravel()[1] > 0.2
+    assert likelihood.noise_variance(X).numpy().ravel()[1] > 0.2
     for variable in likelihood.trainable_variables:
         variable.assign(tf.fill(variable.shape, tf.constant(-100.0, tf.float64)))
-    np.testing.assert_allclose(noise_variance(likelihood, X).numpy().ravel(), [1e-3, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(likelihood.noise_variance(X).numpy().ravel(), [1e-3, 0.2], rtol=1e-6)
 
 
 def test_noise_that_varies_with_x_pays_for_its_weights_and_refuses_to_be_trained_without_x() -> None:
     likelihood = build("heteroscedastic_gaussian", [0.3])
     likelihood.variance.weights.assign(np.arange(5.0)[:, None])
-    assert float(noise_log_prior(likelihood)) == pytest.approx(-15.0)
-    assert float(noise_log_prior(build("gaussian", [0.3]))) == 0.0
+    assert float(likelihood.log_prior()) == pytest.approx(-15.0)
+    assert float(build("gaussian", [0.3]).log_prior()) == 0.0
     column = np.zeros((3, 1))
     with pytest.raises(ValueError, match="noise that varies with x needs x; GPflux passes X=None"):
         likelihood.variational_expectations(None, column, column + 1, column)
@@ -137,7 +129,7 @@ def test_noise_that_varies_with_x_pays_for_its_weights_and_refuses_to_be_trained
 def test_the_factors_of_student_t_average_to_its_density_and_add_no_coordinate_to_others() -> None:
     nodes = gaussian_nodes(4096, 1, seed=0)
     y = np.linspace(-6, 6, 121)
-    mixture = norm.pdf(y[:, None], scale=np.sqrt(student_t_factors(nodes, 4.0)[:, 0])).mean(1)
+    mixture = norm.pdf(y[:, None], scale=np.sqrt(StudentTNoise(np.ones(1), 4.0).factors(nodes)[:, 0])).mean(1)
     np.testing.assert_allclose(mixture, t.pdf(y, 4.0), rtol=0.01, atol=1e-5)
     posteriors = {kind: small_model(2, likelihood={"kind": kind}).posterior() for kind in LIKELIHOODS}
     assert posteriors["student_t"].noise_factors.shape == (len(posteriors["student_t"].node_weights), 2)
@@ -152,7 +144,7 @@ def test_the_mixture_of_student_t_equals_the_convolution_by_brute_force() -> Non
     small = small_model(latent={"dim": 0}, likelihood={"kind": "student_t"}, defensive_weight=0)
     posterior = small.posterior(num_components=4096)
     mixture = posterior.predict(small.X[:3])
-    transform, scale = mixture.transforms[0], float(np.sqrt(posterior.noise[0]))
+    transform, scale = mixture.transforms[0], float(np.sqrt(posterior.noise.variance[0]))
     mean, variance = small.regression.as_sparse_gp().moments(small.X[:3])
     offsets = scale * np.array([-6.0, -2.0, -0.5, 0.0, 1.0, 4.0])
     for row in range(3):
@@ -194,7 +186,8 @@ def test_every_likelihood_fulfils_the_contract(
 
     posterior = small.posterior(num_components=32)
     spec, arrays = pack(posterior.to_tree())
-    twin = Posterior.from_tree(unpack(json.loads(json.dumps(spec)), arrays))
+    tree = unpack(json.loads(json.dumps(spec)), arrays)
+    twin = Posterior.from_tree(tree)
     mixture = posterior.predict(small.X[:4])
     assert mixture.means.shape == mixture.variances.shape == (4, len(posterior.weights), num_targets)
     for name in ("weights", "means", "variances"):
@@ -207,7 +200,7 @@ def test_every_likelihood_fulfils_the_contract(
             "student_t": (1, len(posterior.node_weights), num_targets),
         }[kind]
     )
-    exact = noise_variance(small.model.likelihood, X[:4]).numpy()
+    exact = small.model.likelihood.noise_variance(X[:4]).numpy()
     factors = 1.0 if posterior.noise_factors is None else posterior.noise_factors
     expected = np.broadcast_to(exact, (4, num_targets))[:, None, :] * factors
     np.testing.assert_allclose(np.broadcast_to(posterior.noise_at(small.X[:4]), expected.shape), expected, rtol=1e-8)

@@ -15,7 +15,8 @@ from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.moments import component_moments
-from cde_app.predictive.nodes import gaussian_nodes, student_t_factors
+from cde_app.predictive.nodes import gaussian_nodes
+from cde_app.predictive.noise import StudentTNoise
 from tests.small_models import perturb, small_model
 
 NUM_NODES = 256
@@ -54,7 +55,7 @@ def test_the_nodes_of_student_t_are_right_within_four_scales_and_fall_short_beyo
     near = np.abs(y) <= 4
     cdf, log_density = np.zeros(len(y)), np.zeros(len(y))
     for seed in range(8):
-        variances = student_t_factors(gaussian_nodes(NUM_NODES, 1, seed=seed), degrees)[:, 0]
+        variances = StudentTNoise(np.ones(1), degrees).factors(gaussian_nodes(NUM_NODES, 1, seed=seed))[:, 0]
         mixture = np.exp(-0.5 * y[:, None] ** 2 / variances) / np.sqrt(2 * np.pi * variances)
         cdf = np.maximum(cdf, np.abs(ndtr(y[:, None] / np.sqrt(variances)).mean(1) - student_t.cdf(y, degrees)))
         log_density = np.maximum(log_density, np.abs(np.log(mixture.mean(1)) - student_t.logpdf(y, degrees)))

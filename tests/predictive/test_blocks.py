@@ -14,13 +14,14 @@ from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.predictive import blocks as blocks_module
 from cde_app.predictive.blocks import blocks, map_blocks, work_in_blocks
 from cde_app.predictive.chain import Chain
-from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.compositor import Concatenation
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.kernels import Matern32
-from cde_app.predictive.mean_function import zero_mean
+from cde_app.predictive.mean_function import ZeroMeanFunction
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
 from cde_app.predictive.nodes import gaussian_nodes, uniform_nodes
+from cde_app.predictive.noise import NormalNoise
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.sparse_gp import SparseGP
 
@@ -40,14 +41,14 @@ def make_posterior(num_features: int, *transforms: TargetTransform) -> Posterior
     return Posterior(
         inner_layers=(),
         output_terms=(SparseGP(kernel, Z, whitening, q_mu, np.swapaxes(q_sqrt, 1, 2) @ whitening, sees_latent=True),),
-        compositor=Compositor("concatenate"),
-        noise=np.full(len(transforms), 0.05),
+        compositor=Concatenation(),
+        noise=NormalNoise(np.full(len(transforms), 0.05)),
         latent_nodes=gaussian_nodes(16, 1, seed=1),
         inner_noise=np.zeros((16, 0)),
         node_weights=np.full(16, 1 / 16),
         defence=None,
         transforms=transforms,
-        output_mean=zero_mean(num_features, len(transforms)),
+        output_mean=ZeroMeanFunction(np.zeros((num_features, len(transforms)))),
     )
 
 

@@ -17,14 +17,15 @@ from cde_app.data.transform.log import Log
 from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.evaluation.calibration import ks_critical_value, ks_distance
 from cde_app.predictive.chain import Chain, extend
-from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.compositor import Concatenation
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.kernel_density import KernelDensity
 from cde_app.predictive.kernels import Linear, SquaredExponential
-from cde_app.predictive.mean_function import MeanFunction, zero_mean
+from cde_app.predictive.mean_function import PCAMeanFunction, ZeroMeanFunction
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
 from cde_app.predictive.nodes import gaussian_nodes, in_boxes, uniform_nodes
+from cde_app.predictive.noise import NormalNoise
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.predictive.sparse_gp import SparseGP
@@ -54,14 +55,14 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
             make_gp(num_inputs, sees_latent=False, seed=seed),
             make_gp(num_inputs + 1, sees_latent=True, seed=seed + 1),
         ),
-        compositor=Compositor("concatenate"),
-        noise=np.array([0.05]),
+        compositor=Concatenation(),
+        noise=NormalNoise(np.array([0.05])),
         latent_nodes=gaussian_nodes(num_nodes, 1, seed=seed),
         inner_noise=np.zeros((num_nodes, 0)),
         node_weights=np.full(num_nodes, 1 / num_nodes),
         defence=Defence(
             gp=make_gp(num_inputs, sees_latent=False, seed=seed + 2),
-            mean=zero_mean(num_inputs, 1),
+            mean=ZeroMeanFunction(np.zeros((num_inputs, 1))),
             noise=np.array([0.3]),
             log_scale=np.zeros((10, 1)),
             log_scale_range=np.zeros((2, 1)),
@@ -73,7 +74,7 @@ def make_member(num_inputs: int, transform: TargetTransform, *, seed: int, num_n
             climatology_share=0.04,
         ),
         transforms=(transform,),
-        output_mean=zero_mean(num_inputs, 1),
+        output_mean=ZeroMeanFunction(np.zeros((num_inputs, 1))),
     )
 
 
@@ -201,14 +202,14 @@ def make_linear_member(slope: np.ndarray, latent_slope: float, sd: float, *, num
     return Posterior(
         inner_layers=(),
         output_terms=(h,),
-        compositor=Compositor("concatenate"),
-        noise=np.array([sd**2]),
+        compositor=Concatenation(),
+        noise=NormalNoise(np.array([sd**2])),
         latent_nodes=np.sign(scores) + 0.3 * scores,
         node_weights=np.full(num_nodes, 1 / num_nodes),
         inner_noise=np.zeros((num_nodes, 0)),
         defence=None,
         transforms=(IDENTITY,),
-        output_mean=MeanFunction(slope[:, None]),
+        output_mean=PCAMeanFunction(slope[:, None]),
     )
 
 
@@ -234,7 +235,7 @@ def joint_mixture(chain: Chain) -> Mixture:
     W = np.stack(np.meshgrid(*[member.latent_nodes[:, 0] for member in members], indexing="ij"), -1)
     W = W.reshape(-1, len(members))
     means = ((chain.X * [slope[0] for slope in slopes])[:, None] + W * latent_slopes) @ response.T
-    covariance = response * [member.noise[0] for member in members] @ response.T
+    covariance = response * [member.noise.variance[0] for member in members] @ response.T
     variances = np.broadcast_to(np.diagonal(covariance), means.shape)
     covariances = np.broadcast_to(covariance, (1, len(W), *covariance.shape))
     return Mixture(np.full(len(W), 1 / len(W)), means, variances, chain.transforms, covariances)
@@ -304,7 +305,7 @@ def test_the_covariance_can_be_factorised_also_where_a_target_follows_from_anoth
     transforms = (IDENTITY, LOG, YEO_JOHNSON, IDENTITY, IDENTITY, IDENTITY)[:num_targets]
     chain = make_known_chain(transforms, num_components=4)
     members = [
-        replace(f.members[0], noise=np.array([1e-12]), latent_nodes=0 * f.members[0].latent_nodes)
+        replace(f.members[0], noise=NormalNoise(np.array([1e-12])), latent_nodes=0 * f.members[0].latent_nodes)
         for f in chain.factors[1:]
     ]
     copies = replace(chain, factors=(chain.factors[0], *(Ensemble((member,)) for member in members)))

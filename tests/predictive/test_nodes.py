@@ -7,7 +7,8 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm, t
 
-from cde_app.predictive.nodes import gaussian_nodes, split_outermost, student_t_factors
+from cde_app.predictive.nodes import gaussian_nodes, split_outermost
+from cde_app.predictive.noise import StudentTNoise
 
 NUM_NODES, SEEDS = 256, range(20)
 NOISE = 0.3
@@ -45,7 +46,7 @@ def test_split_nodes_follow_the_tails_of_student_s_t(degrees_of_freedom: float) 
             (errors, split_outermost(nodes, [0])),
             (control, (nodes, np.full(NUM_NODES, 1 / NUM_NODES))),
         ):
-            factors = student_t_factors(z, degrees_of_freedom)[:, 0]
+            factors = StudentTNoise(np.ones(1), degrees_of_freedom).factors(z)[:, 0]
             parts = np.log(weights) - 0.5 * np.log(2 * np.pi * factors) - 0.5 * y[:, None] ** 2 / factors
             found.append(np.abs(logsumexp(parts, axis=1) - exact))
     assert np.max(errors) < 0.25

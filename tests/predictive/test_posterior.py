@@ -11,19 +11,20 @@ from scipy.stats import norm
 from cde_app.data.transform import Identity
 from cde_app.data.transform.log import Log
 from cde_app.predictive import blocks
-from cde_app.predictive.compositor import Compositor
+from cde_app.predictive.compositor import Concatenation
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.kernel_density import KernelDensity
 from cde_app.predictive.kernels import Matern52
-from cde_app.predictive.mean_function import MeanFunction
+from cde_app.predictive.mean_function import LinearMeanFunction, PCAMeanFunction
 from cde_app.predictive.nodes import gaussian_nodes
+from cde_app.predictive.noise import NormalNoise
 from cde_app.predictive.posterior import InnerLayer, Posterior
 from cde_app.predictive.sparse_gp import SparseGP
 from cde_app.predictive.tree import pack, unpack
 
 TRANSFORMS = (Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0))
 
-CONCATENATE = Compositor("concatenate")
+CONCATENATE = Concatenation()
 
 
 def make_gp(dim: int, num_gps: int, *, sees_latent: bool, seed: int) -> SparseGP:
@@ -43,7 +44,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
     inner = tuple(
         InnerLayer(
             make_gp(dims[i] + (latent_dim if i == 0 else 0), 2, sees_latent=i == 0 and latent_dim > 0, seed=i),
-            MeanFunction(random.normal(size=(3, 4)) if i == 0 else None),
+            PCAMeanFunction(random.normal(size=(3, 4)) if i == 0 else None),
             random.normal(size=(2, 4)),
             CONCATENATE if i == 0 and latent_dim else None,
         )
@@ -54,7 +55,7 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         terms.append(make_gp(dims[-1] + latent_dim, 2, sees_latent=True, seed=11))
     wide = Defence(
         gp=make_gp(3, 2, sees_latent=False, seed=12),
-        mean=MeanFunction(random.normal(size=(3, 2)), np.array([0.1, -0.2])),
+        mean=LinearMeanFunction(random.normal(size=(3, 2)), np.array([0.1, -0.2])),
         noise=np.array([0.3, 0.4]),
         log_scale=0.5 * random.normal(size=(12, 2)),
         log_scale_range=np.array([[-1.0, -1.0], [1.0, 1.0]]),
@@ -69,13 +70,13 @@ def make_posterior(*, latent_dim: int, num_inner: int, defence: bool, num_nodes:
         inner_layers=inner,
         output_terms=tuple(terms),
         compositor=CONCATENATE,
-        noise=np.array([0.05, 0.1]),
+        noise=NormalNoise(np.array([0.05, 0.1])),
         latent_nodes=gaussian_nodes(num_nodes, latent_dim, seed=1),
         node_weights=np.full(num_nodes, 1 / num_nodes),
         inner_noise=gaussian_nodes(num_nodes, 2 * num_inner, seed=2),
         defence=wide if defence else None,
         transforms=TRANSFORMS,
-        output_mean=MeanFunction(random.normal(size=(dims[-1], 2)), np.array([0.3, 0.0])),
+        output_mean=LinearMeanFunction(random.normal(size=(dims[-1], 2)), np.array([0.3, 0.0])),
     )
 
 
@@ -88,7 +89,8 @@ def one_component(posterior: Posterior, x: np.ndarray, node: int) -> tuple[np.nd
         x = layer.mean(x) + draw @ layer.projection
         start += 2
     moments = [gp.moments(np.concatenate([x, w] if gp.sees_latent else [x])[None]) for gp in posterior.output_terms]
-    return sum(m[0] for m, _ in moments) + posterior.output_mean(x), sum(v[0] for _, v in moments) + posterior.noise
+    mean, variance = (sum(part[0] for part in parts) for parts in zip(*moments, strict=True))
+    return mean + posterior.output_mean(x), variance + posterior.noise.variance
 
 
 CONTRACT = pytest.mark.parametrize(

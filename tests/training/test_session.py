@@ -431,7 +431,7 @@ def test_a_rounded_target_is_told_and_no_noise_falls_below_that_of_its_rounding(
     posterior = trained.predictor.factors[0].members[0]
     defence = posterior.defence
     assert defence is not None
-    for noise in (posterior.noise, checkpoints[0].current.regression.noise, defence.noise):
+    for noise in (posterior.noise.variance, checkpoints[0].current.regression.noise, defence.noise):
         assert noise[0] >= floor
     target = {"column": "y", "transform": {"kind": "identity"}, "rounding": 0}
     config = small_config(max_steps=25).model_dump() | {"data": {"path": "x.csv", "inputs": ["x"], "targets": [target]}}
@@ -524,7 +524,8 @@ def test_at_most_so_many_rows_judge_a_training(monkeypatch: pytest.MonkeyPatch) 
 
 def test_validation_rows_calibrate_where_there_are_some_and_nothing_does_where_it_is_switched_off() -> None:
     trained, checkpoints, _ = chained_run()
-    assert [calibration.num_rows for calibration in trained.calibrations] == [20, 20], "each row once, by one of two members"
+    rows_of_members = [calibration.num_rows for calibration in trained.calibrations]
+    assert rows_of_members == [20, 20], "each row once, by one of two members"
     config, data = chained(calibration={"enabled": False})
     off, _, _ = run(config, data, checkpoint=checkpoints[-1])
     assert [(calibration.spread, calibration.num_rows) for calibration in off.calibrations] == [(1.0, 0)] * 2

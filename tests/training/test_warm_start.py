@@ -125,7 +125,7 @@ def test_the_latent_variables_leave_the_noise_the_share_that_its_floor_requires(
 def test_with_a_noise_floor_the_model_still_starts_with_the_moments_of_the_sparse_gp(kind: str) -> None:
     small = small_model(latent={"dim": 1}, defensive_weight=0, output={"num_inducing_latent": 40}, noise_floor=0.05,
                         likelihood={"kind": kind})  # fmt: skip
-    assert small.posterior().noise[0] >= 0.05
+    assert small.posterior().noise.variance[0] >= 0.05
     mixture = small.posterior(num_components=512).predict(small.X)
     _, variance = small.regression.as_sparse_gp().moments(small.X)
     sd = np.sqrt(variance + small.regression.noise)
