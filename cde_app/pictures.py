@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, known_targets
 from cde_app.evaluation.scores import Rows
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from cde_app.report.gallery import Pictures, Scene
 
-Array = NDArray[np.float64]
 ImageFormat = Literal["png", "svg"]
 PICTURED_ROWS, LATENT_ROWS, FEWEST_WITNESSES = 2000, 500, 100
 
@@ -115,7 +114,7 @@ def _picture_files(pictures: Pictures, image_format: ImageFormat) -> Pictures:
     return {f"{name}.{image_format}": draw for name, draw in zip(names, pictures.values(), strict=True)}
 
 
-def _scene(model: TrainedRun, X: Array, targets: Array | None, row_numbers: NDArray[np.intp]) -> Scene:
+def _scene(model: TrainedRun, X: Array, targets: Array | None, row_numbers: IndexArray) -> Scene:
     """Gather what the density pictures need of some rows."""
     from cde_app.report.gallery import InputAxis, Scene
 

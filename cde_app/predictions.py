@@ -7,20 +7,18 @@ from contextlib import AbstractContextManager, ExitStack
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from cde_app.arrays import AnyArray, Array, BoolArray, IntArray
 from cde_app.data.table import FileFormat, TableWriter
 from cde_app.storage import writing
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from cde_app.predictive.forecast import Forecast
 
-    Array = NDArray[np.float64]
-    Columns = dict[str, NDArray[Any]]
+    Columns = dict[str, AnyArray]
 
 
 class PredictionWriter:
@@ -77,9 +75,7 @@ class PredictionWriter:
         with self._told():
             self._stack.__exit__(kind, error, trace)
 
-    def append(
-        self, forecast: Forecast, *, row_numbers: NDArray[np.int64], targets: Array | None, outside: NDArray[np.bool_]
-    ) -> None:
+    def append(self, forecast: Forecast, *, row_numbers: IntArray, targets: Array | None, outside: BoolArray) -> None:
         """Write the forecasts of consecutive rows.
 
         Args:
@@ -108,9 +104,9 @@ def summary_columns(
     forecast: Forecast,
     target_names: Sequence[str],
     quantiles: Sequence[float],
-    row_numbers: NDArray[np.int64],
+    row_numbers: IntArray,
     targets: Array | None,
-    outside: NDArray[np.bool_],
+    outside: BoolArray,
 ) -> Columns:
     """Return the columns of `summary`: row, per target mean, sd and quantiles, log_density, out_of_range.
 
@@ -128,7 +124,7 @@ def summary_columns(
     return columns
 
 
-def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: NDArray[np.int64]) -> Columns:
+def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: IntArray) -> Columns:
     """Return draws [S, N, P] in long form: row, draw (counted from 1), targets.
 
     A target that is called `row` or `draw` has an underscore more here, two if another target is called so.

@@ -11,12 +11,9 @@ from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.errors import RunError
-
-Array = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 BLOCK_ROWS = 32_768
 """Rows that are in memory at once where all of them are gone through."""
@@ -86,7 +83,7 @@ def store_rows(path: Path, num_columns: int, blocks: Iterable[Array]) -> Array:
     return map_rows(path)
 
 
-def gather_rows(path: Path, array: Array, rows: IntArray) -> Array:
+def gather_rows(path: Path, array: Array, rows: IndexArray) -> Array:
     """Copy some rows of an array, [N, D], into a file, and return them mapped, [len(rows), D]."""
     return store_rows(path, array.shape[1], (array[rows[block]] for block in blocks_of(len(rows))))
 
@@ -123,7 +120,7 @@ def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:
     return np.random.default_rng([seed, stream, *more])
 
 
-def draw_rows(num_rows: int, most: int, *, seed: int, stream: Stream) -> IntArray:
+def draw_rows(num_rows: int, most: int, *, seed: int, stream: Stream) -> IndexArray:
     """Draw at most so many different rows, sorted; all of them where there are no more.
 
     Args:

@@ -15,12 +15,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cde_app.arrays import AnyArray
 from cde_app.errors import RunError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 TEMPORARY_PREFIX = ".tmp-"
 LONGEST_NAME = 100
@@ -71,7 +69,7 @@ def write_json(path: Path, value: Any) -> Path:
     return write_atomically(path, (json.dumps(to_jsonable(value), indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
+def write_arrays(path: Path, arrays: Mapping[str, AnyArray]) -> Path:
     """Write arrays as an `.npz` file, atomically; the same arrays give the same bytes, and no pickle is written.
 
     Raises:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.data.fingerprints import SeenRows
@@ -25,8 +25,6 @@ from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.tree import pack, unpack
 from cde_app.rows import Stream, draw_rows
 from cde_app.runs.run import Run
-
-Array = NDArray[np.float64]
 
 SCORED_ROWS = 50_000
 """The most held-out rows that are scored: the standard errors are then below any difference that matters."""
@@ -230,7 +228,7 @@ def drawn_rows_warning(table: PreparedTable) -> str | None:
     return f"the scores are those of {SCORED_ROWS} rows drawn at random from {num_rows} held-out rows."
 
 
-def _chunks(rows: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
+def _chunks(rows: IndexArray, size: int) -> Iterator[tuple[int, IndexArray]]:
     """Yield (start, rows[start : start + size])."""
     for start in range(0, len(rows), size):
         yield start, rows[start : start + size]

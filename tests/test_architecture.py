@@ -14,11 +14,12 @@ PACKAGE = Path(__file__).parent.parent / "cde_app"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Which parts of cde a part may import. A module of its own, such as data.transform, may be named too.
-FOUNDATION = {"errors", "config", "storage", "rows", "words", "plan"}
+FOUNDATION = {"arrays", "errors", "config", "storage", "rows", "words", "plan"}
 MAY_IMPORT: dict[str, set[str]] = {
+    "arrays": set(),
     "errors": set(),
-    "storage": {"errors"},
-    "rows": {"errors"},
+    "storage": {"arrays", "errors"},
+    "rows": {"arrays", "errors"},
     "progress": set(),
     "words": set(),
     "plan": {"config"},
@@ -26,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interruption": set(),
     "threads": set(),
     "config": {"errors", "words"},
-    "runs": {"errors", "storage", "__version__"},
+    "runs": {"arrays", "errors", "storage", "__version__"},
     "data": FOUNDATION,
     "predictive": FOUNDATION | {"data.transform", "threads"},
     "evaluation": FOUNDATION | {"data.transform", "predictive"},

@@ -10,14 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
-from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from scipy.special import logsumexp, ndtri
 
+from cde_app.arrays import Array
 from measurements.panel_table import Clock, load
 from measurements.processes import Options
-
-Array = NDArray[np.float64]
 
 STEPS = 3000
 BATCH_SIZE = 512

@@ -14,10 +14,10 @@ import gpflux
 import numpy as np
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
-from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.data.transform import Identity
 from cde_app.model.build import Model, build_model
 from cde_app.model.encoder import build_encoder
@@ -34,8 +34,6 @@ from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import NATURAL_STEP, Schedule, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
-
-Array = NDArray[np.float64]
 
 LATENT_DIM = 1
 NOISE = 0.1

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from cde_app import config
-from cde_app.data.columns import FloatArray, counts_rows, list_names
+from cde_app.arrays import Array
+from cde_app.data.columns import counts_rows, list_names
 from cde_app.data.cost import Cost, estimate_cost
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.features import is_outside, recode
@@ -221,7 +222,7 @@ def _count_duplicates(readings: Readings) -> int:
     return len(rows) - len(np.unique(rows))
 
 
-def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
+def _find_atoms(name: str, values: Array) -> TargetAtoms:
     """Count how often a target repeats its values, and find the step it is rounded to."""
     distinct, counts = np.unique(values, return_counts=True)
     most = int(np.argmax(counts))
@@ -237,7 +238,7 @@ def _find_atoms(name: str, values: FloatArray) -> TargetAtoms:
     )
 
 
-def _find_rounding(target: config.TargetColumn, values: FloatArray, source: str) -> RoundedTarget | None:
+def _find_rounding(target: config.TargetColumn, values: Array, source: str) -> RoundedTarget | None:
     """Find how a target is rounded; on its own scale where training chooses the transform."""
     settings, label = target.transform, f"{source}: column {target.column!r}"
     settings = config.IdentityTransform() if settings.kind == "auto" else settings
@@ -286,7 +287,7 @@ def _input_warnings(contract: ColumnContract, readings: Readings, parts: Split) 
     return warnings
 
 
-def _numeric_warnings(name: str, values: FloatArray, contract: ColumnContract, readings: Readings) -> list[str]:
+def _numeric_warnings(name: str, values: Array, contract: ColumnContract, readings: Readings) -> list[str]:
     """Write that an input counts the rows or is a copy of a target."""
     warnings = []
     if counts_rows(values):

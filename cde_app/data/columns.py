@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array, BoolArray, IndexArray
 from cde_app.config import TableFormat
 from cde_app.data.text import (
     BLANKS,
@@ -25,9 +25,6 @@ from cde_app.data.text import (
     to_text,
 )
 from cde_app.words import nearest
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 LARGEST_NUMBER = 1e150  # its square is still a float, so means and standard deviations are finite
 _LARGEST_EXACT = 2.0**53  # from here on, a float does not hold every integer
@@ -67,7 +64,7 @@ def gap_words(column: pd.Series, form: TableFormat) -> Counter[str]:
     return Counter(cell.strip(BLANKS) if isinstance(cell, str) else "" for cell in gaps)
 
 
-def read_numbers(column: pd.Series, form: TableFormat) -> tuple[FloatArray, BoolArray]:
+def read_numbers(column: pd.Series, form: TableFormat) -> tuple[Array, BoolArray]:
     """Read a column as numbers; booleans count as 0 and 1.
 
     Returns:
@@ -85,7 +82,7 @@ def read_numbers(column: pd.Series, form: TableFormat) -> tuple[FloatArray, Bool
     return values, np.isnan(values) & ~gaps
 
 
-def rounded_integers(column: pd.Series, values: FloatArray, form: TableFormat) -> BoolArray:
+def rounded_integers(column: pd.Series, values: Array, form: TableFormat) -> BoolArray:
     """Say which cells, [N], are integers that their numbers, [N], do not hold exactly."""
     rounded = np.zeros(len(column), dtype=bool)
     large = np.flatnonzero((np.abs(values) >= _LARGEST_EXACT) & np.isfinite(values))
@@ -121,7 +118,7 @@ def read_days(column: pd.Series, form: TableFormat, timezone: str = "") -> Days:
     return Days(np.full(len(column), np.nan), ~column.isna().to_numpy(dtype=bool), none, none)
 
 
-def read_labels(column: pd.Series, form: TableFormat) -> tuple[NDArray[np.intp], list[str]]:
+def read_labels(column: pd.Series, form: TableFormat) -> tuple[IndexArray, list[str]]:
     """Read a column as labels.
 
     A label is the text as it stands. What a Parquet file holds as another type becomes the text that a CSV would have:
@@ -139,13 +136,13 @@ def read_labels(column: pd.Series, form: TableFormat) -> tuple[NDArray[np.intp],
     return lookup[codes], labels
 
 
-def read_order(column: pd.Series, form: TableFormat) -> tuple[FloatArray, BoolArray]:
+def read_order(column: pd.Series, form: TableFormat) -> tuple[Array, BoolArray]:
     """Read a column as points in time: numbers if it holds numbers, dates otherwise; returns as `read_numbers`."""
     values, is_other = read_numbers(column, form)
     return read_days(column, form)[:2] if is_other.any() else (values, is_other)
 
 
-def counts_rows(values: FloatArray) -> bool:
+def counts_rows(values: Array) -> bool:
     """Say whether numbers, [N], run 0, 1, 2 ... or 1, 2, 3 ... as a row number does; three rows at least."""
     return bool(len(values) >= 3 and values[0] in (0, 1) and np.all(np.diff(values) == 1))
 

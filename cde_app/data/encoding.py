@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from cde_app import config
-from cde_app.data.columns import BoolArray, FloatArray, missing_column_fault, read_gaps, read_labels
+from cde_app.arrays import Array, BoolArray
+from cde_app.data.columns import missing_column_fault, read_gaps, read_labels
 from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, RowFault, faults_of, spelled_plainly
 from cde_app.data.features import Feature, InputEncoding, encode_column, fit_column, is_outside, recode
 from cde_app.errors import DataError
@@ -76,7 +77,7 @@ class ColumnContract:
 
 def fit_contract(
     data: config.Data,
-    columns: Callable[[int], FloatArray],
+    columns: Callable[[int], Array],
     labels: Sequence[Sequence[str]],
     has_offset: Sequence[bool | None],
     *,
@@ -117,7 +118,7 @@ def fit_contract(
     return contract
 
 
-def recode_columns(contract: ColumnContract, values: FloatArray, labels: Sequence[Sequence[str]]) -> FloatArray:
+def recode_columns(contract: ColumnContract, values: Array, labels: Sequence[Sequence[str]]) -> Array:
     """Turn the places of labels into places in the contract's vocabularies, -1 for a label that it does not have.
 
     Args:
@@ -132,18 +133,18 @@ def recode_columns(contract: ColumnContract, values: FloatArray, labels: Sequenc
     return np.stack([recode(cells, own, encoding) for encoding, cells, own in columns], axis=1)
 
 
-def encode_columns(contract: ColumnContract, values: FloatArray) -> FloatArray:
+def encode_columns(contract: ColumnContract, values: Array) -> Array:
     """Encode columns that have been recoded, [N, I], as the features the model sees: X, [N, D], standardised."""
     columns = zip(contract.inputs, values.T, strict=True)
     return np.stack([one for encoding, cells in columns for one in encode_column(encoding, cells)], axis=1)
 
 
-def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> FloatArray:
+def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> Array:
     """Encode rows as the features the model sees, X; see `encode_and_judge`."""
     return encode_and_judge(contract, frame, source=source)[0]
 
 
-def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> tuple[FloatArray, BoolArray]:
+def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> tuple[Array, BoolArray]:
     """Encode rows as the features the model sees, and say which cells ask for something the training rows do not hold.
 
     Args:
@@ -165,16 +166,14 @@ def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: s
     return encode_columns(contract, values), are_outside(contract, values)
 
 
-def are_outside(contract: ColumnContract, values: FloatArray) -> BoolArray:
+def are_outside(contract: ColumnContract, values: Array) -> BoolArray:
     """Say which values, [N, inputs], ask for something that the training rows do not hold, [N, inputs]."""
     return np.stack(
         [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=True)], axis=1
     )
 
 
-def encode_targets(
-    contract: ColumnContract, frame: pd.DataFrame, *, source: str, allows_gaps: bool = False
-) -> FloatArray:
+def encode_targets(contract: ColumnContract, frame: pd.DataFrame, *, source: str, allows_gaps: bool = False) -> Array:
     """Read the targets.
 
     Args:
@@ -226,7 +225,7 @@ def target_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) 
     ]
 
 
-def _read_all(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> FloatArray:
+def _read_all(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:
     """Read columns side by side, [N, number of readers]; all their faults at once."""
     values = np.stack([reader.read(frame) for reader in readers], axis=1)
     if faults := faults_of(readers):

@@ -14,13 +14,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array, BoolArray, IndexArray
 from cde_app.data.columns import (
     LARGEST_NUMBER,
-    BoolArray,
-    FloatArray,
     foreign_fault,
     foreign_noun,
     gap_words,
@@ -101,7 +99,7 @@ class MarkedCells:
 
     def __init__(self) -> None:
         self.num_cells, self.first_row, self._first_value = 0, "", ""
-        self.last: tuple[NDArray[np.intp], Callable[[int], str]] | None = None
+        self.last: tuple[IndexArray, Callable[[int], str]] | None = None
 
     def add(self, marks: BoolArray, chunk: pd.DataFrame | pd.Series, write: Callable[[int], str]) -> None:
         """Count the marked ones, [N], of a chunk of N rows; `write` shows the cell of a row of it."""
@@ -227,7 +225,7 @@ class ColumnReader:
         self._gaps, self._other, self._huge, self._rounded = MarkedCells(), MarkedCells(), MarkedCells(), MarkedCells()
         self.offsets = OffsetCells(self._column, expected=has_offset, timezone=timezone)
 
-    def read(self, frame: pd.DataFrame) -> FloatArray:
+    def read(self, frame: pd.DataFrame) -> Array:
         """Read the column in one chunk, N rows.
 
         Returns:
@@ -323,7 +321,7 @@ class ColumnReader:
             for place in places:
                 yield RowFault(int(frame.index[place]) + 1, self.name, f"{write(place)} {reason}".strip())
 
-    def _read_labels(self, cells: pd.Series) -> FloatArray:
+    def _read_labels(self, cells: pd.Series) -> Array:
         codes, labels = read_labels(cells, self._form)
         for label in labels:
             if label not in self._places:
@@ -397,7 +395,7 @@ class TargetReader(ColumnReader):
         self._first, self._low, self._high = np.nan, np.inf, -np.inf
         self._outside = MarkedCells()
 
-    def read(self, frame: pd.DataFrame) -> FloatArray:
+    def read(self, frame: pd.DataFrame) -> Array:
         """Read the column in one chunk, see `ColumnReader.read`."""
         values = super().read(frame)
         self._num_rows += len(values)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cde_app import config
-from cde_app.data.columns import BoolArray, FloatArray
+from cde_app.arrays import Array, BoolArray
 from cde_app.data.faults import Kind, MissingKind
 from cde_app.data.transform.standardisation import mean_and_sd
 
@@ -69,7 +69,7 @@ class InputEncoding:
 
 
 def fit_column(
-    column: config.InputColumn, values: FloatArray, labels: Sequence[str], policy: MissingKind, has_offset: bool | None
+    column: config.InputColumn, values: Array, labels: Sequence[str], policy: MissingKind, has_offset: bool | None
 ) -> tuple[InputEncoding, list[str]]:
     """Fit one column's encoding; also name the features dropped because they are constant.
 
@@ -105,7 +105,7 @@ def fit_column(
     return dataclasses.replace(encoding, features=tuple(features)), dropped
 
 
-def _fit_feature(name: str, values: FloatArray, encoding: InputEncoding) -> Feature | None:
+def _fit_feature(name: str, values: Array, encoding: InputEncoding) -> Feature | None:
     """Fit one feature on its values without gaps; None if it is constant."""
     if encoding.kind == "categorical" and name == encoding.other:
         return Feature(name, centre=0.0, scale=1.0, fill=1.0)
@@ -123,7 +123,7 @@ def _fit_feature(name: str, values: FloatArray, encoding: InputEncoding) -> Feat
     return Feature(name, centre=0.0, scale=math.sqrt(0.5), fill=mean / math.sqrt(0.5))
 
 
-def encode_column(encoding: InputEncoding, values: FloatArray) -> list[FloatArray]:
+def encode_column(encoding: InputEncoding, values: Array) -> list[Array]:
     """Compute the standardised features of one column, [N] each; labels are places in the encoding's vocabulary."""
     gaps = np.isnan(values)
     raw = dict(_raw_features(encoding, values))
@@ -134,7 +134,7 @@ def encode_column(encoding: InputEncoding, values: FloatArray) -> list[FloatArra
     ]
 
 
-def is_outside(encoding: InputEncoding, values: FloatArray) -> BoolArray:
+def is_outside(encoding: InputEncoding, values: Array) -> BoolArray:
     """Say which values, [N], the training rows do not hold; labels are places in the encoding's vocabulary."""
     outside: BoolArray = np.isnan(values) & (not encoding.had_gaps)
     if encoding.kind == "categorical":
@@ -144,7 +144,7 @@ def is_outside(encoding: InputEncoding, values: FloatArray) -> BoolArray:
     return outside
 
 
-def recode(values: FloatArray, labels: Sequence[str], encoding: InputEncoding) -> FloatArray:
+def recode(values: Array, labels: Sequence[str], encoding: InputEncoding) -> Array:
     """Turn places in `labels` into places in the encoding's vocabulary, -1 for a label that is not in it.
 
     The values of a column without labels stay as they are.
@@ -156,7 +156,7 @@ def recode(values: FloatArray, labels: Sequence[str], encoding: InputEncoding) -
     return lookup[np.where(np.isnan(values), -1, values).astype(int)]
 
 
-def _raw_features(encoding: InputEncoding, values: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+def _raw_features(encoding: InputEncoding, values: Array) -> Iterator[tuple[str, Array]]:
     """Compute every feature a column may give, one after another, before standardisation; gaps are NaN or 0."""
     name = encoding.name
     if encoding.kind == "categorical":
@@ -172,7 +172,7 @@ def _raw_features(encoding: InputEncoding, values: FloatArray) -> Iterator[tuple
                 yield from _turn(f"{name}_{turn}", values, length)
 
 
-def _turn(name: str, values: FloatArray, period: float) -> Iterator[tuple[str, FloatArray]]:
+def _turn(name: str, values: Array, period: float) -> Iterator[tuple[str, Array]]:
     """Compute the sine and cosine of a value that wraps around."""
     angle = 2 * np.pi * np.mod(values, period) / period
     yield f"{name}_sin", np.sin(angle)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cde_app.arrays import Array
+
 Fingerprints = NDArray[np.uint64]
 
 LAST_BITS = 12
@@ -17,7 +19,7 @@ MOST_STORED = 1_000_000
 """Of more rows those with the smallest fingerprints are stored, which are a random sample: 8 MB."""
 
 
-def fingerprint_rows(values: NDArray[np.float64]) -> Fingerprints:
+def fingerprint_rows(values: Array) -> Fingerprints:
     """Return a number for each row of values [N, C], equal for rows of equal values; gaps are equal too, and -0 is 0.
 
     Values are equal if their first 40 bits, twelve digits, are: reading and writing a table may change the last ones.

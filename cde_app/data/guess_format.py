@@ -11,9 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cde_app.arrays import Array
 from cde_app.config import TableFormat
 from cde_app.data.looks import look_of_date
-from cde_app.data.text import FloatArray, is_text, text_days, text_gaps, text_numbers, to_text
+from cde_app.data.text import is_text, text_days, text_gaps, text_numbers, to_text
 
 _NUMBERS = tuple(
     TableFormat.model_validate({"decimal": decimal, "thousands": thousands})
@@ -92,7 +93,7 @@ def _only_way(columns: dict[str, Any], ways: Sequence[TableFormat], read: _Read)
     return _Found(fitting[0][0], name, columns[name][place].as_py(), float(fitting[0][1][place]))
 
 
-def _are_equal(first: Sequence[FloatArray], second: Sequence[FloatArray]) -> bool:
+def _are_equal(first: Sequence[Array], second: Sequence[Array]) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
@@ -101,13 +102,13 @@ def _read_all(read: _Read, text: Any, way: TableFormat) -> Any:
     return None if read(text[:1], way) is None else read(text, way)
 
 
-def _numbers(text: Any, form: TableFormat) -> FloatArray | None:
+def _numbers(text: Any, form: TableFormat) -> Array | None:
     """Read numbers; None if a cell is none."""
     values, is_number = text_numbers(text, form)
     return values if is_number.all() else None
 
 
-def _days(text: Any, form: TableFormat) -> FloatArray | None:
+def _days(text: Any, form: TableFormat) -> Array | None:
     """Read dates; None if a cell is none."""
     days = text_days(text, form, "")
     return None if days.is_other.any() else days.values

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cde_app import config
+from cde_app.arrays import Array, BoolArray
 from cde_app.data.columns import (
-    BoolArray,
-    FloatArray,
     counts_rows,
     foreign_noun,
     gap_words,
@@ -193,7 +192,7 @@ def _has_codes(present: pd.Series, name: str, remarks: list[str]) -> bool:
     return len(codes) > 0
 
 
-def _number_remarks(present: pd.Series, values: FloatArray, name: str, form: config.TableFormat) -> list[str]:
+def _number_remarks(present: pd.Series, values: Array, name: str, form: config.TableFormat) -> list[str]:
     """Write that numbers may be labels: too large to be exact, one in two spellings, or digits around an E."""
     if (rounded := rounded_integers(present, values, form)).any():
         large = f"column {name!r} has integers that numbers do not hold exactly, such as {present[rounded].iloc[0]}"
@@ -217,7 +216,7 @@ def _number_remarks(present: pd.Series, values: FloatArray, name: str, form: con
     return remarks
 
 
-def _values_of_unique(present: pd.Series, values: FloatArray) -> FloatArray:
+def _values_of_unique(present: pd.Series, values: Array) -> Array:
     """Return the values of a column's distinct cells, in the order in which they are met."""
     return values[~present.duplicated().to_numpy()]
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cde_app import config
-from cde_app.data.columns import FloatArray, foreign_noun, read_days, read_gaps, read_numbers
-from cde_app.rows import IntArray
+from cde_app.arrays import AnyArray, Array, IndexArray
+from cde_app.data.columns import foreign_noun, read_days, read_gaps, read_numbers
 
 FEWEST_VALUES, FEWEST_ROWS = 10, 3
 """Fewer values are kinds of rows rather than groups of them; groups of fewer rows on average are no matter."""
@@ -37,12 +36,12 @@ class OrderedColumn:
     """
 
     are_dates: bool
-    starts: list[IntArray] = field(default_factory=list)
+    starts: list[IndexArray] = field(default_factory=list)
     values: list[object] = field(default_factory=list)
     last: object = None
     directions: set[float] = field(default_factory=set)
 
-    def add(self, values: NDArray[np.generic], first_row: int) -> bool:
+    def add(self, values: AnyArray, first_row: int) -> bool:
         """Take the values of the next rows; say whether they are in order as far as one can tell."""
         before = values[:1] if self.last is None else np.array([self.last], dtype=values.dtype)
         previous = np.concatenate([before, values[:-1]])
@@ -90,7 +89,7 @@ class OrderedColumns:
                 del self._columns[name]
         self._num_rows += len(frame)
 
-    def found(self) -> tuple[tuple[str, bool, IntArray], ...]:
+    def found(self) -> tuple[tuple[str, bool, IndexArray], ...]:
         """Return the name of each, whether it holds dates, and the first row of each value, ten at least."""
         found = []
         for name, column in self._columns.items():
@@ -102,7 +101,7 @@ class OrderedColumns:
         return tuple(found)
 
 
-def order_warning(found: tuple[tuple[str, bool, IntArray], ...], targets: FloatArray) -> str | None:
+def order_warning(found: tuple[tuple[str, bool, IndexArray], ...], targets: Array) -> str | None:
     """Write that a random split flatters, if rows that follow each other have targets that are alike.
 
     Alike are targets that differ less from row to row, within a group, than those of neighbouring groups do; or, where
@@ -139,7 +138,7 @@ def _holds_dates(cells: pd.Series, form: config.TableFormat) -> bool:
     return not read_days(first, form).is_other.any()
 
 
-def _comparable(cells: pd.Series, form: config.TableFormat, *, are_dates: bool) -> NDArray[np.generic] | None:
+def _comparable(cells: pd.Series, form: config.TableFormat, *, are_dates: bool) -> AnyArray | None:
     """Return days, or whole numbers and labels as they are written, [n]; None if a cell is neither."""
     if foreign_noun(cells) or read_gaps(cells, form).any():
         return None
@@ -152,7 +151,7 @@ def _comparable(cells: pd.Series, form: config.TableFormat, *, are_dates: bool) 
     return cells.to_numpy(dtype=object)
 
 
-def _ranks(values: FloatArray) -> FloatArray:
+def _ranks(values: Array) -> Array:
     """Return the places of the values in their order, so that no outlier decides; gaps stay."""
     ranks = np.full(len(values), np.nan)
     present = np.flatnonzero(~np.isnan(values))
@@ -160,7 +159,7 @@ def _ranks(values: FloatArray) -> FloatArray:
     return ranks
 
 
-def _pairs(starts: IntArray, num_rows: int, *, are_dates: bool) -> tuple[IntArray, IntArray]:
+def _pairs(starts: IndexArray, num_rows: int, *, are_dates: bool) -> tuple[IndexArray, IndexArray]:
     """Return pairs of rows, [2, n], that belong together, and of rows that are as far apart as new rows will be."""
     rows = np.arange(num_rows)
     if are_dates:
@@ -174,7 +173,7 @@ def _pairs(starts: IntArray, num_rows: int, *, are_dates: bool) -> tuple[IntArra
     return near, np.stack([first, starts[following] + (first - starts[following - 1]) % sizes[following]])
 
 
-def _are_alike(y: FloatArray, near: IntArray, far: IntArray) -> bool:
+def _are_alike(y: Array, near: IndexArray, far: IndexArray) -> bool:
     """Say whether near rows differ by less than far ones, in squares: by a fifth, and by three standard errors.
 
     Of n pairs of ranks, each rank in two of them, the ratio of the two means has a standard error near sqrt(5 / n).

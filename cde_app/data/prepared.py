@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.config import Config
-from cde_app.data.columns import FloatArray
 from cde_app.data.encoding import (
     ColumnContract,
     are_outside,
@@ -33,7 +33,7 @@ from cde_app.data.split import Split, split_rows
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError
 from cde_app.plan import plan_trainings
-from cde_app.rows import BLOCK_ROWS, IntArray, RowFile, blocks_of, map_rows
+from cde_app.rows import BLOCK_ROWS, RowFile, blocks_of, map_rows
 from cde_app.storage import file_hash
 
 FEW_TEST_GROUPS = 20
@@ -46,11 +46,11 @@ class PreparedTable:
 
     hashes: dict[str, str]
     """SHA-256 of each file as it was read."""
-    rows: IntArray
+    rows: IndexArray
     """[N], their places in the table, from 0."""
-    inputs: FloatArray
+    inputs: Array
     """X, [N, D], standardised; in a file."""
-    targets: FloatArray
+    targets: Array
     """[N, P], user's units; in a file."""
     contract: ColumnContract
     split: Split
@@ -201,7 +201,7 @@ def file_hashes(path: str | Path) -> dict[str, str]:
     return hashes
 
 
-def known_targets(contract: ColumnContract, frame: pd.DataFrame, source: str) -> FloatArray | None:
+def known_targets(contract: ColumnContract, frame: pd.DataFrame, source: str) -> Array | None:
     """Return the targets, NaN where a cell is empty; None if the table lacks a target column."""
     if not has_targets(contract, frame):
         return None

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from cde_app import config
-from cde_app.data.columns import FloatArray
+from cde_app.arrays import Array, IndexArray
 from cde_app.data.encoding import ColumnContract, complete_rows, input_readers, target_readers
 from cde_app.data.faults import ColumnReader, TargetReader, faults_of
 from cde_app.data.order import OrderedColumns, order_warning
 from cde_app.data.split import SplitCells
 from cde_app.errors import DataError
-from cde_app.rows import IntArray, RowFile, map_rows
+from cde_app.rows import RowFile, map_rows
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class Readings:
             the split.
     """
 
-    values: FloatArray
+    values: Array
     labels: tuple[tuple[str, ...], ...]
-    kept: IntArray
-    rows: IntArray
+    kept: IndexArray
+    rows: IndexArray
     by: pd.DataFrame
     has_offset: tuple[bool | None, ...] = ()
     gap_words: tuple[Counter[str], ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def column(self, place: int, rows: IntArray | None = None) -> FloatArray:
+    def column(self, place: int, rows: IndexArray | None = None) -> Array:
         """Return a column of `values`, [N] or [len(rows)], in memory."""
         return np.array(self.values[:, place]) if rows is None else self.values[rows, place]
 
-    def block(self, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    def block(self, rows: IndexArray) -> tuple[Array, Array]:
         """Return some rows' inputs, [n, I], and targets, [n, P], in memory."""
         values, num_inputs = self.values[rows], len(self.labels)
         return values[:, :num_inputs], values[:, num_inputs:]
@@ -146,7 +146,7 @@ def read_for_evaluation(
     return Readings(map_rows(file), _labels(inputs), np.arange(len(places)), places, pd.DataFrame(index=places))
 
 
-def _read_side_by_side(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> FloatArray:
+def _read_side_by_side(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:
     """Read columns of N rows, [N, number of readers]."""
     return np.stack([reader.read(frame) for reader in readers], axis=1)
 

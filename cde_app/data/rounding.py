@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.data.transform import TargetTransform
-
-FloatArray = NDArray[np.float64]
 
 REPEATED_SHARE = 0.5
 """Below this share of rows with another row's value, steps between the values may be chance."""
@@ -52,7 +50,7 @@ class RoundedTarget:
         )
 
 
-def edge_warnings(column: str, values: FloatArray) -> list[str]:
+def edge_warnings(column: str, values: Array) -> list[str]:
     """Write that many of a target's values, [N], are the lowest or the highest one, a heap that no density heeds."""
     distinct, counts = np.unique(values + 0.0, return_counts=True)  # -0 is 0
     return [
@@ -64,7 +62,7 @@ def edge_warnings(column: str, values: FloatArray) -> list[str]:
 
 
 def find_rounding(
-    column: str, values: FloatArray, transform: TargetTransform, rounding: float | Literal["auto"]
+    column: str, values: Array, transform: TargetTransform, rounding: float | Literal["auto"]
 ) -> RoundedTarget | None:
     """Return how a target is rounded, None if it is not or not so that it matters.
 
@@ -88,7 +86,7 @@ def find_rounding(
     return RoundedTarget(column, step, len(np.unique(values)), standardised_step**2 / 12)
 
 
-def rounding_step(values: FloatArray) -> float | None:
+def rounding_step(values: Array) -> float | None:
     """Return the step to which values [N] are rounded, None if they are not.
 
     It is the smallest distance between two of the usual values, those left when the rarest, of at most 5 % of the rows
@@ -104,7 +102,7 @@ def rounding_step(values: FloatArray) -> float | None:
     return float(gaps.min()) if gaps.size else None
 
 
-def _levels(values: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
+def _levels(values: Array) -> tuple[Array, IndexArray]:
     """Return the distinct values, those that differ by rounding errors alone taken together, and their counts."""
     distinct, counts = np.unique(values, return_counts=True)
     nearest = max(SAME_VALUE * np.ptp(distinct), 4 * np.spacing(np.max(np.abs(distinct))))

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import BoolArray, IndexArray
 from cde_app.config.training import LARGE_TABLE, SMALL_TABLE
 from cde_app.data.columns import (
-    BoolArray,
     foreign_fault,
     foreign_noun,
     list_names,
@@ -26,7 +25,6 @@ from cde_app.data.columns import (
 from cde_app.data.faults import ColumnReader, OffsetCells
 from cde_app.errors import DataError, FaultOfSetting
 
-IntArray = NDArray[np.intp]
 LABELS = ("train", "validation", "test")
 
 _AUTO_VALIDATION = 0.1
@@ -44,9 +42,9 @@ class Split:
         test: [num_test], may be empty.
     """
 
-    train: IntArray
-    validation: IntArray
-    test: IntArray
+    train: IndexArray
+    validation: IndexArray
+    test: IndexArray
 
 
 class SplitCells:
@@ -93,7 +91,7 @@ class SplitCells:
         """Write that there is no such column, or that it holds what no split can go by, or dates of two kinds."""
         return self._missing or self._offsets.faults()
 
-    def rows(self, kept: IntArray) -> pd.DataFrame:
+    def rows(self, kept: IndexArray) -> pd.DataFrame:
         """Return the rows that are kept, counted from the table's first, with the column alone: for `split_rows`."""
         if self._name is None or not self._pieces:
             return pd.DataFrame(index=kept)
@@ -177,7 +175,7 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM,)))
 
 
-def _deal(order: IntArray, validation: float, test: float) -> Split:
+def _deal(order: IndexArray, validation: float, test: float) -> Split:
     """Hold out the last of the ordered rows (or groups) for the test, those before them for validation."""
     num_test, num_validation = _count(test, len(order)), _count(validation, len(order))
     num_train = max(len(order) - num_test - num_validation, 0)
@@ -203,7 +201,7 @@ def _split_by_group(name: str, frame: pd.DataFrame, validation: float, test: flo
     return Split(*(np.flatnonzero(np.isin(codes, part)) for part in (groups.train, groups.validation, groups.test)))
 
 
-def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IntArray:
+def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IndexArray:
     """Order rows by time; rows of the same time stay in the table's order."""
     cells = _split_column(name, frame, source)
     times, is_other = read_order(cells, _AS_READ)

@@ -12,12 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array, BoolArray
 from cde_app.config import TableFormat
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 BLANKS = " \t\r\n"
 _THOUSANDS = {" ": "[ \u00a0\u202f]", "'": "['\u2019]", ".": r"\.", ",": ",", "": ""}
@@ -34,7 +31,7 @@ _MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
 class Days(NamedTuple):
     """A column read as dates."""
 
-    values: FloatArray
+    values: Array
     """[N], days since 1970-01-01 UTC; NaN where the cell is empty or no date."""
     is_other: BoolArray
     """[N], whether the cell holds something that is no date."""
@@ -62,7 +59,7 @@ def text_gaps(text: Any, form: TableFormat) -> BoolArray:
     return _mask(pc.or_(gaps, pc.is_null(text)))
 
 
-def text_numbers(text: Any, form: TableFormat) -> tuple[FloatArray, BoolArray]:
+def text_numbers(text: Any, form: TableFormat) -> tuple[Array, BoolArray]:
     """Read numbers, each the nearest float; `true` and `false` in any case are 1 and 0.
 
     Returns:

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from cde_app.arrays import Array
 from cde_app.data.transform import Identity
 from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.kernel_density import SMALLEST_SD, kernel_density
 from cde_app.predictive.mixture import Mixture
-
-FloatArray = NDArray[np.float64]
 
 # 2^8 = 256 components: as many as a model's density has by default, so that scoring costs the same.
 MERGE_DEPTH = 8
@@ -33,11 +32,11 @@ class Climatology:
         scale: [P], training standard deviations [units of the targets].
     """
 
-    weights: FloatArray
-    means: FloatArray
-    variances: FloatArray
-    location: FloatArray
-    scale: FloatArray
+    weights: Array
+    means: Array
+    variances: Array
+    location: Array
+    scale: Array
 
     def predict(self, num_rows: int) -> Mixture:
         """Return the same density for every one of `num_rows` rows (views, no memory)."""
@@ -49,7 +48,7 @@ class Climatology:
             transforms=_affine_transforms(self.location, self.scale),
         )
 
-    def arrays(self) -> dict[str, FloatArray]:
+    def arrays(self) -> dict[str, Array]:
         """Return what `from_arrays` needs."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -70,10 +69,10 @@ class LinearGaussian:
         scale: [P], training standard deviations [units of the targets].
     """
 
-    coefficients: FloatArray
-    residual_covariance: FloatArray
-    location: FloatArray
-    scale: FloatArray
+    coefficients: Array
+    residual_covariance: Array
+    location: Array
+    scale: Array
 
     @one_blas_thread()
     def predict(self, X: ArrayLike) -> Mixture:
@@ -93,7 +92,7 @@ class LinearGaussian:
             covariances=self.residual_covariance[None, None] if num_targets > 1 else None,
         )
 
-    def arrays(self) -> dict[str, FloatArray]:
+    def arrays(self) -> dict[str, Array]:
         """Return what `from_arrays` needs."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -145,7 +144,7 @@ def fit_linear_gaussian(X: ArrayLike, targets: ArrayLike) -> LinearGaussian:
     return LinearGaussian(coefficients, covariance, location, scale)
 
 
-def _standardise(targets: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _standardise(targets: ArrayLike) -> tuple[Array, Array, Array]:
     """Return means [P], standard deviations [P] and the standardised targets [N, P]."""
     targets = np.asarray(targets, dtype=np.float64)
     location, scale = targets.mean(axis=0), targets.std(axis=0)
@@ -153,6 +152,6 @@ def _standardise(targets: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray
     return location, scale, (targets - location) / scale
 
 
-def _affine_transforms(location: FloatArray, scale: FloatArray) -> tuple[Identity, ...]:
+def _affine_transforms(location: Array, scale: Array) -> tuple[Identity, ...]:
     """Return one standardising transform per target."""
     return tuple(Identity(float(mean), float(sd)) for mean, sd in zip(location, scale, strict=True))

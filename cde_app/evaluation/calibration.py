@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
+from cde_app.arrays import Array, BoolArray, IntArray
 
 BAND_LEVEL = 0.95
 # Beyond the band's limit a forecast is not trusted; one calibrated forecast in twenty lies there too, so a plain no
@@ -40,11 +40,11 @@ class PitHistogram:
         upper: [B], upper end.
     """
 
-    edges: FloatArray
-    counts: NDArray[np.int64]
+    edges: Array
+    counts: IntArray
     expected: float
-    lower: FloatArray
-    upper: FloatArray
+    lower: Array
+    upper: Array
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class CoverageCurve:
         upper: [L], upper end.
     """
 
-    nominal: FloatArray
-    actual: FloatArray
-    lower: FloatArray
-    upper: FloatArray
+    nominal: Array
+    actual: Array
+    lower: Array
+    upper: Array
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def pit_histogram(pit: ArrayLike, *, num_bins: int | None = None) -> PitHistogra
     )
 
 
-def inside_central_interval(pit: ArrayLike, level: float) -> NDArray[np.bool_]:
+def inside_central_interval(pit: ArrayLike, level: float) -> BoolArray:
     """Tell whether each row lies in its central interval of probability `level`, exactly, by |u - 1/2| <= level / 2.
 
     Args:
@@ -100,7 +100,7 @@ def inside_central_interval(pit: ArrayLike, level: float) -> NDArray[np.bool_]:
         level: probability of the interval [fraction].
     """
     # The tolerance keeps the row that lies on the edge inside in spite of rounding.
-    inside: NDArray[np.bool_] = np.abs(np.asarray(pit, dtype=np.float64) - 0.5) <= 0.5 * level + 1e-12
+    inside: BoolArray = np.abs(np.asarray(pit, dtype=np.float64) - 0.5) <= 0.5 * level + 1e-12
     return inside
 
 
@@ -229,7 +229,7 @@ def _judge_calibration(metrics: Mapping[str, Any], num_rows: int) -> tuple[bool,
     return calibrated, decisive, sentences
 
 
-def _binomial_band(num_rows: int, share: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def _binomial_band(num_rows: int, share: ArrayLike) -> tuple[Array, Array]:
     """Return the ends of the central 95% interval of a count of rows, each counted with probability `share`."""
     from scipy.stats import binom  # see `ks_critical_value`
 

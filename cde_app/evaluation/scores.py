@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from cde_app.arrays import Array, IntArray
 from cde_app.evaluation.calibration import inside_central_interval, ks_distance
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.forecast import Forecast
 
-FloatArray = NDArray[np.float64]
-Rows = dict[str, FloatArray]
+Rows = dict[str, Array]
 
 COVERAGE_LEVELS = (0.5, 0.9, 0.95)
 ENERGY_DRAWS = 256
@@ -25,7 +25,7 @@ BOOTSTRAP_RESAMPLES = 200
 
 
 def score_rows(
-    forecast: Forecast, targets: ArrayLike, *, scales: ArrayLike, seed: int, rows: NDArray[np.int64] | None = None
+    forecast: Forecast, targets: ArrayLike, *, scales: ArrayLike, seed: int, rows: IntArray | None = None
 ) -> Rows:
     """Score every row of a chunk.
 
@@ -84,7 +84,7 @@ def score_rows(
     }
 
 
-def energy_score(draws: ArrayLike, targets: ArrayLike) -> FloatArray:
+def energy_score(draws: ArrayLike, targets: ArrayLike) -> Array:
     """Estimate the energy score of each row from draws, without bias (the fair form).
 
     mean_s ||X_s - y|| - 1 / (2 S (S - 1)) sum_{s != t} ||X_s - X_t||
@@ -124,7 +124,7 @@ def concatenate_rows(chunks: Sequence[Mapping[str, ArrayLike]]) -> Rows:
     return {name: np.concatenate([np.asarray(chunk[name]) for chunk in chunks]) for name in chunks[0]}
 
 
-def summarise(rows: Mapping[str, FloatArray], *, target_names: Sequence[str] | None = None) -> dict[str, Any]:
+def summarise(rows: Mapping[str, Array], *, target_names: Sequence[str] | None = None) -> dict[str, Any]:
     """Average per-row scores, with standard errors, into plain numbers ready for JSON.
 
     A mean's standard error is sd / sqrt(N); the RMSE's is se(mse) / (2 rmse) (delta method); the KS distance's is the
@@ -191,7 +191,7 @@ def score_units(target_names: Sequence[str], units: Sequence[str]) -> dict[str, 
     return {"nlpd": f"nats, {own}", "crps": marginal, "energy_score": scaled, "rmse": marginal}
 
 
-def skill(model: Mapping[str, FloatArray], baseline: Mapping[str, FloatArray]) -> dict[str, Any]:
+def skill(model: Mapping[str, Array], baseline: Mapping[str, Array]) -> dict[str, Any]:
     """Compare the model with a baseline on the same rows; above zero the model is better.
 
     crps and energy_score: 1 - mean(model) / mean(baseline), standard error by the delta method over the paired rows,
@@ -218,7 +218,7 @@ def skill(model: Mapping[str, FloatArray], baseline: Mapping[str, FloatArray]) -
     }
 
 
-def _mean_with_error(values: FloatArray) -> dict[str, Any]:
+def _mean_with_error(values: Array) -> dict[str, Any]:
     """Return the mean and its standard error sd / sqrt(N)."""
     infinite = int(np.count_nonzero(~np.isfinite(values)))
     if infinite:
@@ -227,7 +227,7 @@ def _mean_with_error(values: FloatArray) -> dict[str, Any]:
     return {"value": float(np.mean(values)), "se": error}
 
 
-def _root_mean_with_error(squares: FloatArray) -> dict[str, Any]:
+def _root_mean_with_error(squares: Array) -> dict[str, Any]:
     """Return the root of the mean and its standard error by the delta method."""
     mean = _mean_with_error(squares)
     if mean["value"] is None:
@@ -238,7 +238,7 @@ def _root_mean_with_error(squares: FloatArray) -> dict[str, Any]:
     return {"value": root, "se": mean["se"] / (2 * root) if root > 0 else 0.0}
 
 
-def _skill_with_error(model: FloatArray, baseline: FloatArray) -> dict[str, Any]:
+def _skill_with_error(model: Array, baseline: Array) -> dict[str, Any]:
     """Return 1 - mean(model) / mean(baseline) and its standard error over paired rows."""
     reference = float(np.mean(baseline))
     if not (np.all(np.isfinite(model)) and np.all(np.isfinite(baseline)) and reference > 0):
@@ -248,7 +248,7 @@ def _skill_with_error(model: FloatArray, baseline: FloatArray) -> dict[str, Any]
     return {"value": 1.0 - ratio, "se": None if error is None else error / reference}
 
 
-def _ks_with_error(pit: FloatArray) -> dict[str, Any]:
+def _ks_with_error(pit: Array) -> dict[str, Any]:
     """Return the KS distance from uniform and its bootstrap standard error, a function of the rows alone."""
     if pit.size < 2:
         return {"value": ks_distance(pit), "se": None}

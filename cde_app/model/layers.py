@@ -9,20 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 import gpflow
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
 from gpflux.layers import GPLayer
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array
 from cde_app.model.compositor import build_compositor
 from cde_app.model.kernels import build_kernel
 from cde_app.model.parameter import positive_parameter, triangular_parameter
 from cde_app.model.start import GPStart, InnerStart
 from cde_app.predictive.mean_function import MeanFunction
-
-Array = NDArray[np.float64]
 
 
 def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:

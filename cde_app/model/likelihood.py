@@ -13,16 +13,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from check_shapes import inherit_check_shapes
 from gpflow.likelihoods import Gaussian, ScalarLikelihood, StudentT
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
+from cde_app.arrays import Array
 from cde_app.model.kernels import build_kernel, read_kernel
 from cde_app.model.moments import whitened_covariance
 from cde_app.predictive.noise import Noise, NormalNoise, StudentTNoise, VaryingNoise
 from cde_app.predictive.sparse_gp import cholesky
-
-Array = NDArray[np.float64]
 
 LOG_2PI = float(np.log(2 * np.pi))
 HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)

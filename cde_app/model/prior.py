@@ -14,14 +14,12 @@ import gpflow
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.errors import SettingError
 from cde_app.words import listed, nearest
-
-Array = NDArray[np.float64]
 
 LATENT = ("model", "latent")
 FAMILY, PARAMETERS = (*LATENT, "prior", "family"), (*LATENT, "prior", "parameters")

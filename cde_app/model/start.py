@@ -6,18 +6,12 @@ Letters: D features, Dw latent variables, P targets, Q GPs of a layer, M inducin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from cde_app.arrays import Array
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.noise import Noise
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Letters: N rows, D features, P targets, C components of a factor, G nodes, S dra
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,19 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
+from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
 from cde_app.predictive.moments import component_moments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
     from cde_app.data.transform import TargetTransform
     from cde_app.predictive.ensemble import Ensemble
 
-    Array = NDArray[np.float64]
 
 INPUT_RANGE = 6.0
 """A target is an input of the factors after it within so many standard deviations."""
@@ -118,7 +115,7 @@ class Chain:
         drawn = [self.log_density(draw) for draw in self.sample(num_samples, seed=seed)]
         return np.mean(np.stack(drawn) > self.log_density(targets), axis=0)
 
-    def sample(self, num_samples: int, *, seed: int, rows: NDArray[np.int64] | None = None) -> Array:
+    def sample(self, num_samples: int, *, seed: int, rows: IntArray | None = None) -> Array:
         """Draw each target given the ones before it; [S, N, P].
 
         As with a `Mixture`, the draws of a row depend on `seed` and on its place in the table alone.
@@ -245,7 +242,7 @@ class Chain:
         return self._first, *later
 
     @cached_property
-    def _node_components(self) -> list[NDArray[np.intp]]:
+    def _node_components(self) -> list[IndexArray]:
         """Per factor but the first the component at every node, [G]."""
         return [factor.component_at(self.nodes[:, 2 * k]) for k, factor in enumerate(self.factors) if k]
 
@@ -282,7 +279,7 @@ class Chain:
         return values[:, rank * POINTS_PER_QUANTILE + POINTS_PER_QUANTILE // 2]
 
     def _later(
-        self, rows: slice, first: Array, components: Sequence[NDArray[np.intp]], normals: Sequence[Array] | Array
+        self, rows: slice, first: Array, components: Sequence[IndexArray], normals: Sequence[Array] | Array
     ) -> Iterator[tuple[Array, Array, Array]]:
         """Draw each target after the first given the ones before it, S times in each of n rows.
 

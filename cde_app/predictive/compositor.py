@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import ndtri
 
+from cde_app.arrays import Array
 from cde_app.predictive.directions import principal_directions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 ADDED_LENGTH = 2.0
 """How far a latent variable of one moves x where it is added to it [standard deviations of x]."""

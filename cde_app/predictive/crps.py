@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.predictive.blocks import blocks, work_in_blocks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from cde_app.data.transform import TargetTransform
 
-    Array = NDArray[np.float64]
 
 SMALLEST_LOG = -700.0
 """Below it exp underflows, and is eight times slower than where it does not."""
@@ -95,7 +93,7 @@ def transformed_mixture_crps(
     pending, num_panels = np.arange(len(means)), FEWEST_PANELS
     while pending.size and num_panels <= MOST_PANELS:
 
-        def fill(some: slice, pending: NDArray[np.intp] = pending, num_panels: int = num_panels) -> None:
+        def fill(some: slice, pending: IndexArray = pending, num_panels: int = num_panels) -> None:
             rows = pending[some]
             own, sds = means[rows][:, present], np.sqrt(variances[rows][:, present])
             scores[rows], masses[rows] = _score_on_panels(

@@ -6,19 +6,15 @@ Letters: N rows, D features, P targets, E scales of Student's t, G kernels of th
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaincc
 
+from cde_app.arrays import Array
 from cde_app.predictive.kernel_density import KernelDensity
 from cde_app.predictive.mean_function import MeanFunction, mean_function_from_tree
 from cde_app.predictive.sparse_gp import SparseGP
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 LEAST_WEIGHT = 1e-6
 """Components that have less are left out: they say nothing about a density, and much about its variance."""

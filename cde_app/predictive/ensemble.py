@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.predictive.nodes import in_boxes
 from cde_app.predictive.posterior import Posterior, average_mixture
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from cde_app.predictive.mixture import Mixture
-
-    Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Ensemble:
         """Return the mixture of each row, all members' components in one; X [N, D], standardised."""
         return average_mixture(self.members, X)
 
-    def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
+    def moments_at(self, X: Array, component: IndexArray) -> tuple[Array, Array]:
         """Return the moments of one component per row; X [n, D], component [n] to two [n, P]."""
         means, variances = np.empty((len(X), self.num_targets)), np.empty((len(X), self.num_targets))
         first = 0
@@ -49,14 +46,14 @@ class Ensemble:
             first = last
         return means, variances
 
-    def component_at(self, uniforms: Array) -> NDArray[np.intp]:
+    def component_at(self, uniforms: Array) -> IndexArray:
         """Return the component that each uniform number chooses, close numbers neighbours in w; any shape."""
         cumulative = np.cumsum(self.weights[self._order])
         cumulative[-1] = np.inf
         return self._order[np.searchsorted(cumulative, uniforms, side="right")]
 
     @cached_property
-    def _order(self) -> NDArray[np.intp]:
+    def _order(self) -> IndexArray:
         """[C], the components one member after another, each member's `in_boxes` of w."""
         order, first = [], 0
         for member in self.members:

@@ -5,14 +5,11 @@ Letters: N values, P targets, C components.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+from cde_app.arrays import Array
 
 SMALLEST_SD = 1e-3
 """A kernel's smallest standard deviation, in standard deviations of the target."""

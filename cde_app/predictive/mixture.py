@@ -5,6 +5,7 @@ Letters: N rows, C components, P targets, S draws, L quantile levels, G grid poi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from itertools import pairwise
@@ -13,19 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtr
 
+from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.predictive.blocks import blocks, work_in_blocks
 from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.moments import HERMITE_DEGREE, component_moments, hermite_coefficients
 from cde_app.predictive.quantiles import mixture_quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from cde_app.data.transform import TargetTransform
 
-    Array = NDArray[np.float64]
 
 LOG_2PI = float(np.log(2 * np.pi))
 DRAW_BLOCK = 256
@@ -194,7 +191,7 @@ class Mixture:
                 scores[:, p] = transformed_mixture_crps(self.weights, means, variances, transform, y)
         return scores
 
-    def sample(self, num_samples: int, *, seed: int, rows: NDArray[np.int64] | None = None) -> Array:
+    def sample(self, num_samples: int, *, seed: int, rows: IntArray | None = None) -> Array:
         """Draw from the predictive density.
 
         The draws of a row depend on `seed` and on its place in the table alone, whatever the chunk size.
@@ -344,7 +341,7 @@ class Mixture:
                 covariance[:, q, p] = covariance[:, p, q]
         return covariance
 
-    def _draw(self, rows: slice, component: NDArray[np.intp], normals: Array) -> Array:
+    def _draw(self, rows: slice, component: IndexArray, normals: Array) -> Array:
         """Turn component indices [n, S] and normals [n, S, P] into draws [n, S, P] in the user's units."""
         chosen = np.arange(len(component))[:, None], component
         means = self.means[rows][chosen]
@@ -355,7 +352,7 @@ class Mixture:
         return self._invert(means + np.einsum("nspq,nsq->nsp", factors[chosen], normals))
 
 
-def draw_blocks(rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64], slice]]:
+def draw_blocks(rows: IntArray) -> list[tuple[int, IntArray, slice]]:
     """List the blocks of rows that share a random stream.
 
     Args:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from cde_app.arrays import Array
 
+if TYPE_CHECKING:
     from cde_app.data.transform import TargetTransform
 
-    Array = NDArray[np.float64]
 
 HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 HERMITE_WEIGHTS /= HERMITE_WEIGHTS.sum()

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.rows import Stream, draw_rows
 from cde_app.threads import num_threads
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from scipy.spatial import cKDTree
 
-    Array = NDArray[np.float64]
 
 SMALLEST_DISTANCE = 1e-3
 """Added to distances before the logarithm [standard deviations of a feature]."""
@@ -60,7 +59,7 @@ class Neighbours:
         distances, places = self._tree.query(X, range(1, self.count + 1), workers=num_threads())
         return self._append(X, distances, places)
 
-    def extend_training_rows(self, X: Array, places: NDArray[np.intp]) -> Array:
+    def extend_training_rows(self, X: Array, places: IndexArray) -> Array:
         """Append the features of training rows, each from all the others; [N, D] to [N, D + P + 1].
 
         Args:
@@ -73,7 +72,7 @@ class Neighbours:
         shape = (len(X), self.count)
         return self._append(X, distances[~own].reshape(shape), found[~own].reshape(shape))
 
-    def _append(self, X: Array, distances: Array, places: NDArray[np.intp]) -> Array:
+    def _append(self, X: Array, distances: Array, places: IndexArray) -> Array:
         """Append the standardised features at known neighbours, two [N, k]."""
         return np.column_stack([X, (neighbour_features(distances, self.Y[places]) - self.centre) / self.scale])
 
@@ -93,7 +92,7 @@ class Neighbours:
         return cls(**tree)
 
 
-def draw_neighbours(num_rows: int, *, seed: int) -> NDArray[np.intp]:
+def draw_neighbours(num_rows: int, *, seed: int) -> IndexArray:
     """Return the training rows among which neighbours are looked for, sorted."""
     return draw_rows(num_rows, MOST_ROWS, seed=seed, stream=Stream.NEIGHBOUR_ROWS)
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+from cde_app.arrays import Array, IndexArray
 
 LEAST_LEVEL = 1e-6
 """A density's tails are followed down to this probability."""
@@ -69,7 +64,7 @@ def split_outermost(nodes: Array, axes: Sequence[int]) -> tuple[Array, Array]:
     return nodes, weights
 
 
-def in_boxes(points: Array, axis: int = 0) -> NDArray[np.intp]:
+def in_boxes(points: Array, axis: int = 0) -> IndexArray:
     """Return an order of points in which every half, quarter, eighth ... is a box of them; in one dimension sorted.
 
     The points are halved at the median of each coordinate in turn. A low-discrepancy number that chooses a place in

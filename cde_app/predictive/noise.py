@@ -8,20 +8,17 @@ Letters: N rows, D features, P targets, M inducing inputs, C nodes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import gammaincinv, ndtr
 
+from cde_app.arrays import Array
 from cde_app.predictive.kernels import Kernel, kernel_from_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
     SparsePrior = Callable[[Any], tuple[Kernel, Array]]
     """From settings with a kernel and inducing inputs to both on the training rows' x, Z [M, D]."""
 

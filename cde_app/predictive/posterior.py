@@ -5,12 +5,14 @@ Letters: N rows, D features, P targets, Dw latent variables, C nodes, Q inner GP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp, ndtr
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.data.transform import TargetTransform, transform_from_json
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.compositor import Compositor, compositor_from_tree
@@ -19,13 +21,6 @@ from cde_app.predictive.mean_function import MeanFunction, mean_function_from_tr
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.noise import Noise, noise_from_tree
 from cde_app.predictive.sparse_gp import SparseGP
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 
 class Moments(NamedTuple):
@@ -110,7 +105,7 @@ class Posterior:
         """
         return average_mixture((self,), X)
 
-    def moments_at(self, X: Array, component: NDArray[np.intp]) -> tuple[Array, Array]:
+    def moments_at(self, X: Array, component: IndexArray) -> tuple[Array, Array]:
         """Return the moments of one component per row.
 
         Args:
@@ -170,7 +165,7 @@ class Posterior:
         columns = zip(levels.T, np.take_along_axis(self.latent_nodes, order, axis=0).T, strict=True)
         return np.stack([np.interp(ndtr([-1.0, 1.0]), level, nodes) for level, nodes in columns], axis=1)
 
-    def noise_at(self, X: Array, node: NDArray[np.intp] | None = None) -> Array:
+    def noise_at(self, X: Array, node: IndexArray | None = None) -> Array:
         """Return the noise variances at every node, or at one node of each row; [N, D] to [N or 1, C or 1, P]."""
         noise = self.noise.at(X)[:, None, :]
         if self.noise_factors is None:
@@ -202,7 +197,7 @@ class Posterior:
             covariances,
         )
 
-    def _node_moments(self, X: Array, node: NDArray[np.intp] | None = None) -> Moments:
+    def _node_moments(self, X: Array, node: IndexArray | None = None) -> Moments:
         """Return the moments at every node, or at one node of each row, [N], with C = 1."""
         W, inner_noise = self.latent_nodes, self.inner_noise
         if node is not None:

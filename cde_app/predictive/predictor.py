@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cde_app.arrays import Array
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import Neighbours
@@ -13,13 +14,8 @@ from cde_app.predictive.nodes import uniform_nodes
 from cde_app.predictive.posterior import Posterior
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from cde_app.data.transform import TargetTransform
     from cde_app.predictive.forecast import Forecast
-
-    Array = NDArray[np.float64]
 
 
 NODES_PER_COMPONENT = 1.5

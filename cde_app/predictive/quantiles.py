@@ -5,18 +5,12 @@ Letters: N rows, C components, L levels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from cde_app.arrays import Array
 from cde_app.predictive.blocks import work_in_blocks
 from cde_app.predictive.crps import SMALLEST_LOG
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 MOST_STEPS = 200
 SCORE_TOLERANCE = 1e-13

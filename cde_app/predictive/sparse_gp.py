@@ -5,21 +5,16 @@ Letters: n points, M inducing inputs, Q independent GPs that share the kernel an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cde_app.arrays import Array
 from cde_app.predictive.blocks import blocks
 from cde_app.predictive.kernels import Kernel, kernel_from_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 JITTER = 1e-6
 """What is added to the diagonal of k(Z, Z), so that rounding leaves it positive definite: GPflow's default."""

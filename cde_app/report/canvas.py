@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from cde_app.arrays import IndexArray
 from cde_app.storage import write_atomically
 
 # Okabe and Ito (2008), "Color universal design": told apart by colour-blind eyes.
@@ -103,7 +103,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     write_atomically(path, figure_bytes(figure, "svg" if image_format == "svg" else "png"))
 
 
-def thin(count: int, most: int) -> NDArray[np.intp]:
+def thin(count: int, most: int) -> IndexArray:
     """Choose at most `most` of `count` rows, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp)) if count else np.empty(0, np.intp)
 

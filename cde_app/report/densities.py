@@ -12,12 +12,11 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import BLUE, STYLE, VERMILLION, new_figure, short_label, thin, tint, with_unit
-
-FloatArray = NDArray[np.float64]
 
 MAX_DOTS = 3000
 FEW_INTERVALS = 4
@@ -26,11 +25,11 @@ HPD_LEVELS = (0.9, 0.5)
 BRIGHT_RED = "#FF5533"  # stands out from every colour of viridis
 
 
-def spread_rows(values: ArrayLike, count: int) -> NDArray[np.intp]:
+def spread_rows(values: ArrayLike, count: int) -> IndexArray:
     """Choose rows that span the range of `values` [N] evenly in rank, from low to high: at most `count` indices."""
     order = np.argsort(np.asarray(values, dtype=np.float64), kind="stable")
     ranks = np.floor((np.arange(min(count, len(order))) + 0.5) / max(min(count, len(order)), 1) * len(order))
-    chosen: NDArray[np.intp] = order[ranks.astype(np.intp)]
+    chosen: IndexArray = order[ranks.astype(np.intp)]
     return chosen
 
 
@@ -196,7 +195,7 @@ def plot_joint_rows(
     return figure
 
 
-def axis_ends(lower: FloatArray, upper: FloatArray) -> FloatArray:
+def axis_ends(lower: Array, upper: Array) -> Array:
     """Return the ends of an axis for several intervals; of four or more, those far off may leave it.
 
     The axis reaches as far beyond the middle half of the intervals as that is long.
@@ -208,14 +207,14 @@ def axis_ends(lower: FloatArray, upper: FloatArray) -> FloatArray:
     return np.array([max(lower.min(), low - length), min(upper.max(), high + length)])
 
 
-def hpd_thresholds(density: FloatArray, levels: Sequence[float]) -> list[float]:
+def hpd_thresholds(density: Array, levels: Sequence[float]) -> list[float]:
     """Return, for each level, the density above which that share of the mass on an even grid lies."""
     ordered = np.sort(density, axis=None)[::-1]
     mass = np.cumsum(ordered) / np.sum(ordered)
     return [float(ordered[min(int(np.searchsorted(mass, level)), ordered.size - 1)]) for level in levels]
 
 
-def _padded_grid(values: ArrayLike, size: int) -> FloatArray:
+def _padded_grid(values: ArrayLike, size: int) -> Array:
     """Return an even grid over the values and 4% more on each side."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
@@ -224,7 +223,7 @@ def _padded_grid(values: ArrayLike, size: int) -> FloatArray:
     return np.linspace(low - margin, high + margin, size)
 
 
-def _joint_density(row: Forecast, x_grid: FloatArray, y_grid: FloatArray) -> FloatArray:
+def _joint_density(row: Forecast, x_grid: Array, y_grid: Array) -> Array:
     """Compute one row's density on a grid, [len(y_grid), len(x_grid)]."""
     points = np.stack(np.meshgrid(x_grid, y_grid), axis=-1)
     return np.exp(row.log_density_at(points.reshape(-1, 2))[0]).reshape(points.shape[:2])

@@ -13,12 +13,11 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from cde_app.arrays import Array
 from cde_app.evaluation.calibration import coverage_curve, ks_critical_value, ks_distance, pit_histogram
 from cde_app.report.canvas import BLUE, GREY, INK, STYLE, VERMILLION, new_figure, short_label, thin, tint
-
-FloatArray = NDArray[np.float64]
 
 LOCAL_KL = "_local_kl"
 """How the key ends under which a history has the KL of the latent variable; the layer's name is before it."""
@@ -238,7 +237,7 @@ def _legend_once(figure: Figure, axes: Any) -> None:
     figure.legend(handles, names, loc="outside lower left", ncols=3)
 
 
-def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[FloatArray, FloatArray]:
+def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[Array, Array]:
     """Return the steps and values of one key, where it is a finite number."""
     pairs = [(entry["step"], entry[key]) for entry in history if entry.get(key) is not None]
     pairs = [pair for pair in pairs if math.isfinite(pair[1])]
@@ -246,17 +245,17 @@ def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[FloatArray,
     return array[:, 0], array[:, 1]
 
 
-def _running_median(values: FloatArray) -> FloatArray | None:
+def _running_median(values: Array) -> Array | None:
     """Smooth a long noisy series; None if it is short."""
     if values.size < 60:
         return None
     half = values.size // 40
     padded = np.pad(values, half, mode="edge")
-    smooth: FloatArray = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
+    smooth: Array = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
     return smooth
 
 
-def _ignore_first_plunge(ax: Axes, values: FloatArray) -> None:
+def _ignore_first_plunge(ax: Axes, values: Array) -> None:
     """Limit the y axis so that a few bad early values do not flatten the rest."""
     if values.size < 10:
         return

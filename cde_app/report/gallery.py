@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import figure_bytes
 from cde_app.report.densities import plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
@@ -16,9 +17,7 @@ from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent,
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
 
 Pictures = dict[str, Callable[[], bytes]]
 """What draws each picture, by its name; one that cannot be drawn spares the others."""
@@ -43,7 +42,7 @@ class Scene:
     """[N, D], standardised."""
     targets: Array | None
     """[N, P], user's units."""
-    row_numbers: NDArray[np.int64]
+    row_numbers: IntArray
     """[N], counted from 1."""
     target_names: Sequence[str]
     units: Sequence[str]
@@ -165,7 +164,7 @@ def _cloud(scene: Scene, axis: InputAxis) -> tuple[Array, Array]:
     return inputs, np.empty((0, len(scene.units))) if scene.targets is None else scene.targets
 
 
-def _row_labels(scene: Scene, chosen: NDArray[np.intp]) -> list[str]:
+def _row_labels(scene: Scene, chosen: IndexArray) -> list[str]:
     if scene.axis is None:
         return [f"row {number}" for number in scene.row_numbers[chosen]]
     values = scene.axis.centre + scene.axis.scale * scene.X[chosen, 0]

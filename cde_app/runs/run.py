@@ -25,9 +25,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app import storage
+from cde_app.arrays import AnyArray
 from cde_app.errors import RunError
 from cde_app.runs import checks as run_checks
 from cde_app.runs import folder as run_folder
@@ -141,7 +141,7 @@ class Run:
         """Write a JSON file of the run; numbers that are not finite become null."""
         return storage.write_json(self._writable(name), value)
 
-    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> Path:
+    def write_arrays(self, name: str, arrays: Mapping[str, AnyArray]) -> Path:
         """Write arrays as an `.npz` file; the same arrays give the same bytes, and no pickle is written.
 
         Raises:
@@ -228,7 +228,7 @@ class Run:
         except ValueError as error:
             raise RunError(f"{self.file(name)}: expected JSON; got {error}. Train the run again.") from None
 
-    def read_arrays(self, name: str) -> dict[str, NDArray[Any]]:
+    def read_arrays(self, name: str) -> dict[str, AnyArray]:
         """Read an `.npz` file of the run; a pickle in it is refused.
 
         Raises:

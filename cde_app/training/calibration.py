@@ -16,16 +16,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from cde_app.arrays import Array, IndexArray
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.posterior import Posterior
-
-Array = NDArray[np.float64]
 
 SPREAD_PRIOR_SD = 0.25
 """Of the normal prior on the log of the spread."""
@@ -161,7 +159,7 @@ class Parts:
         return np.column_stack([model, log_near, self.log_climatology]) + left, log_far
 
 
-def part(mixture: Mixture, components: NDArray[np.intp], weights: Array) -> Mixture:
+def part(mixture: Mixture, components: IndexArray, weights: Array) -> Mixture:
     """Return the mixture of some components with weights of their own."""
     covariances = None if mixture.covariances is None else mixture.covariances[:, components]
     means, variances = mixture.means[:, components], mixture.variances[:, components]

@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cde_app.arrays import AnyArray, Array
 from cde_app.data.transform import TargetTransform, transform_from_json
 from cde_app.predictive.kernels import kernel_from_tree
 from cde_app.predictive.mean_function import mean_function_from_tree
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.tree import pack, unpack
 from cde_app.training.warm_start import SparseRegression
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Checkpoint:
         """How far the run has come: trainings finished, steps of the current one."""
         return len(self.finished), self.current.step if self.current else 0
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Return the checkpoint as arrays for an `.npz` file; nothing needs a pickle."""
         tree = {
             "transforms": [transform.to_json() for transform in self.transforms],
@@ -86,7 +84,7 @@ class Checkpoint:
         return {**arrays, "spec": np.array(json.dumps(spec))}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Checkpoint:
+    def from_arrays(cls, arrays: dict[str, AnyArray]) -> Checkpoint:
         """Rebuild what `to_arrays` returned."""
         tree = unpack(json.loads(str(arrays["spec"])), arrays)
         current = tree["current"]

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array
 from cde_app.config import Config
 from cde_app.data.rounding import RoundedTarget, find_rounding
 from cde_app.data.transform import TargetTransform
@@ -17,8 +17,6 @@ from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.member import TrainingData, standardise
 from cde_app.training.neighbourhood import uses_neighbours
 from cde_app.training.target_transform import choose_transform
-
-Array = NDArray[np.float64]
 
 
 @one_blas_thread()

@@ -12,14 +12,12 @@ import contextlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from cde_app.arrays import Array
 from cde_app.predictive.blocks import map_blocks
 from cde_app.predictive.kernels import Kernel, Pullback
 from cde_app.predictive.sparse_gp import cholesky
-
-Array = NDArray[np.float64]
 
 SMALLEST_NOISE = 1e-6
 LARGEST_LOG = 50.0

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array, IndexArray
 from cde_app.data.transform import TargetTransform
 from cde_app.plan import Plan
 from cde_app.predictive.chain import extend
@@ -17,10 +17,8 @@ from cde_app.rows import blocks_of, store_rows
 from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.member import Factor, TrainingData
 
-Array = NDArray[np.float64]
 
-
-def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: NDArray[np.intp], scratch: Path) -> TrainingData:
+def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: IndexArray, scratch: Path) -> TrainingData:
     """Append the features of the nearest training rows; a training row is no neighbour of itself.
 
     Args:
@@ -80,7 +78,7 @@ def with_target(data: TrainingData, place: int, transform: TargetTransform, colu
     )
 
 
-def leave_out(factor: Factor, rows: NDArray[np.intp]) -> Factor:
+def leave_out(factor: Factor, rows: IndexArray) -> Factor:
     """Return the factor without some of its training rows, which become its validation rows."""
     data, kept = factor.data, np.setdiff1d(np.arange(len(factor.data.X)), rows)
     data = replace(

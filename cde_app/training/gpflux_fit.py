@@ -12,9 +12,9 @@ import gpflow
 import numpy as np
 import tensorflow as tf
 from gpflow.keras import tf_keras
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.model.build import Model
 from cde_app.training.optimizers import BETA_1, BETA_2, EPSILON, adam_rate, decay
 
@@ -61,12 +61,12 @@ class GPfluxFit:
         history = self.training_model.fit(rows, batch_size=batch_size, shuffle=False, verbose=0).history
         return tf.fill([num_steps], tf.constant(-history["loss"][0], gpflow.default_float()))
 
-    def state(self) -> dict[str, NDArray[np.float64]]:
+    def state(self) -> dict[str, Array]:
         """Return the optimiser's variables."""
         variables = self.optimizer.variables
         return {f"optimizer.{index}": np.array(variable.numpy()) for index, variable in enumerate(variables)}
 
-    def restore(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+    def restore(self, state: Mapping[str, Array]) -> None:
         """Take the variables that `state` returned."""
         for index, variable in enumerate(self.optimizer.variables):
             variable.assign(state[f"optimizer.{index}"])

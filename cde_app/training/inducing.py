@@ -6,14 +6,12 @@ Letters: N rows, D inputs, M inducing inputs.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from cde_app import config
+from cde_app.arrays import Array, IndexArray
 from cde_app.predictive.kernels import Kernel
 from cde_app.rows import Stream, generator
-
-Array = NDArray[np.float64]
 
 MAX_ROWS = 20_000
 NEGLIGIBLE = 1e-10
@@ -46,7 +44,7 @@ def cluster_centres(X: Array, num_inducing: int, *, seed: int) -> Array:
     return centres
 
 
-def greedy_variance(kernel: Kernel, X: Array, num_inducing: int) -> NDArray[np.intp]:
+def greedy_variance(kernel: Kernel, X: Array, num_inducing: int) -> IndexArray:
     """Return the rows, one after another, whose variance given those before is largest; at most M of N.
 
     This is the pivoted Cholesky factorisation of k(X, X), and the greedy search for the mode of the M-DPP with that

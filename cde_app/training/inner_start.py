@@ -6,10 +6,10 @@ Letters: N rows, D features, Q GPs of a layer.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.model.prior import Prior
 from cde_app.model.start import GPStart, InnerStart
 from cde_app.predictive.compositor import Compositor, Concatenation
@@ -20,8 +20,6 @@ from cde_app.rows import Stream, generator
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, composed_axes, start_kernel
 from cde_app.training.latent_start import start_compositor
-
-Array = NDArray[np.float64]
 
 INNER_VARIANCE = 0.01
 INNER_SD = 0.1

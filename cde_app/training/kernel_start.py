@@ -8,13 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.kernels import COMBINATIONS, LEAVES, Constant, Kernel, Stationary
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

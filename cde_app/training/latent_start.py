@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from cde_app import config
+from cde_app.arrays import Array, IndexArray
 from cde_app.model.encoder import RESIDUAL_RANGE
 from cde_app.model.prior import Prior
 from cde_app.model.start import EncoderStart, TrendStart
@@ -23,8 +23,6 @@ from cde_app.rows import Stream, generator
 from cde_app.training.kernel_start import Axis, composed_axes, lengthscales_of
 from cde_app.training.noise_split import LinearFactor
 from cde_app.training.warm_start import SparseRegression
-
-Array = NDArray[np.float64]
 
 DESIGN_POINTS = 4096
 
@@ -37,7 +35,7 @@ class LatentPlane:
     """A, of f, [Q, Dw], in standardised units of y."""
     compositor: Compositor
     """c(x, w)."""
-    rows: NDArray[np.intp]
+    rows: IndexArray
     """[n]."""
     scores: Array
     """z, [n, Dw]."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.predictive.directions import principal_directions
 from cde_app.training.warm_start import SparseRegression
-
-Array = NDArray[np.float64]
 
 
 def start_projection(settings: config.InputProjection | None, X: Array) -> Array | None:

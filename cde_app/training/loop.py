@@ -13,9 +13,9 @@ import gpflow
 import numpy as np
 import tensorflow as tf
 from gpflow.keras import tf_keras
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array, IntArray
 from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
@@ -25,8 +25,6 @@ from cde_app.progress import Progress
 from cde_app.rows import Stream, generator
 from cde_app.training.gpflux_fit import GPfluxFit
 from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient_step
-
-Array = NDArray[np.float64]
 
 STEPS_PER_CALL = 25
 NATURAL_GRADIENT_WARM_UP = 20
@@ -85,7 +83,7 @@ class Trainer:
         self.model, self.settings, self.schedule, self.seed = model, settings, schedule, seed
         self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
         self.X, self.Y = X, Y
-        self._dealt: tuple[int, NDArray[np.int64]] | None = None
+        self._dealt: tuple[int, IntArray] | None = None
         self.step = 0
         self.retries = 0
         self._optimizer: Adam | GPfluxFit
@@ -205,7 +203,7 @@ class Trainer:
                     "The family's density does not fit its draws: choose another model.latent.prior."
                 )
 
-    def _batches(self, first_step: int, num_steps: int) -> NDArray[np.int64]:
+    def _batches(self, first_step: int, num_steps: int) -> IntArray:
         """Return the rows of each batch, [num_steps, B]: every epoch deals all rows once, in an order of its own.
 
         Full batches that are asked for are the rows in their own order, by which the per-row encoder knows them.
@@ -218,7 +216,7 @@ class Trainer:
         offset = start - (start // num_rows) * num_rows
         return np.concatenate(epochs)[offset : offset + stop - start].reshape(num_steps, batch_size)
 
-    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+    def _epoch(self, epoch: int) -> IntArray:
         """Return the order in which an epoch deals the rows; the last one is kept, as calls share it."""
         if self._dealt is None or self._dealt[0] != epoch:
             self._dealt = epoch, generator(self.seed, Stream.BATCHES, epoch).permutation(len(self.X))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array
 from cde_app.config import Config
 from cde_app.data.transform import TargetTransform
 from cde_app.model.build import build_model
@@ -23,8 +23,6 @@ from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer, fit, resolve_schedule
 from cde_app.training.starting_point import starting_point
 from cde_app.training.tails import fit_defence
-
-Array = NDArray[np.float64]
 
 VALIDATION_COMPONENTS = 64
 VALIDATION_ROWS = 1000

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.training.kernel_start import Axis, neighbour_axes
 from cde_app.training.target_transform import split_for_screening
 from cde_app.training.warm_start import fit_screening_regression
-
-Array = NDArray[np.float64]
 
 MIN_GAIN, CLEAR_GAIN = 0.02, 0.1
 """The features must gain this much [nats per row and target], or so much that no second look is needed."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from cde_app.arrays import Array
 
 NOISE_SHARE_FLOOR = 0.05
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 from gpflux.layers import GPLayer
-from numpy.typing import NDArray
 
+from cde_app.arrays import Array
 from cde_app.model.moments import WhitenedPosterior
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -58,12 +58,12 @@ class Adam:
                 grad=scale * gradient,
             )
 
-    def state(self) -> dict[str, NDArray[np.float64]]:
+    def state(self) -> dict[str, Array]:
         """Return the moments of all variables, one after another, as two flat arrays."""
         moments = {"first_moment": self.first_moments, "second_moment": self.second_moments}
         return {name: np.concatenate([part.numpy().ravel() for part in parts]) for name, parts in moments.items()}
 
-    def restore(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+    def restore(self, state: Mapping[str, Array]) -> None:
         """Take the moments that `state` returned."""
         places = np.cumsum([np.prod(variable.shape, dtype=int) for variable in self.variables])[:-1]
         for name, parts in (("first_moment", self.first_moments), ("second_moment", self.second_moments)):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.model.start import GPStart
 from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MeanFunction
@@ -22,8 +22,6 @@ from cde_app.training.kernel_start import Axis, start_kernel
 from cde_app.training.latent_start import LatentPlane
 from cde_app.training.linear_maps import unmixed
 from cde_app.training.warm_start import SparseRegression, posterior_of_whitened
-
-Array = NDArray[np.float64]
 
 PLANE_NOISE = 0.01
 """Relative noise of the regression that turns h into a plane."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app.config import Config
 from cde_app.data.rounding import RoundedTarget
@@ -26,8 +25,6 @@ from cde_app.training.factors import leave_out, split_factors, with_neighbours
 from cde_app.training.loop import Trainer
 from cde_app.training.member import Factor, Judge, TrainingData, prepare, standardise, train_member, validation_score
 from cde_app.training.warm_start import fit_sparse_regression
-
-Array = NDArray[np.float64]
 
 CALIBRATION_ROWS = 5000
 """The most rows by which a training is judged: a standard deviation is then known to one percent."""

@@ -14,9 +14,9 @@ Letters: N rows, D features, Dw latent variables, P targets, Q GPs that are mixe
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.model.prior import build_prior
 from cde_app.model.start import ModelStart
 from cde_app.predictive.compositor import Compositor, Concatenation
@@ -31,8 +31,6 @@ from cde_app.training.linear_maps import start_mixing, start_projection
 from cde_app.training.noise_split import NOISE_SHARE_FLOOR, LinearFactor, split_noise
 from cde_app.training.output_start import output_terms, warm_output
 from cde_app.training.warm_start import SparseRegression
-
-Array = NDArray[np.float64]
 
 LATENT_SHARE_FLOOR = 0.05
 

@@ -6,18 +6,16 @@ Letters: N rows, D features, P targets.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.special import gammaln, stdtr
 
+from cde_app.arrays import Array
 from cde_app.data.transform import TargetTransform
 from cde_app.predictive.defence import LEAST_WEIGHT, Defence, scale_mixture
 from cde_app.predictive.kernel_density import kernel_density
 from cde_app.predictive.moments import component_moments
 from cde_app.training.warm_start import SparseRegression, solve_sparse_regression
-
-Array = NDArray[np.float64]
 
 SCALES_BEYOND = 2
 """Of Student's t, beyond the largest residual: the next row may lie further out."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array, IndexArray
 from cde_app.data.rounding import find_rounding
 from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
 from cde_app.rows import Stream, generator
 from cde_app.training.kernel_start import Axis
 from cde_app.training.warm_start import fit_screening_regression
-
-Array = NDArray[np.float64]
 
 MIN_GAIN = 0.05
 """A transform must gain this much over the identity [nats per row]."""
@@ -62,9 +60,7 @@ def choose_transform(
     return candidates[best if scores[best] > scores[0] + MIN_GAIN else 0]  # the first is the identity
 
 
-def split_for_screening(
-    num_rows: int, *, seed: int, most: int = SCREENING_ROWS
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split_for_screening(num_rows: int, *, seed: int, most: int = SCREENING_ROWS) -> tuple[IndexArray, IndexArray]:
     """Return the rows that judge and the rows that fit a choice made before training, so many in all at most."""
     rows = generator(seed, Stream.SCREENING_ROWS).permutation(num_rows)[:most]
     return tuple(np.split(rows, [round(HELD_OUT * len(rows))]))

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.predictive.blocks import map_blocks
 from cde_app.predictive.kernels import Kernel
 from cde_app.predictive.mean_function import MEAN_FUNCTIONS, MeanFunction, ZeroMeanFunction
@@ -21,8 +21,6 @@ from cde_app.rows import Stream, draw_rows, generator
 from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
 from cde_app.training.inducing import choose_inducing
 from cde_app.training.kernel_start import Axis, start_kernel
-
-Array = NDArray[np.float64]
 
 INITIAL_NOISE = 0.1
 CHUNK_ROWS = 8192

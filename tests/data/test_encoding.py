@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from cde_app import config
-from cde_app.data.columns import FloatArray, read_labels, read_numbers
+from cde_app.arrays import Array
+from cde_app.data.columns import read_labels, read_numbers
 from cde_app.data.encoding import (
     ColumnContract,
     complete_rows,
@@ -42,7 +43,7 @@ def frame_of(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"y": np.arange(float(num_rows)), **columns})
 
 
-def fit(*inputs: Any, missing: str = "error", **columns: Any) -> tuple[ColumnContract, dict[str, FloatArray]]:
+def fit(*inputs: Any, missing: str = "error", **columns: Any) -> tuple[ColumnContract, dict[str, Array]]:
     """Fit a contract; also return the training features by name."""
     contract = fit_frame(data_of(*inputs, missing=missing), frame_of(**columns))
     return contract, encode(contract, **columns)
@@ -60,7 +61,7 @@ def read(data: config.Data, *chunks: pd.DataFrame) -> Readings:
         return read_for_training(data, chunks, Path(folder) / "readings.npy", source="a.csv")
 
 
-def encode(contract: ColumnContract, **columns: Any) -> dict[str, FloatArray]:
+def encode(contract: ColumnContract, **columns: Any) -> dict[str, Array]:
     X = encode_inputs(contract, pd.DataFrame(columns), source="a.csv")
     assert X.dtype == np.float64
     assert X.shape == (len(next(iter(columns.values()))), len(contract.feature_names))

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.data import fingerprints
 from cde_app.data.fingerprints import SeenRows, fingerprint_rows
 from cde_app.data.prepared import PreparedTable, prepare_evaluation, prepare_training
-
-Array = NDArray[np.float64]
 
 
 def rows(num_rows: int, *, seed: int = 0, decimals: int = 12) -> Array:

@@ -10,9 +10,9 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
 from cde_app import config
+from cde_app.arrays import Array
 from cde_app.data.encoding import encode_inputs, fit_contract
 from cde_app.data.faults import TargetReader
 from cde_app.data.rounding import find_rounding, rounding_step
@@ -23,8 +23,6 @@ from cde_app.errors import DataError
 from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import score_rows, summarise
 from cde_app.report.densities import _padded_grid
-
-Array = NDArray[np.float64]
 
 UNITS = (1e-15, 1e-12, 1e-9, 1e-3, 0.7, 1e6, 1e15)
 OFFSETS = (0.0, 1.0, -1e3, 1e6, -1e9, 1e9)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cde_app.data.transform.target_transform import LARGEST_LOG, FloatArray, TargetTransform
+from cde_app.arrays import Array
+from cde_app.data.transform.target_transform import LARGEST_LOG, TargetTransform
 
 WIDTH_BOUNDS = (0.01, 100.0)
 """In spreads. At the upper one T is linear in the bulk of the targets, at the lower one a logarithm on each side."""
@@ -38,7 +39,7 @@ class Arcsinh(TargetTransform):
     kind = "arcsinh"
 
     @classmethod
-    def _parameters(cls, y: FloatArray, **options: float) -> dict[str, float]:
+    def _parameters(cls, y: Array, **options: float) -> dict[str, float]:
         """Return the median, and the width that maximises the likelihood of a normal T(y) within a hundred spreads.
 
         A spread is the median distance from the centre. Rows at the centre are left out: their density there grows
@@ -60,17 +61,17 @@ class Arcsinh(TargetTransform):
         """The u whose y is about 1e299 from the centre."""
         return LARGEST_LOG - max(math.log(self.width), 0.0)
 
-    def _value(self, y: FloatArray) -> FloatArray:
+    def _value(self, y: Array) -> Array:
         with np.errstate(over="ignore"):
             return np.arcsinh((y - self.centre) / self.width)
 
-    def _inverse_value(self, u: FloatArray) -> FloatArray:
+    def _inverse_value(self, u: Array) -> Array:
         return self.centre + self.width * np.sinh(np.clip(u, -self._largest, self._largest))
 
-    def _log_slope(self, y: FloatArray) -> FloatArray:
+    def _log_slope(self, y: Array) -> Array:
         return -np.log(np.hypot(y - self.centre, self.width))
 
-    def normal_moments(self, means: FloatArray, variances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def normal_moments(self, means: Array, variances: Array) -> tuple[Array, Array]:
         """Return mean and variance of Johnson's S_U (1949).
 
         For u ~ N(m, v): E sinh u = exp(v / 2) sinh m and Var sinh u = (exp(v) - 1) (exp(v) cosh 2 m + 1) / 2, here
@@ -84,7 +85,7 @@ class Arcsinh(TargetTransform):
             return self.centre + self.width * mean, self.width**2 * (0.5 * np.expm1(v) * (cosh + 1))
 
 
-def _fit_width(t: FloatArray) -> float:
+def _fit_width(t: Array) -> float:
     """Maximise the profile log likelihood of the width, sum log dT/dt - N/2 log var T; t [N], none of them 0."""
     from scipy.optimize import minimize_scalar
 

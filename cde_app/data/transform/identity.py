@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cde_app.data.transform.target_transform import FloatArray, TargetTransform
+from cde_app.arrays import Array
+from cde_app.data.transform.target_transform import TargetTransform
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,15 @@ class Identity(TargetTransform):
     is_affine = True
     auto_may_choose = True
 
-    def _value(self, y: FloatArray) -> FloatArray:
+    def _value(self, y: Array) -> Array:
         return y
 
-    def _inverse_value(self, u: FloatArray) -> FloatArray:
+    def _inverse_value(self, u: Array) -> Array:
         return u
 
-    def _log_slope(self, y: FloatArray) -> FloatArray:
+    def _log_slope(self, y: Array) -> Array:
         return 0.0 * np.where(np.isinf(y), 0.0, y)  # NaN stays NaN
 
-    def normal_moments(self, means: FloatArray, variances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def normal_moments(self, means: Array, variances: Array) -> tuple[Array, Array]:
         """Return mean and variance of a normal."""
         return self.location + self.scale * means, self.scale**2 * variances

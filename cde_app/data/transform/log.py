@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cde_app.data.transform.target_transform import LARGEST_LOG, Domain, FloatArray, TargetTransform
+from cde_app.arrays import Array
+from cde_app.data.transform.target_transform import LARGEST_LOG, Domain, TargetTransform
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,18 @@ class Log(TargetTransform):
             advice="Raise the shift, or choose yeo_johnson or identity.",
         )
 
-    def _value(self, y: FloatArray) -> FloatArray:
+    def _value(self, y: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(y + self.shift <= 0, -np.inf, np.log(y + self.shift))
 
-    def _inverse_value(self, u: FloatArray) -> FloatArray:
+    def _inverse_value(self, u: Array) -> Array:
         return np.asarray(np.exp(np.minimum(u, LARGEST_LOG)) - self.shift)
 
-    def _log_slope(self, y: FloatArray) -> FloatArray:
+    def _log_slope(self, y: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(y + self.shift <= 0, -np.inf, -np.log(y + self.shift))
 
-    def normal_moments(self, means: FloatArray, variances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def normal_moments(self, means: Array, variances: Array) -> tuple[Array, Array]:
         """Return mean and variance of a shifted lognormal."""
         variances = self.scale**2 * variances
         medians = self.location + self.scale * means

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from cde_app.data.transform.target_transform import Domain, FloatArray, TargetTransform
+from cde_app.arrays import Array
+from cde_app.data.transform.target_transform import Domain, TargetTransform
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class Logit(TargetTransform):
             advice="Widen the bounds, or choose yeo_johnson or identity.",
         )
 
-    def _value(self, y: FloatArray) -> FloatArray:
+    def _value(self, y: Array) -> Array:
         below, above = np.maximum(y - self.lower, 0.0), np.maximum(self.upper - y, 0.0)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(below) - np.log(above))
 
-    def _inverse_value(self, u: FloatArray) -> FloatArray:
+    def _inverse_value(self, u: Array) -> Array:
         return np.asarray(self.lower + (self.upper - self.lower) * expit(u))
 
-    def _log_slope(self, y: FloatArray) -> FloatArray:
+    def _log_slope(self, y: Array) -> Array:
         below, above = y - self.lower, self.upper - y
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = math.log(self.upper - self.lower) - np.log(below) - np.log(above)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from cde_app.arrays import Array
 
 NORMAL_WIDTH = 3.29
 """Of the central 90 % of a normal, in standard deviations."""
@@ -15,7 +14,7 @@ HEAVY = 2.5
 """By how many times its standard deviation exceeds that of its central 90 % where outliers make the former."""
 
 
-def robust_location_and_scale(u: FloatArray) -> tuple[float, float]:
+def robust_location_and_scale(u: Array) -> tuple[float, float]:
     """Return mean and standard deviation, or, where a few rows make them, median and width of the central 90 %.
 
     A value of 1e9 among some hundred of about one would else leave all others the same to twelve digits.
@@ -30,7 +29,7 @@ def robust_location_and_scale(u: FloatArray) -> tuple[float, float]:
     return mean, deviation
 
 
-def mean_and_sd(values: FloatArray) -> tuple[float, float]:
+def mean_and_sd(values: Array) -> tuple[float, float]:
     """Return the mean and the standard deviation of values [N]; it is above 0 wherever two of them differ.
 
     They are divided by a power of two meanwhile, which rounds nothing, so that no unit makes a square vanish.

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from cde_app.arrays import Array, BoolArray
 from cde_app.data.transform.standardisation import robust_location_and_scale
 from cde_app.errors import DataError
-
-FloatArray = NDArray[np.float64]
 
 LARGEST_LOG = 690.0  # exp(690) = 1e299 is still a float
 
@@ -38,7 +37,7 @@ class Domain:
     expected: str = "be a finite number"
     advice: str = "Clean the table."
 
-    def is_outside(self, y: FloatArray) -> NDArray[np.bool_]:
+    def is_outside(self, y: Array) -> BoolArray:
         """Say which targets have no place; any shape."""
         return (y <= self.lower) | (y >= self.upper)
 
@@ -108,13 +107,13 @@ class TargetTransform(ABC):
         return Domain()
 
     @classmethod
-    def _parameters(cls, y: FloatArray, **options: float) -> dict[str, float]:
+    def _parameters(cls, y: Array, **options: float) -> dict[str, float]:
         """Return T's parameters for finite targets [N] that vary: by default, they are the options."""
         return options
 
     # --- both ways ------------------------------------------------------------------------------------------------
 
-    def forward(self, y: ArrayLike) -> FloatArray:
+    def forward(self, y: ArrayLike) -> Array:
         """Map targets to the standardised scale.
 
         Args:
@@ -125,7 +124,7 @@ class TargetTransform(ABC):
         """
         return (self._value(np.asarray(y, dtype=np.float64)) - self.location) / self.scale
 
-    def inverse(self, z: ArrayLike) -> FloatArray:
+    def inverse(self, z: ArrayLike) -> Array:
         """Map standardised values back to targets.
 
         Saturates near 1e299 instead of overflowing, and at the edge of T's range where that is bounded; strictly
@@ -139,7 +138,7 @@ class TargetTransform(ABC):
         """
         return self._inverse_value(self.location + self.scale * np.asarray(z, dtype=np.float64))
 
-    def log_jacobian(self, y: ArrayLike) -> FloatArray:
+    def log_jacobian(self, y: ArrayLike) -> Array:
         """Compute log dz/dy, which turns the log density of z into that of y.
 
         Args:
@@ -153,15 +152,15 @@ class TargetTransform(ABC):
         return np.where(np.isinf(y), -np.inf, self._log_slope(y) - math.log(self.scale))
 
     @abstractmethod
-    def _value(self, y: FloatArray) -> FloatArray:
+    def _value(self, y: Array) -> Array:
         """Compute T(y), any shape; -inf at and below the domain, inf at and above it, without a warning."""
 
     @abstractmethod
-    def _inverse_value(self, u: FloatArray) -> FloatArray:
+    def _inverse_value(self, u: Array) -> Array:
         """Compute the y with T(y) = u, any shape, saturating as `inverse` says."""
 
     @abstractmethod
-    def _log_slope(self, y: FloatArray) -> FloatArray:
+    def _log_slope(self, y: Array) -> Array:
         """Compute log dT/dy, any shape; -inf outside the domain, anything at infinities."""
 
     # --- integrals ------------------------------------------------------------------------------------------------
@@ -171,7 +170,7 @@ class TargetTransform(ABC):
         """A target at which T bends, and a quadrature's panel should end; any, if there is none."""
         return 0.0
 
-    def normal_moments(self, means: FloatArray, variances: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    def normal_moments(self, means: Array, variances: Array) -> tuple[Array, Array] | None:
         """Return mean and variance of y where z is normal, in closed form; None if there is none.
 
         Args:
@@ -188,6 +187,6 @@ class TargetTransform(ABC):
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-def _first_bad(y: FloatArray) -> str:
+def _first_bad(y: Array) -> str:
     """Name the first value that is not finite."""
     return f"{y[~np.isfinite(y)][0]}" if y.size else "no rows"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cde_app.arrays import Array
 from cde_app.data.transform.standardisation import mean_and_sd
-from cde_app.data.transform.target_transform import LARGEST_LOG, FloatArray, TargetTransform
+from cde_app.data.transform.target_transform import LARGEST_LOG, TargetTransform
 
 # Within these exponents both branches reach infinity. Outside, the range is bounded and a normal z would put mass where
 # no y is: the density would not integrate to one.
@@ -41,7 +42,7 @@ class YeoJohnson(TargetTransform):
     auto_may_choose = True
 
     @classmethod
-    def _parameters(cls, y: FloatArray, **options: float) -> dict[str, float]:
+    def _parameters(cls, y: Array, **options: float) -> dict[str, float]:
         """Return the exponent that maximises the likelihood of a normal T(y) within [0, 2], and what comes before it.
 
         y is centred by its median and divided by its interquartile range first, so that the exponent does not depend on
@@ -57,19 +58,19 @@ class YeoJohnson(TargetTransform):
         """The centre, where the branches meet."""
         return self.centre
 
-    def _value(self, y: FloatArray) -> FloatArray:
+    def _value(self, y: Array) -> Array:
         return _yeo_johnson((y - self.centre) / self.spread, self.exponent)
 
-    def _inverse_value(self, u: FloatArray) -> FloatArray:
+    def _inverse_value(self, u: Array) -> Array:
         return self.centre + self.spread * _inverse_yeo_johnson(u, self.exponent)
 
-    def _log_slope(self, y: FloatArray) -> FloatArray:
+    def _log_slope(self, y: Array) -> Array:
         t = (y - self.centre) / self.spread
         with np.errstate(invalid="ignore"):
             return (self.exponent - 1) * np.sign(t) * np.log1p(np.abs(t)) - math.log(self.spread)
 
 
-def _fit_exponent(t: FloatArray) -> float:
+def _fit_exponent(t: Array) -> float:
     """Maximise the profile log likelihood of the exponent, sum log dT/dt - N/2 log var T (eq. 3.1)."""
     from scipy.optimize import minimize_scalar
 
@@ -82,26 +83,26 @@ def _fit_exponent(t: FloatArray) -> float:
     return min((found, *EXPONENT_BOUNDS), key=loss)
 
 
-def _yeo_johnson(t: FloatArray, exponent: float) -> FloatArray:
+def _yeo_johnson(t: Array, exponent: float) -> Array:
     """Compute T(t): ((1 + t)^lambda - 1) / lambda for t >= 0, its mirror image with 2 - lambda for t < 0."""
     return np.where(t < 0, -_power(np.maximum(-t, 0), 2 - exponent), _power(np.maximum(t, 0), exponent))
 
 
-def _inverse_yeo_johnson(u: FloatArray, exponent: float) -> FloatArray:
+def _inverse_yeo_johnson(u: Array, exponent: float) -> Array:
     """Invert `_yeo_johnson`."""
     return np.where(u < 0, -_inverse_power(np.maximum(-u, 0), 2 - exponent), _inverse_power(np.maximum(u, 0), exponent))
 
 
-def _power(a: FloatArray, power: float) -> FloatArray:
+def _power(a: Array, power: float) -> Array:
     """Compute ((1 + a)^power - 1) / power for a >= 0, accurate near power 0, where it is log(1 + a)."""
-    logs: FloatArray = np.log1p(a)
+    logs: Array = np.log1p(a)
     if abs(power) < _TINY_POWER:
         return logs
     with np.errstate(over="ignore"):
         return np.asarray(np.expm1(power * logs) / power)
 
 
-def _inverse_power(u: FloatArray, power: float) -> FloatArray:
+def _inverse_power(u: Array, power: float) -> Array:
     """Invert `_power` for u >= 0; beyond its range (power < 0) give the value at the range's edge."""
     if abs(power) < _TINY_POWER:
         logs = u

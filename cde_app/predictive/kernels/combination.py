@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from cde_app.predictive.kernels.kernel import Array, Kernel, Leaf, Pullback
+from cde_app.arrays import Array
+from cde_app.predictive.kernels.kernel import Kernel, Leaf, Pullback
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from cde_app.predictive.kernels.kernel import Array, Leaf, Pullback
+from cde_app.arrays import Array
+from cde_app.predictive.kernels.kernel import Leaf, Pullback
 
 Pair = tuple[Array, Array]
 """Something of X and the same of Z."""

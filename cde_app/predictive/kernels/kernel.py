@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from cde_app.arrays import Array
+
 Pullback = Callable[[Array], tuple[Array, Array, Array]]
 """The gradient to k(X, Z), [n, M], to the gradients to the log parameters [R], to X [n, D] and to Z [M, D]."""
 

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from cde_app.predictive.kernels.kernel import Array, Leaf, Pullback
+from cde_app.arrays import Array
+from cde_app.predictive.kernels.kernel import Leaf, Pullback
 
 
 @dataclass(frozen=True)

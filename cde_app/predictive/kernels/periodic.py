@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from cde_app.arrays import Array
 from cde_app.predictive.kernels.distance import DistanceKernel, Pair, summed_products
-from cde_app.predictive.kernels.kernel import Array
 from cde_app.predictive.kernels.stationary import exponential
 
 if TYPE_CHECKING:

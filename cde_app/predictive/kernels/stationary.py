@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from cde_app.arrays import Array
 from cde_app.predictive.kernels.distance import Stationary
-from cde_app.predictive.kernels.kernel import Array
 
 if TYPE_CHECKING:
     from cde_app import config
