@@ -15,10 +15,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cde_app.arrays import AnyArray
 from cde_app.errors import RunError
+
+if TYPE_CHECKING:
+    from cde_app.arrays import AnyArray
 
 TEMPORARY_PREFIX = ".tmp-"
 LONGEST_NAME = 100
