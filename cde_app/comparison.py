@@ -12,6 +12,7 @@ from cde_app.data.files import source_name
 from cde_app.evaluation.scores import score_units
 from cde_app.runs.run import Run
 from cde_app.trained_run import SCORED_ROWS, manifest_of
+from cde_app.trees import from_tree
 
 LEAST_CHANGE_OF_SCALE = 1e-6
 """A smaller relative difference of training standard deviations is rounding."""
@@ -46,7 +47,7 @@ class Scored:
         Raises:
             RunError: a file is missing or corrupt.
         """
-        contract = ColumnContract.from_json(run.read_json("columns.json"))
+        contract = from_tree(ColumnContract, run.read_json("columns.json"))
         hashes, held_out = manifest_of(run)["inputs"], run.read_arrays("split.npz")["test"]
         is_drawn, drops = len(held_out) > SCORED_ROWS, contract.missing == "drop"
         columns = (*(column.name for column in contract.inputs), *contract.targets)

@@ -14,6 +14,7 @@ import numpy as np
 from cde_app.arrays import AnyArray, Array, BoolArray, IntArray
 from cde_app.data.table import FileFormat, TableWriter
 from cde_app.storage import writing
+from cde_app.trees import to_tree
 
 if TYPE_CHECKING:
     from cde_app.predictive.forecast import Forecast
@@ -167,5 +168,5 @@ def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
     if covariances:
         arrays["covariances"] = np.concatenate(covariances)
     for p, transform in enumerate(first.transforms):
-        arrays |= {f"transform.{p}.{key}": np.array(value) for key, value in transform.to_json().items()}
+        arrays |= {f"transform.{p}.{key}": np.array(value) for key, value in to_tree(transform).items()}
     return arrays

@@ -22,9 +22,9 @@ from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climat
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.predictor import Predictor
-from cde_app.predictive.tree import pack, unpack
 from cde_app.rows import Stream, draw_rows
 from cde_app.runs.run import Run
+from cde_app.trees import from_tree, pack, to_tree, unpack
 
 SCORED_ROWS = 50_000
 """The most held-out rows that are scored: the standard errors are then below any difference that matters."""
@@ -49,11 +49,11 @@ class TrainedRun:
 
     def store(self, run: Run) -> None:
         """Write all of it into the run directory."""
-        run.write_json("columns.json", self.contract.to_json())
-        spec, arrays = pack(self.predictor.to_tree())
+        run.write_json("columns.json", to_tree(self.contract))
+        spec, arrays = pack(to_tree(self.predictor))
         run.write_json("posterior/spec.json", spec)
         run.write_arrays("posterior/arrays.npz", arrays)
-        baselines = {"climatology": self.climatology.arrays(), "linear_gaussian": self.linear_gaussian.arrays()}
+        baselines = {"climatology": to_tree(self.climatology), "linear_gaussian": to_tree(self.linear_gaussian)}
         named = {f"{name}.{key}": array for name, group in baselines.items() for key, array in group.items()}
         run.write_arrays("baselines.npz", named | {"scales": self.scales})
         split = {part: getattr(self.split, part) for part in ("train", "validation", "test")}
@@ -74,12 +74,12 @@ class TrainedRun:
             return {key.removeprefix(f"{name}."): array for key, array in baselines.items() if key.startswith(name)}
 
         return cls(
-            contract=ColumnContract.from_json(run.read_json("columns.json")),
-            predictor=Predictor.from_tree(
-                unpack(run.read_json("posterior/spec.json"), run.read_arrays("posterior/arrays.npz"))
+            contract=from_tree(ColumnContract, run.read_json("columns.json")),
+            predictor=from_tree(
+                Predictor, unpack(run.read_json("posterior/spec.json"), run.read_arrays("posterior/arrays.npz"))
             ),
-            climatology=Climatology.from_arrays(group("climatology")),
-            linear_gaussian=LinearGaussian.from_arrays(group("linear_gaussian")),
+            climatology=Climatology(**group("climatology")),
+            linear_gaussian=LinearGaussian(**group("linear_gaussian")),
             scales=baselines["scales"],
             split=split,
             seen=SeenRows(stored, len(split.train) + len(split.validation)),

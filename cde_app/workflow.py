@@ -13,7 +13,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +53,7 @@ from cde_app.trained_run import (
     settings_of,
 )
 from cde_app.training_run import check_prior, logged, train_in_run
+from cde_app.trees import from_tree, to_tree
 from cde_app.words import flatten
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def train(
             "seed": config.seed,
             "settings": settings,
             "seconds": time.monotonic() - started,
-            "plan": asdict(plan),
+            "plan": to_tree(plan),
             "trainings": [
                 {"name": unit.name, "steps": one.steps, "kept_step": one.kept_step}
                 for unit, one in zip(plan.units, trained.trainings, strict=True)
@@ -218,7 +218,7 @@ def blank_scores(run_path: Path) -> dict[str, Any]:
     Raises:
         RunError: the run is missing, incomplete, corrupt or from a newer format.
     """
-    return blank_metrics(ColumnContract.from_json(Run.open(run_path).read_json("columns.json")).targets)
+    return blank_metrics(from_tree(ColumnContract, Run.open(run_path).read_json("columns.json")).targets)
 
 
 @contextlib.contextmanager

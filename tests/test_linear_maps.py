@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +20,11 @@ from cde_app.model.objective import bound, data_term, posteriors
 from cde_app.predictions import component_arrays
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.posterior import Posterior
-from cde_app.predictive.tree import pack, unpack
 from cde_app.training.starting_point import starting_point
 from cde_app.training.warm_start import fit_sparse_regression
 from tests.conftest import TINY_CONFIG, with_one
 from tests.small_models import AXES, NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
+from tests.storing import stored_and_read
 
 Cde = Callable[..., Any]
 STANDARD_ERRORS = 4.0
@@ -107,8 +106,7 @@ def test_every_model_with_linear_maps_fulfils_the_contract(
             assert np.abs(gradient).max() > 0, variable.name
 
     posterior = small.posterior(num_components=8)
-    spec, arrays = pack(posterior.to_tree())
-    twin = Posterior.from_tree(unpack(json.loads(json.dumps(spec)), arrays))
+    twin = stored_and_read(posterior)
     mixture = twin.predict(small.X)
     means, covariances = moments_by_gpflux(small, posterior)
     np.testing.assert_allclose(mixture.means, means, atol=1e-8)

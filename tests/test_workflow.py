@@ -25,9 +25,10 @@ import pytest
 from cde_app import trained_run, training_run
 from cde_app.cli.predict import tell
 from cde_app.data.table import write_table
-from cde_app.data.transform import transform_from_json
+from cde_app.data.transform import TargetTransform
 from cde_app.runs.run import Run
 from cde_app.trained_run import TrainedRun
+from cde_app.trees import from_tree
 from cde_app.words import flatten
 from tests.conftest import TrainedTiny, with_one
 
@@ -369,7 +370,7 @@ def test_the_density_of_the_written_mixture_is_the_log_density_of_the_summary(pr
     for p in range(2):
         prefix = f"transform.{p}."
         fields = {key.removeprefix(prefix): value.item() for key, value in arrays.items() if key.startswith(prefix)}
-        transform = transform_from_json(fields)
+        transform = from_tree(TargetTransform, fields)
         y, variances = transform.forward(targets[:, p])[:, None], arrays["variances"][:, :, p]
         components = components - 0.5 * (
             (y - arrays["means"][:, :, p]) ** 2 / variances + np.log(2 * np.pi * variances)

@@ -68,10 +68,11 @@ def check(
 ) -> None:
     """Check a configuration and its table; estimate the cost."""
     from cde_app import workflow
+    from cde_app.trees import to_tree
 
     report = workflow.check(options.read_config(config, overrides, quiet=quiet))
     if as_json:
-        emit_json(report.to_json())
+        emit_json(to_tree(report))
     else:
         emit("\n".join(report.lines()))
 

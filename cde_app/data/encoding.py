@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,21 +56,6 @@ class ColumnContract:
     def feature_names(self) -> tuple[str, ...]:
         """The names of the D features of X."""
         return tuple(feature.name for column in self.inputs for feature in column.features)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {**dataclasses.asdict(self), "form": self.form.model_dump(mode="json")}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> ColumnContract:
-        """Rebuild what `to_json` returned."""
-        inputs = []
-        for column in fields["inputs"]:
-            features = tuple(Feature(**feature) for feature in column["features"])
-            inputs.append(InputEncoding(**{**column, "features": features, "vocabulary": tuple(column["vocabulary"])}))
-        lists = {name: tuple(fields[name]) for name in ("targets", "units", "dropped")}
-        form = config.TableFormat.model_validate(fields["form"])
-        return cls(inputs=tuple(inputs), missing=fields["missing"], form=form, **lists)
 
 
 def fit_contract(

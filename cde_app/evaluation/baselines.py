@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,15 +47,6 @@ class Climatology:
             transforms=_affine_transforms(self.location, self.scale),
         )
 
-    def arrays(self) -> dict[str, Array]:
-        """Return what `from_arrays` needs."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, ArrayLike]) -> Climatology:
-        """Rebuild what `arrays` returned."""
-        return cls(**{name: np.asarray(arrays[name], dtype=np.float64) for name in cls.__dataclass_fields__})
-
 
 @dataclass(frozen=True)
 class LinearGaussian:
@@ -91,15 +81,6 @@ class LinearGaussian:
             transforms=_affine_transforms(self.location, self.scale),
             covariances=self.residual_covariance[None, None] if num_targets > 1 else None,
         )
-
-    def arrays(self) -> dict[str, Array]:
-        """Return what `from_arrays` needs."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, ArrayLike]) -> LinearGaussian:
-        """Rebuild what `arrays` returned."""
-        return cls(**{name: np.asarray(arrays[name], dtype=np.float64) for name in cls.__dataclass_fields__})
 
 
 def fit_climatology(targets: ArrayLike, steps: ArrayLike = 0.0) -> Climatology:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,10 +52,6 @@ class Compositor(ABC):
     def num_intermediate(self) -> int:
         """How many numbers `compose` holds for a point beside x, w and c(x, w)."""
         return 0
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `compositor_from_tree` reads them."""
-        return {"kind": self.kind, **vars(self)}
 
 
 @dataclass(frozen=True)
@@ -176,18 +172,6 @@ class Multiplication(Projected):
 COMPOSITORS: dict[str, type[Compositor]] = {
     compositor.kind: compositor for compositor in (Concatenation, Warp, Addition, Multiplication)
 }
-
-
-def compositor_from_tree(tree: dict[str, Any]) -> Compositor:
-    """Rebuild what a compositor's `to_tree` returned.
-
-    Raises:
-        ValueError: no compositor has that kind.
-    """
-    if tree["kind"] not in COMPOSITORS:
-        raise ValueError(f"compositor kind must be one of {', '.join(COMPOSITORS)}; got {tree['kind']!r}")
-    compositor = COMPOSITORS[tree["kind"]]
-    return compositor(**{field.name: tree[field.name] for field in fields(compositor)})
 
 
 def central_ends(quantiles: Callable[[Array], Array], latent_dim: int) -> Array:

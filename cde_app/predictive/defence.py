@@ -5,15 +5,14 @@ Letters: N rows, D features, P targets, E scales of Student's t, G kernels of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaincc
 
 from cde_app.arrays import Array
 from cde_app.predictive.kernel_density import KernelDensity
-from cde_app.predictive.mean_function import MeanFunction, mean_function_from_tree
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import SparseGP
 
 LEAST_WEIGHT = 1e-6
@@ -87,18 +86,6 @@ class Defence:
             climatology=KernelDensity(*(part[parts] for part in kernels)),
             climatology_share=climatology_share,
         )
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `from_tree` reads them."""
-        names = [field.name for field in fields(self)]
-        tree = {name: getattr(self, name) for name in names} | {"climatology": self.climatology._asdict()}
-        return tree | {"gp": self.gp.to_tree(), "mean": self.mean.to_tree()}
-
-    @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> Defence:
-        """Rebuild what `to_tree` returned."""
-        parts = {"gp": SparseGP.from_tree(tree["gp"]), "mean": mean_function_from_tree(tree["mean"])}
-        return cls(**{**tree, **parts, "climatology": KernelDensity(**tree["climatology"])})
 
 
 def one_normal(density: KernelDensity) -> KernelDensity:

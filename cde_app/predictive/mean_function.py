@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -59,10 +59,6 @@ class MeanFunction(ABC):
     @abstractmethod
     def _of(cls, slope: Array, offset: Array) -> Self:
         """Return what the kind takes over of a plane, [D, Q] and [Q]."""
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `mean_function_from_tree` reads them."""
-        return {"kind": self.kind, **vars(self)}
 
 
 @dataclass(frozen=True)
@@ -138,9 +134,3 @@ MEAN_FUNCTIONS: dict[str, type[MeanFunction]] = {
     mean.kind: mean
     for mean in (ZeroMeanFunction, IdentityMeanFunction, PCAMeanFunction, ConstantMeanFunction, LinearMeanFunction)
 }
-
-
-def mean_function_from_tree(tree: dict[str, Any]) -> MeanFunction:
-    """Rebuild what a mean function's `to_tree` returned."""
-    values = dict(tree)
-    return MEAN_FUNCTIONS[values.pop("kind")](**values)

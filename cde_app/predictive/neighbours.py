@@ -9,9 +9,9 @@ Letters: N rows, D features, P targets, k neighbours, R training rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -81,15 +81,6 @@ class Neighbours:
         from scipy.spatial import cKDTree  # loaded only where a model has neighbours
 
         return cKDTree(self.X)
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `from_tree` reads them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> Neighbours:
-        """Rebuild what `to_tree` returned."""
-        return cls(**tree)
 
 
 def draw_neighbours(num_rows: int, *, seed: int) -> IndexArray:

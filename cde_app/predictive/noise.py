@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import gammaincinv, ndtr
 
 from cde_app.arrays import Array
-from cde_app.predictive.kernels import Kernel, kernel_from_tree
+from cde_app.predictive.kernels import Kernel
 
 if TYPE_CHECKING:
     SparsePrior = Callable[[Any], tuple[Kernel, Array]]
@@ -64,11 +64,6 @@ class Noise(ABC):
             normals: the noise's coordinates of the nodes, standard normal, [C, `num_coordinates`].
         """
         return None
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `noise_from_tree` reads them."""
-        parts = {name: value.to_tree() if isinstance(value, Kernel) else value for name, value in vars(self).items()}
-        return {"kind": self.kind, **parts}
 
 
 @dataclass(frozen=True)
@@ -141,11 +136,3 @@ NOISES: dict[str, type[Noise]] = {noise.kind: noise for noise in (NormalNoise, V
 def least_start(settings: Any, floor: Array) -> Array:
     """Return the smallest variances with which a training may begin, above the floor, two [P]."""
     return floor + np.maximum(ROOM_ABOVE_FLOOR * floor, settings.variance_floor)
-
-
-def noise_from_tree(tree: dict[str, Any]) -> Noise:
-    """Rebuild what the noise's `to_tree` returned."""
-    values: dict[str, Any] = {name: value for name, value in tree.items() if name != "kind"}
-    if "kernel" in values:
-        values["kernel"] = kernel_from_tree(values["kernel"])
-    return NOISES[tree["kind"]](**values)

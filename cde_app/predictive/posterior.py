@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp, ndtr
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.data.transform import TargetTransform, transform_from_json
+from cde_app.data.transform import TargetTransform
 from cde_app.predictive.blocks import work_in_blocks
-from cde_app.predictive.compositor import Compositor, compositor_from_tree
+from cde_app.predictive.compositor import Compositor
 from cde_app.predictive.defence import Defence
-from cde_app.predictive.mean_function import MeanFunction, mean_function_from_tree
+from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.mixture import Mixture
-from cde_app.predictive.noise import Noise, noise_from_tree
+from cde_app.predictive.noise import Noise
 from cde_app.predictive.sparse_gp import SparseGP
 
 
@@ -222,61 +222,6 @@ class Posterior:
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
         mean = mean @ self.mixing + self.output_mean(features)
         return Moments(np.broadcast_to(mean, shape), variance, covariance)
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `from_tree` reads them."""
-        return {
-            "inner_layers": [
-                {
-                    "gp": layer.gp.to_tree(),
-                    "mean": layer.mean.to_tree(),
-                    "projection": layer.projection,
-                    "compositor": None if layer.compositor is None else layer.compositor.to_tree(),
-                }
-                for layer in self.inner_layers
-            ],
-            "output_terms": [term.to_tree() for term in self.output_terms],
-            "compositor": self.compositor.to_tree(),
-            "noise": self.noise.to_tree(),
-            "latent_nodes": self.latent_nodes,
-            "node_weights": self.node_weights,
-            "inner_noise": self.inner_noise,
-            "defence": None if self.defence is None else self.defence.to_tree(),
-            "transforms": [transform.to_json() for transform in self.transforms],
-            "output_mean": self.output_mean.to_tree(),
-            "noise_factors": self.noise_factors,
-            "input_projection": self.input_projection,
-            "mixing": self.mixing,
-            "spread": self.spread,
-        }
-
-    @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> Posterior:
-        """Rebuild what `to_tree` returned."""
-        return cls(
-            inner_layers=tuple(
-                InnerLayer(
-                    SparseGP.from_tree(layer["gp"]),
-                    mean_function_from_tree(layer["mean"]),
-                    layer["projection"],
-                    None if layer["compositor"] is None else compositor_from_tree(layer["compositor"]),
-                )
-                for layer in tree["inner_layers"]
-            ),
-            output_terms=tuple(map(SparseGP.from_tree, tree["output_terms"])),
-            compositor=compositor_from_tree(tree["compositor"]),
-            noise=noise_from_tree(tree["noise"]),
-            latent_nodes=tree["latent_nodes"],
-            node_weights=tree["node_weights"],
-            inner_noise=tree["inner_noise"],
-            defence=None if tree["defence"] is None else Defence.from_tree(tree["defence"]),
-            transforms=tuple(map(transform_from_json, tree["transforms"])),
-            output_mean=mean_function_from_tree(tree["output_mean"]),
-            noise_factors=tree["noise_factors"],
-            input_projection=tree["input_projection"],
-            mixing=tree["mixing"],
-            spread=tree["spread"],
-        )
 
 
 def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:

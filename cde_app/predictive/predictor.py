@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cde_app.arrays import Array
 from cde_app.predictive.chain import Chain, extend
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.predictive.nodes import uniform_nodes
-from cde_app.predictive.posterior import Posterior
 
 if TYPE_CHECKING:
     from cde_app.data.transform import TargetTransform
@@ -81,22 +80,6 @@ class Predictor:
 
     def _features(self, X: Array) -> Array:
         return X if self.neighbours is None else self.neighbours.extend(X)
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `from_tree` reads them."""
-        return {
-            "neighbours": None if self.neighbours is None else self.neighbours.to_tree(),
-            "factors": [[member.to_tree() for member in factor.members] for factor in self.factors],
-            "order": list(self.order),
-            "nodes": self.nodes,
-        }
-
-    @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> Predictor:
-        """Rebuild what `to_tree` returned."""
-        neighbours = None if tree["neighbours"] is None else Neighbours.from_tree(tree["neighbours"])
-        factors = tuple(Ensemble(tuple(map(Posterior.from_tree, members))) for members in tree["factors"])
-        return cls(neighbours, factors, tuple(tree["order"]), tree["nodes"])
 
 
 def assemble_predictor(

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from cde_app.arrays import Array
 from cde_app.predictive.blocks import blocks
-from cde_app.predictive.kernels import Kernel, kernel_from_tree
+from cde_app.predictive.kernels import Kernel
 
 JITTER = 1e-6
 """What is added to the diagonal of k(Z, Z), so that rounding leaves it positive definite: GPflow's default."""
@@ -84,22 +83,6 @@ class SparseGP:
             values, vectors = np.linalg.eigh(q_sqrt @ q_sqrt.T - np.eye(len(q_sqrt)))
             reductions.append((self.whitening.T @ (vectors * np.sqrt(np.abs(values))), np.sign(values)))
         return reductions
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `from_tree` reads them."""
-        return {
-            "kernel": self.kernel.to_tree(),
-            "inducing_inputs": self.inducing_inputs,
-            "whitening": self.whitening,
-            "q_mu": self.q_mu,
-            "q_projection": self.q_projection,
-            "sees_latent": self.sees_latent,
-        }
-
-    @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> SparseGP:
-        """Rebuild what `to_tree` returned."""
-        return cls(**{**tree, "kernel": kernel_from_tree(tree["kernel"])})
 
 
 def cholesky(K: Array) -> Array:

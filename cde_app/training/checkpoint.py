@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cde_app.arrays import AnyArray, Array
-from cde_app.data.transform import TargetTransform, transform_from_json
-from cde_app.predictive.kernels import kernel_from_tree
-from cde_app.predictive.mean_function import mean_function_from_tree
+from cde_app.data.transform import TargetTransform
 from cde_app.predictive.posterior import Posterior
-from cde_app.predictive.tree import pack, unpack
 from cde_app.training.warm_start import SparseRegression
+from cde_app.trees import from_tree, pack, to_tree, unpack
 
 
 @dataclass(frozen=True)
@@ -73,43 +70,10 @@ class Checkpoint:
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """Return the checkpoint as arrays for an `.npz` file; nothing needs a pickle."""
-        tree = {
-            "transforms": [transform.to_json() for transform in self.transforms],
-            "has_neighbours": self.has_neighbours,
-            "finished": [vars(one) | {"posterior": one.posterior.to_tree()} for one in self.finished],
-            "current": None if self.current is None else _unfinished_tree(self.current),
-            "elapsed_seconds": self.elapsed_seconds,
-        }
-        spec, arrays = pack(tree)
+        spec, arrays = pack(to_tree(self))
         return {**arrays, "spec": np.array(json.dumps(spec))}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, AnyArray]) -> Checkpoint:
         """Rebuild what `to_arrays` returned."""
-        tree = unpack(json.loads(str(arrays["spec"])), arrays)
-        current = tree["current"]
-        return cls(
-            transforms=tuple(map(transform_from_json, tree["transforms"])),
-            has_neighbours=tree["has_neighbours"],
-            finished=tuple(
-                Finished(**one | {"posterior": Posterior.from_tree(one["posterior"])}) for one in tree["finished"]
-            ),
-            current=None if current is None else _unfinished_from_tree(current),
-            elapsed_seconds=tree["elapsed_seconds"],
-        )
-
-
-def _unfinished_tree(current: Unfinished) -> dict[str, Any]:
-    regression = asdict(current.regression) | {
-        "kernel": current.regression.kernel.to_tree(),
-        "mean_function": current.regression.mean_function.to_tree(),
-    }
-    return {"regression": regression, "state": current.state, "best": vars(current.best)}
-
-
-def _unfinished_from_tree(tree: dict[str, Any]) -> Unfinished:
-    regression = tree["regression"] | {
-        "kernel": kernel_from_tree(tree["regression"]["kernel"]),
-        "mean_function": mean_function_from_tree(tree["regression"]["mean_function"]),
-    }
-    return Unfinished(SparseRegression(**regression), tree["state"], Best(**tree["best"]))
+        return from_tree(cls, unpack(json.loads(str(arrays["spec"])), arrays))

@@ -15,6 +15,7 @@ from cde_app import config
 from cde_app.data.check import Inference, TableReport, describe_table, infer_data
 from cde_app.data.readings import read_for_training
 from cde_app.errors import DataError, SettingError
+from cde_app.trees import to_tree
 
 
 def table(num_rows: int = 1000, **columns: Any) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     frame = table(d=pd.date_range("2024-01-01", periods=1000).strftime("%Y-%m-%d"), c=["x", "y"] * 500)
     inputs = ["a", {"column": "d", "kind": "datetime"}, {"column": "c", "kind": "categorical"}]
     report = describe(frame, data={"inputs": inputs})
-    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["columns"][1]["minimum"] == "2024-01-01T00:00:00"
+    assert json.loads(json.dumps(to_tree(report), allow_nan=False))["columns"][1]["minimum"] == "2024-01-01T00:00:00"
     lines = report.lines()
     assert lines[0] == "a.csv: 1000 rows; 900 train, 0 validation, 100 test; 9 features"
     assert lines[2] == "  input  d  datetime, 1000 distinct, 2024-01-01T00:00:00 to 2026-09-26T00:00:00"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import numpy as np
@@ -12,12 +11,13 @@ from scipy.stats import johnsonsu, norm, yeojohnson, yeojohnson_llf
 
 from cde_app import config
 from cde_app.config_file.schema import variants_of
-from cde_app.data.transform import KINDS, Identity, TargetTransform, candidate_transforms, transform_from_json
+from cde_app.data.transform import KINDS, Identity, TargetTransform, candidate_transforms
 from cde_app.data.transform.arcsinh import Arcsinh
 from cde_app.data.transform.log import Log
 from cde_app.data.transform.logit import Logit
 from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.errors import DataError
+from tests.storing import stored_and_read
 from tests.transforms import EXAMPLES
 
 TRANSFORMS = EXAMPLES | {
@@ -219,7 +219,7 @@ def test_the_candidates_have_a_log_only_if_every_target_is_positive() -> None:
 
 @transforms
 def test_json_round_trips(transform: TargetTransform) -> None:
-    assert transform_from_json(json.loads(json.dumps(transform.to_json()))) == transform
+    assert stored_and_read(transform, TargetTransform) == transform
 
 
 def test_only_the_identity_is_affine() -> None:

@@ -22,11 +22,13 @@ from cde_app.model.latent import LatentLayer, build_latent_layer, stratified_nor
 from cde_app.model.objective import bound
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
-from cde_app.predictive.compositor import COMPOSITORS, Compositor, Concatenation, Warp, compositor_from_tree
+from cde_app.predictive.compositor import COMPOSITORS, Compositor, Concatenation, Warp
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.latent_start import latent_lengthscales, start_compositor
+from cde_app.trees import from_tree
 from tests.model.test_objective import objective
 from tests.small_models import NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
+from tests.storing import stored_and_read
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated class TrackableLayer")
 
@@ -413,7 +415,7 @@ def test_every_latent_layer_fulfils_the_contract(num_targets: int, latent: dict[
             assert np.abs(gradient).max() > 0, variable.name
 
     posterior = small.posterior(num_components=8)
-    twin = Posterior.from_tree(posterior.to_tree())
+    twin = stored_and_read(posterior)
     mixture = twin.predict(small.X)
     np.testing.assert_array_equal(mixture.means, posterior.predict(small.X).means)
     np.testing.assert_allclose(mixture.log_density(small.Y), brute_force_log_density(small, posterior), atol=1e-8)
@@ -449,7 +451,7 @@ def test_a_compositor_survives_the_way_to_keras_and_back(kind: str, projects: bo
     np.testing.assert_allclose(layer([tf.constant(X), tf.constant(W)]), compositor.compose(X, W), atol=1e-12)
     again = read_compositor(layer)
     np.testing.assert_allclose(again.compose(X, W), compositor.compose(X, W), atol=1e-12)
-    stored = compositor_from_tree(again.to_tree())
+    stored = stored_and_read(again, Compositor)
     assert type(stored) is type(compositor)
     np.testing.assert_array_equal(stored.compose(X, W), again.compose(X, W))
 
@@ -548,4 +550,4 @@ def test_the_width_of_a_skewed_w_is_half_of_what_its_warp_makes_of_its_central_6
 
 def test_an_unknown_compositor_is_refused() -> None:
     with pytest.raises(ValueError, match="must be one of concatenate, warp, add, multiply; got 'xor'"):
-        compositor_from_tree({"kind": "xor"})
+        from_tree(Compositor, {"kind": "xor"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, get_args
 
 import gpflow
@@ -19,9 +18,8 @@ from cde_app.model.objective import bound
 from cde_app.predictive.kernels import SquaredExponential
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost
 from cde_app.predictive.noise import NOISES, StudentTNoise
-from cde_app.predictive.posterior import Posterior
-from cde_app.predictive.tree import pack, unpack
 from tests.small_models import perturb, small_model
+from tests.storing import stored_and_read
 
 LIKELIHOODS: dict[str, dict[str, Any]] = {
     "gaussian": {},
@@ -185,9 +183,7 @@ def test_every_likelihood_fulfils_the_contract(
         assert np.abs(gradient).max() > 0, variable.name
 
     posterior = small.posterior(num_components=32)
-    spec, arrays = pack(posterior.to_tree())
-    tree = unpack(json.loads(json.dumps(spec)), arrays)
-    twin = Posterior.from_tree(tree)
+    twin = stored_and_read(posterior)
     mixture = posterior.predict(small.X[:4])
     assert mixture.means.shape == mixture.variances.shape == (4, len(posterior.weights), num_targets)
     for name in ("weights", "means", "variances"):

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from cde_app import config
 from cde_app.model.layers import MeanLayer
-from cde_app.predictive.mean_function import MEAN_FUNCTIONS, mean_function_from_tree
+from cde_app.predictive.mean_function import MEAN_FUNCTIONS, MeanFunction
+from tests.storing import stored_and_read
 
 RANDOM = np.random.default_rng(0)
 X, DIRECTIONS = RANDOM.standard_normal((50, 3)), np.linalg.qr(RANDOM.standard_normal((3, 2)))[0]
@@ -34,7 +35,7 @@ def test_a_mean_function_survives_the_way_to_keras_and_back(kind: str) -> None:
     assert not MeanLayer(start, is_trained=False).trainable_variables
     for variable in layer.trainable_variables:
         variable.assign_add(tf.ones_like(variable))
-    again = mean_function_from_tree(layer.read().to_tree())
+    again = stored_and_read(layer.read(), MeanFunction)
     assert type(again) is type(start)
     np.testing.assert_allclose(again(X), layer(tf.constant(X)), atol=1e-12)
 

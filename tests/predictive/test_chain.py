@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +28,7 @@ from cde_app.predictive.noise import NormalNoise
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.predictive.sparse_gp import SparseGP
-from cde_app.predictive.tree import pack, unpack
+from tests.storing import stored_and_read
 
 IDENTITY, LOG = Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0)
 YEO_JOHNSON = YeoJohnson(0.1, 0.9, exponent=0.5, centre=0.0, spread=1.0)
@@ -369,8 +368,7 @@ def test_an_ensemble_is_the_average_of_its_members_densities() -> None:
 def test_a_predictor_survives_json_and_arrays() -> None:
     chain = make_chain()
     predictor = Predictor(None, chain.factors, chain.order, chain.nodes)
-    spec, arrays = pack(predictor.to_tree())
-    twin = Predictor.from_tree(unpack(json.loads(json.dumps(spec)), arrays))
+    twin = stored_and_read(predictor)
     targets = np.full((3, 2), 2.0)
     np.testing.assert_array_equal(twin.predict(chain.X).log_density(targets), chain.log_density(targets))
     single = Predictor(None, chain.factors[:1], (0,), np.zeros((0, 0)))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import pytest
 
-from cde_app.predictive.kernels import LEAVES, Product, Sum, kernel_from_tree
-from cde_app.predictive.tree import pack, unpack
+from cde_app.predictive.kernels import LEAVES, Kernel, Product, Sum
+from cde_app.trees import from_tree
 from tests.kernel_zoo import KERNELS, LENGTHSCALES
+from tests.storing import stored_and_read
 
 SMOOTH = ("squared_exponential", "matern12", "matern32", "matern52", "rational_quadratic")
 
@@ -77,8 +77,7 @@ def test_log_parameters_come_back(name: str) -> None:
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_kernel_survives_its_tree(name: str) -> None:
     kernel, (X, Z) = KERNELS[name], points()
-    stored, arrays = pack(kernel.to_tree())
-    twin = kernel_from_tree(unpack(json.loads(json.dumps(stored)), arrays))
+    twin = stored_and_read(kernel, Kernel)
     np.testing.assert_array_equal(twin.covariance(X, Z), kernel.covariance(X, Z))
     assert [(leaf.kind, leaf.columns) for leaf in twin.leaves()] == [
         (leaf.kind, leaf.columns) for leaf in kernel.leaves()
@@ -87,8 +86,8 @@ def test_a_kernel_survives_its_tree(name: str) -> None:
 
 
 def test_an_unknown_kernel_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"kernel kind must be one of .*matern52, .*sum, product; got 'cosine'"):
-        kernel_from_tree({"kind": "cosine", "variance": 1.0, "columns": None})
+    with pytest.raises(ValueError, match=r"Kernel: kind must be one of .*matern52, .*sum, product; got 'cosine'"):
+        from_tree(Kernel, {"kind": "cosine", "variance": 1.0, "columns": None})
 
 
 def test_the_variance_is_a_leafs_first_parameter() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cde_app.predictive import neighbours as neighbours_module
 from cde_app.predictive.neighbours import SMALLEST_DISTANCE, Neighbours, draw_neighbours, fit_neighbours
+from tests.storing import stored_and_read
 
 
 def make_neighbours(num_rows: int = 60, *, num_targets: int = 2, count: int = 5) -> Neighbours:
@@ -103,4 +104,4 @@ def test_one_neighbour_is_the_nearest_row_itself() -> None:
 def test_neighbours_survive_a_tree_of_plain_values() -> None:
     neighbours = make_neighbours()
     X = np.random.default_rng(3).normal(size=(4, 3))
-    np.testing.assert_array_equal(Neighbours.from_tree(neighbours.to_tree()).extend(X), neighbours.extend(X))
+    np.testing.assert_array_equal(stored_and_read(neighbours).extend(X), neighbours.extend(X))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +19,7 @@ from cde_app.predictive.nodes import gaussian_nodes
 from cde_app.predictive.noise import NormalNoise
 from cde_app.predictive.posterior import InnerLayer, Posterior
 from cde_app.predictive.sparse_gp import SparseGP
-from cde_app.predictive.tree import pack, unpack
+from tests.storing import stored_and_read
 
 TRANSFORMS = (Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0))
 
@@ -163,26 +162,12 @@ def test_no_rows_give_an_empty_mixture() -> None:
 @CONTRACT
 def test_a_posterior_survives_json_and_arrays(latent_dim: int, num_inner: int, *, defence: bool) -> None:
     posterior = make_posterior(latent_dim=latent_dim, num_inner=num_inner, defence=defence)
-    spec, arrays = pack(posterior.to_tree())
-    twin = Posterior.from_tree(unpack(json.loads(json.dumps(spec)), arrays))
+    twin = stored_and_read(posterior)
     X = np.random.default_rng(3).normal(size=(3, 3))
     before, after = posterior.predict(X), twin.predict(X)
     for name in ("weights", "means", "variances"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     assert after.transforms == before.transforms
-
-
-def test_unpack_undoes_pack() -> None:
-    tree = {"a": np.arange(3.0), "b": [{"c": np.eye(2), "d": None}, 1.5, "x"], "empty": [], "e": {"f": True}}
-    spec, arrays = pack(tree)
-    assert list(arrays) == ["a", "b.0.c"]
-    back = unpack(json.loads(json.dumps(spec)), arrays)
-    assert back["b"][1:] == [1.5, "x"]
-    assert back["b"][0]["d"] is None
-    assert back["empty"] == []
-    assert back["e"] == {"f": True}
-    np.testing.assert_array_equal(back["a"], tree["a"])
-    np.testing.assert_array_equal(back["b"][0]["c"], np.eye(2))
 
 
 @pytest.mark.parametrize("num_nodes", [1, 2, 100, 256])

@@ -7,6 +7,7 @@ from scipy.linalg import cholesky
 from cde_app.predictive import blocks
 from cde_app.predictive.kernels import Kernel, Matern12, Matern32, Matern52, SquaredExponential, Sum
 from cde_app.predictive.sparse_gp import SparseGP
+from tests.storing import stored_and_read
 
 LENGTHSCALES = np.array([0.7, 1.9])
 SMOOTH = (SquaredExponential, Matern12, Matern32, Matern52)
@@ -82,7 +83,7 @@ def test_no_points_have_no_moments() -> None:
 def test_a_sparse_gp_survives_its_tree() -> None:
     gp, _, _ = make_gp(make_sum())
     gp.moments(np.zeros((1, 2)))  # what is computed once is not part of the tree
-    twin = SparseGP.from_tree(gp.to_tree())
+    twin = stored_and_read(gp)
     X = np.random.default_rng(2).normal(size=(9, 2))
     np.testing.assert_array_equal(twin.moments(X), gp.moments(X))
     assert twin.sees_latent == gp.sees_latent

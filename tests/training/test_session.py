@@ -20,7 +20,6 @@ from cde_app.plan import plan_trainings
 from cde_app.predictive import neighbours
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor
-from cde_app.predictive.tree import pack
 from cde_app.progress import Progress
 from cde_app.training import loop, member, warm_start
 from cde_app.training import session as session_module
@@ -30,6 +29,7 @@ from cde_app.training.kernel_start import Axis
 from cde_app.training.loop import Trainer
 from cde_app.training.member import TrainingData, prepare, validation_score
 from cde_app.training.session import Session, Trained
+from cde_app.trees import pack, to_tree
 
 
 def small_config(seed: int = 0, **training: Any) -> Config:
@@ -78,7 +78,7 @@ def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, li
 
 
 def arrays_of(predictor: Predictor) -> dict[str, np.ndarray]:
-    spec, arrays = pack(predictor.to_tree())
+    spec, arrays = pack(to_tree(predictor))
     return arrays | {"spec": np.array(str(spec))}
 
 

@@ -8,7 +8,7 @@ NumPy and SciPy only: prediction reads this package without pandas.
 from __future__ import annotations
 
 from cde_app.data.transform.identity import Identity
-from cde_app.data.transform.kinds import KINDS, candidate_transforms, domain_of, fit_transform, transform_from_json
+from cde_app.data.transform.kinds import KINDS, candidate_transforms, domain_of, fit_transform
 from cde_app.data.transform.target_transform import Domain, TargetTransform
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "candidate_transforms",
     "domain_of",
     "fit_transform",
-    "transform_from_json",
 ]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from numpy.typing import ArrayLike
 
 from cde_app import config
@@ -59,12 +56,6 @@ def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[Tar
 def domain_of(settings: config.Section) -> Domain:
     """Return where a target may lie; with `auto` anywhere, as the identity suits every target."""
     return KINDS.get(type(settings), Identity).domain(**_options(settings))
-
-
-def transform_from_json(tree: Mapping[str, Any]) -> TargetTransform:
-    """Rebuild the transform whose `to_json` returned the tree."""
-    transforms = {transform.kind: transform for transform in KINDS.values()}
-    return transforms[tree["kind"]](**{name: value for name, value in tree.items() if name != "kind"})
 
 
 def _options(settings: config.Section) -> dict[str, float]:

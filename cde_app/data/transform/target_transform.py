@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -181,10 +181,6 @@ class TargetTransform(ABC):
             Two of the same shape [units of the target, and their square].
         """
         return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return kind and fields as plain JSON values; `transform_from_json` reads them."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
 def _first_bad(y: Array) -> str:

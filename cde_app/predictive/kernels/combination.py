@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -79,10 +79,6 @@ class Combination(Kernel):
         to_parts = self._upstreams(upstream, [part.diagonal(X) for part in self.parts])
         parts = zip(self.parts, to_parts, strict=True)
         return np.concatenate([part.diagonal_gradient(X, to_part) for part, to_part in parts])
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `kernel_from_tree` reads them."""
-        return {"kind": self.kind, "parts": [part.to_tree() for part in self.parts]}
 
     def _upstreams(self, upstream: Array, values: Sequence[Array]) -> Iterator[Array]:
         """Yield the gradients to the values of the parts, given that to their combination."""

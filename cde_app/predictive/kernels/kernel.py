@@ -18,6 +18,7 @@ Pullback = Callable[[Array], tuple[Array, Array, Array]]
 """The gradient to k(X, Z), [n, M], to the gradients to the log parameters [R], to X [n, D] and to Z [M, D]."""
 
 
+@dataclass(frozen=True)
 class Kernel(ABC):
     """A kernel of D inputs, with the gradient that the warm start needs, where a compiled graph would not pay.
 
@@ -60,10 +61,6 @@ class Kernel(ABC):
     @abstractmethod
     def diagonal_gradient(self, X: Array, upstream: Array) -> Array:
         """Return the gradient to the log parameters, [R], of sum_n upstream_n k(x_n, x_n); [n, D] and [n]."""
-
-    @abstractmethod
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `kernel_from_tree` reads them."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +149,6 @@ class Leaf(Kernel):
         gradient = np.zeros(len(self.log_parameters()))  # to the variance alone, which is the first
         gradient[0] = upstream @ self.diagonal(X)
         return gradient
-
-    def to_tree(self) -> dict[str, Any]:
-        """Return plain values and arrays; `kernel_from_tree` reads them."""
-        columns = None if self.columns is None else list(self.columns)
-        return {"kind": self.kind, **self.parameters(), "columns": columns}
 
     def _widened(self, to_inputs: Array, shape: tuple[int, ...]) -> Array:
         """Return the gradient to the kernel's inputs as one to all inputs; [n, d] to [n, D]."""

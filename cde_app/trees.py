@@ -1,0 +1,135 @@
+"""How objects are stored: dataclasses as trees of plain values and arrays; a tree as JSON and, beside it, the arrays.
+
+A dataclass becomes a dictionary of its fields. A class of several kinds, such as `Kernel`, has the kind in it too, by
+which its subclass is found again; the rest is read by the types of the fields. Nothing of it needs a pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from cde_app.arrays import AnyArray
+
+T = TypeVar("T")
+
+
+def to_tree(value: Any) -> Any:
+    """Return dictionaries and lists of plain values and arrays; `from_tree` reads them.
+
+    Args:
+        value: a dataclass, a named tuple or a section of the configuration; a plain value, an array, or a tuple, list
+            or dictionary of such.
+    """
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    cls: Any = type(value)
+    if _is_record(cls):
+        kind = {"kind": value.kind} if _has_kinds(cls) else {}
+        return kind | {name: to_tree(getattr(value, name)) for name in _hints(cls)}
+    if isinstance(value, dict):
+        return {key: to_tree(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_tree(item) for item in value]
+    return value
+
+
+def from_tree(cls: type[T], tree: Any) -> T:
+    """Rebuild what `to_tree` returned.
+
+    Args:
+        cls: its class, or the class of which it is a kind.
+        tree: what `to_tree` returned.
+
+    Raises:
+        ValueError: the class has no such kind.
+    """
+    rebuilt: T = _rebuild(cls, tree)
+    return rebuilt
+
+
+def pack(tree: Any) -> tuple[Any, dict[str, AnyArray]]:
+    """Split a tree into JSON, where an array is `{"array": path}`, and the arrays by path."""
+    arrays: dict[str, AnyArray] = {}
+
+    def walk(node: Any, path: str) -> Any:
+        if isinstance(node, np.ndarray):
+            arrays[path] = node
+            return {"array": path}
+        if isinstance(node, dict):
+            return {key: walk(value, f"{path}.{key}" if path else key) for key, value in node.items()}
+        if isinstance(node, list):
+            return [walk(value, f"{path}.{index}") for index, value in enumerate(node)]
+        return node
+
+    return walk(tree, ""), arrays
+
+
+def unpack(spec: Any, arrays: dict[str, AnyArray]) -> Any:
+    """Undo `pack`."""
+    if isinstance(spec, dict):
+        if spec.keys() == {"array"}:
+            return arrays[spec["array"]]
+        return {key: unpack(value, arrays) for key, value in spec.items()}
+    if isinstance(spec, list):
+        return [unpack(value, arrays) for value in spec]
+    return spec
+
+
+def _rebuild(hint: Any, tree: Any) -> Any:
+    """Rebuild a value of a type."""
+    if tree is None:
+        return None
+    if hasattr(hint, "model_validate"):
+        return hint.model_validate(tree)
+    if _is_record(hint):
+        cls = _of_kind(hint, tree["kind"]) if _has_kinds(hint) else hint
+        return cls(**{name: _rebuild(of_field, tree[name]) for name, of_field in _hints(cls).items()})
+    arms = [arm for arm in get_args(hint) if arm not in (NoneType, ...)]
+    if get_origin(hint) is tuple:
+        return tuple(_rebuild(arms[0], item) for item in tree)
+    if get_origin(hint) is dict:
+        return {key: _rebuild(arms[1], item) for key, item in tree.items()}
+    if NoneType in get_args(hint) and len(arms) == 1:
+        return _rebuild(arms[0], tree)
+    return tree
+
+
+def _of_kind(cls: type, kind: str) -> type:
+    """Return the subclass of a kind."""
+    kinds = {one.kind: one for one in _concrete(cls)}
+    if kind not in kinds:
+        raise ValueError(f"{cls.__name__}: kind must be one of {', '.join(kinds)}; got {kind!r}")
+    return kinds[kind]
+
+
+def _concrete(cls: Any) -> Iterator[Any]:
+    """Yield the classes of a kind's own among a class and those made from it."""
+    if "kind" in vars(cls):
+        yield cls
+    for subclass in cls.__subclasses__():
+        yield from _concrete(subclass)
+
+
+def _is_record(cls: Any) -> bool:
+    """Say whether a type has fields with types."""
+    return isinstance(cls, type) and (is_dataclass(cls) or hasattr(cls, "_fields"))
+
+
+@cache
+def _has_kinds(cls: Any) -> bool:
+    """Say whether a class declares `kind` for its subclasses, and not as a field of its own."""
+    return "kind" in get_type_hints(cls) and "kind" not in _hints(cls)
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Return the types of the fields of a record, by name, in the order of its constructor."""
+    hints = get_type_hints(cls)
+    names = [field.name for field in fields(cls)] if is_dataclass(cls) else cls._fields
+    return {name: hints[name] for name in names}

@@ -1,0 +1,16 @@
+"""What becomes of an object that is stored and read again."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from cde_app.trees import from_tree, pack, to_tree, unpack
+
+T = TypeVar("T")
+
+
+def stored_and_read(value: T, cls: type[T] | None = None) -> T:
+    """Return the object that is read, as one of a class; by default, of its own."""
+    spec, arrays = pack(to_tree(value))
+    return from_tree(cls or type(value), unpack(json.loads(json.dumps(spec, allow_nan=False)), arrays))
