@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
