@@ -49,7 +49,7 @@ def train_in_run(
     with silenced_stderr():
         from cde_app.training.checkpoint import Checkpoint
         from cde_app.training.choices import choose
-        from cde_app.training.kernel_start import Axis
+        from cde_app.training.features import Axis, Features
         from cde_app.training.member import TrainingData
         from cde_app.training.session import Session
     interruption.check()
@@ -70,12 +70,12 @@ def train_in_run(
         checkpoint = Checkpoint.from_arrays(arrays)
         run.rewind_history(checkpoint.place)
     fitted, held_out = table.split.train, table.split.validation
+    axes = tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features)
     data = TrainingData(
-        gather_rows(scratch / "X.npy", table.inputs, fitted),
+        Features(gather_rows(scratch / "X.npy", table.inputs, fitted), axes),
         gather_rows(scratch / "Y.npy", table.targets, fitted),
         gather_rows(scratch / "X_validation.npy", table.inputs, held_out),
         gather_rows(scratch / "Y_validation.npy", table.targets, held_out),
-        tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features),
     )
 
     def save(checkpoint: Checkpoint) -> None:

@@ -12,8 +12,8 @@ from cde_app.data.transform import Identity
 from cde_app.model.build import Model, build_model
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.export import export_posterior
-from cde_app.training.kernel_start import Axis
-from cde_app.training.starting_point import starting_point
+from cde_app.training.features import Axis, Features
+from cde_app.training.start.model import starting_point
 from cde_app.training.tails import fit_defence
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
 
@@ -60,8 +60,9 @@ def small_model(num_targets: int = 1, *, warm: bool = True, noise_floor: float =
     inner = [{"num_inducing": 6, "num_gps": 2} | layer for layer in settings.pop("layers", [])]
     model = config.Model.model_validate({"output": output, "layers": inner, **settings})
     warm_start = config.WarmStart(enabled=warm, max_steps=20)
-    regression = fit_sparse_regression(X, Y, warm_start, model.output, axes=AXES, seed=0, noise_floor=noise_floor)
-    start = starting_point(model, warm_start, regression, X, Y, axes=AXES, seed=0, noise_floor=noise_floor)
+    features = Features(X, AXES)
+    regression = fit_sparse_regression(features, Y, warm_start, model.output, seed=0, noise_floor=noise_floor)
+    start = starting_point(model, warm_start, regression, features, Y, seed=0, noise_floor=noise_floor)
     return Small(build_model(model, start, num_features=NUM_FEATURES, seed=0), model, regression, X, Y)
 
 

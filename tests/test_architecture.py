@@ -169,7 +169,7 @@ def test_predictions_load_nothing_of_scipy_that_takes_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["training.warm_start", "training.collapsed_bound", "training.kernel_start", "predictive.kernels"]
+    "module", ["training.warm_start", "training.collapsed_bound", "training.start.gp", "predictive.kernels"]
 )
 def test_the_warm_start_needs_no_tensorflow(module: str) -> None:
     loaded = loaded_by(f"cde_app.{module}")

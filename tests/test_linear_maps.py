@@ -20,7 +20,8 @@ from cde_app.model.objective import bound, data_term, posteriors
 from cde_app.predictions import component_arrays
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.posterior import Posterior
-from cde_app.training.starting_point import starting_point
+from cde_app.training.features import Features
+from cde_app.training.start.model import starting_point
 from cde_app.training.warm_start import fit_sparse_regression
 from tests.conftest import TINY_CONFIG, with_one
 from tests.small_models import AXES, NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
@@ -184,11 +185,11 @@ def test_with_as_many_gps_as_targets_the_model_starts_as_the_one_that_does_not_m
 @pytest.mark.parametrize("alike", [True, False])
 def test_targets_that_are_alike_lose_nothing_by_sharing_a_gp(*, alike: bool) -> None:
     small = mapped_model(2, num_latent_gps=1)
-    X, Y = small.X, small.Y[:, [0, 0]] if alike else small.Y
+    features, Y = Features(small.X, AXES), small.Y[:, [0, 0]] if alike else small.Y
     warm_start, plain = config.WarmStart(max_steps=20), small_model(2).settings
-    regression = fit_sparse_regression(X, Y, warm_start, plain.output, axes=AXES, seed=0)
+    regression = fit_sparse_regression(features, Y, warm_start, plain.output, seed=0)
     models = (small.settings, plain)
-    starts = [starting_point(settings, warm_start, regression, X, Y, axes=AXES, seed=0) for settings in models]
+    starts = [starting_point(settings, warm_start, regression, features, Y, seed=0) for settings in models]
     mean_is_kept = np.allclose(starts[0].output_terms[0].q_mu @ starts[0].mixing, regression.q_mu, atol=1e-9)
     noise_is_kept = np.allclose(starts[0].noise.variance, starts[1].noise.variance, atol=1e-9)
     assert (mean_is_kept, noise_is_kept) == (alike, alike)

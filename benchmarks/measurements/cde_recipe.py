@@ -18,7 +18,7 @@ from cde_app.predictive.predictor import assemble_predictor
 from cde_app.threads import spread_operations
 from cde_app.training.choices import choose
 from cde_app.training.export import export_posterior
-from cde_app.training.kernel_start import Axis
+from cde_app.training.features import Axis, Features
 from cde_app.training.loop import STEPS_PER_CALL
 from cde_app.training.member import TrainingData, prepare, start_defence
 from cde_app.training.session import Session
@@ -55,7 +55,7 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
         X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)
         data = training_data(prepared)
         clock = Clock()
-        plan = plan_trainings(config, num_rows=len(data.X), num_validation_rows=len(data.X_validation))
+        plan = plan_trainings(config, num_rows=len(data.features), num_validation_rows=len(data.X_validation))
         ignore = lambda _: None  # noqa: E731
         session = Session(config, plan, data, choose(config, data, ignore), scratch=folder, save=ignore, report=ignore)
     current = session._warm_start()
@@ -109,10 +109,10 @@ def prepare_table(
 def training_data(table: PreparedTable) -> TrainingData:
     """Return the rows that a training sees."""
     fitted, held_out = table.split.train, table.split.validation
+    axes = tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features)
     return TrainingData(
-        table.inputs[fitted],
+        Features(table.inputs[fitted], axes),
         table.targets[fitted],
         table.inputs[held_out],
         table.targets[held_out],
-        tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features),
     )

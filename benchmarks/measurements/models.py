@@ -30,7 +30,7 @@ from cde_app.predictive.mean_function import PCAMeanFunction, ZeroMeanFunction
 from cde_app.predictive.noise import NormalNoise
 from cde_app.threads import spread_operations
 from cde_app.training.checkpoint import Unfinished
-from cde_app.training.kernel_start import Axis
+from cde_app.training.features import Axis, Features
 from cde_app.training.loop import NATURAL_STEP, Schedule, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
@@ -183,9 +183,8 @@ def configured(num_features: int, model: dict[str, Any], training: dict[str, Any
 def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
     """Return the training loop, with its threads, of the model that `cde train` would make of standardised rows."""
     spread_operations()
-    axes = tuple(Axis(column.column) for column in settings.data.inputs)
     transforms = tuple(Identity.fit(column) for column in Y.T)
-    factor = Factor(TrainingData(X, Y, X[:0], Y[:0], axes), transforms, np.zeros(Y.shape[1]))
+    factor = Factor(TrainingData(features_of(settings, X), Y, X[:0], Y[:0]), transforms, np.zeros(Y.shape[1]))
     regression = warm_start(settings, X, Y)
     plan = replace(plan_trainings(settings, num_rows=len(X), num_validation_rows=1), num_left_out=0)
     return prepare(settings, plan, factor, Unfinished(regression), seed=settings.seed, spare=None)
@@ -193,6 +192,10 @@ def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
 
 def warm_start(settings: config.Config, X: Array, Y: Array) -> SparseRegression:
     """Return the sparse GP from which the configured model starts."""
-    axes = tuple(Axis(column.column) for column in settings.data.inputs)
-    training = settings.training.warm_start
-    return fit_sparse_regression(X, Y, training, settings.model.output, axes=axes, seed=settings.seed)
+    features, training = features_of(settings, X), settings.training.warm_start
+    return fit_sparse_regression(features, Y, training, settings.model.output, seed=settings.seed)
+
+
+def features_of(settings: config.Config, X: Array) -> Features:
+    """Return X [N, D] with the names of its columns."""
+    return Features(X, tuple(Axis(column.column) for column in settings.data.inputs))

@@ -32,13 +32,13 @@ def choose(config: Config, data: TrainingData, report: Callable[[Progress], None
     for index, target in enumerate(config.data.targets):
         report(Progress("warm start", f"transform of {target.column}"))
         y, y_validation = data.targets[:, index], data.targets_validation[:, index]
-        transforms.append(choose_transform(target, data.X, y, y_validation, config, axes=data.axes))
+        transforms.append(choose_transform(target, data.features, y, y_validation, config))
     roundings = find_roundings(config, data, tuple(transforms))
     for found in filter(None, roundings):
         report(Progress("warning", found.warning()))
     report(Progress("warm start", "neighbours"))
     Y, noise_floor = standardise(tuple(transforms), data.targets), noise_floors(roundings)
-    has_neighbours = uses_neighbours(config, data.X, Y, axes=data.axes, noise_floor=noise_floor)
+    has_neighbours = uses_neighbours(config, data.features, Y, noise_floor=noise_floor)
     return Checkpoint(tuple(transforms), has_neighbours, (), None, time.monotonic() - started)
 
 

@@ -14,7 +14,7 @@ from cde_app.plan import Plan
 from cde_app.predictive.chain import extend
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.rows import blocks_of, store_rows
-from cde_app.training.kernel_start import Axis, neighbour_axes
+from cde_app.training.features import Axis, neighbour_axes
 from cde_app.training.member import Factor, TrainingData
 
 
@@ -27,18 +27,16 @@ def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: IndexArray
         rows: [R], which ones.
         scratch: where the longer rows go.
     """
-    places = np.full(len(data.X), -1)
+    X, V, axes = data.features.X, data.X_validation, neighbour_axes(neighbours.Y.shape[1])
+    places = np.full(len(X), -1)
     places[rows] = np.arange(len(rows))
-    axes = data.axes + neighbour_axes(neighbours.Y.shape[1])
+    num_features = data.features.num_features + len(axes)
     files = scratch / "X_neighbours.npy", scratch / "X_validation_neighbours.npy"
-    X, V = data.X, data.X_validation
+    longer = (neighbours.extend_training_rows(X[b], places[b]) for b in blocks_of(len(X)))
     return replace(
         data,
-        X=store_rows(
-            files[0], len(axes), (neighbours.extend_training_rows(X[b], places[b]) for b in blocks_of(len(X)))
-        ),
-        X_validation=store_rows(files[1], len(axes), (neighbours.extend(V[b]) for b in blocks_of(len(V)))),
-        axes=axes,
+        features=data.features.extended(store_rows(files[0], num_features, longer), axes),
+        X_validation=store_rows(files[1], num_features, (neighbours.extend(V[b]) for b in blocks_of(len(V)))),
     )
 
 
@@ -64,28 +62,27 @@ def split_factors(
 
 def with_target(data: TrainingData, place: int, transform: TargetTransform, column: str, scratch: Path) -> TrainingData:
     """Append a target, standardised, to the features of the factors after it."""
-    axes = (*data.axes, Axis(column))
+    num_features = data.features.num_features + 1
 
     def extended(X: Array, targets: Array, name: str) -> Array:
         blocks = (extend(X[b], transform.forward(targets[b, place])) for b in blocks_of(len(X)))
-        return store_rows(scratch / f"{name}_{len(axes)}.npy", len(axes), blocks)
+        return store_rows(scratch / f"{name}_{num_features}.npy", num_features, blocks)
 
     return replace(
         data,
-        X=extended(data.X, data.targets, "X"),
+        features=data.features.extended(extended(data.features.X, data.targets, "X"), (Axis(column),)),
         X_validation=extended(data.X_validation, data.targets_validation, "X_validation"),
-        axes=axes,
     )
 
 
 def leave_out(factor: Factor, rows: IndexArray) -> Factor:
     """Return the factor without some of its training rows, which become its validation rows."""
-    data, kept = factor.data, np.setdiff1d(np.arange(len(factor.data.X)), rows)
+    data, kept = factor.data, np.setdiff1d(np.arange(len(factor.data.features)), rows)
     data = replace(
         data,
-        X=data.X[kept],
+        features=data.features.select(kept),
         targets=data.targets[kept],
-        X_validation=data.X[rows],
+        X_validation=data.features.X[rows],
         targets_validation=data.targets[rows],
     )
     return replace(factor, data=data)

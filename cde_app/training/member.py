@@ -19,9 +19,9 @@ from cde_app.progress import Progress
 from cde_app.rows import Stream, draw_rows
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
-from cde_app.training.kernel_start import Axis
+from cde_app.training.features import Features
 from cde_app.training.loop import Trainer, fit, resolve_schedule
-from cde_app.training.starting_point import starting_point
+from cde_app.training.start.model import starting_point
 from cde_app.training.tails import fit_defence
 
 VALIDATION_COMPONENTS = 64
@@ -37,16 +37,14 @@ DEFENCE_ROWS = 20_000
 class TrainingData:
     """The rows a training sees."""
 
-    X: Array
-    """[N, D], standardised features."""
+    features: Features
+    """N rows, D features."""
     targets: Array
     """[N, P], user's units."""
     X_validation: Array
     """[V, D]."""
     targets_validation: Array
     """[V, P]; V may be 0."""
-    axes: tuple[Axis, ...]
-    """[D], what the features are."""
 
 
 class Judge(Protocol):
@@ -87,21 +85,20 @@ def prepare(
         seed: of the training.
         spare: the trainer of the training before, whose compiled step is used again where it fits; None compiles one.
     """
-    X, Y = factor.data.X, factor.standardised_targets()
-    is_per_row = config.model.latent.encoder.kind == "per_row"
-    rows = draw_rows(len(X), len(X) if is_per_row else START_ROWS, seed=config.seed, stream=Stream.START_ROWS)
+    features, Y = factor.data.features, factor.standardised_targets()
+    X, num_rows, is_per_row = features.X, len(features), config.model.latent.encoder.kind == "per_row"
+    rows = draw_rows(num_rows, num_rows if is_per_row else START_ROWS, seed=config.seed, stream=Stream.START_ROWS)
     start = starting_point(
         config.model,
         config.training.warm_start,
         current.regression,
-        X[rows],
+        features.select(rows),
         Y[rows],
-        axes=factor.data.axes,
         seed=seed,
         noise_floor=factor.noise_floor,
     )
-    start = replace(start, num_data=len(X))
-    model = build_model(config.model, start, num_features=X.shape[1], seed=seed)
+    start = replace(start, num_data=num_rows)
+    model = build_model(config.model, start, num_features=features.num_features, seed=seed)
     schedule = resolve_schedule(config.training, plan, noise=float(current.regression.noise.mean()))
     if spare is not None and spare.fits(model, schedule):
         trainer = spare
@@ -115,10 +112,11 @@ def prepare(
 
 def start_defence(config: Config, factor: Factor, current: Unfinished) -> Defence | None:
     """Return the defensive components of a training, from its warm start and its rows."""
-    rows = draw_rows(len(factor.data.X), DEFENCE_ROWS, seed=config.seed, stream=Stream.DEFENCE_ROWS)
+    X = factor.data.features.X
+    rows = draw_rows(len(X), DEFENCE_ROWS, seed=config.seed, stream=Stream.DEFENCE_ROWS)
     return fit_defence(
         current.regression,
-        factor.data.X[rows],
+        X[rows],
         standardise(factor.transforms, factor.data.targets[rows]),
         factor.transforms,
         noise_floor=factor.noise_floor,

@@ -9,7 +9,7 @@ import numpy as np
 from cde_app import config
 from cde_app.arrays import Array
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
-from cde_app.training.kernel_start import Axis, neighbour_axes
+from cde_app.training.features import Features, neighbour_axes
 from cde_app.training.target_transform import split_for_screening
 from cde_app.training.warm_start import fit_screening_regression
 
@@ -20,20 +20,19 @@ FEWEST_FEATURES = 3
 """On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
 
 
-def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[Axis, ...], noise_floor: Array) -> bool:
+def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, noise_floor: Array) -> bool:
     """Say whether a run appends the features of the nearest training rows.
 
     Args:
         settings: the configuration; `model.neighbours.enabled` decides, or leaves it to the screening.
-        X: [N, D], standardised features of the training rows.
+        features: of the N training rows.
         Y: [N, P], standardised targets.
-        axes: [D], what the features are.
         noise_floor: [P], smallest noise variances.
     """
-    neighbours = settings.model.neighbours
+    neighbours, X = settings.model.neighbours, features.X
     if neighbours.enabled != "auto":
         return neighbours.enabled and len(X) > 1
-    if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES:
+    if len(X) < FEWEST_ROWS or features.num_features < FEWEST_FEATURES:
         return False
     if settings.data.split.kind in ("group", "time"):
         return False  # a training row's nearest are of its own group or hour, which a new row does not have
@@ -43,18 +42,18 @@ def uses_neighbours(settings: config.Config, X: Array, Y: Array, *, axes: tuple[
     others = np.setdiff1d(draw_neighbours(len(X), seed=settings.seed), held_out)
     known = np.union1d(others, fitted)  # more than those that fit: the more there are, the nearer they lie
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
-    extended = nearest.extend_training_rows(X[fitted], np.searchsorted(known, fitted))
-
-    extended_held_out, more_axes = nearest.extend(X[held_out]), axes + neighbour_axes(Y.shape[1])
+    bare = features.select(fitted)
+    extended = bare.extended(
+        nearest.extend_training_rows(bare.X, np.searchsorted(known, fitted)), neighbour_axes(Y.shape[1])
+    )
+    extended_held_out = nearest.extend(X[held_out])
 
     def gain(*, rough: bool) -> float:
-        def score(inputs: Array, held_out_inputs: Array, axes: tuple[Axis, ...]) -> float:
-            regression = fit_screening_regression(
-                inputs, Y[fitted], settings, axes=axes, noise_floor=noise_floor, rough=rough
-            )
+        def score(inputs: Features, held_out_inputs: Array) -> float:
+            regression = fit_screening_regression(inputs, Y[fitted], settings, noise_floor=noise_floor, rough=rough)
             return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
 
-        return score(extended, extended_held_out, more_axes) - score(X[fitted], X[held_out], axes)
+        return score(extended, extended_held_out) - score(bare, X[held_out])
 
     return is_gain(lambda: gain(rough=True), lambda: gain(rough=False))
 

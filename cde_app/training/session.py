@@ -78,9 +78,10 @@ class Session:
         self.roundings = find_roundings(config, data, checkpoint.transforms)
         self.neighbours = None
         if checkpoint.has_neighbours:
-            rows = draw_neighbours(len(data.X), seed=config.seed)
+            X = data.features.X
+            rows = draw_neighbours(len(X), seed=config.seed)
             Y = standardise(checkpoint.transforms, data.targets[rows])
-            self.neighbours = fit_neighbours(data.X[rows], Y, count=config.model.neighbours.count)
+            self.neighbours = fit_neighbours(X[rows], Y, count=config.model.neighbours.count)
             data = with_neighbours(data, self.neighbours, rows, scratch)
         self.factors = split_factors(config, plan, data, checkpoint.transforms, noise_floors(self.roundings), scratch)
 
@@ -126,9 +127,10 @@ class Session:
 
     def _member_factor(self, place: int, member: int) -> Factor:
         """Return a factor as a member sees it: if members leave out rows, each leaves out others."""
-        factor, num_rows, num_left_out = self.factors[place], len(self.factors[0].data.X), self.plan.num_left_out
+        factor, num_left_out = self.factors[place], self.plan.num_left_out
         if not num_left_out:
             return factor
+        num_rows = len(factor.data.features)
         order = generator(self.config.seed, Stream.LEFT_OUT_ROWS).permutation(num_rows)
         return leave_out(factor, np.sort(order[(member * num_left_out + np.arange(num_left_out)) % num_rows]))
 
@@ -156,11 +158,10 @@ class Session:
         self._report(Progress("warm start", "sparse GP"))
         factor = self.factor
         regression = fit_sparse_regression(
-            factor.data.X,
+            factor.data.features,
             factor.standardised_targets(),
             self.config.training.warm_start,
             self.config.model.output,
-            axes=factor.data.axes,
             seed=self.unit.seed,
             noise_floor=factor.noise_floor,
         )

@@ -9,7 +9,7 @@ from cde_app.arrays import Array, IndexArray
 from cde_app.data.rounding import find_rounding
 from cde_app.data.transform import TargetTransform, candidate_transforms, fit_transform
 from cde_app.rows import Stream, generator
-from cde_app.training.kernel_start import Axis
+from cde_app.training.features import Features
 from cde_app.training.warm_start import fit_screening_regression
 
 MIN_GAIN = 0.05
@@ -20,12 +20,10 @@ HELD_OUT = 0.2
 
 def choose_transform(
     target: config.TargetColumn,
-    X: Array,
+    features: Features,
     y: Array,
     y_validation: Array,
     settings: config.Config,
-    *,
-    axes: tuple[Axis, ...],
 ) -> TargetTransform:
     """Return a target's transform, fitted on all rows; `auto` screens those that allow it first.
 
@@ -34,18 +32,17 @@ def choose_transform(
 
     Args:
         target: the column's settings.
-        X: [N, D], standardised features of the training rows.
+        features: of the N training rows.
         y: [N], the target in the user's units.
         y_validation: [V], the same of the validation rows; V may be 0.
         settings: the configuration.
-        axes: [D], what the features are.
     """
     label = f"column {target.column!r}"
     if target.transform.kind != "auto":
         return fit_transform(target.transform, y, label=label)
     candidates = candidate_transforms(y, label=label)
     candidates = [one for one in candidates if np.isfinite(one.forward(y_validation)).all()]
-    held_out, fitted = split_for_screening(len(X), seed=settings.seed)
+    held_out, fitted = split_for_screening(len(features), seed=settings.seed)
     if len(held_out) < 2 or len(candidates) == 1:
         return candidates[0]
     scores = []
@@ -53,9 +50,9 @@ def choose_transform(
         z = candidate.forward(y)[:, None]
         rounded = find_rounding(target.column, y, candidate, target.rounding)
         floor = rounded.variance if rounded else 0.0
-        regression = fit_screening_regression(X[fitted], z[fitted], settings, axes=axes, noise_floor=floor)
-        density = regression.robust_log_density(X[held_out], z[held_out])[:, 0] + candidate.log_jacobian(y[held_out])
-        scores.append(density.mean())
+        regression = fit_screening_regression(features.select(fitted), z[fitted], settings, noise_floor=floor)
+        density = regression.robust_log_density(features.X[held_out], z[held_out])[:, 0]
+        scores.append((density + candidate.log_jacobian(y[held_out])).mean())
     best = int(np.argmax(scores))
     return candidates[best if scores[best] > scores[0] + MIN_GAIN else 0]  # the first is the identity
 

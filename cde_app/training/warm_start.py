@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.arrays import Array
@@ -19,8 +19,8 @@ from cde_app.predictive.mean_function import MEAN_FUNCTIONS, MeanFunction, ZeroM
 from cde_app.predictive.sparse_gp import SparseGP, cholesky
 from cde_app.rows import Stream, draw_rows, generator
 from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
-from cde_app.training.inducing import choose_inducing
-from cde_app.training.kernel_start import Axis, start_kernel
+from cde_app.training.features import Features
+from cde_app.training.start.gp import posterior_of_whitened, start_prior
 
 INITIAL_NOISE = 0.1
 CHUNK_ROWS = 8192
@@ -82,12 +82,11 @@ class SparseRegression:
 
 
 def fit_sparse_regression(
-    X: Array,
+    features: Features,
     Y: Array,
     settings: config.WarmStart,
     output: config.Output,
     *,
-    axes: tuple[Axis, ...],
     seed: int,
     noise_floor: Array | float = 0.0,
 ) -> SparseRegression:
@@ -96,25 +95,23 @@ def fit_sparse_regression(
     The mean function is the least-squares one; g is the regression of what it leaves of y.
 
     Args:
-        X: [N, D], standardised features.
+        features: of N rows.
         Y: [N, P], standardised targets.
         settings: the `warm_start` block; where it is not enabled the prior is returned as it is.
         output: kernel, inducing inputs (fewer where there are fewer different rows) and mean function.
-        axes: [D], what the features are.
         seed: of the choice of rows and of k-means.
         noise_floor: [P], smallest noise variances.
 
     Source: Titsias (2009) for the bound and the optimal q(u).
     """
+    X, num_targets = features.X, Y.shape[1]
     rows = generator(seed, Stream.WARM_START_ROWS).permutation(len(X))[: settings.max_rows]
-    num_features, num_targets = X.shape[1], Y.shape[1]
     some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=Stream.MEAN_ROWS)
     mean_function = MEAN_FUNCTIONS[output.mean.kind].nearest(X[some], Y[some])
     Y = Y - np.concatenate([mean_function(chunk) for chunk in _chunks(X)])
-    start = start_kernel(
-        output.kernel, axes=axes, variance=1.0, lengthscales=np.full(num_features, np.sqrt(num_features))
+    start, Z = start_prior(
+        output.kernel, output.inducing, output.num_inducing, features.select(rows), variance=1.0, seed=seed
     )
-    Z = choose_inducing(output.inducing, start, X[rows], output.num_inducing, seed=seed)
     if not settings.enabled:
         prior_mean, prior_factor = np.zeros((len(Z), num_targets)), np.stack([np.eye(len(Z))] * num_targets)
         noise = np.maximum(np.full(num_targets, INITIAL_NOISE), noise_floor)
@@ -150,11 +147,10 @@ def tamed(Y: Array, mean: Array) -> Array:
 
 
 def fit_screening_regression(
-    X: Array,
+    features: Features,
     Y: Array,
     settings: config.Config,
     *,
-    axes: tuple[Axis, ...],
     noise_floor: Array | float = 0.0,
     rough: bool = True,
 ) -> SparseRegression:
@@ -169,7 +165,7 @@ def fit_screening_regression(
     warm_start = warm_start.model_copy(update={"enabled": True, "max_steps": max_steps})
     mean = config.ZeroMean() if output.mean.keeps_columns else output.mean
     output = output.model_copy(update={"num_inducing": num_inducing, "mean": mean})
-    return fit_sparse_regression(X, Y, warm_start, output, axes=axes, seed=settings.seed, noise_floor=noise_floor)
+    return fit_sparse_regression(features, Y, warm_start, output, seed=settings.seed, noise_floor=noise_floor)
 
 
 def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:
@@ -200,23 +196,8 @@ def _products(whitened: Callable[[Array], Array], X: Array, Y: Array, num_induci
     return sum(grams), sum(moments)
 
 
-def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Array, Array]:
-    """Return q(v) of v ~ N(0, I) given y = A' v + e; gram = A A' [M, M], moment = A y [M, P], noise [P]."""
-    identity = np.eye(len(gram))
-    means, factors = [], []
-    for target, variance in enumerate(noise):
-        precision = cho_factor(identity + gram / variance, lower=True)
-        means.append(cho_solve(precision, moment[:, target] / variance))
-        factors.append(np.linalg.cholesky(_symmetric(cho_solve(precision, identity))))
-    return np.stack(means, axis=1), np.stack(factors)
-
-
 def _chunks(rows: Array) -> list[Array]:
     return [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]
-
-
-def _symmetric(A: Array) -> Array:
-    return 0.5 * (A + A.T)
 
 
 def _transpose(A: Array) -> Array:

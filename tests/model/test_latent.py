@@ -24,7 +24,7 @@ from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
 from cde_app.predictive.compositor import COMPOSITORS, Compositor, Concatenation, Warp
 from cde_app.predictive.posterior import Posterior
-from cde_app.training.latent_start import latent_lengthscales, start_compositor
+from cde_app.training.start.latent import latent_lengthscales, start_compositor
 from cde_app.trees import from_tree
 from tests.model.test_objective import objective
 from tests.small_models import NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
@@ -541,7 +541,7 @@ def test_the_width_of_a_skewed_w_is_half_of_what_its_warp_makes_of_its_central_6
     settings = config.Latent.model_validate({"dim": 2})
     small = small_model(latent={"dim": 2})
     compositor = start_compositor(settings, prior, small.X)
-    lengthscales = latent_lengthscales(small.regression, small.X, prior, compositor, latent_dim=2)
+    lengthscales = latent_lengthscales(small.regression, prior, compositor, NUM_FEATURES, 2)
     assert isinstance(compositor, Warp)
     ends = prior.distribution.quantile(ndtr([[-1.0], [1.0]])).numpy()
     low, high = compositor.warped(np.zeros((2, NUM_FEATURES)), ends)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cde_app.config import Config
-from cde_app.training.kernel_start import Axis
+from cde_app.training.features import Axis, Features
 from cde_app.training.neighbourhood import is_gain, uses_neighbours
 
 AXES = tuple(Axis(name) for name in "abc")
@@ -30,7 +30,7 @@ def rough_table(num_rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose(config: Config, X: np.ndarray, Y: np.ndarray) -> bool:
-    return uses_neighbours(config, X, Y, axes=AXES[: X.shape[1]], noise_floor=np.zeros(1))
+    return uses_neighbours(config, Features(X, AXES[: X.shape[1]]), Y, noise_floor=np.zeros(1))
 
 
 def test_they_do_where_rows_have_near_copies_and_do_not_where_a_smooth_function_says_all() -> None:

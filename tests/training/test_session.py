@@ -25,7 +25,7 @@ from cde_app.training import loop, member, warm_start
 from cde_app.training import session as session_module
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choices import choose
-from cde_app.training.kernel_start import Axis
+from cde_app.training.features import Axis, Features
 from cde_app.training.loop import Trainer
 from cde_app.training.member import TrainingData, prepare, validation_score
 from cde_app.training.session import Session, Trained
@@ -58,14 +58,14 @@ def small_data(*, validation: int = 0) -> TrainingData:
     random = np.random.default_rng(0)
     X = random.standard_normal((60 + validation, 1))
     targets = np.sin(2 * X) + (0.1 + 0.3 * (X > 0)) * random.standard_normal(X.shape)
-    return TrainingData(X[:60], targets[:60], X[60:], targets[60:], (Axis("x"),))
+    return TrainingData(Features(X[:60], (Axis("x"),)), targets[:60], X[60:], targets[60:])
 
 
 def session_of(config: Config, data: TrainingData, **options: Any) -> Session:
     """Prepare a run's trainings; the arrays in the scratch folder outlive it, as they are mapped."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = options.pop("checkpoint", None) or choose(config, data, options["report"])
-        plan = plan_trainings(config, num_rows=len(data.X), num_validation_rows=len(data.X_validation))
+        plan = plan_trainings(config, num_rows=len(data.features), num_validation_rows=len(data.X_validation))
         return Session(config, plan, data, checkpoint, scratch=Path(folder), **options)
 
 
@@ -214,11 +214,11 @@ def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_
     whole, checkpoints, _ = run(config, data)
     assert len(whole.predictor.neighbours.X) == 30
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
-    assert [len(factor.data.X) for factor in session.factors] == [len(data.X)] * 2
-    assert [factor.data.X.shape[1] for factor in session.factors] == [4, 5]
-    np.testing.assert_array_equal(session.factors[1].data.X[:, :1], data.X)
+    assert [len(factor.data.features) for factor in session.factors] == [len(data.features)] * 2
+    assert [factor.data.features.X.shape[1] for factor in session.factors] == [4, 5]
+    np.testing.assert_array_equal(session.factors[1].data.features.X[:, :1], data.features.X)
     trainer = prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
-    assert trainer.model.num_data == len(data.X)
+    assert trainer.model.num_data == len(data.features)
     assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
 
 
@@ -456,16 +456,16 @@ def test_auto_settings_follow_the_number_of_rows(
 
 def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated_on_them() -> None:
     config, data = chained()
-    data = replace(data, X_validation=data.X[:0], targets_validation=data.targets[:0])
+    data = replace(data, X_validation=data.features.X[:0], targets_validation=data.targets[:0])
     trained, checkpoints, _ = run(config, data)
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     unseen = []
     for index in (0, 1):
         first, second = (session._member_factor(place, index).data for place in (0, 1))
         for own in (first, second):
-            assert (len(own.X), len(own.X_validation)) == (54, 6)
-        rows = np.concatenate([first.X, first.X_validation])
-        np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(data.X, axis=0))
+            assert (len(own.features), len(own.X_validation)) == (54, 6)
+        rows = np.concatenate([first.features.X, first.X_validation])
+        np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(data.features.X, axis=0))
         unseen.append(first.X_validation[:, 0])
     assert not set(unseen[0]) & set(unseen[1])
     assert [calibration.num_rows for calibration in trained.calibrations] == [12, 12]
@@ -479,7 +479,7 @@ def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated
 
 def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     config, data = chained(early_stopping={"every": 10})
-    data = replace(data, X_validation=data.X[:0], targets_validation=data.targets[:0])
+    data = replace(data, X_validation=data.features.X[:0], targets_validation=data.targets[:0])
     judged: list[tuple[float, np.ndarray]] = []
 
     def spy(posterior: Posterior, rows: TrainingData, *, seed: int) -> float:
@@ -488,7 +488,7 @@ def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.
 
     run(config, data, judge=spy)
     assert not judged, "few rows choose nothing"
-    monkeypatch.setattr(training_config, "FEWEST_JUDGES", len(data.X) // 10)
+    monkeypatch.setattr(training_config, "FEWEST_JUDGES", len(data.features) // 10)
     trained, _, _ = run(config, data, judge=spy)
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     for place, one in enumerate(trained.trainings):
@@ -501,13 +501,13 @@ def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.
 
 def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
     config, data = chained()
-    data = replace(data, X_validation=data.X[:0], targets_validation=data.targets[:0])
+    data = replace(data, X_validation=data.features.X[:0], targets_validation=data.targets[:0])
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     left_out = session._member_factor(0, 0).data.X_validation[:, 0]
-    row = int(np.flatnonzero(data.X[:, 0] == left_out[0])[0])
+    row = int(np.flatnonzero(data.features.X[:, 0] == left_out[0])[0])
     other = data.targets.copy()
     # Another row takes its value in exchange, so that the standardisation, which all rows have a part in, stays.
-    unseen = int(np.flatnonzero(data.X[:, 0] == left_out[1])[0])
+    unseen = int(np.flatnonzero(data.features.X[:, 0] == left_out[1])[0])
     other[[row, unseen]] = other[[unseen, row]]
     first, second = (run(config, replace(data, targets=targets))[0].trainings for targets in (data.targets, other))
     terms = [[one.posterior.output_terms[0].q_mu for one in trainings] for trainings in (first, second)]

@@ -10,7 +10,7 @@ from cde_app import config
 from cde_app.data.transform import Identity
 from cde_app.data.transform.log import Log
 from cde_app.predictive.defence import scale_mixture
-from cde_app.training.kernel_start import Axis
+from cde_app.training.features import Axis, Features
 from cde_app.training.tails import fit_defence, fit_student_t, student_t_beyond, widest_variance
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression, tamed
 
@@ -20,7 +20,7 @@ OUTPUT = config.AdditiveOutput(num_inducing=16)
 
 
 def regression_of(X: np.ndarray, y: np.ndarray) -> SparseRegression:
-    return fit_sparse_regression(X, y[:, None], config.WarmStart(max_steps=30), OUTPUT, axes=AXES, seed=0)
+    return fit_sparse_regression(Features(X, AXES), y[:, None], config.WarmStart(max_steps=30), OUTPUT, seed=0)
 
 
 @pytest.mark.parametrize("degrees_of_freedom", [1.0, 2.5, 8.0])
@@ -103,7 +103,7 @@ def test_far_from_the_rows_the_unit_is_one_that_rows_have() -> None:
     transforms = (Identity.fit(y),)
     output = config.AdditiveOutput(num_inducing=16, kernel={"kind": "linear"})
     regression = fit_sparse_regression(
-        x[:, None], y[:, None], config.WarmStart(max_steps=30), output, axes=AXES, seed=0
+        Features(x[:, None], AXES), y[:, None], config.WarmStart(max_steps=30), output, seed=0
     )
     defence = fit_defence(regression, x[:, None], y[:, None], transforms, noise_floor=np.zeros(1), weight=0.1)
     assert defence is not None

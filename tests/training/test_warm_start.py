@@ -10,9 +10,9 @@ from cde_app import config
 from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.model.kernels import build_kernel
 from cde_app.predictive.kernels import Matern32, SquaredExponential
-from cde_app.training.inducing import cluster_centres
-from cde_app.training.kernel_start import Axis
-from cde_app.training.noise_split import split_noise
+from cde_app.training.features import Axis, Features
+from cde_app.training.start.gp import cluster_centres
+from cde_app.training.start.latent import split_noise
 from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression, solve_sparse_regression
 from tests.small_models import small_model
@@ -53,7 +53,7 @@ def test_the_regression_does_not_depend_on_the_chunks(monkeypatch: pytest.Monkey
 
 def test_the_fit_finds_the_noise() -> None:
     X, Y = table(300)
-    fitted = fit_sparse_regression(X, Y, config.WarmStart(), SMOOTH, axes=AXES, seed=0)
+    fitted = fit_sparse_regression(Features(X, AXES), Y, config.WarmStart(), SMOOTH, seed=0)
     # The maximum-likelihood variance of 300 residuals has a relative standard error of sqrt(2 / 300) = 0.08.
     np.testing.assert_allclose(fitted.noise, 0.04, rtol=4 * 0.082 + 0.02)
 
@@ -61,7 +61,7 @@ def test_the_fit_finds_the_noise() -> None:
 def test_with_several_targets_each_has_its_own_noise() -> None:
     X, Y = table(300)
     Y = np.hstack([Y, Y + 0.5 * np.random.default_rng(1).standard_normal(Y.shape)])
-    fitted = fit_sparse_regression(X, Y, config.WarmStart(), SMOOTH, axes=AXES, seed=0)
+    fitted = fit_sparse_regression(Features(X, AXES), Y, config.WarmStart(), SMOOTH, seed=0)
     np.testing.assert_allclose(fitted.noise, [0.04, 0.29], rtol=0.35)
 
 
@@ -163,7 +163,7 @@ def test_the_automatic_transform_is_the_one_that_the_noise_asks_for(power: int, 
     X = random.standard_normal((400, 1))
     y = np.sin(2 * X[:, 0]) + 0.3 * random.standard_normal(400)
     y = np.exp(2 * y) if power else y
-    chosen = choose_transform(config.TargetColumn(column="y"), X, y, y[:0], CONFIG, axes=AXES)
+    chosen = choose_transform(config.TargetColumn(column="y"), Features(X, AXES), y, y[:0], CONFIG)
     assert chosen.kind == kind or (kind == "log" and chosen.kind == "yeo_johnson" and chosen.exponent < 0.3)
 
 
@@ -176,7 +176,8 @@ def test_the_automatic_transform_does_not_depend_on_the_unit_or_the_offset(skewe
     y = np.exp(2 * y) if skewed else y
 
     def kind_of(values: np.ndarray) -> str:
-        return choose_transform(config.TargetColumn(column="y"), X, values, values[:0], CONFIG, axes=AXES).kind
+        target = config.TargetColumn(column="y")
+        return choose_transform(target, Features(X, AXES), values, values[:0], CONFIG).kind
 
     assert {kind_of(unit * y) for unit in (1e-15, 1e15)} == {"log" if skewed else "identity"}
     assert kind_of(1e-15 * (y + 1e9)) == ("yeo_johnson" if skewed else "identity")
@@ -186,13 +187,13 @@ def test_a_logarithm_that_has_no_place_for_a_validation_row_is_not_chosen() -> N
     random = np.random.default_rng(0)
     X = random.standard_normal((300, 1))
     y = np.exp(2 * np.sin(2 * X[:, 0]) + 0.6 * random.standard_normal(300))
-    target = config.TargetColumn(column="y")
-    assert choose_transform(target, X, y, np.array([0.5]), CONFIG, axes=AXES).kind == "log"
-    assert choose_transform(target, X, y, np.array([0.5, 0.0]), CONFIG, axes=AXES).kind != "log"
+    features, target = Features(X, AXES), config.TargetColumn(column="y")
+    assert choose_transform(target, features, y, np.array([0.5]), CONFIG).kind == "log"
+    assert choose_transform(target, features, y, np.array([0.5, 0.0]), CONFIG).kind != "log"
 
 
 def test_a_transform_that_is_named_is_taken() -> None:
     X, Y = table()
     target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())
-    chosen = choose_transform(target, X, Y[:, 0], Y[:0, 0], CONFIG, axes=AXES)
+    chosen = choose_transform(target, Features(X, AXES), Y[:, 0], Y[:0, 0], CONFIG)
     assert chosen == YeoJohnson.fit(Y[:, 0])

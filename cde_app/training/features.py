@@ -1,0 +1,65 @@
+"""Features together with what they are: kernels choose columns by name.
+
+Letters: N rows, D features, Dw latent variables, P targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cde_app import config
+from cde_app.arrays import Array, IndexArray
+from cde_app.predictive.compositor import Compositor
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One feature."""
+
+    column: str
+    """The column of the table that it comes from, an input or a target earlier in a chain; `neighbours` for a feature
+    of the nearest rows, `latent` for a latent variable, empty for a mixture of columns."""
+    scale: float = 1.0
+    """Length of one standardised unit [units of an input column]; 1 for all that is no input column."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a layer sees of some rows."""
+
+    X: Array
+    """[N, D], standardised."""
+    axes: tuple[Axis, ...]
+    """[D]."""
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.X)
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return len(self.axes)
+
+    def select(self, rows: IndexArray) -> Features:
+        """Return those of some rows."""
+        return Features(self.X[rows], self.axes)
+
+    def extended(self, X: Array, axes: tuple[Axis, ...]) -> Features:
+        """Return them with more axes; X [N, D + n] holds the old columns and the new ones behind them."""
+        return Features(X, self.axes + axes)
+
+    def with_latent(self, W: Array, compositor: Compositor) -> Features:
+        """Return c(x, w), W [N, Dw]; where w is added to x or multiplies it, the features keep their names."""
+        axes = (Axis(config.LATENT_COLUMN),) * W.shape[1] if compositor.widens else ()
+        return self.extended(compositor.compose(self.X, W), axes)
+
+
+def mixed_features(X: Array) -> Features:
+    """Return features that are mixtures of columns, and so of no column's name."""
+    return Features(X, (Axis(""),) * X.shape[1])
+
+
+def neighbour_axes(num_targets: int) -> tuple[Axis, ...]:
+    """Return the axes of the P + 1 features of the nearest rows."""
+    return (Axis(config.NEIGHBOURS_COLUMN),) * (num_targets + 1)

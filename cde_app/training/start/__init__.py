@@ -1,0 +1,1 @@
+"""Where a training starts: from the warm start to a `ModelStart`."""
