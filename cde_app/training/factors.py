@@ -64,14 +64,14 @@ def with_target(data: TrainingData, place: int, transform: TargetTransform, colu
     """Append a target, standardised, to the features of the factors after it."""
     num_features = data.features.num_features + 1
 
-    def extended(X: Array, targets: Array, name: str) -> Array:
+    def longer(X: Array, targets: Array, name: str) -> Array:
         blocks = (extend(X[b], transform.forward(targets[b, place])) for b in blocks_of(len(X)))
         return store_rows(scratch / f"{name}_{num_features}.npy", num_features, blocks)
 
     return replace(
         data,
-        features=data.features.extended(extended(data.features.X, data.targets, "X"), (Axis(column),)),
-        X_validation=extended(data.X_validation, data.targets_validation, "X_validation"),
+        features=data.features.extended(longer(data.features.X, data.targets, "X"), (Axis(column),)),
+        X_validation=longer(data.X_validation, data.targets_validation, "X_validation"),
     )
 
 

@@ -109,9 +109,8 @@ def fit_sparse_regression(
     some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=Stream.MEAN_ROWS)
     mean_function = MEAN_FUNCTIONS[output.mean.kind].nearest(X[some], Y[some])
     Y = Y - np.concatenate([mean_function(chunk) for chunk in _chunks(X)])
-    start, Z = start_prior(
-        output.kernel, output.inducing, output.num_inducing, features.select(rows), variance=1.0, seed=seed
-    )
+    drawn = features.select(rows)
+    start, Z = start_prior(output.kernel, output.inducing, output.num_inducing, drawn, variance=1.0, seed=seed)
     if not settings.enabled:
         prior_mean, prior_factor = np.zeros((len(Z), num_targets)), np.stack([np.eye(len(Z))] * num_targets)
         noise = np.maximum(np.full(num_targets, INITIAL_NOISE), noise_floor)
@@ -119,7 +118,7 @@ def fit_sparse_regression(
         return SparseRegression(start, Z, factor, prior_mean, prior_factor, noise, mean_function)
     tame, hyperparameters = tamed(Y, np.zeros_like(Y)), Hyperparameters(start, Z, INITIAL_NOISE)
     for _ in range(ROUNDS):
-        fitted = maximise_bound(hyperparameters, X[rows], tame[rows], max_steps=settings.max_steps)
+        fitted = maximise_bound(hyperparameters, drawn.X, tame[rows], max_steps=settings.max_steps)
         noise = np.maximum(np.full(num_targets, fitted.noise), noise_floor)
         regression = solve_sparse_regression(X, tame, fitted.kernel, fitted.inducing_inputs, noise)
         mean = regression.mean(X)

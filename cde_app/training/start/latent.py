@@ -5,8 +5,9 @@ With r the residual of the warm start, in standard deviations of its noise,
     r = A w + e,        w ~ N(0, I),        e ~ N(0, diag(s)),
 
 a factor analysis: A has the leading principal directions of r's correlation, scaled so that w explains `latent_share`
-of them. Where the prior is not normal, w here is its normal scores Phi^-1(F(w)), which are. The encoder starts as the
-exact posterior of w, h(x, w) as the plane A w in the units of y, and the likelihood keeps s.
+of them. Where w has another prior F, w stands here for its normal scores Phi^-1(F(w)), which are normal whatever the
+prior. The encoder starts as the exact posterior of w, h(x, w) as the plane A w in the units of y, and the likelihood
+keeps s.
 
 Letters: N rows, n points, D features, Dw latent variables, P targets, Q GPs of the output layer.
 """
@@ -55,7 +56,7 @@ class WarmFit:
 
 @dataclass(frozen=True)
 class LinearFactor:
-    """A and s."""
+    """A and s of the factor analysis."""
 
     loadings: Array
     """A, [P, Dw]."""
@@ -101,14 +102,14 @@ def split_noise(
 
 
 def start_factor(
-    warm: WarmFit, *, latent_dim: int, latent_share: float, noise_floor: Array | float, mixing: Array | None
+    latent_dim: int, latent_share: float, warm: WarmFit, noise_floor: Array | float, mixing: Array | None
 ) -> LinearFactor:
     """Split the noise so that the likelihood starts with room above its floor, and has what P cannot tell of w.
 
     Args:
-        warm: r and the noise.
         latent_dim: Dw.
         latent_share: as of `split_noise`.
+        warm: r and its noise.
         noise_floor: [P], noise variances that w must leave to the likelihood.
         mixing: P, [Q, P]; None where the output layer does not mix.
     """
@@ -162,10 +163,11 @@ class LatentPlane:
 def latent_plane(
     settings: config.Latent,
     prior: Prior,
-    regression: SparseRegression,
+    warm: WarmFit,
+    factor: LinearFactor,
     seen: Features,
+    mixing: Array | None,
     *,
-    slope: Array,
     seed: int,
 ) -> LatentPlane:
     """Draw the points and evaluate the plane.
@@ -173,11 +175,14 @@ def latent_plane(
     Args:
         settings: the `latent` block.
         prior: p(w).
-        regression: the warm start.
+        warm: the warm start.
+        factor: A, of r.
         seen: x as the output layer sees it, N rows.
-        slope: A, in units of y, of the layer's GPs, [Q, Dw].
+        mixing: P, [Q, P]; None where the output layer does not mix.
         seed: of the draws.
     """
+    slope = factor.loadings * np.sqrt(warm.regression.noise)[:, None]
+    slope = slope if mixing is None else mixing @ slope
     compositor = start_compositor(settings, prior, seen.X)
     random = generator(seed, Stream.LATENT_PLANE)
     repeats = -(-DESIGN_POINTS // len(seen))
@@ -189,7 +194,7 @@ def latent_plane(
         features=seen.select(rows).with_latent(prior.from_normal_scores(scores), compositor),
         values=scores @ slope.T,
         amplitude=float((slope**2).sum(1).mean()),
-        lengthscales=latent_lengthscales(regression, prior, compositor, seen.num_features, settings.dim),
+        lengthscales=latent_lengthscales(warm.regression, prior, compositor, seen.num_features, settings.dim),
     )
 
 

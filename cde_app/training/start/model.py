@@ -42,6 +42,8 @@ from cde_app.training.warm_start import SparseRegression
 
 INNER_VARIANCE, INNER_SD = 0.01, 0.1
 """Of an f that is almost zero, and of q(v)."""
+NO_COMPOSITOR: Compositor = Concatenation()
+"""Of a layer that does not see w."""
 PLANE_NOISE = 0.01
 """Relative noise of the regression that turns h into a plane."""
 
@@ -68,35 +70,25 @@ def starting_point(
         noise_floor: [P], noise variances that w must leave to the likelihood.
     """
     prior = build_prior(settings.latent) if settings.latent.dim else None
-    projection, mixing = (
-        start_projection(settings.input_projection, features.X),
-        start_mixing(settings.output.mixing, Y),
-    )
+    projection = start_projection(settings.input_projection, features.X)
+    mixing = start_mixing(settings.output.mixing, Y)
     seen = features if projection is None else mixed_features(features.X @ projection)
     inner_layers, seen = start_inner_layers(settings, prior, seen, seed=seed)
     warm = WarmFit(regression, features, Y, regression.mean(features.X))
     encoder, plane, noise = None, None, regression.noise
     if prior is not None:
-        factor = start_factor(
-            warm,
-            latent_dim=settings.latent.dim,
-            latent_share=warm_start.latent_share,
-            noise_floor=noise_floor,
-            mixing=mixing,
-        )
-        slope = factor.loadings * np.sqrt(regression.noise)[:, None]
-        slope = slope if mixing is None else mixing @ slope
+        factor = start_factor(settings.latent.dim, warm_start.latent_share, warm, noise_floor, mixing)
         encoder = start_encoder(settings.latent.encoder, warm, factor)
-        plane = latent_plane(settings.latent, prior, regression, seen, slope=slope, seed=seed)
+        plane = latent_plane(settings.latent, prior, warm, factor, seen, mixing, seed=seed)
         noise = regression.noise * factor.noise
-    terms, mean_function, lost = start_output(settings, warm, seen, plane, mixing, seed=seed)
+    terms, mean_function, unexplained = start_output(settings, warm, seen, plane, mixing, seed=seed)
     floor = np.broadcast_to(np.maximum(noise_floor, settings.likelihood.variance_floor), noise.shape)
     return ModelStart(
         inner_layers=inner_layers,
         output_terms=terms,
         encoder=encoder,
-        compositor=Concatenation() if plane is None else plane.compositor,
-        noise=start_noise(settings.likelihood, noise + lost, floor, features),
+        compositor=NO_COMPOSITOR if plane is None else plane.compositor,
+        noise=start_noise(settings.likelihood, noise + unexplained, floor, features),
         noise_floor=floor,
         num_data=len(features),
         output_mean=mean_function,
@@ -131,8 +123,7 @@ def start_inner_layers(
     for layer in settings.layers:
         directions = principal_directions(features.X, min(layer.num_gps, features.num_features))
         num_features, num_gps = directions.shape
-        inputs = features
-        compositor: Compositor = Concatenation()
+        inputs, compositor = features, NO_COMPOSITOR
         if layer.sees_latent and prior is not None:
             scores = generator(seed, Stream.INNER_SCORES).standard_normal((len(features), settings.latent.dim))
             compositor = start_compositor(settings.latent, prior, features.X)
@@ -157,11 +148,11 @@ def inner_gp(layer: config.InnerLayer, inputs: Features, directions: Array, *, s
         seed: of k-means.
     """
     num_features, num_gps = directions.shape
-    carries = not MEAN_FUNCTIONS[layer.mean.kind].carries_x
-    variance = 1.0 if carries else INNER_VARIANCE
+    carries_x = not MEAN_FUNCTIONS[layer.mean.kind].carries_x
+    variance = 1.0 if carries_x else INNER_VARIANCE
     kernel, Z = start_prior(layer.kernel, layer.inducing, layer.num_inducing, inputs, variance=variance, seed=seed)
     q_mu = np.zeros((len(Z), num_gps))
-    if carries:
+    if carries_x:
         components = Z[:, :num_features] @ directions
         q_mu = solve_triangular(cholesky(kernel.covariance(Z, Z)), components, lower=True)
     return GPStart(kernel, Z, q_mu, np.full((len(Z), num_gps), INNER_SD), layer.sees_latent)
@@ -184,9 +175,9 @@ def start_output(
     if seen.X is not warm.features.X:
         mean_function = MEAN_FUNCTIONS[output.mean.kind].nearest(seen.X, warm.Y)
     offset = mean_function(seen.X)
-    F, mean, lost = warm.Y - offset, warm.mean - offset, np.zeros(warm.Y.shape[1])
+    F, mean, unexplained = warm.Y - offset, warm.mean - offset, np.zeros(warm.Y.shape[1])
     if mixing is not None:
-        lost = ((mean - mean @ mixing.T @ mixing) ** 2).mean(0)
+        unexplained = ((mean - mean @ mixing.T @ mixing) ** 2).mean(0)
         regression, F, mean = unmixed(regression, mixing), F @ mixing.T, mean @ mixing.T
     terms, inexact = [], []  # the latter see less of x or w than what they start as, which stands beside them
     if plane is None or output.structure == "additive":
@@ -210,8 +201,8 @@ def start_output(
             inexact.append((f, plane.features, values))
     for term, features, values in inexact:
         variance = unexplained_variance(term, features.X, values)
-        lost = lost + (variance if mixing is None else variance @ mixing**2)
-    return tuple(terms), mean_function, lost
+        unexplained = unexplained + (variance if mixing is None else variance @ mixing**2)
+    return tuple(terms), mean_function, unexplained
 
 
 def unmixed(regression: SparseRegression, mixing: Array) -> SparseRegression:
