@@ -2,12 +2,12 @@
 
 With r the residual of the warm start, in standard deviations of its noise,
 
-    r = A w + e,        w ~ N(0, I),        e ~ N(0, diag(s)),
+    r = A w + e,        w ~ N(0, I),        e ~ N(0, diag(noise)),
 
 a factor analysis: A has the leading principal directions of r's correlation, scaled so that w explains `latent_share`
 of them. Where w has another prior F, w stands here for its normal scores Phi^-1(F(w)), which are normal whatever the
-prior. The encoder starts as the exact posterior of w, h(x, w) as the plane A w in the units of y, and the likelihood
-keeps s.
+prior. The encoder starts as the exact posterior of w, h(x, w) as the plane A w in the units of y, and e is what the
+likelihood starts with.
 
 Letters: N rows, n points, D features, Dw latent variables, P targets, Q GPs of the output layer.
 """
@@ -56,12 +56,12 @@ class WarmFit:
 
 @dataclass(frozen=True)
 class LinearFactor:
-    """A and s of the factor analysis."""
+    """The factor analysis of r."""
 
     loadings: Array
     """A, [P, Dw]."""
     noise: Array
-    """s, [P]."""
+    """[P], variances of e."""
 
     def posterior(self) -> tuple[Array, Array]:
         """Return B [P, Dw] and s [Dw] of q(w | r) = N(r B, diag(s^2)), the mean exact, the variances its diagonal."""
