@@ -14,7 +14,6 @@ from cde_app.data.cost import Cost, estimate_cost
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.features import is_outside, recode
 from cde_app.data.fingerprints import fingerprint_rows
-from cde_app.data.infer import Inference, infer_data
 from cde_app.data.model_fit import unchecked_settings
 from cde_app.data.prepared import fit_training
 from cde_app.data.readings import Readings
@@ -23,8 +22,6 @@ from cde_app.data.split import Split
 from cde_app.data.transform import fit_transform
 from cde_app.plan import Plan, plan_trainings
 from cde_app.rows import blocks_of
-
-__all__ = ["ColumnReport", "Inference", "TableReport", "TargetAtoms", "describe_table", "infer_data"]
 
 _ATOM_SHARE = 0.03
 _ATOM_ROWS = 3

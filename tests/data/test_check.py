@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from cde_app import config
-from cde_app.data.check import Inference, TableReport, describe_table, infer_data
+from cde_app.data.check import TableReport, describe_table
+from cde_app.data.infer import Inference, infer_data
 from cde_app.data.readings import read_for_training
 from cde_app.errors import DataError, SettingError
 from cde_app.trees import to_tree

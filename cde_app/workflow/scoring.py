@@ -1,122 +1,46 @@
-"""What a finished run holds besides its configuration: column contract, posterior, baselines and the split."""
+"""The scores of a run on the rows that it held out, or on those of another table, and what is to be said of them."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
-from cde_app.data.fingerprints import SeenRows
-from cde_app.data.prepared import PreparedTable, file_hashes
-from cde_app.data.rounding import RoundedTarget
-from cde_app.data.split import Split
+from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
 from cde_app.errors import DataError, RunError
-from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.predictive.forecast import Forecast
-from cde_app.predictive.predictor import Predictor
 from cde_app.rows import Stream, draw_rows
 from cde_app.runs.run import Run
-from cde_app.trees import from_tree, pack, to_tree, unpack
+from cde_app.trained_model import TrainedModel
 
 SCORED_ROWS = 50_000
 """The most held-out rows that are scored: the standard errors are then below any difference that matters."""
-BASELINE_ROWS = 200_000
-"""The most training rows that the baselines are fitted to."""
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """A model ready to predict."""
+@contextlib.contextmanager
+def table_to_judge_by(run: Run, model: TrainedModel, data_path: Path | None) -> Iterator[PreparedTable]:
+    """Prepare the table to judge a run by: its own with its split, or another one, all of it held out.
 
-    contract: ColumnContract
-    predictor: Predictor
-    climatology: Climatology
-    linear_gaussian: LinearGaussian
-    scales: Array
-    """[P], standard deviations of the training targets [units of the targets]."""
-    split: Split
-    """Positions in the training table."""
-    seen: SeenRows
-    """The rows of the training table that train or validate."""
-
-    def store(self, run: Run) -> None:
-        """Write all of it into the run directory."""
-        run.write_json("columns.json", to_tree(self.contract))
-        spec, arrays = pack(to_tree(self.predictor))
-        run.write_json("posterior/spec.json", spec)
-        run.write_arrays("posterior/arrays.npz", arrays)
-        baselines = {"climatology": to_tree(self.climatology), "linear_gaussian": to_tree(self.linear_gaussian)}
-        named = {f"{name}.{key}": array for name, group in baselines.items() for key, array in group.items()}
-        run.write_arrays("baselines.npz", named | {"scales": self.scales})
-        split = {part: getattr(self.split, part) for part in ("train", "validation", "test")}
-        run.write_arrays("split.npz", split | {"fingerprints": self.seen.stored})
-
-    @classmethod
-    def load(cls, run: Run) -> TrainedRun:
-        """Read all of it from a finished run.
-
-        Raises:
-            RunError: a file is missing or corrupt.
-        """
-        baselines, parts = run.read_arrays("baselines.npz"), run.read_arrays("split.npz")
-        stored = parts.pop("fingerprints")
-        split = Split(**parts)
-
-        def group(name: str) -> dict[str, Any]:
-            return {key.removeprefix(f"{name}."): array for key, array in baselines.items() if key.startswith(name)}
-
-        return cls(
-            contract=from_tree(ColumnContract, run.read_json("columns.json")),
-            predictor=from_tree(
-                Predictor, unpack(run.read_json("posterior/spec.json"), run.read_arrays("posterior/arrays.npz"))
-            ),
-            climatology=Climatology(**group("climatology")),
-            linear_gaussian=LinearGaussian(**group("linear_gaussian")),
-            scales=baselines["scales"],
-            split=split,
-            seen=SeenRows(stored, len(split.train) + len(split.validation)),
-        )
-
-
-def manifest_of(run: Run) -> dict[str, Any]:
-    """Return a run's manifest."""
-    return dict(json.loads(run.read_bytes("manifest.json")))
-
-
-def settings_of(run: Run) -> dict[str, Any]:
-    """Return every setting of a run, as plain values: its configuration needs no second reading."""
-    return dict(manifest_of(run)["settings"])
-
-
-def assemble(table: PreparedTable, predictor: Predictor, rounded: Sequence[RoundedTarget], *, seed: int) -> TrainedRun:
-    """Join the trained model with what scores and pictures need of the training rows.
-
-    Args:
-        table: what it was trained on.
-        predictor: the model.
-        rounded: the targets whose rounding is material.
-        seed: of the rows that the baselines are fitted to, where there are more than `BASELINE_ROWS`.
+    Raises:
+        DataError: the table breaks the column contract or lacks the targets.
+        RunError: the run's own table has changed.
     """
-    fitted, steps = table.split.train, {found.column: found.step for found in rounded}
-    rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=seed, stream=Stream.BASELINE_ROWS)]
-    inputs, targets = table.inputs[rows], table.targets[rows]
-    return TrainedRun(
-        contract=table.contract,
-        predictor=predictor,
-        climatology=fit_climatology(targets, [steps.get(name, 0.0) for name in table.contract.targets]),
-        linear_gaussian=fit_linear_gaussian(inputs, targets),
-        scales=table.targets[fitted].std(0, ddof=1),
-        split=table.split,
-        seen=SeenRows.of(table.fingerprints[np.concatenate([fitted, table.split.validation])]),
-    )
+    own_path = run.settings()["data"]["path"]
+    if data_path is None:
+        check_same_table(run, own_path)
+    path, split = (own_path, model.split) if data_path is None else (data_path, None)
+    with tempfile.TemporaryDirectory() as folder:
+        table = prepare_evaluation(path, model.contract, split, Path(folder))
+        if data_path is None:
+            check_same_table(run, path, table.hashes)
+        yield table
 
 
 def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = None) -> None:
@@ -132,7 +56,7 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
         found = file_hashes(path) if found is None else found
     except DataError:
         found, got = {}, "no such file"
-    if not found or found != manifest_of(run)["inputs"]:
+    if not found or found != run.manifest()["inputs"]:
         got = "standard input, which is gone" if str(path) == "-" else got
         raise RunError(
             f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
@@ -141,7 +65,7 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
 
 
 def score_table(
-    model: TrainedRun, table: PreparedTable, settings: Mapping[str, Any]
+    model: TrainedModel, table: PreparedTable, settings: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Rows | None]:
     """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model.
 
@@ -195,10 +119,10 @@ def _metrics(scored: dict[str, Rows], target_names: Sequence[str], *, drawn_from
     return metrics
 
 
-def seen_rows_warning(run: Run, model: TrainedRun, table: PreparedTable) -> str | None:
+def seen_rows_warning(run: Run, model: TrainedModel, table: PreparedTable) -> str | None:
     """Say how many rows of a table, none of which a run holds out, its training has seen; None if none or by chance."""
     hashes = sorted(table.hashes.values())
-    if hashes and hashes == sorted(manifest_of(run)["inputs"].values()):
+    if hashes and hashes == sorted(run.manifest()["inputs"].values()):
         num_seen = model.seen.num_rows
     else:
         num_seen = model.seen.count(table.fingerprints)
