@@ -45,7 +45,7 @@ class Periodic(Section):
 
     kind: Literal["periodic"] = "periodic"
     period: PositiveFloat
-    """Initial period [units of the column; standard deviations for anything that is no column of data.inputs]."""
+    """Initial period [units of the column; standard deviations for inputs that are not in data.inputs]."""
     columns: tuple[ColumnName, ...] = ()
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
