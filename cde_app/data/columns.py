@@ -32,7 +32,10 @@ _LARGEST_EXACT = 2.0**53  # from here on, a float does not hold every integer
 
 @dataclass(frozen=True)
 class Foreign:
-    """Stands in each cell of a column that holds neither numbers, dates nor labels."""
+    """Stands in each cell of a column that holds neither numbers, dates nor labels.
+
+    Some such columns cannot be read at all. The word in every cell tells what the column holds, whichever chunk is seen.
+    """
 
     noun: str
     """What it holds, such as `lists`."""

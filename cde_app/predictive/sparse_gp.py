@@ -15,8 +15,8 @@ from cde_app.arrays import Array
 from cde_app.predictive.blocks import blocks
 from cde_app.predictive.kernels import Kernel
 
-JITTER = 1e-6
-"""What is added to the diagonal of k(Z, Z), so that rounding leaves it positive definite: GPflow's default."""
+JITTER = 1e-6  # gpflow.default_jitter() as a constant, so that no TensorFlow is loaded; a test holds the two equal
+"""What is added to the diagonal of k(Z, Z), so that rounding leaves it positive definite."""
 
 
 @dataclass(frozen=True)

@@ -320,6 +320,7 @@ def settle(path: Path, *, wait: bool = False) -> None:
 
 def _settle(path: Path) -> None:
     """See `settle`; for who holds the folder."""
+    # Entries move one by one and the folder itself is never renamed, so that `--out .`, links and mount points work.
     successor, arriving, replaced = (path / name for name in (NEXT, ARRIVING, REPLACED))
     with writing(path, "a folder that can be written"):
         _arrive(path)
