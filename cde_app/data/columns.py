@@ -34,7 +34,7 @@ _LARGEST_EXACT = 2.0**53  # from here on, a float does not hold every integer
 class Foreign:
     """Stands in each cell of a column that holds neither numbers, dates nor labels.
 
-    Some such columns cannot be read at all. The word in every cell tells what the column holds, whichever chunk is seen.
+    Some such columns cannot be read at all. The word in every cell says what the column holds, in whatever chunk.
     """
 
     noun: str

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from cde_app.rows import blocks_of
 from cde_app.threads import num_threads
 
 T = TypeVar("T")
@@ -21,10 +22,9 @@ WORKER = "cde-rows"
 """What the names of the threads begin with."""
 
 
-def blocks(num_rows: int, floats_per_row: int) -> Iterator[slice]:
-    """Yield consecutive rows, as many at a time as stay in the cache."""
-    step = max(1, FLOATS_IN_CACHE // floats_per_row)
-    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
+def cache_blocks(num_rows: int, floats_per_row: int) -> Iterator[slice]:
+    """Yield consecutive rows, as many at a time as stay in the cache of a core."""
+    return blocks_of(num_rows, max(1, FLOATS_IN_CACHE // floats_per_row))
 
 
 def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row: int) -> None:
@@ -40,7 +40,7 @@ def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row:
         num_rows: N.
         floats_per_row: numbers that the work holds for a row.
     """
-    todo = list(blocks(num_rows, floats_per_row))
+    todo = list(cache_blocks(num_rows, floats_per_row))
     with one_blas_thread():
         if len(todo) <= 1 or num_threads() == 1 or threading.current_thread().name.startswith(WORKER):
             for rows in todo:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cde_app.arrays import Array, IndexArray
+from cde_app.arrays import Array
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
 from cde_app.errors import DataError, RunError
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.predictive.forecast import Forecast
-from cde_app.rows import Stream, draw_rows
+from cde_app.rows import Stream, blocks_of, draw_rows
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 
@@ -85,13 +85,13 @@ def score_table(
         name: concatenate_rows(
             [
                 score_rows(
-                    forecast(table.inputs[chunk]),
-                    table.targets[chunk],
+                    forecast(table.inputs[rows[block]]),
+                    table.targets[rows[block]],
                     scales=model.scales,
                     seed=settings["seed"],
-                    rows=np.arange(start, start + len(chunk)),
+                    rows=np.arange(block.start, block.stop),
                 )
-                for start, chunk in _chunks(rows, settings["predict"]["chunk_rows"])
+                for block in blocks_of(len(rows), settings["predict"]["chunk_rows"])
             ]
         )
         for name, forecast in forecasts.items()
@@ -150,9 +150,3 @@ def drawn_rows_warning(table: PreparedTable) -> str | None:
     if num_rows <= SCORED_ROWS:
         return None
     return f"the scores are those of {SCORED_ROWS} rows drawn at random from {num_rows} held-out rows."
-
-
-def _chunks(rows: IndexArray, size: int) -> Iterator[tuple[int, IndexArray]]:
-    """Yield (start, rows[start : start + size])."""
-    for start in range(0, len(rows), size):
-        yield start, rows[start : start + size]
