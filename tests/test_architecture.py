@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "threads",
         "interruption",
     },
-    "cli": FOUNDATION | {"progress", "runs", "workflow", "threads", "interruption", "__version__"},
+    "cli": FOUNDATION | {"data.check", "progress", "runs", "workflow", "threads", "interruption", "__version__"},
     "__main__": {"cli"},
     "__init__": set(),
 }

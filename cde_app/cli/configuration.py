@@ -68,6 +68,7 @@ def check(
     quiet: options.Quiet = None,
 ) -> None:
     """Check a configuration and its table; estimate the cost."""
+    from cde_app.cli.table_report import report_lines
     from cde_app.trees import to_tree
     from cde_app.workflow.check import check_table
 
@@ -75,7 +76,7 @@ def check(
     if as_json:
         emit_json(to_tree(report))
     else:
-        emit("\n".join(report.lines()))
+        emit("\n".join(report_lines(report)))
 
 
 def schema(as_json: options.AsJson = True, quiet: options.Quiet = None) -> None:

@@ -14,7 +14,6 @@ from cde_app.data.columns import (
     counts_rows,
     foreign_noun,
     gap_words,
-    list_names,
     missing_column_fault,
     read_days,
     read_gaps,
@@ -30,6 +29,7 @@ from cde_app.data.looks import look_of
 from cde_app.data.split import LABELS
 from cde_app.data.text import is_text
 from cde_app.errors import DataError
+from cde_app.words import list_names
 
 _MANY_LABELS = 50
 _MOSTLY = 0.9

@@ -13,7 +13,6 @@ from cde_app.config.training import LARGE_TABLE, SMALL_TABLE
 from cde_app.data.columns import (
     foreign_fault,
     foreign_noun,
-    list_names,
     missing_column_fault,
     read_days,
     read_gaps,
@@ -24,6 +23,7 @@ from cde_app.data.columns import (
 )
 from cde_app.data.faults import ColumnReader, OffsetCells
 from cde_app.errors import DataError, FaultOfSetting
+from cde_app.words import list_names
 
 LABELS = ("train", "validation", "test")
 
