@@ -22,10 +22,11 @@ from cde_app.data.columns import (
     rounded_integers,
     row_of,
 )
-from cde_app.data.faults import ColumnReader, label_remarks
+from cde_app.data.faults import label_remarks
 from cde_app.data.files import is_stored_index
 from cde_app.data.guess_format import guess_format
 from cde_app.data.looks import look_of
+from cde_app.data.readers import ColumnReader
 from cde_app.data.split import LABELS
 from cde_app.data.text import is_text
 from cde_app.errors import DataError

@@ -21,7 +21,8 @@ from cde_app.data.columns import (
     read_order,
     row_of,
 )
-from cde_app.data.faults import ColumnReader, OffsetCells
+from cde_app.data.faults import OffsetCells
+from cde_app.data.readers import ColumnReader
 from cde_app.errors import DataError, FaultOfSetting
 from cde_app.words import list_names
 
