@@ -14,6 +14,10 @@ SMALL_TABLE, LARGE_TABLE = 2000, 20_000
 can spare a tenth of its rows. Splits count the rows that may become validation rows too."""
 FEWEST_JUDGES = 200
 """Fewest left-out rows that may choose the step of a member."""
+FEW_ROWS, MUCH_NOISE, FULL_KL, LIGHT_KL = 500, 0.15, 1.0, 0.3
+"""The KL has its full weight where a training has few rows and the warm start finds much noise in the targets."""
+NATURAL_STEP = 0.05
+"""The natural step where a batch has all rows."""
 
 
 class PredictiveObjective(Section):
@@ -158,6 +162,28 @@ class Training(Section):
                 return num_rows
             case size:
                 return min(size, num_rows)
+
+    def resolved_natural_step(self, num_rows: int) -> float:
+        """Return the size of the natural steps of a training on `num_rows` rows, left-out rows excluded."""
+        if self.natural_gradient.step_size != "auto":
+            return self.natural_gradient.step_size
+        # The gradient's noise grows with the rows over those of a batch, so the step shrinks with it.
+        return NATURAL_STEP * self.resolved_batch_size(num_rows) / num_rows
+
+    def kl_depends_on_noise(self, num_rows: int) -> bool:
+        """Return whether the warm start decides about the weight of the KL in a training on `num_rows` rows."""
+        return self.objective.kl_weight == "auto" and num_rows < FEW_ROWS
+
+    def resolved_kl_weight(self, num_rows: int, *, noise: float) -> float:
+        """Return the weight of KL[q(u) || p(u)] in a training on `num_rows` rows, left-out rows excluded.
+
+        Args:
+            num_rows: rows per training.
+            noise: the warm start's noise variance, the mean over standardised targets.
+        """
+        if self.objective.kl_weight != "auto":
+            return self.objective.kl_weight
+        return FULL_KL if self.kl_depends_on_noise(num_rows) and noise > MUCH_NOISE else LIGHT_KL
 
     def resolved_ensemble(self, num_rows: int, *, num_validation_rows: int) -> int:
         """Return the number of trainings for `num_rows` training rows, left-out rows included."""

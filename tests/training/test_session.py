@@ -21,7 +21,7 @@ from cde_app.predictive import neighbours
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.progress import Progress
-from cde_app.training import loop, member, warm_start
+from cde_app.training import member, warm_start
 from cde_app.training import session as session_module
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choices import choose
@@ -460,9 +460,10 @@ def test_auto_settings_follow_the_number_of_rows(
 ) -> None:
     config = small_config(max_steps="auto", calibration={"enabled": False}, early_stopping={"enabled": False})
     plan = plan_trainings(config, num_rows=num_rows, num_validation_rows=0)
-    schedule = loop.resolve_schedule(config.training, plan, noise=noise)
-    assert (schedule.max_steps, schedule.batch_size, schedule.kl_weight) == (max_steps, batch_size, kl_weight)
-    np.testing.assert_allclose(schedule.natural_step, 0.05 * batch_size / num_rows)
+    assert config.training.resolved_kl_weight(num_rows, noise=noise) == kl_weight
+    assert (plan.max_steps, plan.batch_size) == (max_steps, batch_size)
+    assert ("weight of the KL" in plan.left_open) == (num_rows < 500)
+    np.testing.assert_allclose(plan.natural_step, 0.05 * batch_size / num_rows)
 
 
 def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated_on_them() -> None:
