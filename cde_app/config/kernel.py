@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,14 @@ NEIGHBOURS_COLUMN = "neighbours"
 """The name that stands for the features from the nearest rows in a kernel's `columns`."""
 
 
-class SquaredExponential(Section):
+class KernelSettings(Section):
+    """What the checks of the other settings need to know about a kernel."""
+
+    numeric_only: ClassVar[bool] = False
+    """Whether it acts on numeric columns only."""
+
+
+class SquaredExponential(KernelSettings):
     """Infinitely smooth functions, one lengthscale per input."""
 
     kind: Literal["squared_exponential"] = "squared_exponential"
@@ -22,7 +29,7 @@ class SquaredExponential(Section):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Matern(Section):
+class Matern(KernelSettings):
     """Rougher functions, one lengthscale per input."""
 
     kind: Literal["matern12", "matern32", "matern52"]
@@ -30,7 +37,7 @@ class Matern(Section):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class RationalQuadratic(Section):
+class RationalQuadratic(KernelSettings):
     """Smooth functions that vary on long and short scales, one lengthscale per input."""
 
     kind: Literal["rational_quadratic"] = "rational_quadratic"
@@ -40,9 +47,10 @@ class RationalQuadratic(Section):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Periodic(Section):
+class Periodic(KernelSettings):
     """Functions that repeat exactly, smooth within a period; numeric columns only."""
 
+    numeric_only = True
     kind: Literal["periodic"] = "periodic"
     period: PositiveFloat
     """Initial period [units of the column; standard deviations for inputs that are not in data.inputs]."""
@@ -50,7 +58,7 @@ class Periodic(Section):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Linear(Section):
+class Linear(KernelSettings):
     """Planes through the origin, one variance per input; they extrapolate beyond the training rows."""
 
     kind: Literal["linear"] = "linear"
