@@ -57,7 +57,7 @@ def heeded() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # TensorFlow swallows a KeyboardInterrupt in places, and fails of what it left undone
         if _pressed.is_set():
             raise KeyboardInterrupt from error
         raise

@@ -40,6 +40,7 @@ class Plan:
     """Whether rows that a training has not seen choose its step."""
     max_steps: int
     batch_size: int
+    natural_step: float
     left_open: tuple[str, ...]
     """Settings that are `auto` and that the training's first fits decide."""
 
@@ -76,9 +77,12 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
         for factor, name in enumerate(factors)
         for member in range(num_members)
     )
-    transforms = [f"transform of {target.column}" for target in targets if target.transform.kind == "auto"]
+    left_open = [f"transform of {target.column}" for target in targets if target.transform.kind == "auto"]
     is_random = settings.data.split.kind in ("random", "column")
-    may_have_neighbours = is_random and settings.model.neighbours.enabled == "auto"
+    if is_random and settings.model.neighbours.enabled == "auto":
+        left_open.append("neighbours")
+    if training.kl_depends_on_noise(num_rows):
+        left_open.append("weight of the KL")
     return Plan(
         units=units,
         num_members=num_members,
@@ -88,5 +92,6 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
         validates=training.validates(num_validation_rows=num_validation_rows, num_left_out=num_left_out),
         max_steps=training.resolved_max_steps(num_rows),
         batch_size=training.resolved_batch_size(num_rows),
-        left_open=(*transforms, *(["neighbours"] if may_have_neighbours else [])),
+        natural_step=training.resolved_natural_step(num_rows),
+        left_open=tuple(left_open),
     )

@@ -88,10 +88,11 @@ def gather_rows(path: Path, array: Array, rows: IndexArray) -> Array:
     return store_rows(path, array.shape[1], (array[rows[block]] for block in blocks_of(len(rows))))
 
 
-def blocks_of(num_rows: int) -> Iterator[slice]:
-    """Yield the rows in blocks."""
-    for start in range(0, num_rows, BLOCK_ROWS):
-        yield slice(start, min(start + BLOCK_ROWS, num_rows))
+def blocks_of(num_rows: int, size: int | None = None) -> Iterator[slice]:
+    """Yield the rows in blocks of a size, by default `BLOCK_ROWS`; the last may be smaller."""
+    size = BLOCK_ROWS if size is None else size
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
 
 
 class Stream(IntEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -19,6 +19,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def listed(words: Iterable[str]) -> str:
     """Write words as `'a', 'b'`."""
     return ", ".join(map(repr, words))
+
+
+def list_names(names: Sequence[object]) -> str:
+    """Write names as `listed` does, abbreviated above eight."""
+    shown = [repr(name) for name in names]
+    return ", ".join(shown if len(shown) <= 8 else [*shown[:6], "...", shown[-1]])
 
 
 def flatten(

@@ -17,35 +17,38 @@ INTRODUCTION = """\
 
 <!-- Written by docs/generate_configuration.py from cde_app/config/; change it there. -->
 
-A run is described by one YAML file. A newcomer needs two lines:
+One YAML file describes a run. The smallest one has two keys:
 
 ```yaml
 schema_version: 1
 data: {path: ../data/motorcycle.csv, inputs: [times], targets: [accel]}
 ```
 
-Every other setting has a default. `cde init DATA --target COLUMN` writes a file with all of them, each explained;
-`cde check FILE` checks one; `cde config show FILE` prints it with every default filled in; `cde config schema` prints
-a JSON schema for your editor.
+Every other setting has a default.
 
-**Columns.** A bare name stands for `{column: name}`: among the inputs a numeric column, among the targets one with
-every default.
+* `cde init DATA --target COLUMN` writes a file with all settings, each explained by a comment.
+* `cde check FILE` checks a file.
+* `cde config show FILE` prints it with every default filled in.
+* `cde config schema` prints a JSON schema for your editor.
 
-**Variants** are chosen by `kind:` (the output layer's by `structure:`). Without it, the default's kind is meant.
+**Columns.** A bare name is short for `{column: name}`: a numeric column among the inputs, a column with default
+settings among the targets.
 
-**Paths** are relative to the folder of the file, wherever the setting is written, `--set` included; `~/` is your home.
+**Variants** are chosen by `kind:` (`structure:` for the output layer). If it is left out, the default kind applies.
 
-**Overrides.** `--set key.path=value` replaces one setting before anything is checked, and may be repeated; the last one
-wins. The value is YAML, entries of a list are counted from 0:
+**Paths** are relative to the folder of the file, even when they are set with `--set`; `~/` is your home directory.
+
+**Overrides.** `--set key.path=value` replaces one setting before the configuration is checked. It may be repeated; the
+last one wins. The value is YAML, and list entries are counted from 0:
 
 ```console
 cde train configs/motorcycle.yaml --set training.max_steps=300 --set data.targets.0.transform.kind=log
 ```
 
-An override that changes a `kind` keeps the settings that the file writes beside it; those that the new kind does not
-take are left out, which a note on standard error tells. What another `--set` writes is never left out.
+An override that changes a `kind` keeps the settings next to it in the file. Settings that the new kind does not have
+are dropped, with a note on standard error. A setting from another `--set` is never dropped.
 
-**Faults** are reported all at once, one a line, with the file, the line and the column (exit code 2):
+**Errors** are reported all at once, one per line, with file, line and column (exit code 2):
 
 ```
 error: configs/toy.yaml:14:5: model.likelihood.varience: unknown key; did you mean 'variance_floor'?
@@ -53,8 +56,8 @@ error: configs/toy.yaml:20:14: training.max_steps: expected an integer >= 1 or '
 Leave the key out for the default, 'auto'.
 ```
 
-**YAML.** Unquoted `no`, `yes`, `on`, `off`, numbers and dates are not text: write a column of that name in quotes,
-`'no'`. A number in quotes is text. `1e-3` is a number. A key written twice is a fault. Anchors, aliases and `<<:` work.
+**YAML.** Unquoted `no`, `yes`, `on`, `off`, numbers and dates are not text. If a column has such a name, quote it:
+`'no'`. A quoted number is text. `1e-3` is a number. A duplicate key is an error. Anchors, aliases and `<<:` work.
 """
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cde_app.comparison import Scored, comparison_warnings
 from cde_app.evaluation.scores import score_units
+from cde_app.workflow.compare import Scored, comparison_warnings
 
 RUN = Scored(("a", "b"), ("m", ""), ("t.csv",), "hash", "rows", 20, (1.0, 2.0))
 

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 from cde_app.evaluation.baselines import fit_climatology
 from cde_app.runs.run import Run
-from cde_app.trained_run import TrainedRun
+from cde_app.trained_model import TrainedModel
 
 NUM_FRESH = 4000
 STANDARD_ERRORS = 4.0
@@ -30,7 +30,7 @@ def trained(cde: Callable[..., Any], folder: Path, table: Table) -> Callable[[np
     (folder / "c.yaml").write_text(f"schema_version: 1\ndata: {data}\n")
     outcome = cde("train", folder / "c.yaml", "--out", folder / "run", "--quiet")
     assert outcome.code == 0, outcome.err
-    model = TrainedRun.load(Run.open(folder / "run"))
+    model = TrainedModel.load(Run.open(folder / "run"))
     features = [column.features[0] for column in model.contract.inputs]
     centres, scales = (np.array([getattr(f, name) for f in features]) for name in ("centre", "scale"))
     return lambda X: model.predictor.predict((X - centres) / scales)

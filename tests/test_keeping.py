@@ -19,11 +19,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cde_app import interruption, workflow
+from cde_app import interruption
 from cde_app.cli import failures
 from cde_app.config_file import load_config
 from cde_app.progress import Progress
 from cde_app.runs.folder import held
+from cde_app.workflow.train import train_run
 
 Cde = Callable[..., Any]
 
@@ -452,10 +453,10 @@ def test_a_ctrl_c_that_is_swallowed_in_the_training_keeps_a_checkpoint_to_go_on_
         pytest.raises(failures.InterruptedTrainingError, match="go on with: the command"),
         failures.guarded_training(new, "the command"),
     ):
-        workflow.train(file, new, resume=False, overwrite=False, on_event=swallow)
+        train_run(file, new, resume=False, overwrite=False, on_event=swallow)
     assert Path("new/STATUS").read_text() == "interrupted\n"
     assert json.loads(Path("new/history.jsonl").read_text().splitlines()[-1])["step"] in (50, 75)
-    workflow.train(file, new, resume=True, overwrite=False, on_event=lambda event: None)
+    train_run(file, new, resume=True, overwrite=False, on_event=lambda event: None)
     assert Path("new/STATUS").read_text() == "done\n"
 
 

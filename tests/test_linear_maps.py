@@ -17,12 +17,12 @@ from scipy.stats import multivariate_normal
 from cde_app import config
 from cde_app.config import Config
 from cde_app.model.objective import bound, data_term, posteriors
-from cde_app.predictions import component_arrays
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.features import Features
 from cde_app.training.start.model import starting_point
 from cde_app.training.warm_start import fit_sparse_regression
+from cde_app.workflow.prediction_files import component_arrays
 from tests.conftest import TINY_CONFIG, with_one
 from tests.small_models import AXES, NUM_FEATURES, NUM_ROWS, Small, perturb, small_model
 from tests.storing import stored_and_read

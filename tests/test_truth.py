@@ -14,7 +14,7 @@ import pytest
 from scipy.signal import find_peaks
 
 from cde_app.runs.run import Run
-from cde_app.trained_run import TrainedRun
+from cde_app.trained_model import TrainedModel
 
 FRESH_ROWS = 4000
 STANDARD_ERRORS = 4.0
@@ -50,7 +50,7 @@ def regret(cde: Callable[..., Any], run: Path, bimodal: ModuleType, tmp_path: Pa
 
 def density_at(run_path: Path, x: np.ndarray) -> np.ndarray:
     """Return a run's density on `GRID` for some x."""
-    run = TrainedRun.load(Run.open(run_path))
+    run = TrainedModel.load(Run.open(run_path))
     feature = run.contract.inputs[0].features[0]
     X = (x[:, None] - feature.centre) / feature.scale
     return np.exp(run.predictor.predict(X).marginal_log_density_at(GRID, 0))

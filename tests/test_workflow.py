@@ -22,14 +22,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cde_app import trained_run, training_run
 from cde_app.cli.predict import tell
 from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
 from cde_app.runs.run import Run
-from cde_app.trained_run import TrainedRun
+from cde_app.trained_model import TrainedModel
 from cde_app.trees import from_tree
 from cde_app.words import flatten
+from cde_app.workflow import scoring, train
 from tests.conftest import TrainedTiny, with_one
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
@@ -219,7 +219,7 @@ def test_settings_that_the_table_limits_are_told_by_check_and_train_and_kept_in_
     assert re.findall(r"^\[warning\] (.*)$", outcome.err, flags=re.MULTILINE) == expected
     manifest = json.loads(Path("run/manifest.json").read_text())
     assert manifest["warnings"] == expected
-    predictor = TrainedRun.load(Run.open(Path("run"))).predictor
+    predictor = TrainedModel.load(Run.open(Path("run"))).predictor
     (posterior,) = predictor.factors[0].members
     assert predictor.neighbours.count == 47
     assert len(posterior.inner_layers[0].gp.inducing_inputs) == len(posterior.output_terms[0].inducing_inputs) == 48
@@ -310,7 +310,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(
     assert other.code == 6
     assert "a run is resumed with the settings it began with; got others" in other.err
     with pytest.MonkeyPatch.context() as newer:
-        newer.setattr(training_run, "FORMAT_VERSION", 99)
+        newer.setattr(train, "FORMAT_VERSION", 99)
         older = cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet")
     assert older.code == 6
     assert "run: expected a checkpoint of format 99, that of this cde; got another. Train anew with" in older.err
@@ -740,7 +740,7 @@ def test_a_gate_that_fails_prints_the_scores_and_exits_with_5(tiny_run: Any, cde
 def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
     line_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trained_run, "SCORED_ROWS", 10)
+    monkeypatch.setattr(scoring, "SCORED_ROWS", 10)
     command = ("train", line_run.config, "--set", "training.max_steps=25", "--out", "run")
     assert "the scores are those of 10 rows drawn at random from 16 held-out rows." in cde(*command).err
     manifest, metrics = (json.loads(Path(f"run/{name}.json").read_text()) for name in ("manifest", "metrics"))

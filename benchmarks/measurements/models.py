@@ -31,7 +31,7 @@ from cde_app.predictive.noise import NormalNoise
 from cde_app.threads import spread_operations
 from cde_app.training.checkpoint import Unfinished
 from cde_app.training.features import Axis, Features
-from cde_app.training.loop import NATURAL_STEP, Schedule, Trainer
+from cde_app.training.loop import Schedule, Trainer
 from cde_app.training.member import Factor, TrainingData, prepare
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
 
@@ -123,7 +123,7 @@ def our_trainer(X: Array, Y: Array, sizes: Sizes) -> Trainer:
     spread_operations()
     settings = settings_of_training(sizes)
     batch_size = settings.resolved_batch_size(len(X))
-    natural_step = NATURAL_STEP * batch_size / len(X)
+    natural_step = settings.resolved_natural_step(len(X))
     schedule = Schedule(settings.resolved_max_steps(len(X)), batch_size, 1.0, natural_step)
     return Trainer(our_model(X, sizes), settings, schedule, X, Y, seed=0)
 

@@ -31,9 +31,9 @@ def write(path: Path, num_rows: int, num_features: int, seed: int) -> None:
 def density_peak(run: Path, num_rows: int) -> float:
     """Return this process's largest resident set [GB] after the log density of so many rows, all at once."""
     from cde_app.runs.run import Run
-    from cde_app.trained_run import TrainedRun
+    from cde_app.trained_model import TrainedModel
 
-    model = TrainedRun.load(Run.open(run))
+    model = TrainedModel.load(Run.open(run))
     random = np.random.default_rng(0)
     X = random.standard_normal((num_rows, len(model.contract.inputs)))
     targets = random.standard_normal((num_rows, 1))

@@ -38,7 +38,8 @@ def init(
     quiet: options.Quiet = None,
 ) -> None:
     """Read a table and write a commented configuration for it."""
-    from cde_app import storage, workflow
+    from cde_app import storage
+    from cde_app.workflow.init import infer_config
 
     if str(output) == "-":
         output = None
@@ -46,7 +47,7 @@ def init(
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
     if output is not None and output.exists() and data.exists() and output.samefile(data):
         raise UsageError(f"--output: expected another file than the table; got {output}. Choose another.")
-    text, remarks = workflow.init(data, target, folder=Path.cwd() if output is None else output.parent)
+    text, remarks = infer_config(data, target, folder=Path.cwd() if output is None else output.parent)
     if output is not None:
         try:
             storage.write_atomically(output, text.encode())
@@ -67,14 +68,15 @@ def check(
     quiet: options.Quiet = None,
 ) -> None:
     """Check a configuration and its table; estimate the cost."""
-    from cde_app import workflow
+    from cde_app.cli.table_report import report_lines
     from cde_app.trees import to_tree
+    from cde_app.workflow.check import check_table
 
-    report = workflow.check(options.read_config(config, overrides, quiet=quiet))
+    report = check_table(options.read_config(config, overrides, quiet=quiet))
     if as_json:
         emit_json(to_tree(report))
     else:
-        emit("\n".join(report.lines()))
+        emit("\n".join(report_lines(report)))
 
 
 def schema(as_json: options.AsJson = True, quiet: options.Quiet = None) -> None:

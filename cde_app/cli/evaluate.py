@@ -38,11 +38,11 @@ def evaluate(
     gates = parse_gates(gate or ())
     limit_threads(threads)
 
-    from cde_app import workflow
+    from cde_app.workflow.evaluate import blank_scores, evaluate_run
 
     if gates:
-        check_names(gates, workflow.blank_scores(run))
-    metrics = workflow.evaluate(run, data)
+        check_names(gates, blank_scores(run))
+    metrics = evaluate_run(run, data)
     for warning in metrics.get("warnings", ()):
         say(f"warning: {warning}")
     if as_json:

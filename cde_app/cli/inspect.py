@@ -47,9 +47,9 @@ def plot(
         )
     limit_threads(threads)
 
-    from cde_app import workflow
+    from cde_app.workflow.plot import plot_run
 
-    files, warnings = workflow.plot(run, data, out, image_format=image_format.value)
+    files, warnings = plot_run(run, data, out, image_format=image_format.value)
     for warning in warnings:
         say(f"warning: {warning}")
     if as_json:
@@ -60,9 +60,9 @@ def plot(
 
 def report(run: options.RunPath, as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
     """Write one HTML file that says everything about a run."""
-    from cde_app import workflow
+    from cde_app.workflow.report import write_report
 
-    path = workflow.report(run)
+    path = write_report(run)
     if as_json:
         emit_json({"report": path})
     else:
@@ -71,9 +71,9 @@ def report(run: options.RunPath, as_json: options.AsJson = False, quiet: options
 
 def info(run: options.RunPath, as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
     """Say what a run is: data, model, training, scores, versions."""
-    from cde_app import workflow
+    from cde_app.workflow.info import describe_run
 
-    result = workflow.info(run)
+    result = describe_run(run)
     if as_json:
         emit_json(result)
     else:
@@ -89,9 +89,9 @@ def compare(
 
     Warnings say where scores cannot be compared: other targets, units, tables, held-out rows or training sds.
     """
-    from cde_app import workflow
+    from cde_app.workflow.compare import compare_runs
 
-    columns, warnings = workflow.compare(runs)
+    columns, warnings = compare_runs(runs)
     if as_json:
         emit_json(columns)
     else:

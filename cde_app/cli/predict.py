@@ -60,21 +60,18 @@ def predict(
     levels = options.parse_quantiles(quantiles)
     limit_threads(threads)
 
-    from cde_app import workflow
+    from cde_app.workflow.predict import PredictionOptions, predict_table
 
-    result = workflow.predict(
-        run,
-        data,
-        out,
+    asked = PredictionOptions(
         num_samples=samples,
         quantiles=levels,
+        seed=seed,
         file_format=file_format.value,
         plots=plots,
         components=components,
-        overwrite=overwrite,
         skip_faults=on_fault is options.OnFault.SKIP,
-        seed=seed,
     )
+    result = predict_table(run, data, out, asked, overwrite=overwrite)
     if as_json:
         emit_json(result)
     else:

@@ -55,9 +55,9 @@ def train(
         guarded_training(run, _resume_command(config, overrides or [], run, threads)),
         ProgressDisplay(quiet) as display,
     ):
-        from cde_app import workflow
+        from cde_app.workflow.train import train_run
 
-        metrics = workflow.train(file, run, resume=resume, overwrite=overwrite, on_event=display)
+        metrics = train_run(file, run, resume=resume, overwrite=overwrite, on_event=display)
     if as_json:
         emit_json(metrics)
         return

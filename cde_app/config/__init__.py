@@ -1,7 +1,7 @@
-"""The configuration tree: every setting, its default and its meaning, and nothing that reads a file.
+"""The configuration tree: every setting with its default and its meaning. Nothing here reads a file.
 
-Each field's docstring becomes its comment in the file that `cde init` writes. Defaults live here and nowhere else; one
-module per block, in the order of the file.
+Each field's docstring becomes its comment in the file that `cde init` writes. Every default lives here and nowhere
+else. There is one module per block, in the order of the file.
 """
 
 from cde_app.config.data import (

@@ -22,9 +22,9 @@ class NumericColumn(Section):
 
 
 class CategoricalColumn(Section):
-    """A column of labels: one feature per label seen in the training rows, and one for every other label.
+    """A column of labels: one feature per label in the training rows, and one for all unseen labels.
 
-    A label is the cell's text as it stands.
+    A label is the exact text of the cell.
     """
 
     column: ColumnName
@@ -32,21 +32,21 @@ class CategoricalColumn(Section):
 
 
 class CyclicColumn(Section):
-    """A column of numbers that wraps around, such as the hour of the day: a sine and a cosine."""
+    """A column of numbers that wraps around, such as the hour of the day; encoded as a sine and a cosine."""
 
     column: ColumnName
     kind: Literal["cyclic"] = "cyclic"
     period: PositiveFloat
-    """The length of one turn [units of the column]."""
+    """Length of one period [units of the column]."""
 
 
 class DatetimeColumn(Section):
-    """A column of dates: the time itself and the turns of the day, the week and the year."""
+    """A column of dates; encoded as the time itself and its daily, weekly and yearly cycles."""
 
     column: ColumnName
     kind: Literal["datetime"] = "datetime"
     timezone: str = ""
-    """Where times without an offset are local, such as Europe/Berlin; else none or all have one, and none means UTC."""
+    """Zone of times without a UTC offset, such as Europe/Berlin; empty = all times have an offset, or all are UTC."""
 
     @model_validator(mode="after")
     def _timezone_exists(self) -> DatetimeColumn:
@@ -60,13 +60,13 @@ InputColumn = Annotated[NumericColumn | CategoricalColumn | CyclicColumn | Datet
 
 
 class AutoTransform(Section):
-    """Choose among identity, log and Yeo-Johnson by the held-out density of the warm start, Jacobian included."""
+    """Chooses among identity, log and Yeo-Johnson by the held-out density of a sparse GP, Jacobian included."""
 
     kind: Literal["auto"] = "auto"
 
 
 class IdentityTransform(Section):
-    """Standardise only."""
+    """Only standardises."""
 
     kind: Literal["identity"] = "identity"
 
@@ -80,7 +80,7 @@ class LogTransform(Section):
 
 
 class YeoJohnsonTransform(Section):
-    """The Yeo-Johnson power transform, its exponent fitted on the training rows; any real target."""
+    """The Yeo-Johnson power transform, its exponent fitted on the training rows; for any real target."""
 
     kind: Literal["yeo_johnson"] = "yeo_johnson"
 
@@ -103,7 +103,7 @@ class LogitTransform(Section):
 
 
 class ArcsinhTransform(Section):
-    """asinh((y - centre) / width), both fitted on the training rows, for heavy tails on both sides; any real target."""
+    """asinh((y - centre) / width), centre and width fitted on the training rows; for heavy tails on both sides."""
 
     kind: Literal["arcsinh"] = "arcsinh"
 
@@ -120,25 +120,25 @@ class TargetColumn(Section):
     column: ColumnName
     """Name of the column."""
     transform: Transform = AutoTransform()
-    """The model sees the transformed target; every density is reported in the user's units."""
+    """The model sees the transformed target; densities are reported in the original units."""
     unit: str = ""
-    """Shown on the plots' axes."""
+    """Unit shown on the axes of plots."""
     rounding: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """Step to which the target is rounded: the noise keeps at least its variance; auto looks for one, 0 = none."""
+    """Rounding step of the target; the noise variance is at least that of the rounding. auto = detected; 0 = none."""
 
 
 class RandomSplit(Section):
-    """Rows are dealt at random."""
+    """Rows are assigned at random."""
 
     kind: Literal["random"] = "random"
     validation: Fraction | Literal["auto"] = "auto"
-    """Share of the rows, to choose every training's step; auto = 0.1 from 20,000 (test apart) on, else 0 [fraction]."""
+    """Share of rows for choosing the best step; auto = 0.1 from 20,000 rows on (test excluded), else 0 [fraction]."""
     test: Fraction = 0.1
-    """Share of the rows held out for the scores [fraction]."""
+    """Share of rows held out for the scores [fraction]."""
 
 
 class ColumnSplit(Section):
-    """A column of the table says which rows are which: train, validation or test."""
+    """A column of the table assigns each row to train, validation or test."""
 
     kind: Literal["column"] = "column"
     column: ColumnName
@@ -146,15 +146,15 @@ class ColumnSplit(Section):
 
 
 class GroupSplit(Section):
-    """Rows that share a label stay together, as the storms of one year do."""
+    """Rows with the same label stay together, for example all storms of one year."""
 
     kind: Literal["group"] = "group"
     column: ColumnName
     """Name of the column."""
     validation: Fraction | Literal["auto"] = "auto"
-    """As in the random split, of the groups; auto = 0.1 from 2000 rows (test apart) on, else 0 [fraction]."""
+    """As in the random split, but of groups; auto = 0.1 from 2000 rows on (test excluded), else 0 [fraction]."""
     test: Fraction = 0.1
-    """Share of the groups held out for the scores [fraction]."""
+    """Share of groups held out for the scores [fraction]."""
 
 
 class TimeSplit(Section):
@@ -162,11 +162,11 @@ class TimeSplit(Section):
 
     kind: Literal["time"] = "time"
     column: ColumnName
-    """Name of the column, of numbers or dates."""
+    """Name of the column, which holds numbers or dates."""
     validation: Fraction | Literal["auto"] = "auto"
-    """As in the random split, but those before the test; auto = 0.1 from 2000 (test apart) on, else 0 [fraction]."""
+    """As in the random split, just before the test; auto = 0.1 from 2000 rows on (test excluded), else 0 [fraction]."""
     test: Fraction = 0.1
-    """Share of the rows, the latest, held out for the scores [fraction]."""
+    """Share of rows, the latest, held out for the scores [fraction]."""
 
 
 Split = Annotated[RandomSplit | ColumnSplit | GroupSplit | TimeSplit, Field(discriminator="kind")]
@@ -179,20 +179,20 @@ class MissingPolicy(Section):
 
 
 class TableFormat(Section):
-    """How the cells of a table are written; the run keeps it for its predictions."""
+    """How the cells of a table are written. The run stores it and uses it for predictions."""
 
     delimiter: str = "auto"
-    """Between the cells of a CSV, one character; auto = the comma, or the semicolon or tab of a header without one."""
+    """Character between the cells of a CSV; auto = comma, or semicolon or tab if the header has no comma."""
     decimal: Literal[".", ","] = "."
-    """The decimal mark of numbers."""
+    """Decimal mark of numbers."""
     thousands: Literal["", ",", ".", " ", "'"] = ""
-    """What stands between thousands; a blank may be a no-break one."""
+    """Thousands separator; a space also matches a no-break space."""
     dates: Literal["iso", "day_first", "month_first"] = "iso"
-    """Also read dates such as 31.12.2023 or 12/31/2023; ISO 8601 is read always."""
+    """Also reads dates such as 31.12.2023 (day first) or 12/31/2023 (month first); ISO 8601 is always read."""
     encoding: str = "auto"
-    """Of a CSV, such as cp1252; auto = UTF-8, or the UTF-16 that the file's first bytes announce."""
+    """Encoding of a CSV, such as cp1252; auto = UTF-8, or UTF-16 if the file starts with its byte order mark."""
     gaps: tuple[str, ...] = GAPS
-    """The words that mean an empty cell, and only they; blanks around them do not count."""
+    """The words that mean an empty cell (no others do); surrounding spaces are ignored."""
 
     @model_validator(mode="after")
     def _marks_are_clear(self) -> TableFormat:
@@ -212,19 +212,19 @@ class Data(Section):
     """Which table, which columns, which rows."""
 
     path: FilePath
-    """CSV, also compressed, or Parquet, or a glob of them as a table that may exceed memory, relative to this file."""
+    """CSV (may be compressed), Parquet, or a glob of either, which may exceed memory; relative to this file."""
     format: TableFormat = TableFormat()
-    """How its cells are written, and those of the tables to predict."""
+    """How the cells are written, in this table and in tables to predict."""
     inputs: tuple[InputColumn, ...] = Field(min_length=1)
-    """The columns x; a bare name is a numeric column."""
+    """Input columns x; a bare name is a numeric column."""
     targets: tuple[TargetColumn, ...] = Field(min_length=1)
-    """The columns y; a bare name takes every default."""
+    """Target columns y; a bare name takes all defaults."""
     split: Split = RandomSplit()
-    """Which rows train, which choose the best step, which are held out for the scores."""
+    """Which rows are for training, which for choosing the best step, and which are held out for the scores."""
     missing: MissingPolicy = MissingPolicy()
-    """What to do with gaps."""
+    """What to do with empty input cells."""
     predict: tuple[FilePath, ...] = ()
-    """Tables for which `make predictions` predicts with this run, relative to this file."""
+    """Tables that `make predictions` predicts with this run; relative to this file."""
 
     @field_validator("inputs", mode="before")
     @classmethod

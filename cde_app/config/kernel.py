@@ -1,61 +1,69 @@
-"""Kernels, and where their inducing inputs start."""
+"""Kernels, and the initial inducing inputs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from cde_app.config.section import ColumnName, PositiveFloat, Section
 
 LATENT_COLUMN = "latent"
-"""The name of the latent variables among a kernel's columns."""
+"""The name that stands for the latent variables in a kernel's `columns`."""
 NEIGHBOURS_COLUMN = "neighbours"
-"""The name of the features from the nearest rows there."""
+"""The name that stands for the features from the nearest rows in a kernel's `columns`."""
 
 
-class SquaredExponential(Section):
+class KernelSettings(Section):
+    """What the checks of the other settings need to know about a kernel."""
+
+    numeric_only: ClassVar[bool] = False
+    """Whether it acts on numeric columns only."""
+
+
+class SquaredExponential(KernelSettings):
     """Infinitely smooth functions, one lengthscale per input."""
 
     kind: Literal["squared_exponential"] = "squared_exponential"
     columns: tuple[ColumnName, ...] = ()
-    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+    """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Matern(Section):
+class Matern(KernelSettings):
     """Rougher functions, one lengthscale per input."""
 
     kind: Literal["matern12", "matern32", "matern52"]
     columns: tuple[ColumnName, ...] = ()
-    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+    """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class RationalQuadratic(Section):
+class RationalQuadratic(KernelSettings):
     """Smooth functions that vary on long and short scales, one lengthscale per input."""
 
     kind: Literal["rational_quadratic"] = "rational_quadratic"
     alpha: PositiveFloat = 1.0
-    """Where the exponent starts; the larger, the nearer to squared_exponential."""
+    """Initial exponent; the larger it is, the closer to squared_exponential."""
     columns: tuple[ColumnName, ...] = ()
-    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+    """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Periodic(Section):
-    """Functions that repeat themselves for ever, smooth within a period; of numeric columns."""
+class Periodic(KernelSettings):
+    """Functions that repeat exactly, smooth within a period; numeric columns only."""
 
+    numeric_only = True
     kind: Literal["periodic"] = "periodic"
     period: PositiveFloat
-    """Where the period starts [units of the column; standard deviations of what is no column of data.inputs]."""
+    """Initial period [units of the column; standard deviations for inputs that are not in data.inputs]."""
     columns: tuple[ColumnName, ...] = ()
-    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+    """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Linear(Section):
-    """Planes through the origin, one variance per input; they go on beyond the training rows."""
+class Linear(KernelSettings):
+    """Planes through the origin, one variance per input; they extrapolate beyond the training rows."""
 
     kind: Literal["linear"] = "linear"
     columns: tuple[ColumnName, ...] = ()
-    """Inputs that the kernel acts on: columns, targets before it in a chain, neighbours, latent (w); [] = all."""
+    """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
 class ConstantKernel(Section):
@@ -73,7 +81,7 @@ class SumKernel(Section):
 
 
 class ProductKernel(Section):
-    """The product of several kernels: a function that needs all of them to be near."""
+    """The product of several kernels: two rows are similar only if every factor finds them similar."""
 
     kind: Literal["product"] = "product"
     kernels: tuple[Kernel, ...] = Field(min_length=2)
@@ -81,15 +89,15 @@ class ProductKernel(Section):
 
 
 LeafKernel = SquaredExponential | Matern | RationalQuadratic | Periodic | Linear
-"""Those that name columns."""
+"""Kernels with `columns`."""
 CombinedKernel = SumKernel | ProductKernel
-"""Those that have kernels."""
+"""Kernels made of kernels."""
 Kernel = Annotated[LeafKernel | ConstantKernel | CombinedKernel, Field(discriminator="kind")]
 SumKernel.model_rebuild()
 ProductKernel.model_rebuild()
 
 
 class Inducing(Section):
-    """Where the inducing inputs start: at centres of clusters, or where the GP varies most given those before."""
+    """Initial inducing inputs: k-means centres, or one by one the row with the largest remaining variance."""
 
     kind: Literal["kmeans", "greedy_variance"] = "kmeans"

@@ -11,7 +11,7 @@ from cde_app.config.section import Fraction, PositiveFloat, PositiveInt, Section
 from cde_app.errors import SettingError
 
 NAMES_OF_OTHER_LAYERS = ("inputs", "targets", "input_projection", "output", "likelihood_layer")
-"""Of the GPflux model; Keras takes a name once."""
+"""Names of the other layers of the GPflux model; Keras accepts each name once."""
 
 
 class NormalPrior(Section):
@@ -21,13 +21,13 @@ class NormalPrior(Section):
 
 
 class TFPPrior(Section):
-    """Every w_j from a family of TensorFlow Probability; q(w | x, y) is of the same family."""
+    """Each w_j follows a distribution of TensorFlow Probability; q(w | x, y) is of the same family."""
 
     kind: Literal["tfp"] = "tfp"
     family: Annotated[str, StringConstraints(min_length=1)]
-    """Its name there, such as Laplace, StudentT, Gamma, LogNormal, Beta or MultivariateNormalDiag."""
+    """Name of the distribution, such as Laplace, StudentT, Gamma, LogNormal, Beta or MultivariateNormalDiag."""
     parameters: dict[str, float | list[float]]
-    """Its parameters by name, such as {loc: 0, scale: 1}: a number, or a list with one for each latent variable."""
+    """Parameters by name, such as {loc: 0, scale: 1}; each a number, or a list with one per latent variable."""
 
 
 class MLPEncoder(Section):
@@ -37,23 +37,23 @@ class MLPEncoder(Section):
     hidden_units: tuple[PositiveInt, ...] = (20, 20)
     """Units of each hidden layer."""
     activation: Literal["tanh", "relu", "elu", "softplus"] = "tanh"
-    """Of the hidden layers."""
+    """Activation function of the hidden layers."""
     residual: bool = True
-    """Show the network the warm start's standardised residual in place of y, and start q(w) from it."""
+    """Feed the network the warm start's standardised residual instead of y, and start q(w) from it."""
     skip_connections: bool = False
-    """Show every later layer the network's inputs too."""
+    """Feed the network's inputs to every later layer too."""
     dropout: Fraction = 0.0
-    """Share of the hidden units that are dropped in a training step [fraction]."""
+    """Share of hidden units dropped in a training step [fraction]."""
     initial_width: PositiveFloat | None = None
-    """Width of q(w) before training; null = the warm start's posterior [scale of the prior]."""
+    """Initial width of q(w); null = that of the warm start's posterior [scale of the prior]."""
 
 
 class PerRowEncoder(Section):
-    """q(w | x, y) with a mean and a width of its own for each training row; normal prior and full batches only."""
+    """q(w | x, y) with its own mean and width for each training row; needs a normal prior and full batches."""
 
     kind: Literal["per_row"] = "per_row"
     initial_width: PositiveFloat | None = None
-    """Width of q(w) before training; null = the warm start's posterior [scale of the prior]."""
+    """Initial width of q(w); null = that of the warm start's posterior [scale of the prior]."""
 
 
 class CompositorSettings(Section):
@@ -71,28 +71,28 @@ class ConcatenateCompositor(CompositorSettings):
 
 
 class WarpCompositor(CompositorSettings):
-    """The GPs that see w see [x, w + Σ s tanh(c (w - b - x B))]: s, c, b and B are learned, so that modes can part."""
+    """The GPs that see w see [x, w + Σ s tanh(c (w - b - x B))]: s, c, b, B learned; separates modes."""
 
     widens = True
     kind: Literal["warp"] = "warp"
     num_steps: PositiveInt | Literal["auto"] = "auto"
-    """Summands for each latent variable; auto = 1 below 1000 rows of a training, else 2."""
+    """Tanh terms per latent variable; auto = 1 below 1000 rows per training, else 2."""
 
     def resolved_num_steps(self, num_rows: int) -> int:
-        """Return the summands in a training of so many rows, those that it leaves out not counted."""
+        """Return the number of tanh terms for a training on `num_rows` rows, left-out rows excluded."""
         if self.num_steps == "auto":
             return 1 if num_rows < 1000 else 2
         return self.num_steps
 
 
 class AddCompositor(CompositorSettings):
-    """The GPs that see w see x + w B; B is learned, and left out where w is as wide as x."""
+    """The GPs that see w see x + w B; B is learned, and omitted if w is as wide as x."""
 
     kind: Literal["add"] = "add"
 
 
 class MultiplyCompositor(CompositorSettings):
-    """The GPs that see w see x * (w B), element by element; B is learned, and left out where w is as wide as x."""
+    """The GPs that see w see x * (w B), elementwise; B is learned, and omitted if w is as wide as x."""
 
     kind: Literal["multiply"] = "multiply"
 
@@ -101,18 +101,18 @@ Compositor = ConcatenateCompositor | WarpCompositor | AddCompositor | MultiplyCo
 
 
 class Latent(Section):
-    """GPflux's LatentVariableLayer, the first layer."""
+    """The latent variables w: GPflux's LatentVariableLayer, the first layer."""
 
     dim: Annotated[int, Field(ge=0)] = 1
-    """Latent variables per row; 0 leaves the layer out: a plain (deep) GP."""
+    """Latent variables per row; 0 = no latent layer, a plain (deep) GP."""
     prior: NormalPrior | TFPPrior = Field(default=NormalPrior(), discriminator="kind")
-    """p(w)."""
+    """Prior p(w)."""
     encoder: MLPEncoder | PerRowEncoder = Field(default=MLPEncoder(), discriminator="kind")
-    """q(w | x, y)."""
+    """Approximate posterior q(w | x, y)."""
     compositor: Compositor = Field(default=WarpCompositor(), discriminator="kind")
-    """How x and w are joined where a GP sees both."""
+    """How x and w are combined for the GPs that see both."""
     name: str = "latent"
-    """Name of the layer; its KL is told as <name>_local_kl: letters, digits, `_`, `.` and `-`."""
+    """Name of the layer, of letters, digits, `_`, `.` and `-`; its KL is reported as <name>_local_kl."""
 
     @model_validator(mode="after")
     def _name_is_one_for_keras(self) -> Latent:

@@ -1,4 +1,4 @@
-"""GP layers, inner ones and the output layer, with their mean functions and linear maps."""
+"""GP layers: inner layers and the output layer, with their mean functions and linear maps."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ConstantMean(MeanSettings):
 
 
 class LinearMean(MeanSettings):
-    """m(x) = x A + b, trained; starts as pca or, in an output layer, as the least-squares plane."""
+    """m(x) = x A + b, trained; starts as pca, or as the least-squares plane in an output layer."""
 
     kind: Literal["linear"] = "linear"
 
@@ -53,70 +53,70 @@ OutputMean = ZeroMean | IdentityMean | ConstantMean | LinearMean
 
 
 class InnerLayer(Section):
-    """An inner GP layer: x <- m(x) + P f(x), f made of independent GPs."""
+    """An inner GP layer: x <- m(x) + P f(x), with f a vector of independent GPs."""
 
     num_gps: PositiveInt = 5
-    """Independent GPs (at most as many as there are features)."""
+    """Number of independent GPs (at most the number of features)."""
     num_inducing: PositiveInt = 64
-    """Inducing inputs."""
+    """Number of inducing inputs."""
     inducing: Inducing = Inducing()
-    """Where the inducing inputs start."""
+    """How the initial inducing inputs are chosen."""
     kernel: Kernel = SquaredExponential()
     """Kernel of f."""
     mean: InnerMean = Field(default=IdentityMean(), discriminator="kind")
-    """identity keeps the width and adds the GPs along the leading principal directions; others narrow to num_gps."""
+    """identity keeps the width and adds the GPs along the leading principal directions; others reduce it to num_gps."""
     sees_latent: bool = False
-    """False: f sees x and its draw is shared by all latent draws of a row. True: f sees c(x, w)."""
+    """false = f sees x, and all latent draws of a row share its draw; true = f sees c(x, w)."""
 
 
 class InputProjection(Section):
-    """Every GP sees x A in place of x, A [D, dim] learned; it starts at the leading principal directions."""
+    """Every GP sees x A instead of x; A [D, dim] is learned and starts at the leading principal directions."""
 
     dim: PositiveInt
-    """Width of x A (at most that of x)."""
+    """Width of x A (at most the width of x)."""
 
 
 class OutputMixing(Section):
-    """y = f P + e: each term has num_latent_gps GPs in place of one per target, and a learned P mixes them."""
+    """y = f P + e: each term has num_latent_gps GPs instead of one per target, and a learned P mixes them."""
 
     num_latent_gps: PositiveInt
-    """Independent GPs of each term (at most as many as there are targets)."""
+    """Number of independent GPs in each term (at most the number of targets)."""
 
 
 class AdditiveOutput(Section):
-    """y = g(x) + h(x, w): two sparse GPs, each with inducing inputs of its own."""
+    """y = g(x) + h(x, w): two sparse GPs, each with its own inducing inputs."""
 
     structure: Literal["additive"] = "additive"
     num_inducing: PositiveInt = 128
-    """Inducing inputs of g."""
+    """Number of inducing inputs of g."""
     num_inducing_latent: PositiveInt = 64
-    """Inducing inputs of h."""
+    """Number of inducing inputs of h."""
     inducing: Inducing = Inducing()
-    """Where the inducing inputs start."""
+    """How the initial inducing inputs are chosen."""
     kernel: Kernel = SumKernel(kernels=(SquaredExponential(), Matern(kind="matern32")))
     """Kernel of g."""
     kernel_latent: Kernel = SquaredExponential()
     """Kernel of h."""
     mixing: OutputMixing | None = None
-    """null = a GP per target; {num_latent_gps: 2} = GPs that the targets share, so that they depend on each other."""
+    """null = one GP per target; {num_latent_gps: 2} = two GPs shared by all targets, which makes them dependent."""
     mean: OutputMean = Field(default=ZeroMean(), discriminator="kind")
-    """Added to g(x) + h(x, w)."""
+    """Mean function, added to g(x) + h(x, w)."""
 
 
 class JointOutput(Section):
-    """y = f(x, w): one sparse GP on c(x, w); as in the papers with the compositor `concatenate`."""
+    """y = f(x, w): one sparse GP on c(x, w); with the compositor `concatenate`, the layer of the papers."""
 
     structure: Literal["joint"] = "joint"
     num_inducing: PositiveInt = 128
-    """Inducing inputs."""
+    """Number of inducing inputs."""
     inducing: Inducing = Inducing()
-    """Where the inducing inputs start."""
+    """How the initial inducing inputs are chosen."""
     kernel: Kernel = SquaredExponential()
     """Kernel of f."""
     mean: OutputMean = Field(default=ZeroMean(), discriminator="kind")
-    """Added to f(x, w)."""
+    """Mean function, added to f(x, w)."""
     mixing: OutputMixing | None = None
-    """null = a GP per target; {num_latent_gps: 2} = GPs that the targets share, so that they depend on each other."""
+    """null = one GP per target; {num_latent_gps: 2} = two GPs shared by all targets, which makes them dependent."""
 
 
 Output = AdditiveOutput | JointOutput

@@ -28,29 +28,29 @@ class GaussianLikelihood(NoiseSettings):
 
 
 class HeteroscedasticGaussianLikelihood(NoiseSettings):
-    """y = f + e, e normal, its variance a function of x: log s^2(x) = b + a(x), one a per target."""
+    """y = f + e, e normal, with a variance that depends on x: log s^2(x) = b + a(x), one GP a per target."""
 
     needs_x = True
     kind: Literal["heteroscedastic_gaussian"] = "heteroscedastic_gaussian"
     variance_floor: PositiveFloat = 1e-5
     """Smallest noise variance [variance of the standardised target]."""
     num_inducing: PositiveInt = 32
-    """Inducing inputs of a."""
+    """Number of inducing inputs of a."""
     inducing: Inducing = Inducing()
-    """Where the inducing inputs start."""
+    """How the initial inducing inputs are chosen."""
     kernel: Kernel = SquaredExponential()
     """Kernel of a."""
 
 
 class StudentTLikelihood(NoiseSettings):
-    """y = f + e, e from Student's t, one scale per target: single rows may lie far off."""
+    """y = f + e, e from Student's t, one scale per target; for tables with outliers."""
 
     allows_mixing = False
     kind: Literal["student_t"] = "student_t"
     variance_floor: PositiveFloat = 1e-5
     """Smallest squared scale [variance of the standardised target]."""
     degrees_of_freedom: Annotated[float, Field(gt=2)] = 4.0
-    """Few: heavy tails; many: the normal distribution."""
+    """The fewer, the heavier the tails; many = nearly normal."""
 
 
 Likelihood = GaussianLikelihood | HeteroscedasticGaussianLikelihood | StudentTLikelihood

@@ -1,4 +1,4 @@
-"""The `model` block: the latent-variable deep GP, and where its kernels stand."""
+"""The `model` block: the latent-variable deep GP, and the list of its kernels."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from cde_app.errors import SettingError
 
 
 class Neighbours(Section):
-    """Features from the training rows nearest to a row: the weighted mean of each target there, and the distance."""
+    """Features from the nearest training rows: the weighted mean of each of their targets, and the distance."""
 
     enabled: bool | Literal["auto"] = "auto"
-    """auto = where they raise a sparse GP's held-out density: three features or more, no split by group or time."""
+    """auto = if they raise a sparse GP's held-out density; needs three or more features, no split by group or time."""
     count: PositiveInt = 8
-    """Neighbours per row."""
+    """Number of neighbours per row."""
 
 
 class Model(Section):
     """The latent-variable deep GP."""
 
     targets_model: Literal["joint", "chain"] = "chain"
-    """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., a model each; joint = one model with shared kernels."""
+    """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., one model per target; joint = one model, shared kernels."""
     chain_order: tuple[ColumnName, ...] = ()
-    """The targets in the order of the chain; [] = as `data.targets` lists them."""
+    """Order of the targets in the chain; [] = the order of `data.targets`."""
     neighbours: Neighbours = Neighbours()
     latent: Latent = Latent()
     input_projection: InputProjection | None = None
-    """null = the GPs see x; {dim: 3} = they see three learned directions of it (the encoder sees x)."""
+    """null = the GPs see x; {dim: 3} = they see three learned linear combinations of x (the encoder sees x)."""
     layers: tuple[InnerLayer, ...] = (InnerLayer(),)
-    """Inner GP layers; [] is the single-layer GP-CDE."""
+    """Inner GP layers; [] = none, the single-layer GP-CDE."""
     output: Output = Field(default=AdditiveOutput(), discriminator="structure")
-    """The last GP layer."""
+    """Output layer, the last GP layer."""
     likelihood: Likelihood = Field(default=GaussianLikelihood(), discriminator="kind")
-    """The noise around it."""
+    """Noise around the output layer."""
     defensive_weight: Fraction = 0.02
-    """Weight, before calibration, of Student's t around the warm start and of the climatology; 0 = none [fraction]."""
+    """Total weight of Student's t around the warm start and the climatology before calibration; 0 = none [fraction]."""
 
     @model_validator(mode="after")
     def _mixing_has_normal_noise(self) -> Model:
@@ -57,14 +57,14 @@ class Model(Section):
 
 
 class KernelPlace(NamedTuple):
-    """A kernel that may name columns, and where it stands."""
+    """A kernel that may name columns, and its place in the configuration."""
 
     path: tuple[str | int, ...]
     kernel: LeafKernel
     sees_latent: bool
-    """Whether w is among its inputs, which it is not where it is added to x or multiplies it."""
+    """Whether w is one of its inputs; it is not if w is added to x or multiplies x."""
     mixed_by: tuple[str | int, ...] | None
-    """The projection or the mean function before it after which the inputs are no columns any more."""
+    """The earlier projection or mean function after which the inputs are no longer columns; None if there is none."""
 
 
 def kernel_places(model: Model) -> Iterator[KernelPlace]:

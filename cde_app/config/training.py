@@ -10,20 +10,24 @@ from cde_app.config.section import PositiveFloat, PositiveInt, Section
 from cde_app.errors import SettingError
 
 SMALL_TABLE, LARGE_TABLE = 2000, 20_000
-"""Training rows below which a training takes seconds and every row counts; from which on a tenth of them is no loss.
-Where a split deals them, those that may validate count too."""
+"""Numbers of training rows. A table below the first trains in seconds and needs every row. A table from the second on
+can spare a tenth of its rows. Splits count the rows that may become validation rows too."""
 FEWEST_JUDGES = 200
-"""Of the rows that a member leaves out, if they are to choose its step."""
+"""Fewest left-out rows that may choose the step of a member."""
+FEW_ROWS, MUCH_NOISE, FULL_KL, LIGHT_KL = 500, 0.15, 1.0, 0.3
+"""The KL has its full weight where a training has few rows and the warm start finds much noise in the targets."""
+NATURAL_STEP = 0.05
+"""The natural step where a batch has all rows."""
 
 
 class PredictiveObjective(Section):
-    """The log predictive density under q, GP variance inside the density. Not a bound on log p(y | x)."""
+    """The log predictive density under q, with the GP variance inside the density. Not a bound on log p(y | x)."""
 
     kind: Literal["predictive"] = "predictive"
     num_samples: PositiveInt = 5
     """Latent draws K per row."""
     kl_weight: PositiveFloat | Literal["auto"] = "auto"
-    """Weight of KL[q(u) || p(u)]; auto = 0.3, or 1 below 500 rows of a training with warm noise above 0.15."""
+    """Weight of KL[q(u) || p(u)]; auto = 0.3, or 1 below 500 rows per training with warm-start noise above 0.15."""
 
 
 class ImportanceWeightedObjective(Section):
@@ -52,25 +56,25 @@ Objective = PredictiveObjective | ImportanceWeightedObjective | ELBOObjective
 
 
 class WarmStart(Section):
-    """A sparse GP regression, fitted first, from which every layer starts."""
+    """A sparse GP regression that is fitted first and initialises every layer."""
 
     enabled: bool = True
-    """False starts from k-means inducing inputs and unit hyperparameters."""
+    """false = start from k-means inducing inputs and unit hyperparameters."""
     max_steps: PositiveInt = 100
     """L-BFGS iterations."""
     max_rows: PositiveInt = 2000
-    """Rows that fit the hyperparameters; q(u) sees them all."""
+    """Rows used to fit the hyperparameters; q(u) uses all rows."""
     latent_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Share of the warm start's noise variance that is handed to w [fraction]."""
+    """Share of the warm start's noise variance that w explains at the start [fraction]."""
 
 
 class NaturalGradient(Section):
     """Natural gradient steps for the output layer's q(u)."""
 
     enabled: bool = True
-    """False: Adam for q(u) too."""
+    """false = Adam for q(u) too."""
     step_size: PositiveFloat | Literal["auto"] = "auto"
-    """Step size after 20 steps of warm-up; auto = 0.05 times the share of a training's rows in a batch."""
+    """Step size after 20 steps of warm-up; auto = 0.05 * batch size / rows per training."""
     trust_radius: PositiveFloat = 3.0
     """Largest relative change of the precision in one step."""
 
@@ -79,47 +83,47 @@ class EarlyStopping(Section):
     """Keep the state with the best validation log density of the exact mixture."""
 
     enabled: bool = True
-    """Needs validation rows, or 200 rows that a member leaves out; without them the last state is kept."""
+    """Needs validation rows, or at least 200 left-out rows per member; otherwise the last state is kept."""
     every: PositiveInt = 100
-    """Steps between two validation scores."""
+    """Steps between validation scores."""
     patience: PositiveInt = 1000
-    """Stop after so many steps without a better score."""
+    """Steps without a better score before training stops."""
 
 
 class Calibration(Section):
-    """How wide the densities are, found on rows that a training has not seen: validation rows, or rows left out."""
+    """Adjusts the width of the densities on rows the training has not seen: validation rows or left-out rows."""
 
     enabled: bool = True
-    """False: as wide as the trainings leave them."""
+    """false = keep the densities as trained."""
     left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """Share of training rows a member leaves out if none validate; auto = 0.1; 0 from 20,000, or below 2000 alone."""
+    """Share a member leaves out if no rows validate; auto = 0.1; 0 from 20,000 rows on, or below 2000 if alone."""
 
 
 class Training(Section):
-    """How the model is fitted. The rows of a training are the training rows without those that it leaves out."""
+    """How the model is fitted. "Rows per training" are the training rows minus the left-out rows."""
 
     loop: Literal["cde", "gpflux"] = "cde"
-    """Who takes the steps: cde, or GPflux's own training model under Keras's fit (the elbo, Adam for all)."""
+    """Training loop: cde, or GPflux's own training model under Keras's fit (elbo only, Adam for everything)."""
     objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
-    """What training maximises."""
+    """Objective that training maximises."""
     max_steps: PositiveInt | Literal["auto"] = "auto"
-    """Steps; auto = 300 below 500 rows of a training, 1000 below 5000, or 2000."""
+    """Steps; auto = 300 below 500 rows per training, 1000 below 5000, else 2000."""
     batch_size: PositiveInt | Literal["auto", "full"] = "auto"
-    """Rows per step, at most all; auto = 256 below 2000 rows of a training, else 512."""
+    """Rows per step (at most all); auto = 256 below 2000 rows per training, else 512."""
     learning_rate: PositiveFloat = 0.02
-    """Adam's step size after 50 steps of warm-up; falls to zero along a cosine."""
+    """Adam's step size after 50 steps of warm-up; decays to zero along a cosine."""
     inducing_rate: PositiveFloat = 0.5
-    """Step size of the inducing inputs, as a multiple of Adam's."""
+    """Step size of the inducing inputs, as a multiple of the learning rate."""
     clip_norm: PositiveFloat = 10.0
-    """Largest global norm of Adam's gradient."""
+    """Adam's gradient is clipped to this global norm."""
     ensemble: PositiveInt | Literal["auto"] = "auto"
-    """Trainings that are averaged; auto = 4 below 2000 training rows, 2 below 20,000 if none validate, else 1."""
+    """Trainings to average; auto = 4 below 2000 training rows, 2 below 20,000 if no rows validate, else 1."""
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
     calibration: Calibration = Calibration()
     checkpoint_every: PositiveInt = 200
-    """Steps between two checkpoints."""
+    """Steps between checkpoints."""
 
     @model_validator(mode="after")
     def _gpflux_can_do_it(self) -> Training:
@@ -144,13 +148,13 @@ class Training(Section):
         return self
 
     def resolved_max_steps(self, num_rows: int) -> int:
-        """Return the steps of a training of so many rows, those that it leaves out not counted."""
+        """Return the steps of a training on `num_rows` rows, left-out rows excluded."""
         if self.max_steps == "auto":
             return 300 if num_rows < 500 else 1000 if num_rows < 5000 else 2000
         return self.max_steps
 
     def resolved_batch_size(self, num_rows: int) -> int:
-        """Return the rows per step of a training of so many rows, at most all of them."""
+        """Return the rows per step of a training on `num_rows` rows, at most all of them."""
         match self.batch_size:
             case "auto":
                 return min(256 if num_rows < SMALL_TABLE else 512, num_rows)
@@ -159,8 +163,30 @@ class Training(Section):
             case size:
                 return min(size, num_rows)
 
+    def resolved_natural_step(self, num_rows: int) -> float:
+        """Return the size of the natural steps of a training on `num_rows` rows, left-out rows excluded."""
+        if self.natural_gradient.step_size != "auto":
+            return self.natural_gradient.step_size
+        # The gradient's noise grows with the rows over those of a batch, so the step shrinks with it.
+        return NATURAL_STEP * self.resolved_batch_size(num_rows) / num_rows
+
+    def kl_depends_on_noise(self, num_rows: int) -> bool:
+        """Return whether the warm start decides about the weight of the KL in a training on `num_rows` rows."""
+        return self.objective.kl_weight == "auto" and num_rows < FEW_ROWS
+
+    def resolved_kl_weight(self, num_rows: int, *, noise: float) -> float:
+        """Return the weight of KL[q(u) || p(u)] in a training on `num_rows` rows, left-out rows excluded.
+
+        Args:
+            num_rows: rows per training.
+            noise: the warm start's noise variance, the mean over standardised targets.
+        """
+        if self.objective.kl_weight != "auto":
+            return self.objective.kl_weight
+        return FULL_KL if self.kl_depends_on_noise(num_rows) and noise > MUCH_NOISE else LIGHT_KL
+
     def resolved_ensemble(self, num_rows: int, *, num_validation_rows: int) -> int:
-        """Return the number of trainings for so many training rows, those that a training leaves out among them."""
+        """Return the number of trainings for `num_rows` training rows, left-out rows included."""
         if self.ensemble != "auto":
             return self.ensemble
         if num_rows < SMALL_TABLE:
@@ -168,7 +194,7 @@ class Training(Section):
         return 2 if num_rows < LARGE_TABLE and not num_validation_rows else 1
 
     def resolved_left_out(self, num_rows: int, *, num_validation_rows: int) -> int:
-        """Return how many of the training rows each member of the ensemble leaves out; two are left at least."""
+        """Return how many training rows each member of the ensemble leaves out; at least two remain."""
         share, is_large = self.calibration.left_out, num_rows >= SMALL_TABLE
         if num_validation_rows or not (self.calibration.enabled or (self.early_stopping.enabled and is_large)):
             return 0
@@ -178,5 +204,5 @@ class Training(Section):
         return min(round(share * num_rows), max(num_rows - 2, 0))
 
     def validates(self, *, num_validation_rows: int, num_left_out: int) -> bool:
-        """Say whether rows that a training has not seen choose its step."""
+        """Return whether rows that a training has not seen choose its step."""
         return self.early_stopping.enabled and (num_validation_rows > 0 or num_left_out >= FEWEST_JUDGES)

@@ -18,7 +18,7 @@ class Config(Section):
     """The whole configuration."""
 
     schema_version: Literal[1]
-    """Version of this file's format."""
+    """Version of the format of this file."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random draw."""
     data: Data

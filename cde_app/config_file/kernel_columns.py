@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cde_app.config import LATENT_COLUMN, NEIGHBOURS_COLUMN, Config, KernelPlace, Periodic, kernel_places
+from cde_app.config import LATENT_COLUMN, NEIGHBOURS_COLUMN, Config, KernelPlace, kernel_places
 from cde_app.config_file.document import KeyPath, dotted
 from cde_app.words import listed, nearest
 
@@ -23,13 +23,11 @@ def kernel_column_faults(config: Config) -> Iterator[tuple[KeyPath, str]]:
             message = _fault_of_name(name, place, columns, reserved)
             if message:
                 yield (*place.path, "columns", index), message
-        if isinstance(place.kernel, Periodic) and place.mixed_by is None:
+        if place.kernel.numeric_only and place.mixed_by is None:
             others = [name for name in named or kinds if kinds.get(name, "numeric") != "numeric"]
             if others:
-                message = (
-                    f"a periodic kernel acts on numeric columns; got {listed(others)}. Name others in its columns."
-                )
-                yield place.path, message
+                kind = f"a {place.kernel.kind} kernel acts on numeric columns"
+                yield place.path, f"{kind}; got {listed(others)}. Name others in its columns."
 
 
 def _fault_of_name(name: str, place: KernelPlace, columns: list[str], reserved: dict[str, str]) -> str | None:

@@ -9,12 +9,11 @@ import numpy as np
 
 from cde_app import config
 from cde_app.arrays import Array
-from cde_app.data.columns import counts_rows, list_names
+from cde_app.data.columns import counts_rows
 from cde_app.data.cost import Cost, estimate_cost
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.features import is_outside, recode
 from cde_app.data.fingerprints import fingerprint_rows
-from cde_app.data.infer import Inference, infer_data
 from cde_app.data.model_fit import unchecked_settings
 from cde_app.data.prepared import fit_training
 from cde_app.data.readings import Readings
@@ -23,8 +22,7 @@ from cde_app.data.split import Split
 from cde_app.data.transform import fit_transform
 from cde_app.plan import Plan, plan_trainings
 from cde_app.rows import blocks_of
-
-__all__ = ["ColumnReport", "Inference", "TableReport", "TargetAtoms", "describe_table", "infer_data"]
+from cde_app.words import list_names
 
 _ATOM_SHARE = 0.03
 _ATOM_ROWS = 3
@@ -98,41 +96,6 @@ class TableReport:
     cost: Cost
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-
-    def lines(self) -> list[str]:
-        """Write the report for a terminal."""
-        cost, plan = self.cost, self.plan
-        width = max(len(column.name) for column in self.columns)
-        lines = [
-            (
-                f"{self.source}: {self.num_rows} rows; {self.num_train} train, {self.num_validation} validation, "
-                f"{self.num_test} test; {self.num_features} features"
-            ),
-        ]
-        for column in self.columns:
-            span = "" if column.minimum is None else f", {_span(column.minimum, column.maximum)}"
-            words = f" ({list_names(column.gap_words)})" if column.gap_words else ""
-            gaps = f", {column.num_gaps} gaps{words}" if column.num_gaps else ""
-            lines.append(
-                f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
-            )
-        left_out = (
-            f", each on {plan.num_rows} of the {self.num_train} training rows ({plan.num_left_out} judge it)"
-            if plan.num_left_out
-            else ""
-        )
-        lines.append(
-            f"training: {len(plan.units)} x {plan.max_steps} steps of {plan.batch_size} rows{left_out}, about "
-            f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough)"
-        )
-        if plan.num_factors > 1:
-            members = f", {plan.num_members} members each" if plan.num_members > 1 else ""
-            names = list_names([self.atoms[place].column for place in plan.order])
-            lines.append(f"  a chain of {plan.num_factors} models{members}: {names}")
-        if plan.left_open:
-            lines.append(f"  chosen when the training begins: {', '.join(plan.left_open)}")
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        return lines + [f"note: {note}" for note in self.notes]
 
 
 def describe_table(settings: config.Config, readings: Readings, *, source: str) -> TableReport:
@@ -310,12 +273,3 @@ def _atom_warning(atom: TargetAtoms) -> str:
 def _date(days: float) -> str:
     """Write days since 1970-01-01 UTC as a date."""
     return str(np.datetime64(round(days * 86400), "s"))
-
-
-def _span(low: float | str, high: float | str | None) -> str:
-    """Write a range, of numbers with as many digits as tell its ends apart."""
-    for digits in (6, 9, 12, 17):
-        ends = [f"{end:.{digits}g}" if isinstance(end, float) else str(end) for end in (low, high)]
-        if ends[0] != ends[1]:
-            break
-    return " to ".join(ends)

@@ -24,7 +24,7 @@ from cde_app.data.text import (
     time_days,
     to_text,
 )
-from cde_app.words import nearest
+from cde_app.words import list_names, nearest
 
 LARGEST_NUMBER = 1e150  # its square is still a float, so means and standard deviations are finite
 _LARGEST_EXACT = 2.0**53  # from here on, a float does not hold every integer
@@ -32,7 +32,10 @@ _LARGEST_EXACT = 2.0**53  # from here on, a float does not hold every integer
 
 @dataclass(frozen=True)
 class Foreign:
-    """Stands in each cell of a column that holds neither numbers, dates nor labels."""
+    """Stands in each cell of a column that holds neither numbers, dates nor labels.
+
+    Some such columns cannot be read at all. The word in every cell says what the column holds, in whatever chunk.
+    """
 
     noun: str
     """What it holds, such as `lists`."""
@@ -150,12 +153,6 @@ def counts_rows(values: Array) -> bool:
 def row_of(mask: BoolArray, frame: pd.DataFrame | pd.Series) -> str:
     """Name the first marked row as the user counts them, the row below the header being row 1."""
     return f"row {int(frame.index[int(np.argmax(mask))]) + 1} of the table"
-
-
-def list_names(names: Sequence[object]) -> str:
-    """Write a list of names, abbreviated above eight."""
-    shown = [repr(name) for name in names]
-    return ", ".join(shown if len(shown) <= 8 else [*shown[:6], "...", shown[-1]])
 
 
 def missing_column_fault(name: str, columns: Sequence[str], *, source: str, role: str = "") -> str:

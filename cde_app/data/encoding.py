@@ -11,8 +11,9 @@ import pandas as pd
 from cde_app import config
 from cde_app.arrays import Array, BoolArray
 from cde_app.data.columns import missing_column_fault, read_gaps, read_labels
-from cde_app.data.faults import FOR_A_RUN, ColumnReader, MissingKind, RowFault, faults_of, spelled_plainly
+from cde_app.data.faults import RowFault, spelled_plainly
 from cde_app.data.features import Feature, InputEncoding, encode_column, fit_column, is_outside, recode
+from cde_app.data.readers import FOR_A_RUN, ColumnReader, MissingKind, faults_of
 from cde_app.errors import DataError
 
 __all__ = [

@@ -1,78 +1,24 @@
-"""What is wrong with a table: every sentence about columns and cells that break the column contract.
-
-A column is read chunk by chunk, as numbers; its faults are gathered on the way and told at the end, all at once.
-"""
+"""What is wrong with the cells of a column: gathered chunk by chunk, and the sentences that say it."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cde_app import config
-from cde_app.arrays import Array, BoolArray, IndexArray
+from cde_app.arrays import BoolArray, IndexArray
 from cde_app.data.columns import (
-    LARGEST_NUMBER,
-    foreign_fault,
-    foreign_noun,
-    gap_words,
-    missing_column_fault,
-    read_days,
-    read_gaps,
-    read_labels,
-    read_numbers,
-    rounded_integers,
     row_of,
     shown,
 )
-from cde_app.data.looks import Look, look_of, look_of_date, look_of_number
+from cde_app.data.looks import look_of
 from cde_app.data.text import BLANKS, Days, number_pattern
-from cde_app.data.transform import domain_of
-from cde_app.errors import FaultOfSetting
-
-Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
-MissingKind = Literal["error", "drop", "impute_with_indicator"]
-Role = Literal["data.inputs", "data.targets"]
-
-_EXPECTED: dict[Kind, str] = {
-    "numeric": "numbers",
-    "cyclic": "numbers",
-    "datetime": "ISO 8601 dates such as 2024-01-31T12:00",
-    "categorical": "labels",
-}
-
-
-@dataclass(frozen=True)
-class Advice:
-    """What to do about a column's cells."""
-
-    gaps: str
-    """About empty ones."""
-    others: str
-    """About what is no number or no date."""
-    looks: Callable[[Look], str] = lambda look: look.advice
-    """About what looks like one."""
-
-
-_ADVICE: dict[Role, Advice] = {
-    "data.inputs": Advice("Set data.missing or clean the file.", "Clean the column, or give it kind: categorical."),
-    "data.targets": Advice(
-        "Set data.missing to drop, or clean the file.", "Clean the column, or choose another target."
-    ),
-}
-FOR_A_RUN = Advice(
-    "Fill them, or leave those rows out.",
-    "Clean the column.",
-    lambda look: f"It looks like {look.words}; write it as the table of the training has it.",
-)
-"""The configuration of a trained model can no longer be changed."""
-
 
 _MOSTLY = 0.9
 _NUMBER = re.compile(number_pattern(config.TableFormat()))
@@ -179,158 +125,7 @@ class OffsetCells:
         return [f"{self._column} {fault}"] if fault else []
 
 
-class ColumnReader:
-    """One column, read chunk by chunk, and what is wrong with its cells.
-
-    Args:
-        name: the column.
-        kind: what its cells are.
-        role: where the configuration names it.
-        form: how its cells are written.
-        allows_gaps: whether a gap is no fault.
-        source: the table, as errors name it.
-        advice: what to do about its cells; None is the advice for a configuration that can be changed.
-        timezone: where times without an offset are local.
-        has_offset: whether the dates of the training had offsets; None before it.
-        key: the setting that has the column's name, if a configuration can be changed.
-
-    Attributes:
-        labels: the labels met so far, in the order in which they were met; `categorical` only.
-        gap_words: the words that stood for a gap, counted; an empty cell is "".
-        offsets: which dates have offsets; `datetime` only.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        kind: Kind,
-        role: Role,
-        *,
-        form: config.TableFormat,
-        allows_gaps: bool,
-        source: str,
-        advice: Advice | None = None,
-        timezone: str = "",
-        has_offset: bool | None = None,
-        key: tuple[str | int, ...] = (),
-    ) -> None:
-        self.name, self.kind, self.labels, self.gap_words = name, kind, list[str](), Counter[str]()
-        self._key = key
-        self._role, self._allows_gaps, self._source, self._advice = role, allows_gaps, source, advice or _ADVICE[role]
-        self._form, self._timezone, self._column = form, timezone, f"{source}: column {name!r}"
-        self._places: dict[str, int] = {}
-        self._missing: str | None = None
-        self._foreign: str | None = None
-        self._look: Look | None = None
-        self._gaps, self._other, self._huge, self._rounded = MarkedCells(), MarkedCells(), MarkedCells(), MarkedCells()
-        self.offsets = OffsetCells(self._column, expected=has_offset, timezone=timezone)
-
-    def read(self, frame: pd.DataFrame) -> Array:
-        """Read the column in one chunk, N rows.
-
-        Returns:
-            [N] numbers; days since 1970-01-01 UTC for dates; for labels their places in `labels`. NaN where the cell
-            is a gap, or a fault.
-        """
-        if self.name not in frame.columns:
-            columns = list(frame.columns)
-            missing = missing_column_fault(self.name, columns, source=self._source, role=self._role)
-            self._missing = FaultOfSetting(missing, self._key) if self._key else missing
-            return np.full(len(frame), np.nan)
-        cells = frame[self.name]
-        if noun := foreign_noun(cells):
-            self._foreign = foreign_fault(noun, self.name, _EXPECTED[self.kind], source=self._source)
-            return np.full(len(frame), np.nan)
-        if self.kind == "categorical":
-            values = self._read_labels(cells)
-        elif self.kind == "datetime":
-            days = read_days(cells, self._form, self._timezone)
-            self.offsets.add(days, cells)
-            values = days.values
-            self._add_other(days.is_other, cells)
-        else:
-            values, is_other = read_numbers(cells, self._form)
-            self._add_other(is_other, cells)
-            self._rounded.add(rounded_integers(cells, values, self._form), cells, lambda row: str(cells.iloc[row]))
-        if np.isnan(values).any():
-            self._gaps.add(read_gaps(cells, self._form), cells, lambda row: _written_gap(cells.iloc[row]))
-            self.gap_words.update(gap_words(cells, self._form))
-        self._huge.add(np.abs(values) > LARGEST_NUMBER, cells, lambda row: str(cells.iloc[row]).strip())
-        return values
-
-    def faults(self) -> list[str]:
-        """Write what is wrong with all that was read: no such column, gaps, text among numbers, infinities."""
-        if self._missing is not None:
-            return [self._missing]
-        if self._foreign is not None:
-            return [self._foreign]
-        faults = []
-        column, expected = self._column, _EXPECTED[self.kind]
-        if self._gaps.num_cells and not self._allows_gaps:
-            faults.append(
-                f"{column} must be {expected} without gaps; got {count_gaps(self.gap_words)}, first in "
-                f"{self._gaps.first_row}. {self._advice.gaps}"
-            )
-        if self._other.num_cells:
-            advice = self._advice.looks(self._look) if self._look else self._advice.others
-            faults.append(f"{column} must be {expected}; got {self._other}. {advice}")
-        if self._huge.num_cells:
-            faults.append(
-                f"{column} must be finite numbers up to {LARGEST_NUMBER:g}; got {self._huge}. Clean the file."
-            )
-        return faults + self.offsets.faults()
-
-    def remarks(self) -> list[str]:
-        """Write what was read otherwise than one may think: words as gaps, large integers, labels that look alike."""
-        remarks = []
-        if self._rounded.num_cells:
-            remarks.append(
-                f"column {self.name!r} has integers above 2^53, rounded to the nearest number of 53 bits: "
-                f"{self._rounded}."
-            )
-        if self.kind == "categorical":
-            if any(self.gap_words):
-                remarks.append(
-                    f"column {self.name!r} has {count_gaps(self.gap_words)}; a word that is a label must not be among "
-                    "data.format.gaps."
-                )
-            remarks += label_remarks(self.name, self.labels, self._form)
-        return remarks
-
-    def _add_other(self, is_other: BoolArray, cells: pd.Series) -> None:
-        """Count what is no number or date; say what the first of it looks like."""
-        if is_other.any() and not self._other.num_cells:
-            first = cells.iloc[int(np.argmax(is_other))]
-            if isinstance(first, str):
-                self._look = (
-                    look_of_date(first, self._form) if self.kind == "datetime" else look_of_number(first, self._form)
-                )
-        self._other.add(is_other, cells, lambda row: shown(cells.iloc[row]))
-
-    def row_faults(self, frame: pd.DataFrame) -> Iterator[RowFault]:
-        """Read the column in one chunk, and yield what is wrong with its rows."""
-        self.read(frame)
-        noun = "ISO 8601 date" if self.kind == "datetime" else "number"
-        kinds = [
-            (self._other, f"is no {noun}"),
-            (self._huge, f"is no finite number up to {LARGEST_NUMBER:g}"),
-            *self.offsets.row_faults(),
-        ]
-        for cells, reason in kinds if self._allows_gaps else [(self._gaps, ""), *kinds]:
-            places, write = cells.last or ((), str)
-            for place in places:
-                yield RowFault(int(frame.index[place]) + 1, self.name, f"{write(place)} {reason}".strip())
-
-    def _read_labels(self, cells: pd.Series) -> Array:
-        codes, labels = read_labels(cells, self._form)
-        for label in labels:
-            if label not in self._places:
-                self._places[label] = len(self.labels)
-                self.labels.append(label)
-        return np.array([*(self._places[label] for label in labels), np.nan])[codes]
-
-
-def _written_gap(cell: object) -> str:
+def written_gap(cell: object) -> str:
     """Say what stands for a gap."""
     word = cell.strip(BLANKS) if isinstance(cell, str) else ""
     return f"{word!r} is a gap" if word else "empty"
@@ -373,54 +168,3 @@ def spelled_plainly(label: str) -> object:
     """Return what a label means if case, blanks and the way to write a number mean nothing."""
     plain = " ".join(label.split()).casefold()
     return Decimal(plain) if _NUMBER.fullmatch(plain) else plain
-
-
-class TargetReader(ColumnReader):
-    """A target to be trained on, which must vary and lie where its transform is defined."""
-
-    def __init__(
-        self,
-        target: config.TargetColumn,
-        *,
-        form: config.TableFormat,
-        allows_gaps: bool,
-        source: str,
-        key: tuple[str | int, ...] = (),
-    ) -> None:
-        super().__init__(
-            target.column, "numeric", "data.targets", form=form, allows_gaps=allows_gaps, source=source, key=key
-        )
-        self._domain = domain_of(target.transform)
-        self._num_rows = 0
-        self._first, self._low, self._high = np.nan, np.inf, -np.inf
-        self._outside = MarkedCells()
-
-    def read(self, frame: pd.DataFrame) -> Array:
-        """Read the column in one chunk, see `ColumnReader.read`."""
-        values = super().read(frame)
-        self._num_rows += len(values)
-        present = values[~np.isnan(values)]
-        if present.size:
-            self._first = present[0] if np.isnan(self._first) else self._first
-            self._low, self._high = min(self._low, present.min()), max(self._high, present.max())
-        self._outside.add(self._domain.is_outside(values), frame, lambda row: f"{values[row]:g}")
-        return values
-
-    def faults(self) -> list[str]:
-        """Write what is wrong with the cells; if nothing, that the target is constant or outside its transform."""
-        found = super().faults()
-        if found or self._num_rows < 2:
-            return found
-        column = self._column
-        if np.isnan(self._first):
-            return [f"{column} must be numbers; got empty cells only. Choose another target."]
-        if self._high == self._low:
-            return [f"{column} must vary; got {self._first:g} in every row. Choose another target."]
-        if self._outside.num_cells:
-            return [f"{column} must {self._domain.expected}; got {self._outside}. {self._domain.advice}"]
-        return []
-
-
-def faults_of(readers: Iterable[ColumnReader]) -> list[str]:
-    """Write what is wrong with all that several readers have read."""
-    return [fault for reader in readers for fault in reader.faults()]

@@ -14,7 +14,7 @@ import numpy as np
 
 from cde_app import config
 from cde_app.arrays import Array, BoolArray
-from cde_app.data.faults import Kind, MissingKind
+from cde_app.data.readers import Kind, MissingKind
 from cde_app.data.transform.standardisation import mean_and_sd
 
 _TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]

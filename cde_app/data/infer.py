@@ -14,7 +14,6 @@ from cde_app.data.columns import (
     counts_rows,
     foreign_noun,
     gap_words,
-    list_names,
     missing_column_fault,
     read_days,
     read_gaps,
@@ -23,13 +22,15 @@ from cde_app.data.columns import (
     rounded_integers,
     row_of,
 )
-from cde_app.data.faults import ColumnReader, label_remarks
+from cde_app.data.faults import label_remarks
 from cde_app.data.files import is_stored_index
 from cde_app.data.guess_format import guess_format
 from cde_app.data.looks import look_of
+from cde_app.data.readers import ColumnReader
 from cde_app.data.split import LABELS
 from cde_app.data.text import is_text
 from cde_app.errors import DataError
+from cde_app.words import list_names
 
 _MANY_LABELS = 50
 _MOSTLY = 0.9

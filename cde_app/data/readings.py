@@ -13,8 +13,8 @@ import pandas as pd
 from cde_app import config
 from cde_app.arrays import Array, IndexArray
 from cde_app.data.encoding import ColumnContract, complete_rows, input_readers, target_readers
-from cde_app.data.faults import ColumnReader, TargetReader, faults_of
 from cde_app.data.order import OrderedColumns, order_warning
+from cde_app.data.readers import ColumnReader, TargetReader, faults_of
 from cde_app.data.split import SplitCells
 from cde_app.errors import DataError
 from cde_app.rows import RowFile, map_rows

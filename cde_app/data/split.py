@@ -13,7 +13,6 @@ from cde_app.config.training import LARGE_TABLE, SMALL_TABLE
 from cde_app.data.columns import (
     foreign_fault,
     foreign_noun,
-    list_names,
     missing_column_fault,
     read_days,
     read_gaps,
@@ -22,8 +21,10 @@ from cde_app.data.columns import (
     read_order,
     row_of,
 )
-from cde_app.data.faults import ColumnReader, OffsetCells
+from cde_app.data.faults import OffsetCells
+from cde_app.data.readers import ColumnReader
 from cde_app.errors import DataError, FaultOfSetting
+from cde_app.words import list_names
 
 LABELS = ("train", "validation", "test")
 

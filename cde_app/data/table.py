@@ -205,7 +205,7 @@ def _read_csv(partition: Partition, columns: list[str], chunk_rows: int | None) 
             names=list(partition.columns),
             usecols=columns,
             index_col=False,
-            dtype="string",
+            dtype="string",  # pandas' guesses would turn 007 into 7 and `now` into a date
             na_filter=False,
             low_memory=False,
             encoding=partition.encoding,

@@ -24,6 +24,7 @@ from cde_app.words import listed, nearest
 LATENT = ("model", "latent")
 FAMILY, PARAMETERS = (*LATENT, "prior", "family"), (*LATENT, "prior", "parameters")
 NORMAL = "MultivariateNormalDiag"
+# A test derives this table again from all distributions of TensorFlow Probability.
 FAMILIES: dict[str, tuple[str, ...]] = {
     NORMAL: ("loc", "scale_diag"),
     "Beta": ("concentration1", "concentration0"),

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from cde_app.rows import blocks_of
 from cde_app.threads import num_threads
 
 T = TypeVar("T")
@@ -21,17 +22,17 @@ WORKER = "cde-rows"
 """What the names of the threads begin with."""
 
 
-def blocks(num_rows: int, floats_per_row: int) -> Iterator[slice]:
-    """Yield consecutive rows, as many at a time as stay in the cache."""
-    step = max(1, FLOATS_IN_CACHE // floats_per_row)
-    return (slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step))
+def cache_blocks(num_rows: int, floats_per_row: int) -> Iterator[slice]:
+    """Yield consecutive rows, as many at a time as stay in the cache of a core."""
+    return blocks_of(num_rows, max(1, FLOATS_IN_CACHE // floats_per_row))
 
 
 def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row: int) -> None:
     """Do some work for every block of rows, on all threads.
 
-    NumPy and SciPy let go of Python's lock while they compute. Their matrix products run on one thread each meanwhile,
-    so that the blocks, and every bit of what they give, are the same whatever the number of threads.
+    NumPy and SciPy release Python's lock while they compute. Their matrix products run on one thread each meanwhile,
+    so that the blocks, and every bit of the results, are the same whatever the number of threads. Threads share the
+    blocks because elementwise work, half of the time, would otherwise stay on one core.
 
     Args:
         work: computes a block and writes it where it belongs; called from several threads at once. Where it asks for
@@ -39,7 +40,7 @@ def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row:
         num_rows: N.
         floats_per_row: numbers that the work holds for a row.
     """
-    todo = list(blocks(num_rows, floats_per_row))
+    todo = list(cache_blocks(num_rows, floats_per_row))
     with one_blas_thread():
         if len(todo) <= 1 or num_threads() == 1 or threading.current_thread().name.startswith(WORKER):
             for rows in todo:

@@ -72,6 +72,9 @@ class Concatenation(Compositor):
 class Warp(Concatenation):
     """[x, w + r sum_j s_j tanh(c_j (w / r - b_j - x B_j))], for each latent variable; it grows with w.
 
+    A GP is smooth in w, and modes are separated by a step. As a compositor and not a layer, the warp leaves kernels,
+    inducing inputs, export and GPflux's classes as they are.
+
     Source: Snelson et al. (2004), who warp the targets of a GP by such a sum; here it is w, and the places depend on x.
     """
 

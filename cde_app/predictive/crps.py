@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.predictive.blocks import blocks, work_in_blocks
+from cde_app.predictive.blocks import cache_blocks, work_in_blocks
 
 if TYPE_CHECKING:
     from cde_app.data.transform import TargetTransform
@@ -195,7 +195,7 @@ def _density(nodes: Array, weights: Array, means: Array, sds: Array) -> Array:
     precisions = 1.0 / sds
     heights = weights * precisions / np.sqrt(2 * np.pi)
     density = np.empty_like(nodes)
-    for rows in blocks(len(nodes), nodes.shape[1] * len(weights)):
+    for rows in cache_blocks(len(nodes), nodes.shape[1] * len(weights)):
         exponents = nodes[rows, :, None] - means[rows, None, :]
         exponents *= precisions[rows, None, :]
         np.square(exponents, out=exponents)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray, IntArray
-from cde_app.predictive.blocks import blocks, work_in_blocks
+from cde_app.predictive.blocks import cache_blocks, work_in_blocks
 from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.moments import HERMITE_DEGREE, component_moments, hermite_coefficients
 from cde_app.predictive.quantiles import mixture_quantiles
@@ -275,7 +275,7 @@ class Mixture:
             own, points = self[rows], Y[rows] if len(Y) > 1 else Y
             means = np.ascontiguousarray(np.moveaxis(own.means, -1, 0))
             whitening, log_heights = own._whitening()
-            for columns in blocks(num_points, means[0].size):
+            for columns in cache_blocks(num_points, means[0].size):
                 whitened: dict[int, Array] = {}
                 for (p, q), factor in whitening.items():
                     term = points[:, columns, None, q] - means[q, :, None, :]

@@ -63,7 +63,10 @@ class Predictor:
         return Chain(self.factors, self.order, self.nodes, X)
 
     def latents(self, X: Array, targets: Array) -> list[Latents]:
-        """Return what the first member of each factor that has latent variables says about them.
+        """Return what the first member of each factor that has latent variables says about them: p(w | x, y).
+
+        It comes from the nodes' likelihoods and not from the encoder, which is a proposal under the importance-weighted
+        objectives, several times wider than the posterior.
 
         Args:
             X: [N, D], standardised features.

@@ -12,11 +12,11 @@ from functools import cached_property
 import numpy as np
 
 from cde_app.arrays import Array
-from cde_app.predictive.blocks import blocks
+from cde_app.predictive.blocks import cache_blocks
 from cde_app.predictive.kernels import Kernel
 
-JITTER = 1e-6
-"""What is added to the diagonal of k(Z, Z), so that rounding leaves it positive definite: GPflow's default."""
+JITTER = 1e-6  # gpflow.default_jitter() as a constant, so that no TensorFlow is loaded; a test holds the two equal
+"""What is added to the diagonal of k(Z, Z), so that rounding leaves it positive definite."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SparseGP:
         """
         means = np.empty((len(X), self.num_gps))
         variances = np.empty((len(X), self.num_gps))
-        for rows in blocks(len(X), len(self.inducing_inputs) * self.num_gps):
+        for rows in cache_blocks(len(X), len(self.inducing_inputs) * self.num_gps):
             covariance = self._covariance(X[rows])
             means[rows] = covariance @ self._mean_weights
             for q, (reduction, signs) in enumerate(self._reductions):

@@ -9,6 +9,7 @@ from typing import Any
 
 from cde_app.errors import RunError
 from cde_app.runs import folder as run_folder
+from cde_app.runs.lock import is_locked
 from cde_app.storage import file_hash
 
 FORMAT_VERSION = 4  # before, labels and dates were read otherwise (2), or kernels and tails stored otherwise (3)
@@ -37,7 +38,7 @@ def check_finished(path: Path) -> None:
     """
     if run_folder.is_finished(path):
         return
-    if run_folder.is_locked(path):
+    if is_locked(path):
         raise RunError(f"{path}: expected a finished run; got one that is being written. Wait until it is done.")
     match run_folder.status(path):
         case "running":

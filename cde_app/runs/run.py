@@ -247,6 +247,14 @@ class Run:
         lines = self.read_bytes("history.jsonl").split(b"\n")
         return [json.loads(line) for line in lines[:-1] if line]
 
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest of a finished run."""
+        return dict(self.read_json("manifest.json"))
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting of a finished run, as plain values: its configuration needs no second reading."""
+        return dict(self.manifest()["settings"])
+
     # --- ending ---------------------------------------------------------------------------------------------------
 
     def finish(

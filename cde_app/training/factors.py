@@ -27,6 +27,7 @@ def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: IndexArray
         rows: [R], which ones.
         scratch: where the longer rows go.
     """
+    # All members share the neighbours: those of each member's own rows gained nothing (docs/method.md, section 6).
     X, V, axes = data.features.X, data.X_validation, neighbour_axes(neighbours.Y.shape[1])
     places = np.full(len(X), -1)
     places[rows] = np.arange(len(rows))
@@ -76,7 +77,10 @@ def with_target(data: TrainingData, place: int, transform: TargetTransform, colu
 
 
 def leave_out(factor: Factor, rows: IndexArray) -> Factor:
-    """Return the factor without some of its training rows, which become its validation rows."""
+    """Return the factor without some of its training rows, which become its validation rows.
+
+    They calibrate the member and, if there are at least `config.training.FEWEST_JUDGES`, choose its step.
+    """
     data, kept = factor.data, np.setdiff1d(np.arange(len(factor.data.features)), rows)
     data = replace(
         data,

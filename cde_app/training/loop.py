@@ -20,7 +20,6 @@ from cde_app.errors import NumericalError
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import bound, posteriors
-from cde_app.plan import Plan
 from cde_app.progress import Progress
 from cde_app.rows import Stream, generator
 from cde_app.training.gpflux_fit import GPfluxFit
@@ -28,11 +27,9 @@ from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient
 
 STEPS_PER_CALL = 25
 NATURAL_GRADIENT_WARM_UP = 20
-NATURAL_STEP = 0.05
 MAX_RETRIES = 5
 IMPOSSIBLE = 40.0
 """Nats by which no sum of log q(w) - log p(w) over draws from q falls below zero but with a probability of e^-40."""
-SMALL_DATA, NOISY = 500, 0.15
 
 
 @dataclass(frozen=True)
@@ -43,24 +40,6 @@ class Schedule:
     batch_size: int
     kl_weight: float
     natural_step: float
-
-
-def resolve_schedule(settings: config.Training, plan: Plan, *, noise: float) -> Schedule:
-    """Resolve what the warm start decides besides the plan.
-
-    Args:
-        settings: the `training` block.
-        plan: of the run.
-        noise: the warm start's noise variance, the mean over standardised targets.
-    """
-    kl_weight = settings.objective.kl_weight
-    if kl_weight == "auto":
-        kl_weight = 1.0 if plan.num_rows < SMALL_DATA and noise > NOISY else 0.3
-    natural_step = settings.natural_gradient.step_size
-    if natural_step == "auto":
-        # The gradient's noise grows with the rows over those of a batch, so the step shrinks with it.
-        natural_step = NATURAL_STEP * plan.batch_size / plan.num_rows
-    return Schedule(plan.max_steps, plan.batch_size, kl_weight, natural_step)
 
 
 class Trainer:

@@ -20,7 +20,7 @@ from cde_app.rows import Stream, draw_rows
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
 from cde_app.training.features import Features
-from cde_app.training.loop import Trainer, fit, resolve_schedule
+from cde_app.training.loop import Schedule, Trainer, fit
 from cde_app.training.start.model import starting_point
 from cde_app.training.tails import fit_defence
 
@@ -99,7 +99,8 @@ def prepare(
     )
     start = replace(start, num_data=num_rows)
     model = build_model(config.model, start, num_features=features.num_features, seed=seed)
-    schedule = resolve_schedule(config.training, plan, noise=float(current.regression.noise.mean()))
+    kl_weight = config.training.resolved_kl_weight(plan.num_rows, noise=float(current.regression.noise.mean()))
+    schedule = Schedule(plan.max_steps, plan.batch_size, kl_weight, plan.natural_step)
     if spare is not None and spare.fits(model, schedule):
         trainer = spare
         trainer.begin(model, X, Y, seed=seed)

@@ -76,6 +76,8 @@ class Session:
         self.save, self.report, self.judge = save, report, judge
         self.started = time.monotonic() - checkpoint.elapsed_seconds
         self.roundings = find_roundings(config, data, checkpoint.transforms)
+        self.trainer: Trainer | None = None
+        """That of the training before, whose compiled step the next one uses again where it fits."""
         self.neighbours = None
         if checkpoint.has_neighbours:
             X = data.features.X
@@ -92,9 +94,8 @@ class Session:
         Raises:
             NumericalError: training failed numerically after every retry.
         """
-        trainer = None
         while self.training < len(self.plan.units):
-            trainer = self._train(self.checkpoint.current or self._warm_start(), trainer)
+            self._train(self.checkpoint.current or self._warm_start())
         calibrated = [self._calibrate(place) for place in range(len(self.factors))]
         predictor = assemble_predictor(
             self.neighbours,
@@ -169,10 +170,10 @@ class Session:
         self._keep(current)
         return current
 
-    def _train(self, current: Unfinished, spare: Trainer | None) -> Trainer:
+    def _train(self, current: Unfinished) -> None:
         """Do the current training, with the compiled step of the one before it if there is one."""
         factor = self.factor
-        trainer = prepare(self.config, self.plan, factor, current, seed=self.unit.seed, spare=spare)
+        trainer = prepare(self.config, self.plan, factor, current, seed=self.unit.seed, spare=self.trainer)
         finished = train_member(
             self.config,
             factor,
@@ -186,8 +187,8 @@ class Session:
             report=self._report,
         )
         self.checkpoint = replace(self.checkpoint, finished=(*self.checkpoint.finished, finished))
+        self.trainer = trainer
         self._keep(None)
-        return trainer
 
     def _keep(self, current: Unfinished | None) -> None:
         self.checkpoint = replace(self.checkpoint, current=current, elapsed_seconds=self._elapsed())

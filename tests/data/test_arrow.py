@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cde_app import config
-from cde_app.data.check import infer_data
 from cde_app.data.columns import read_gaps
 from cde_app.data.encoding import encode_inputs, fit_contract
+from cde_app.data.infer import infer_data
 from cde_app.data.prepared import prepare_evaluation
 from cde_app.data.readings import Readings, read_for_training
 from cde_app.data.split import Split

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from cde_app import config
-from cde_app.data.check import Inference, TableReport, describe_table, infer_data
+from cde_app.cli.table_report import report_lines
+from cde_app.data.check import TableReport, describe_table
+from cde_app.data.infer import Inference, infer_data
 from cde_app.data.readings import read_for_training
 from cde_app.errors import DataError, SettingError
 from cde_app.trees import to_tree
@@ -62,7 +64,7 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     inputs = ["a", {"column": "d", "kind": "datetime"}, {"column": "c", "kind": "categorical"}]
     report = describe(frame, data={"inputs": inputs})
     assert json.loads(json.dumps(to_tree(report), allow_nan=False))["columns"][1]["minimum"] == "2024-01-01T00:00:00"
-    lines = report.lines()
+    lines = report_lines(report)
     assert lines[0] == "a.csv: 1000 rows; 900 train, 0 validation, 100 test; 9 features"
     assert lines[2] == "  input  d  datetime, 1000 distinct, 2024-01-01T00:00:00 to 2026-09-26T00:00:00"
     assert lines[3] == "  input  c  categorical, 2 distinct"
@@ -71,7 +73,7 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
         "training: 4 x 1000 steps of 256 rows, each on 810 of the 900 training rows (90 judge it), about "
     )
     whole = describe(frame, data={"inputs": inputs}, training={"ensemble": 1})
-    assert whole.lines()[-2].startswith("training: 1 x 1000 steps of 256 rows, about ")
+    assert report_lines(whole)[-2].startswith("training: 1 x 1000 steps of 256 rows, about ")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     [([1.0, 2.5], "1 to 2.5"), ([1e-12, 2e-12], "1e-12 to 2e-12"), ([1e9, 1e9 + 0.5], "1000000000 to 1000000000.5")],
 )
 def test_the_ends_of_a_range_are_told_apart(values: list[float], span: str) -> None:
-    assert describe(table(a=values * 500)).lines()[1] == f"  input  a  numeric, 2 distinct, {span}"
+    assert report_lines(describe(table(a=values * 500)))[1] == f"  input  a  numeric, 2 distinct, {span}"
 
 
 def test_faults_of_the_table_are_raised() -> None:
@@ -250,7 +252,7 @@ def test_what_is_read_otherwise_than_one_may_think_is_told() -> None:
         "column 'c' has 250 gaps (250 'NA'); a word that is a label must not be among data.format.gaps.",
         "column 'c' has labels that differ in their spelling only, such as '1.1' and '1.10'; they stay apart.",
     )
-    assert "  input  c  categorical, 3 distinct, 250 gaps ('NA')" in report.lines()
+    assert "  input  c  categorical, 3 distinct, 250 gaps ('NA')" in report_lines(report)
 
 
 def test_words_that_mean_a_gap_are_those_of_the_format() -> None:
@@ -420,4 +422,4 @@ def test_the_report_names_the_models_of_a_chain() -> None:
     targets = [{"column": name, "transform": {"kind": "identity"}} for name in ("y", "z")]
     model = {"chain_order": ["z", "y"], "neighbours": {"enabled": False}}
     report = describe(frame, data={"targets": targets}, model=model)
-    assert report.lines()[-1] == "  a chain of 2 models, 4 members each: 'z', 'y'"
+    assert report_lines(report)[-1] == "  a chain of 2 models, 4 members each: 'z', 'y'"

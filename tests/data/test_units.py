@@ -14,7 +14,7 @@ import pytest
 from cde_app import config
 from cde_app.arrays import Array
 from cde_app.data.encoding import encode_inputs, fit_contract
-from cde_app.data.faults import TargetReader
+from cde_app.data.readers import TargetReader
 from cde_app.data.rounding import find_rounding, rounding_step
 from cde_app.data.transform import KINDS, Identity, TargetTransform, candidate_transforms
 from cde_app.data.transform.log import Log

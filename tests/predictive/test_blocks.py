@@ -12,7 +12,7 @@ from cde_app.data.transform import Identity, TargetTransform
 from cde_app.data.transform.log import Log
 from cde_app.data.transform.yeo_johnson import YeoJohnson
 from cde_app.predictive import blocks as blocks_module
-from cde_app.predictive.blocks import blocks, map_blocks, work_in_blocks
+from cde_app.predictive.blocks import cache_blocks, map_blocks, work_in_blocks
 from cde_app.predictive.chain import Chain
 from cde_app.predictive.compositor import Concatenation
 from cde_app.predictive.ensemble import Ensemble
@@ -81,7 +81,7 @@ def answers_of(forecast: Forecast) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("num_rows", "floats_per_row"), [(0, 1), (1, 10**9), (1000, 7), (5, 65_536)])
 def test_blocks_hold_every_row_once_and_fit_the_cache(num_rows: int, floats_per_row: int) -> None:
-    found = list(blocks(num_rows, floats_per_row))
+    found = list(cache_blocks(num_rows, floats_per_row))
     assert [row for rows in found for row in range(num_rows)[rows]] == list(range(num_rows))
     longest = max(1, blocks_module.FLOATS_IN_CACHE // floats_per_row)
     assert all(rows.stop - rows.start <= longest for rows in found)
@@ -160,7 +160,7 @@ def test_no_answer_holds_another_array_as_large_as_the_mixture(monkeypatch: pyte
 @pytest.mark.parametrize("num_threads", ["1", "2"])
 def test_what_blocks_give_comes_in_their_order(num_threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", num_threads)
-    starts = [rows.start for rows in blocks(1000, 1000)]
+    starts = [rows.start for rows in cache_blocks(1000, 1000)]
     found = map_blocks(lambda rows: rows.stop, 1000, 1000)
     assert len(starts) > 2
     assert list(found) == starts

@@ -21,7 +21,7 @@ from cde_app.predictive import neighbours
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.progress import Progress
-from cde_app.training import loop, member, warm_start
+from cde_app.training import member, warm_start
 from cde_app.training import session as session_module
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choices import choose
@@ -69,11 +69,23 @@ def session_of(config: Config, data: TrainingData, **options: Any) -> Session:
         return Session(config, plan, data, checkpoint, scratch=Path(folder), **options)
 
 
-def run(config: Config, data: TrainingData, **options: Any) -> tuple[Trained, list[Checkpoint], list[Progress]]:
+COMPILED: dict[str, Trainer] = {}
+"""The last trainer of each configuration: compiling its step takes longer than most trainings here."""
+
+
+def run(
+    config: Config, data: TrainingData, *, compiles: bool = False, **options: Any
+) -> tuple[Trained, list[Checkpoint], list[Progress]]:
+    """Do a run's trainings; `compiles` says whether it compiles its first step as a process does that begins."""
     checkpoints: list[Checkpoint] = []
     reports: list[Progress] = []
-    options = {"checkpoint": None, "report": reports.append} | options
-    trained = session_of(config, data, save=checkpoints.append, **options).run()
+    options = {"checkpoint": None, "report": reports.append, "save": checkpoints.append} | options
+    session = session_of(config, data, **options)
+    settings = config.model_copy(update={"seed": 0}).model_dump_json()
+    session.trainer = None if compiles else COMPILED.get(settings)
+    trained = session.run()
+    if session.trainer is not None:
+        COMPILED[settings] = session.trainer
     return trained, checkpoints, reports
 
 
@@ -107,8 +119,8 @@ def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None
     whole, checkpoints, _ = small_run()
     assert [checkpoint.place for checkpoint in checkpoints] == [(0, 0), (0, 25), (0, 50), (1, 0)]
     for checkpoint in checkpoints:
-        stored = Checkpoint.from_arrays(checkpoint.to_arrays())
-        resumed, _, reports = run(small_config(), small_data(), checkpoint=stored)
+        stored, is_second = Checkpoint.from_arrays(checkpoint.to_arrays()), checkpoint is checkpoints[1]
+        resumed, _, reports = run(small_config(), small_data(), checkpoint=stored, compiles=is_second)
         assert_same_bytes(whole.predictor, resumed.predictor)
         assert all(report.step > checkpoint.place[1] for report in reports)
 
@@ -143,8 +155,8 @@ def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes
     first, second = whole.predictor.factors[0].members
     assert not np.array_equal(first.output_terms[1].q_mu, second.output_terms[1].q_mu), "members must differ"
     for checkpoint in checkpoints[::2]:
-        stored = Checkpoint.from_arrays(checkpoint.to_arrays())
-        resumed, _, _ = run(config, data, checkpoint=stored)
+        stored, is_third = Checkpoint.from_arrays(checkpoint.to_arrays()), checkpoint is checkpoints[2]
+        resumed, _, _ = run(config, data, checkpoint=stored, compiles=is_third)
         assert_same_bytes(whole.predictor, resumed.predictor)
 
 
@@ -163,14 +175,14 @@ def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_
         begin(self, *arguments, **options)
 
     monkeypatch.setattr(Trainer, "begin", counted)
-    shared, _, _ = run(config, data)
+    shared, _, _ = run(config, data, compiles=True)
     assert len(taken_over) == (2 if chain else 1), "the second member of each factor"
 
     def alone(*arguments: Any, spare: Trainer | None, **options: Any) -> Trainer:
         return prepare(*arguments, spare=None, **options)
 
     monkeypatch.setattr(session_module, "prepare", alone)
-    assert_same_bytes(shared.predictor, run(config, data)[0].predictor)
+    assert_same_bytes(shared.predictor, run(config, data, compiles=True)[0].predictor)
 
 
 def test_the_order_of_a_chain_is_the_given_one_or_that_of_the_table() -> None:
@@ -244,7 +256,7 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
 
     checkpoints: list[Checkpoint] = []
     with pytest.raises(KeyboardInterrupt):
-        session_of(config, data, checkpoint=None, save=checkpoints.append, report=interrupt).run()
+        run(config, data, save=checkpoints.append, report=interrupt)
     assert checkpoints[-1].place == (0, 25)
     resumed, _, _ = run(config, data, checkpoint=checkpoints[-1])
     assert_same_bytes(small_run()[0].predictor, resumed.predictor)
@@ -272,9 +284,8 @@ def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeat
     for replaced, judge in ((interrupted_advance, validation_score), (advance, interrupted_score)):
         monkeypatch.setattr(Trainer, "advance", replaced)
         checkpoints: list[Checkpoint] = []
-        told = {"save": checkpoints.append, "report": lambda _: None}
         with pytest.raises(KeyboardInterrupt):
-            session_of(config, data, checkpoint=None, judge=judge, **told).run()
+            run(config, data, judge=judge, save=checkpoints.append)
         monkeypatch.setattr(Trainer, "advance", advance)
         assert checkpoints[-1].place == (0, 25)
         assert_same_bytes(run(config, data, checkpoint=checkpoints[-1])[0].predictor, expected)
@@ -449,9 +460,10 @@ def test_auto_settings_follow_the_number_of_rows(
 ) -> None:
     config = small_config(max_steps="auto", calibration={"enabled": False}, early_stopping={"enabled": False})
     plan = plan_trainings(config, num_rows=num_rows, num_validation_rows=0)
-    schedule = loop.resolve_schedule(config.training, plan, noise=noise)
-    assert (schedule.max_steps, schedule.batch_size, schedule.kl_weight) == (max_steps, batch_size, kl_weight)
-    np.testing.assert_allclose(schedule.natural_step, 0.05 * batch_size / num_rows)
+    assert config.training.resolved_kl_weight(num_rows, noise=noise) == kl_weight
+    assert (plan.max_steps, plan.batch_size) == (max_steps, batch_size)
+    assert ("weight of the KL" in plan.left_open) == (num_rows < 500)
+    np.testing.assert_allclose(plan.natural_step, 0.05 * batch_size / num_rows)
 
 
 def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated_on_them() -> None:

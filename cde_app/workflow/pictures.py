@@ -15,7 +15,7 @@ from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, known_targets
 from cde_app.evaluation.scores import Rows
 from cde_app.storage import file_names
-from cde_app.trained_run import TrainedRun
+from cde_app.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ ImageFormat = Literal["png", "svg"]
 PICTURED_ROWS, LATENT_ROWS, FEWEST_WITNESSES = 2000, 500, 100
 
 
-def prediction_pictures(model: TrainedRun, frame: pd.DataFrame, *, source: str) -> Pictures:
+def prediction_pictures(model: TrainedModel, frame: pd.DataFrame, *, source: str) -> Pictures:
     """Return the densities of some rows; file name -> what draws it."""
     from cde_app.report.gallery import density_pictures
 
@@ -40,7 +40,7 @@ def prediction_pictures(model: TrainedRun, frame: pd.DataFrame, *, source: str) 
 
 def run_pictures(
     history: Sequence[dict[str, Any]],
-    model: TrainedRun,
+    model: TrainedModel,
     table: PreparedTable,
     rows: Rows | None,
     image_format: ImageFormat,
@@ -114,7 +114,7 @@ def _picture_files(pictures: Pictures, image_format: ImageFormat) -> Pictures:
     return {f"{name}.{image_format}": draw for name, draw in zip(names, pictures.values(), strict=True)}
 
 
-def _scene(model: TrainedRun, X: Array, targets: Array | None, row_numbers: IndexArray) -> Scene:
+def _scene(model: TrainedModel, X: Array, targets: Array | None, row_numbers: IndexArray) -> Scene:
     """Gather what the density pictures need of some rows."""
     from cde_app.report.gallery import InputAxis, Scene
 

@@ -1,9 +1,11 @@
-"""What stands in the way of comparing runs: other targets, units, tables, held-out rows or scales."""
+"""`cde compare`: runs side by side, and what stands in the way of comparing them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +13,35 @@ from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.evaluation.scores import score_units
 from cde_app.runs.run import Run
-from cde_app.trained_run import SCORED_ROWS, manifest_of
 from cde_app.trees import from_tree
+from cde_app.words import flatten
+from cde_app.workflow.scoring import SCORED_ROWS
 
 LEAST_CHANGE_OF_SCALE = 1e-6
 """A smaller relative difference of training standard deviations is rounding."""
+
+
+def compare_runs(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+    """Put several runs' scores, and the settings in which they differ, side by side; say why they are not comparable.
+
+    Raises:
+        RunError: a run is missing, incomplete, corrupt or from a newer format.
+    """
+    runs = {str(path): Run.open(path) for path in run_paths}
+    stored = {name: run.settings() for name, run in runs.items()}
+    scored = {name: Scored.by(run, seed=stored[name]["seed"]) for name, run in runs.items()}
+    settings = {name: dict(flatten(values, into_lists=True)) for name, values in stored.items()}
+    keys = sorted({key for values in settings.values() for key in values})
+    differing = [key for key in keys if len({repr(values.get(key)) for values in settings.values()}) > 1]
+    columns = {
+        name: {
+            "settings": {key: settings[name].get(key) for key in differing},
+            "units": scored[name].score_units,
+            "metrics": run.read_json("metrics.json"),
+        }
+        for name, run in runs.items()
+    }
+    return columns, comparison_warnings(scored)
 
 
 @dataclass(frozen=True)
@@ -48,7 +74,7 @@ class Scored:
             RunError: a file is missing or corrupt.
         """
         contract = from_tree(ColumnContract, run.read_json("columns.json"))
-        hashes, held_out = manifest_of(run)["inputs"], run.read_arrays("split.npz")["test"]
+        hashes, held_out = run.manifest()["inputs"], run.read_arrays("split.npz")["test"]
         is_drawn, drops = len(held_out) > SCORED_ROWS, contract.missing == "drop"
         columns = (*(column.name for column in contract.inputs), *contract.targets)
         return cls(

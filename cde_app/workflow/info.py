@@ -1,0 +1,42 @@
+"""`cde info`: what a run is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cde_app.runs.run import Run
+
+FACTS = (
+    "format_version",
+    "cde_version",
+    "seed",
+    "seconds",
+    "trainings",
+    "transforms",
+    "uses_neighbours",
+    "calibration",
+    "rows",
+    "dropped_features",
+)
+"""What is shown of the manifest."""
+
+
+def describe_run(run_path: Path) -> dict[str, Any]:
+    """Say what a run is: its table, model, training, scores and versions.
+
+    Raises:
+        RunError: the run is missing, incomplete, corrupt or from a newer format.
+    """
+    run = Run.open(run_path)
+    manifest, data = run.manifest(), run.settings()["data"]
+    return {
+        "run": str(run_path),
+        "data": {
+            "path": data["path"],
+            "inputs": [column["column"] for column in data["inputs"]],
+            "targets": [column["column"] for column in data["targets"]],
+        },
+        **{name: manifest[name] for name in FACTS},
+        "metrics": run.read_json("metrics.json"),
+    }

@@ -1,0 +1,192 @@
+"""`cde predict`: the forecast of every row of a table, as files."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cde_app.arrays import BoolArray
+from cde_app.data.encoding import ColumnContract, complete_rows, encode_and_judge, misspelled_labels, row_faults
+from cde_app.data.faults import RowFault
+from cde_app.data.files import source_name, unchanged
+from cde_app.data.prepared import file_hashes, known_targets
+from cde_app.data.table import FileFormat, iter_table
+from cde_app.errors import DataError, RunError
+from cde_app.predictive.forecast import Forecast
+from cde_app.runs.folder import predictions
+from cde_app.runs.provenance import provenance
+from cde_app.runs.run import Run
+from cde_app.storage import write_arrays, write_atomically, write_json
+from cde_app.trained_model import TrainedModel
+from cde_app.workflow.pictures import keep_pictures, missing_picture, prediction_pictures
+from cde_app.workflow.prediction_files import PredictionWriter, component_arrays
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_FAULTS = 100
+"""Faults of skipped rows that the manifest of predictions names."""
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """What is asked of a prediction; None takes the run's setting."""
+
+    num_samples: int | None = None
+    """Draws per row; 0 writes none."""
+    quantiles: Sequence[float] | None = None
+    """Levels in (0, 1)."""
+    seed: int | None = None
+    """Of the draws."""
+    file_format: FileFormat = "csv"
+    """Of the two tables."""
+    plots: bool = False
+    """Draw the predictions."""
+    components: bool = False
+    """Write the mixtures, which holds them in memory."""
+    skip_faults: bool = False
+    """Leave out rows with faults in place of stopping."""
+
+
+def predict_table(
+    run_path: Path, data_path: Path, out_path: Path, options: PredictionOptions, *, overwrite: bool
+) -> dict[str, Any]:
+    """Predict every row of a table, chunk by chunk, into a folder.
+
+    Args:
+        run_path: the run directory.
+        data_path: CSV or Parquet; needs the input columns; with the targets, `log_density` is written too.
+        out_path: the folder for the predictions.
+        options: what is asked for.
+        overwrite: replace predictions that are there.
+
+    Returns:
+        {"rows", "files", "seconds", "warnings"} and what `RowCount.facts` returns; the warnings name pictures that
+        could not be drawn.
+
+    Raises:
+        DataError: the table breaks the column contract.
+        RunError: the run cannot be read, or the folder may not be written.
+    """
+    started = time.monotonic()
+    run = Run.open(run_path)
+    model, settings, source = TrainedModel.load(run), run.settings(), source_name(data_path)
+    defaults, seed = settings["predict"], settings["seed"] if options.seed is None else options.seed
+    num_samples = defaults["samples"] if options.num_samples is None else options.num_samples
+    contract, count = model.contract, RowCount()
+    forecasts: list[Forecast] = []
+    pictured: pd.DataFrame | None = None
+    with predictions(out_path, overwrite=overwrite) as folder:
+        writer = PredictionWriter(
+            folder,
+            target_names=contract.targets,
+            quantiles=defaults["quantiles"] if options.quantiles is None else options.quantiles,
+            num_samples=num_samples,
+            seed=seed,
+            file_format=options.file_format,
+        )
+        with writer, unchanged(data_path):
+            hashes = file_hashes(data_path)
+            chunks = iter_table(data_path, chunk_rows=defaults["chunk_rows"], form=contract.form)
+            for frame in usable_rows(chunks, contract, count, source=source, skip_faults=options.skip_faults):
+                X, outside = encode_and_judge(contract, frame, source=source)
+                forecast, targets = model.predictor.predict(X), known_targets(contract, frame, source)
+                writer.append(
+                    forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside.any(axis=1)
+                )
+                count.add(contract, frame, outside)
+                if options.components:
+                    forecasts.append(forecast)
+                if options.plots and pictured is None:
+                    pictured = frame
+            if not count.predicted:
+                raise no_rows(source, count.faults)
+        files, warnings = writer.files, list[str]()
+        if options.components:
+            files.append(write_arrays(folder / "mixture.npz", component_arrays(forecasts)))
+        if pictured is not None:
+            drawn, failures = keep_pictures(
+                partial(prediction_pictures, model, pictured, source=source),
+                lambda name, content: write_atomically(folder / "plots" / name, content),
+            )
+            files += drawn
+            if unwritten := [error for error in failures.values() if isinstance(error, RunError)]:
+                raise unwritten[0]
+            warnings += [missing_picture(what, error) for what, error in failures.items()]
+        result = {
+            "rows": count.predicted,
+            "files": [out_path / file.relative_to(folder) for file in files],
+            "seconds": time.monotonic() - started,
+            **count.facts(),
+            "warnings": warnings,
+        }
+        facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
+        write_json(folder / "manifest.json", {**result, **facts, **provenance(), "inputs": hashes})
+    return result
+
+
+class RowCount:
+    """How many rows a prediction has read, what it has left out, and which of the others ask for extrapolation."""
+
+    def __init__(self) -> None:
+        self.read = self.predicted = self.skipped = self.outside = 0
+        self.faults: list[RowFault] = []
+        """The first `MOST_FAULTS` faults of skipped rows."""
+        self._outside_by_column = Counter[str]()
+        self._misspelled: dict[str, tuple[str, str]] = {}
+
+    def add(self, contract: ColumnContract, frame: pd.DataFrame, outside: BoolArray) -> None:
+        """Count rows that are predicted, and their cells outside the range of the training, [N, columns]."""
+        self.predicted += len(frame)
+        self.outside += int(outside.any(axis=1).sum())
+        for column, cells in zip(contract.inputs, outside.sum(axis=0), strict=True):
+            self._outside_by_column[column.name] += int(cells)
+        if outside.any():
+            self._misspelled = misspelled_labels(contract, frame) | self._misspelled
+
+    def facts(self) -> dict[str, Any]:
+        """Return the counts by name: `left_out` has rows that `missing: drop` drops, `skipped` rows with faults."""
+        by_column = self._outside_by_column.most_common()
+        return {
+            "out_of_range": self.outside,
+            "out_of_range_by_column": {name: cells for name, cells in by_column if cells},
+            "misspelled_labels": self._misspelled,
+            "left_out": self.read - self.skipped - self.predicted,
+            "skipped": self.skipped,
+            "faults": [fault._asdict() for fault in self.faults],
+        }
+
+
+def usable_rows(
+    chunks: Iterator[pd.DataFrame], contract: ColumnContract, count: RowCount, *, source: str, skip_faults: bool
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of each chunk that can be predicted, where there are any, and count the others.
+
+    Raises:
+        DataError: the table breaks the column contract.
+    """
+    for chunk in chunks:
+        frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
+        count.read += len(chunk)
+        if skip_faults:
+            faults = row_faults(contract, frame, source=source)
+            bad = {fault.row for fault in faults}
+            frame = frame.drop(index=[row - 1 for row in bad])
+            count.skipped += len(bad)
+            count.faults += faults[: MOST_FAULTS - len(count.faults)]
+        if not frame.empty:
+            yield frame
+
+
+def no_rows(source: str, faults: Sequence[RowFault]) -> DataError:
+    """Return the error of a table without a row that can be predicted."""
+    if faults:
+        expected = f"expected at least one row without faults; got none, first {faults[0]}. Clean the file."
+    else:
+        expected = "expected at least one complete row; got none. Fill the gaps."
+    return DataError(f"{source}: {expected}")

@@ -1,0 +1,152 @@
+"""The scores of a run on the rows that it held out, or on those of another table, and what is to be said of them."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cde_app.arrays import Array
+from cde_app.data.files import source_name
+from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
+from cde_app.errors import DataError, RunError
+from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
+from cde_app.predictive.forecast import Forecast
+from cde_app.rows import Stream, blocks_of, draw_rows
+from cde_app.runs.run import Run
+from cde_app.trained_model import TrainedModel
+
+SCORED_ROWS = 50_000
+"""The most held-out rows that are scored: the standard errors are then below any difference that matters."""
+
+
+@contextlib.contextmanager
+def table_to_judge_by(run: Run, model: TrainedModel, data_path: Path | None) -> Iterator[PreparedTable]:
+    """Prepare the table to judge a run by: its own with its split, or another one, all of it held out.
+
+    Raises:
+        DataError: the table breaks the column contract or lacks the targets.
+        RunError: the run's own table has changed.
+    """
+    own_path = run.settings()["data"]["path"]
+    if data_path is None:
+        check_same_table(run, own_path)
+    path, split = (own_path, model.split) if data_path is None else (data_path, None)
+    with tempfile.TemporaryDirectory() as folder:
+        table = prepare_evaluation(path, model.contract, split, Path(folder))
+        if data_path is None:
+            check_same_table(run, path, table.hashes)
+        yield table
+
+
+def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = None) -> None:
+    """Check that a run's table is still the one it was trained on.
+
+    Args:
+        run: the run.
+        path: of the table.
+        found: the hashes of its files; None reads them.
+    """
+    got = "another content"
+    try:
+        found = file_hashes(path) if found is None else found
+    except DataError:
+        found, got = {}, "no such file"
+    if not found or found != run.manifest()["inputs"]:
+        got = "standard input, which is gone" if str(path) == "-" else got
+        raise RunError(
+            f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
+            "Name a table after the run."
+        )
+
+
+def score_table(
+    model: TrainedModel, table: PreparedTable, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], Rows | None]:
+    """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model.
+
+    `settings` are those of the run, of which the seed and the chunks of a prediction matter.
+    Of more than `SCORED_ROWS` held-out rows so many are drawn; `drawn_from` of the scores says of how many.
+    """
+    held_out = table.split.test
+    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=settings["seed"], stream=Stream.SCORED_ROWS)]
+    if len(rows) == 0:
+        return {"num_rows": 0}, None
+    forecasts: dict[str, Callable[[Array], Forecast]] = {
+        "model": model.predictor.predict,
+        "climatology": lambda X: model.climatology.predict(len(X)),
+        "linear_gaussian": model.linear_gaussian.predict,
+    }
+    scored = {
+        name: concatenate_rows(
+            [
+                score_rows(
+                    forecast(table.inputs[rows[block]]),
+                    table.targets[rows[block]],
+                    scales=model.scales,
+                    seed=settings["seed"],
+                    rows=np.arange(block.start, block.stop),
+                )
+                for block in blocks_of(len(rows), settings["predict"]["chunk_rows"])
+            ]
+        )
+        for name, forecast in forecasts.items()
+    }
+    drawn_from = len(held_out) if len(rows) < len(held_out) else None
+    return _metrics(scored, table.contract.targets, drawn_from=drawn_from), scored["model"]
+
+
+def blank_metrics(target_names: Sequence[str]) -> dict[str, Any]:
+    """Return what `score_table` returns, of two rows of zeros: the names of all scores that there may be."""
+    by_target = ("crps", "squared_error", "pit")
+    by_row = ("nlpd", "energy_score", "scaled_crps", "scaled_squared_error")
+    rows = {name: np.zeros((2, len(target_names))) for name in by_target} | {name: np.zeros(2) for name in by_row}
+    return _metrics(dict.fromkeys(("model", "climatology", "linear_gaussian"), rows), target_names, drawn_from=0)
+
+
+def _metrics(scored: dict[str, Rows], target_names: Sequence[str], *, drawn_from: int | None) -> dict[str, Any]:
+    """Summarise the scores of the model and of the baselines."""
+    metrics = summarise(scored["model"], target_names=target_names)
+    if drawn_from is not None:
+        metrics["drawn_from"] = drawn_from
+    baselines = [name for name in scored if name != "model"]
+    metrics["baselines"] = {name: summarise(scored[name], target_names=target_names) for name in baselines}
+    metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
+    return metrics
+
+
+def seen_rows_warning(run: Run, model: TrainedModel, table: PreparedTable) -> str | None:
+    """Say how many rows of a table, none of which a run holds out, its training has seen; None if none or by chance."""
+    hashes = sorted(table.hashes.values())
+    if hashes and hashes == sorted(run.manifest()["inputs"].values()):
+        num_seen = model.seen.num_rows
+    else:
+        num_seen = model.seen.count(table.fingerprints)
+    if not num_seen:
+        return None
+    return (
+        f"{num_seen} of these {len(table.fingerprints)} rows were trained on; their scores and pictures flatter. "
+        "Name a table of other rows, or none for those that the run held out."
+    )
+
+
+def outside_rows_warning(table: PreparedTable) -> str | None:
+    """Say how many rows of a table ask for what the training rows do not hold; None if none."""
+    if not table.num_outside:
+        return None
+    return (
+        f"{table.num_outside} of these {len(table.fingerprints)} rows are outside the range of the training data or "
+        "have labels that it lacks: their densities are extrapolations."
+    )
+
+
+def drawn_rows_warning(table: PreparedTable) -> str | None:
+    """Say that `score_table` draws from the held-out rows; None where it takes them all."""
+    num_rows = len(table.split.test)
+    if num_rows <= SCORED_ROWS:
+        return None
+    return f"the scores are those of {SCORED_ROWS} rows drawn at random from {num_rows} held-out rows."

@@ -1,0 +1,210 @@
+"""`cde train`: from a configuration to a finished run."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cde_app import interruption
+from cde_app.config import Config
+from cde_app.config_file import ConfigFile
+from cde_app.config_file.text import dump_config
+from cde_app.data.files import source_name
+from cde_app.data.prepared import PreparedTable, prepare_training
+from cde_app.errors import RunError
+from cde_app.plan import Plan, plan_trainings
+from cde_app.progress import Progress
+from cde_app.rows import gather_rows
+from cde_app.runs.checks import FORMAT_VERSION
+from cde_app.runs.run import Run
+from cde_app.silence import silenced_stderr
+from cde_app.threads import spread_operations
+from cde_app.trained_model import assemble
+from cde_app.trees import to_tree
+from cde_app.workflow.pictures import keep_pictures, missing_picture, run_pictures
+from cde_app.workflow.scoring import drawn_rows_warning, score_table
+
+if TYPE_CHECKING:
+    from cde_app.training.checkpoint import Checkpoint
+    from cde_app.training.session import Trained
+
+OnEvent = Callable[[Progress], None]
+
+
+def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool, on_event: OnEvent) -> dict[str, Any]:
+    """Train a model, score it on the held-out rows, and write the run directory.
+
+    Args:
+        file: the configuration.
+        run_path: the run directory.
+        resume: go on from the last checkpoint of an unfinished run.
+        overwrite: replace a run that is there.
+        on_event: is called with every stage and every few steps.
+
+    Returns:
+        The scores, as in `metrics.json`.
+
+    Raises:
+        ConfigError: the latent prior cannot be one, or the model does not fit the table.
+        DataError: the table breaks the column contract.
+        NumericalError: training failed numerically after every retry.
+        RunError: the run directory may not be written.
+    """
+    started = time.monotonic()
+    config = file.config
+    with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run, interruption.heeded():
+        resolved = dump_config(config)
+        if resume and run.read_bytes("config.yaml").decode() != resolved:
+            raise RunError(
+                f"{run.file('config.yaml')}: a run is resumed with the settings it began with; got others. "
+                "Name the same CONFIG and --set, or train anew with --overwrite."
+            )
+        with run.scratch() as scratch:
+            on_event(Progress("data", config.data.path))
+            with file.placing_faults():
+                table = prepare_training(config, scratch)
+                check_prior(config)
+            run.write_text("config.yaml", resolved)
+            run.write_bytes("config.source.yaml", file.source)
+            on_event = logged(run, on_event)
+            for warning in table.warnings:
+                on_event(Progress("warning", warning))
+            on_event(Progress("start", "loading TensorFlow"))
+            rows = {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")}
+            plan = plan_trainings(config, num_rows=rows["train"], num_validation_rows=rows["validation"])
+            trained = train_in_run(config, plan, table, run, scratch, on_event)
+            model = assemble(table, trained.predictor, trained.rounded, seed=config.seed)
+            model.store(run)
+            drawn = drawn_rows_warning(table)
+            on_event(Progress("evaluation", drawn or f"{len(table.split.test)} held-out rows"))
+            settings = config.model_dump(mode="json")
+            metrics, scored = score_table(model, table, settings)
+            run.write_json("metrics.json", metrics)
+            on_event(Progress("pictures"))
+            _, failures = keep_pictures(
+                lambda: run_pictures(run.history(), model, table, scored, "png"),
+                lambda name, content: run.write_bytes(f"plots/{name}", content),
+            )
+            missing = [missing_picture(what, error) for what, error in failures.items()]
+            for warning, error in zip(missing, failures.values(), strict=True):
+                on_event(Progress("warning", warning))
+                run.log("".join(traceback.format_exception(error)))
+        rounded = [found.warning() for found in trained.rounded]
+        facts = {"seed": config.seed, "settings": settings, "seconds": time.monotonic() - started, "rows": rows}
+        warnings = [*table.warnings, *rounded, *([drawn] if drawn else []), *missing]
+        run.finish("done", facts | training_facts(plan, trained, table) | {"warnings": warnings})
+    return metrics
+
+
+def check_prior(config: Config) -> None:
+    """Check what only TensorFlow Probability knows of the configuration: the family of the latent prior.
+
+    Raises:
+        SettingError: the family or its parameters cannot be a prior.
+    """
+    if config.model.latent.dim == 0 or config.model.latent.prior.kind == "normal":
+        return
+    spread_operations()
+    with silenced_stderr():
+        from cde_app.model.prior import build_prior
+    build_prior(config.model.latent)
+
+
+def train_in_run(
+    config: Config, plan: Plan, table: PreparedTable, run: Run, scratch: Path, on_event: OnEvent
+) -> Trained:
+    """Train, keeping checkpoints and the history in the run, and arrays as large as the table in the scratch folder."""
+    spread_operations()
+    with silenced_stderr():
+        from cde_app.training.checkpoint import Checkpoint
+        from cde_app.training.choices import choose
+        from cde_app.training.features import Axis, Features
+        from cde_app.training.member import TrainingData
+        from cde_app.training.session import Session
+    interruption.check()
+
+    checkpoint = None
+    if run.has("checkpoints/training.npz"):
+        arrays = run.read_arrays("checkpoints/training.npz")
+        if int(arrays.get("format_version", 0)) != FORMAT_VERSION:
+            raise RunError(
+                f"{run.path}: expected a checkpoint of format {FORMAT_VERSION}, that of this cde; got another. "
+                "Train anew with --overwrite."
+            )
+        if json.loads(str(arrays["table"])) != table.hashes:
+            raise RunError(
+                f"{source_name(config.data.path)}: a run is resumed with the table it began with; got another content. "
+                "Train anew with --overwrite."
+            )
+        checkpoint = Checkpoint.from_arrays(arrays)
+        run.rewind_history(checkpoint.place)
+    fitted, held_out = table.split.train, table.split.validation
+    axes = tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features)
+    data = TrainingData(
+        Features(gather_rows(scratch / "X.npy", table.inputs, fitted), axes),
+        gather_rows(scratch / "Y.npy", table.targets, fitted),
+        gather_rows(scratch / "X_validation.npy", table.inputs, held_out),
+        gather_rows(scratch / "Y_validation.npy", table.targets, held_out),
+    )
+
+    def save(checkpoint: Checkpoint) -> None:
+        own = {"table": np.array(json.dumps(table.hashes)), "format_version": np.array(FORMAT_VERSION)}
+        arrays = checkpoint.to_arrays() | own
+        run.write_arrays("checkpoints/training.npz", arrays)
+
+    def report(event: Progress) -> None:
+        if event.step is not None:
+            run.append_history(
+                {
+                    "training": event.training,
+                    "step": event.step,
+                    "bound": event.bound,
+                    **event.metrics,
+                    "validation_score": event.validation_score,
+                    "elapsed_seconds": event.elapsed_seconds,
+                }
+            )
+        on_event(event)
+
+    checkpoint = checkpoint or choose(config, data, report)
+    return Session(config, plan, data, checkpoint, scratch=scratch, save=save, report=report).run()
+
+
+def training_facts(plan: Plan, trained: Trained, table: PreparedTable) -> dict[str, Any]:
+    """Return what the manifest keeps of the trainings."""
+    names = table.contract.targets
+    kinds = [transform.kind for transform in trained.predictor.transforms]
+    return {
+        "plan": to_tree(plan),
+        "trainings": [
+            {"name": unit.name, "steps": one.steps, "kept_step": one.kept_step}
+            for unit, one in zip(plan.units, trained.trainings, strict=True)
+        ],
+        "uses_neighbours": trained.predictor.neighbours is not None,
+        "calibration": [vars(calibration) for calibration in trained.calibrations],
+        "transforms": dict(zip(names, kinds, strict=True)),
+        "order_of_targets": [names[place] for place in trained.predictor.order],
+        "dropped_features": list(table.contract.dropped),
+        "inputs": table.hashes,
+    }
+
+
+def logged(run: Run, on_event: OnEvent) -> OnEvent:
+    """Write every stage to the run's log too; the steps of the training are in its history.
+
+    Each event is a moment at which a Ctrl-C that was swallowed is heeded.
+    """
+
+    def tell(event: Progress) -> None:
+        interruption.check()
+        if event.step is None:
+            run.log(f"[{event.stage}] {event.message}".rstrip())
+        on_event(event)
+
+    return tell
