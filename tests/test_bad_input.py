@@ -642,7 +642,7 @@ def test_a_gap_in_a_target_is_no_row_to_score(tiny_run: Any, cde: Cde) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--quantiles", "5,x"), "--quantiles: expected numbers between 0 and 1, parted by commas; got '5'."),
+        (("--quantiles", "5,x"), "--quantiles: expected numbers between 0 and 1, separated by commas; got '5'."),
         (("--samples", "-1"), "cde predict: invalid value for '--samples'"),
         (("--format", "xlsx"), "cde predict: invalid value for '--format'"),
     ],

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cde_app.cli.predict import tell
+from cde_app.cli.predict import report_result
 from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
 from cde_app.runs.run import Run
@@ -467,7 +467,7 @@ def test_a_label_that_is_new_in_its_spelling_only_is_named(tiny_run: Any, cde: C
     outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
     assert outcome.code == 0
     assert outcome.err.splitlines()[-1] == (
-        "warning: column 'region' has 'North', which is new; the training had 'north'. Is that what is meant?"
+        "warning: column 'region' has the new label 'North'; the training had 'north'. Is it the same label?"
     )
     assert json.loads(Path("out/manifest.json").read_text())["misspelled_labels"] == {"region": ["north", "North"]}
 
@@ -482,11 +482,11 @@ def test_the_inputs_out_of_range_are_counted_over_all_chunks(tiny_run: Any, cde:
 
 def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(capsys: pytest.CaptureFixture[str]) -> None:
     counts = {"a": 9, "b": 7, "c": 5, "d": 3, "e": 1}
-    told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
-    told |= {"misspelled_labels": {}}
+    result = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
+    result |= {"misspelled_labels": {}}
     for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
         some = dict(list(counts.items())[:num_inputs])
-        tell(told | {"out_of_range_by_column": some}, quiet=False)
+        report_result(result | {"out_of_range_by_column": some}, quiet=False)
         assert f"('a' in 9, 'b' in 7, {end} their column" in capsys.readouterr().err
 
 
@@ -694,7 +694,7 @@ def test_pictures_of_another_table_need_a_folder_of_their_own(tiny_run: Any, cde
     before = {path.name: path.read_bytes() for path in (tiny_run.run / "plots").iterdir()}
     outcome = cde("plot", tiny_run.run, tiny_run.table)
     assert outcome.code == 2
-    assert "--out: expected a folder, as pictures of another table are not the run's own; got none." in outcome.err
+    assert "--out: expected a folder, as pictures of another table do not belong to the run; got none." in outcome.err
     assert {path.name: path.read_bytes() for path in (tiny_run.run / "plots").iterdir()} == before
 
 

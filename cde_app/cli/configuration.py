@@ -108,9 +108,9 @@ def depends(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Print the files that a configuration reads, as `data FILE` and `predict FILE` lines, parted by a tab.
+    """Print the files that a configuration reads, as `data FILE` and `predict FILE` lines, separated by a tab.
 
-    A glob gives one line per file and a `folder` line for the folder in which new ones may appear. Files below the
+    A glob gives one line per file, and a `folder` line for the folder in which new files may appear. Files below the
     current folder have relative paths.
     """
     data = options.read_config(config, overrides, quiet=quiet).config.data
@@ -122,7 +122,7 @@ def depends(
 
 
 def _expand(kind: str, paths: tuple[str, ...]) -> list[tuple[str, str]]:
-    """List the files of paths and globs; standard input is no file."""
+    """List the files of paths and globs; standard input is not a file."""
     rows = []
     for path in paths:
         if path == "-":
@@ -139,5 +139,5 @@ def _expand(kind: str, paths: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _relative(path: str) -> str:
-    """Write a path below the current folder without it."""
+    """Make a path below the current folder relative to it."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path

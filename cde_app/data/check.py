@@ -113,8 +113,8 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
     data, kept, num_inputs = settings.data, readings.kept, len(settings.data.inputs)
     contract, parts, more = fit_training(settings, readings, source=source)
     atoms, rounded = [], []
-    for place, target in enumerate(data.targets, start=num_inputs):
-        values = readings.column(place, kept)
+    for index, target in enumerate(data.targets, start=num_inputs):
+        values = readings.column(index, kept)
         atoms.append(_find_atoms(target.column, values))
         rounded.append(_find_rounding(target, values[parts.train], source))
     num_duplicates = _count_duplicates(readings)
@@ -142,12 +142,12 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         num_duplicates=num_duplicates,
         columns=(
             *(
-                _describe_column(readings, place, column.column, "input", column.kind)
-                for place, column in enumerate(data.inputs)
+                _describe_column(readings, index, column.column, "input", column.kind)
+                for index, column in enumerate(data.inputs)
             ),
             *(
-                _describe_column(readings, place, column.column, "target", "numeric")
-                for place, column in enumerate(data.targets, start=num_inputs)
+                _describe_column(readings, index, column.column, "target", "numeric")
+                for index, column in enumerate(data.targets, start=num_inputs)
             ),
         ),
         atoms=tuple(atoms),
@@ -159,10 +159,10 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
 
 
 def _describe_column(
-    readings: Readings, place: int, name: str, role: Literal["input", "target"], kind: str
+    readings: Readings, index: int, name: str, role: Literal["input", "target"], kind: str
 ) -> ColumnReport:
     """Describe one column that passed the check."""
-    values, words = readings.column(place), tuple(word for word in readings.gap_words[place] if word)
+    values, words = readings.column(index), tuple(word for word in readings.gap_words[index] if word)
     minimum: float | str | None = None
     maximum: float | str | None = None
     present = values[~np.isnan(values)]
@@ -229,14 +229,14 @@ def _input_warnings(contract: ColumnContract, readings: Readings, parts: Split) 
         warnings.append(f"constant over the training rows and left out: {list_names(contract.dropped)}.")
     held_out = np.concatenate([parts.validation, parts.test])
     outside = np.zeros(len(held_out), dtype=bool)
-    for place, encoding in enumerate(contract.inputs):
+    for index, encoding in enumerate(contract.inputs):
         num_labels = len(encoding.vocabulary)
         if num_labels > _MANY_LABELS:
             warnings.append(f"input {encoding.name!r} has {num_labels} labels, a feature each; consider grouping them.")
-        values = readings.column(place, readings.kept)
+        values = readings.column(index, readings.kept)
         if encoding.kind == "numeric":
             warnings += _numeric_warnings(encoding.name, values, contract, readings)
-        outside |= is_outside(encoding, recode(values[held_out], readings.labels[place], encoding))
+        outside |= is_outside(encoding, recode(values[held_out], readings.labels[index], encoding))
     if outside.sum() >= _OUTSIDE_ROWS and outside.mean() > _OUTSIDE_SHARE:
         warnings.append(
             f"{100 * outside.mean():.0f} % of the held-out rows lie outside the range of the training rows or have "
@@ -252,8 +252,8 @@ def _numeric_warnings(name: str, values: Array, contract: ColumnContract, readin
         warnings.append(f"input {name!r} counts the rows; leave it out of data.inputs unless it means something.")
     present = ~np.isnan(values)
     if present.sum() > 2 and np.ptp(values[present]) > 0:
-        for place, target in enumerate(contract.targets, start=len(contract.inputs)):
-            y = readings.column(place, readings.kept)
+        for index, target in enumerate(contract.targets, start=len(contract.inputs)):
+            y = readings.column(index, readings.kept)
             with np.errstate(invalid="ignore", divide="ignore"):
                 correlation = np.corrcoef(values[present], y[present])[0, 1]
             if abs(correlation) > _COPY_CORRELATION:

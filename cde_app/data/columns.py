@@ -146,7 +146,7 @@ def read_order(column: pd.Series, form: TableFormat) -> tuple[Array, BoolArray]:
 
 
 def counts_rows(values: Array) -> bool:
-    """Say whether numbers, [N], run 0, 1, 2 ... or 1, 2, 3 ... as a row number does; three rows at least."""
+    """Return whether numbers, [N], run 0, 1, 2 ... or 1, 2, 3 ... as a row number does; three rows at least."""
     return bool(len(values) >= 3 and values[0] in (0, 1) and np.all(np.diff(values) == 1))
 
 

@@ -218,7 +218,7 @@ def _read_all(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:
 
 
 def has_targets(contract: ColumnContract, frame: pd.DataFrame) -> bool:
-    """Say whether the table has every target column, which is so for all of its chunks or for none."""
+    """Return whether the table has every target column, which is so for all of its chunks or for none."""
     return set(contract.targets) <= set(frame.columns)
 
 

@@ -56,7 +56,7 @@ class Partition:
 
 
 def is_stored_index(name: str) -> bool:
-    """Say whether a column is an index without a name that pandas has stored, and no column of the table."""
+    """Return whether a column is an index without a name that pandas has stored, and no column of the table."""
     return re.fullmatch(r"__index_level_\d+__", name) is not None
 
 

@@ -114,7 +114,7 @@ def _check_targets(frame: pd.DataFrame, targets: Sequence[str], form: config.Tab
 
 
 def _says_parts(cells: pd.Series, form: config.TableFormat) -> bool:
-    """Say whether a column tells which rows train and which do not."""
+    """Return whether a column tells which rows train and which do not."""
     labels = set(read_labels(cells, form)[1])
     return {"train"} < labels <= set(LABELS) and not read_gaps(cells, form).any()
 
@@ -181,7 +181,7 @@ def _infer_labels(
 
 
 def _has_codes(present: pd.Series, name: str, remarks: list[str]) -> bool:
-    """Say whether a column of numbers has codes with leading zeros."""
+    """Return whether a column of numbers has codes with leading zeros."""
     if not is_text(present):
         return False
     codes = present[present.str.fullmatch(r"\s*0[0-9]+\s*").to_numpy(dtype=bool)]

@@ -146,6 +146,6 @@ def _widths(model: config.Model, *, num_features: int, num_targets: int) -> Iter
 
 
 def _is_chosen(section: config.Section, name: str) -> bool:
-    """Say whether a number differs from the default."""
+    """Return whether a number differs from the default."""
     value = getattr(section, name)
     return value != "auto" and value != type(section).model_fields[name].default

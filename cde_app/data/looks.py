@@ -80,7 +80,7 @@ def look_of_number(cell: str, form: TableFormat) -> Look | None:
 
 
 def look_of_date(cell: str, form: TableFormat) -> Look | None:
-    """Say whether a cell looks like a date in an order that the format does not read."""
+    """Return whether a cell looks like a date in an order that the format does not read."""
     return _OTHER_ORDER if _DATE.fullmatch(cell.strip()) and form.dates == "iso" else None
 
 

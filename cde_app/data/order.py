@@ -57,7 +57,7 @@ class OrderedColumn:
         return num_rows < GLANCE or FEWEST_ROWS * len(self.values) <= num_rows
 
     def is_grouped(self, num_rows: int) -> bool:
-        """Say whether every value has one run, of several rows on average."""
+        """Return whether every value has one run, of several rows on average."""
         return FEWEST_ROWS * len(self.values) <= num_rows and len(set(self.values)) == len(self.values)
 
 
@@ -131,7 +131,7 @@ def order_warning(found: tuple[tuple[str, bool, IndexArray], ...], targets: Arra
 
 
 def _holds_dates(cells: pd.Series, form: config.TableFormat) -> bool:
-    """Say whether a column holds dates and no numbers."""
+    """Return whether a column holds dates and no numbers."""
     first = cells.head(GLANCE)
     if foreign_noun(cells) or read_gaps(cells, form).any() or not read_numbers(first, form)[1].any():
         return False
@@ -174,7 +174,7 @@ def _pairs(starts: IndexArray, num_rows: int, *, are_dates: bool) -> tuple[Index
 
 
 def _are_alike(y: Array, near: IndexArray, far: IndexArray) -> bool:
-    """Say whether near rows differ by less than far ones, in squares: by a fifth, and by three standard errors.
+    """Return whether near rows differ by less than far ones, in squares: by a fifth, and by three standard errors.
 
     Of n pairs of ranks, each rank in two of them, the ratio of the two means has a standard error near sqrt(5 / n).
     """

@@ -42,7 +42,7 @@ class Days(NamedTuple):
 
 
 def is_text(column: pd.Series) -> bool:
-    """Say whether the cells of a column are text."""
+    """Return whether the cells of a column are text."""
     return bool(pd.api.types.is_string_dtype(column) and not pd.api.types.is_object_dtype(column))
 
 

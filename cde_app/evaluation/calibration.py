@@ -93,7 +93,7 @@ def pit_histogram(pit: ArrayLike, *, num_bins: int | None = None) -> PitHistogra
 
 
 def inside_central_interval(pit: ArrayLike, level: float) -> BoolArray:
-    """Tell whether each row lies in its central interval of probability `level`, exactly, by |u - 1/2| <= level / 2.
+    """Return whether each row lies in its central interval of probability `level`, exactly, by |u - 1/2| <= level / 2.
 
     Args:
         pit: PIT values, any shape.

@@ -39,7 +39,7 @@ class MeanFunction(ABC):
 
     @classmethod
     def keeps_width(cls, num_inputs: int, num_gps: int) -> bool:
-        """Say whether that of an inner layer with so many GPs starts as m(x) = x."""
+        """Return whether that of an inner layer with so many GPs starts as m(x) = x."""
         return False
 
     @classmethod

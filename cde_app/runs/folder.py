@@ -76,7 +76,7 @@ def status(folder: Path) -> Status | None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Say whether a folder is a run that is done, manifest included."""
+    """Return whether a folder is a run that is done, manifest included."""
     return status(folder) == "done" and find(folder, "manifest.json").exists()
 
 
@@ -87,7 +87,7 @@ def unfinished(path: Path) -> Path | None:
 
 
 def has_checkpoint(path: Path) -> bool:
-    """Say whether an unfinished training of this run could go on from a checkpoint."""
+    """Return whether an unfinished training of this run could go on from a checkpoint."""
     folder = unfinished(path)
     return folder is not None and any(file.is_file() for file in (folder / "checkpoints").rglob("[!.]*"))
 

@@ -51,7 +51,7 @@ def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) ->
 
 
 def is_locked(folder: Path) -> bool:
-    """Say whether a process is writing the folder."""
+    """Return whether a process is writing the folder."""
     try:
         lock = os.open(folder / ".lock", os.O_RDONLY)
     except OSError:

@@ -189,7 +189,7 @@ class Run:
         return run_folder.status(self.folder)
 
     def has(self, name: str) -> bool:
-        """Say whether the run has this file."""
+        """Return whether the run has this file."""
         return self.file(name).exists()
 
     def files(self, name: str) -> list[Path]:

@@ -21,7 +21,7 @@ def check_table(file: ConfigFile) -> TableReport:
         DataError: the table breaks the column contract; all faults at once.
     """
     data, source = file.config.data, source_name(file.config.data.path)
-    with tempfile.TemporaryDirectory() as folder, file.placing_faults():
+    with tempfile.TemporaryDirectory() as folder, file.locating_faults():
         chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
         readings = read_for_training(data, chunks, Path(folder) / "readings.npy", source=source)
         return describe_table(file.config, readings, source=source)

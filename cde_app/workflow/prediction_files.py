@@ -59,7 +59,7 @@ class PredictionWriter:
         Raises:
             RunError: the folder cannot be written.
         """
-        with self._stack, self._told():
+        with self._stack, self._reporting_errors():
             for writer in self._writers:
                 self._stack.enter_context(writer)
             self._stack = self._stack.pop_all()
@@ -73,7 +73,7 @@ class PredictionWriter:
         Raises:
             RunError: the folder cannot be written.
         """
-        with self._told():
+        with self._reporting_errors():
             self._stack.__exit__(kind, error, trace)
 
     def append(self, forecast: Forecast, *, row_numbers: IntArray, targets: Array | None, outside: BoolArray) -> None:
@@ -88,7 +88,7 @@ class PredictionWriter:
         Raises:
             RunError: the folder cannot be written.
         """
-        with self._told():
+        with self._reporting_errors():
             self._writers[0].append(
                 summary_columns(forecast, self.target_names, self.quantiles, row_numbers, targets, outside)
             )
@@ -97,7 +97,7 @@ class PredictionWriter:
                 self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
         self.num_rows += forecast.num_rows
 
-    def _told(self) -> AbstractContextManager[None]:
+    def _reporting_errors(self) -> AbstractContextManager[None]:
         return writing(self._folder, "a folder that can be written")
 
 

@@ -67,7 +67,7 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
             )
         with run.scratch() as scratch:
             on_event(Progress("data", config.data.path))
-            with file.placing_faults():
+            with file.locating_faults():
                 table = prepare_training(config, scratch)
                 check_prior(config)
             run.write_text("config.yaml", resolved)
