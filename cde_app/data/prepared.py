@@ -97,7 +97,7 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     fitted = readings.kept[split.train]
     contract = fit_contract(
         config.data,
-        lambda place: readings.column(place, fitted),
+        lambda index: readings.column(index, fitted),
         readings.labels,
         readings.has_offset,
         source=source,
@@ -113,8 +113,8 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     )
     edges = [
         warning
-        for place, target in enumerate(contract.targets, start=len(contract.inputs))
-        for warning in edge_warnings(target, readings.column(place, readings.kept))
+        for index, target in enumerate(contract.targets, start=len(contract.inputs))
+        for warning in edge_warnings(target, readings.column(index, readings.kept))
     ]
     few = [group_warning(by.column, readings.by[by.column].iloc[split.test].nunique())] if by.kind == "group" else []
     return contract, split, (*limits, *edges, *filter(None, few))

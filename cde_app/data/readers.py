@@ -107,7 +107,7 @@ class ColumnReader:
         self._key = key
         self._role, self._allows_gaps, self._source, self._advice = role, allows_gaps, source, advice or _ADVICE[role]
         self._form, self._timezone, self._column = form, timezone, f"{source}: column {name!r}"
-        self._places: dict[str, int] = {}
+        self._codes: dict[str, int] = {}
         self._missing: str | None = None
         self._foreign: str | None = None
         self._look: Look | None = None
@@ -206,17 +206,17 @@ class ColumnReader:
             *self.offsets.row_faults(),
         ]
         for cells, reason in kinds if self._allows_gaps else [(self._gaps, ""), *kinds]:
-            places, write = cells.last or ((), str)
-            for place in places:
-                yield RowFault(int(frame.index[place]) + 1, self.name, f"{write(place)} {reason}".strip())
+            rows, write = cells.last or ((), str)
+            for row in rows:
+                yield RowFault(int(frame.index[row]) + 1, self.name, f"{write(row)} {reason}".strip())
 
     def _read_labels(self, cells: pd.Series) -> Array:
         codes, labels = read_labels(cells, self._form)
         for label in labels:
-            if label not in self._places:
-                self._places[label] = len(self.labels)
+            if label not in self._codes:
+                self._codes[label] = len(self.labels)
                 self.labels.append(label)
-        return np.array([*(self._places[label] for label in labels), np.nan])[codes]
+        return np.array([*(self._codes[label] for label in labels), np.nan])[codes]
 
 
 class TargetReader(ColumnReader):
