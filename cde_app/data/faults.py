@@ -146,7 +146,7 @@ def label_remarks(name: str, labels: Sequence[str], form: config.TableFormat) ->
     if alike := _find_alike(sorted(labels)):
         remarks.append(
             f"column {name!r} has labels that differ only in their spelling, such as {alike[0]!r} and {alike[1]!r}; "
-            "they are treated as different labels."
+            "they stay distinct."
         )
     looks = [(label, look) for label in labels if (look := look_of(label, form)) and look.is_sure]
     if looks and len(looks) >= _MOSTLY * len(labels):

@@ -108,7 +108,7 @@ def _check_targets(frame: pd.DataFrame, targets: Sequence[str], form: config.Tab
             reader.read(frame)
             faults += reader.faults()
         if list(targets).count(name) > 1:
-            faults.append(f"{path}: column {name!r} must be named once as a target; got it more than once. Name it once.")
+            faults.append(f"{path}: column {name!r} must be a target once; got it more than once. Name it once.")
     if faults:
         raise DataError(*faults)
 

@@ -171,7 +171,9 @@ def test_few_training_rows_are_reported() -> None:
 
 
 def test_few_test_rows_are_reported() -> None:
-    assert warning_of(describe(table(400))) == ("there are few test rows (40); expect scores with large standard errors.")
+    assert warning_of(describe(table(400))) == (
+        "there are few test rows (40); expect scores with large standard errors."
+    )
 
 
 def test_a_constant_input_is_reported() -> None:
@@ -250,7 +252,7 @@ def test_what_is_read_otherwise_than_one_may_think_is_told() -> None:
             "of the table."
         ),
         "column 'c' has 250 gaps (250 'NA'); a word that is a label must not be among data.format.gaps.",
-        "column 'c' has labels that differ only in their spelling, such as '1.1' and '1.10'; they are treated as different labels.",
+        "column 'c' has labels that differ only in their spelling, such as '1.1' and '1.10'; they stay distinct.",
     )
     assert "  input  c  categorical, 3 distinct, 250 gaps ('NA')" in report_lines(report)
 

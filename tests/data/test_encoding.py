@@ -226,8 +226,8 @@ def test_dates_have_offsets_in_a_prediction_if_those_of_the_training_had_them(na
         (fault,) = caught.value.faults
         assert re.fullmatch(
             rf"a\.csv: column 'd' must have times {words} an offset from UTC, like the training table; got 2 "
-            r"cells such as '2024-01-01.*', first in row 1 of the table\. Write them like that, or train with the column's "
-            r"timezone\.",
+            r"cells such as '2024-01-01.*', first in row 1 of the table\. Write them like that, or train with the "
+            r"column's timezone\.",
             fault,
         )
 

@@ -128,7 +128,7 @@ def test_codes_with_leading_zeros_are_labels() -> None:
             "column 'a' has leading zeros, such as '007', and is taken as labels; give it kind: numeric if they are "
             "numbers."
         ),
-        "column 'a' has labels that differ only in their spelling, such as '007' and '07'; they are treated as different labels.",
+        "column 'a' has labels that differ only in their spelling, such as '007' and '07'; they stay distinct.",
     )
     assert infer(a=["0", "0.5", "-0.25"]).data.inputs[0].kind == "numeric"
 

@@ -120,7 +120,7 @@ def test_a_training_is_warned_of_what_its_cells_and_its_target_are() -> None:
     )
     assert prepare(config, "folder").warnings == (
         "column 'c' has 1 gap (1 'NA'); a word that is a label must not be among data.format.gaps.",
-        "column 'c' has labels that differ only in their spelling, such as 'A' and 'a'; they are treated as different labels.",
+        "column 'c' has labels that differ only in their spelling, such as 'A' and 'a'; they stay distinct.",
         (
             "target 'y' is exactly 0 in 67 % of the rows and never below: forecasts will have mass below 0; read it as "
             "mass at 0."
