@@ -368,9 +368,9 @@ def test_a_table_that_changes_while_it_is_read_is_not_half_read(
 ) -> None:
     shutil.copy(line_run.config, "config.yaml")
     outcome = cde(*command)
-    got = "one that is gone" if moving_table == "gone" else "one that has changed"
+    got = "no such file" if moving_table == "gone" else "a changed file"
     fault = (
-        f"error: table.csv: must stay as it is while it is read; got {got}. Wait until it is written, or name a copy.\n"
+        f"error: table.csv: must not change while it is read; got {got}. Wait until it is complete, or use a copy.\n"
     )
     assert (outcome.code, outcome.out, outcome.err) == (3, "", fault)
     assert not Path("new").exists()
@@ -389,7 +389,7 @@ def test_a_partition_that_joins_while_the_others_are_read_is_noticed(
     monkeypatch.setattr(pd, "read_csv", read_csv)
     outcome = cde("predict", run, "part*.csv", "--out", "out")
     assert outcome.code == 3
-    assert outcome.err.startswith("error: part2.csv: must stay as it is while it is read; got one that is new. Wait")
+    assert outcome.err.startswith("error: part2.csv: must not change while it is read; got a new file. Wait")
 
 
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------

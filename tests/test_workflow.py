@@ -206,11 +206,11 @@ def test_settings_that_the_table_limits_are_told_by_check_and_train_and_kept_in_
     settings += ["model.neighbours={enabled: true, count: 70}"]
     changes = [part for setting in settings for part in ("--set", setting)]
     expected = [
-        "training.batch_size: 4096 is more than a training has rows (48); every step takes them all.",
-        "model.layers.0.num_inducing: 90 is more than a training has rows (48); a row has at most one.",
-        "model.output.num_inducing: 200 is more than a training has rows (48); a row has at most one.",
-        "model.neighbours.count: 70 is more than there are other training rows (47); all are neighbours.",
-        "model.layers.0.num_gps: 7 is more than there are features (3); the layer has a GP for each that it sees.",
+        "training.batch_size: 4096 exceeds the rows per training (48); every step uses all of them.",
+        "model.layers.0.num_inducing: 90 exceeds the rows per training (48); there is at most one per row.",
+        "model.output.num_inducing: 200 exceeds the rows per training (48); there is at most one per row.",
+        "model.neighbours.count: 70 exceeds the number of other training rows (47); all of them are used.",
+        "model.layers.0.num_gps: 7 exceeds the number of features (3); the layer has one GP for each.",
     ]
     checked = cde("check", "config.yaml", *changes).out.splitlines()
     assert [line.removeprefix("warning: ") for line in checked if line.startswith("warning: ")][-5:] == expected
@@ -637,8 +637,8 @@ def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_
     pd.DataFrame({"site": group, "x": rng.standard_normal(160), "y": y}).to_csv("table.csv", index=False)
     Path("config.yaml").write_text("schema_version: 1\ndata: {path: table.csv, inputs: [x], targets: [y]}\n")
     warning = (
-        "rows of the same 'site' follow each other and are alike (20 values): the scores of a random split flatter if "
-        "the model is to predict new ones; then set data.split to {kind: group, column: site}."
+        "rows with the same 'site' are consecutive and alike (20 values): a random split gives scores that are too "
+        "good if the model is to predict new values; in that case set data.split to {kind: group, column: site}."
     )
     assert f"warning: {warning}\n" in cde("check", "config.yaml").out
     quick = ["--set", "training={max_steps: 1, ensemble: 1, warm_start: {max_steps: 1}}", "--set", "model.layers=[]"]
@@ -646,7 +646,7 @@ def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_
     assert f"[warning] {warning}\n" in outcome.err
     assert json.loads(Path("run/manifest.json").read_text())["warnings"] == [warning]
     assert cde("report", "run").code == 0
-    assert "Rows of the same" in Path("run/report.html").read_text()
+    assert "Rows with the same" in Path("run/report.html").read_text()
     assert warning not in cde("check", "config.yaml", "--set", "data.split={kind: group, column: site}").out
 
 

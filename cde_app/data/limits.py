@@ -98,23 +98,23 @@ def _sizes(settings: config.Config, *, num_train: int, num_rows: int, members: i
     model, training, neighbours = settings.model, settings.training, settings.model.neighbours
     if isinstance(training.batch_size, int) and training.batch_size > num_rows:
         yield (
-            f"training.batch_size: {training.batch_size} is more than the rows of a training ({num_rows}); every step "
-            "uses all of them."
+            f"training.batch_size: {training.batch_size} exceeds the rows per training ({num_rows}); "
+            "every step uses all of them."
         )
     for inducing in inducing_inputs(model):
         most = min(num_rows, training.warm_start.max_rows) if inducing.section is model.output else num_rows
         if _is_chosen(inducing.section, inducing.name) and inducing.number > inducing.limited_to(most):
-            rows = "the rows of a training" if most == num_rows else "training.warm_start.max_rows"
+            rows = "the rows per training" if most == num_rows else "training.warm_start.max_rows"
             key = f"{inducing.key}.{inducing.name}"
-            yield f"{key}: {inducing.number} is more than {rows} ({most}); there is at most one per row."
+            yield f"{key}: {inducing.number} exceeds {rows} ({most}); there is at most one per row."
     if neighbours.enabled and _is_chosen(neighbours, "count") and neighbours.count > num_train - 1:
         yield (
-            f"model.neighbours.count: {neighbours.count} is more than the other training rows ({num_train - 1}); "
-            "all of them are neighbours."
+            f"model.neighbours.count: {neighbours.count} exceeds the number of other training rows "
+            f"({num_train - 1}); all of them are used."
         )
     if settings.predict.num_components < members:
         yield (
-            f"predict.num_components: {settings.predict.num_components} is fewer than the members of the ensemble "
+            f"predict.num_components: {settings.predict.num_components} is below the number of ensemble members "
             f"({members}); each has at least one component."
         )
 
@@ -128,20 +128,20 @@ def _widths(model: config.Model, *, num_features: int, num_targets: int) -> Iter
     width = num_features + (num_targets + 1 if model.neighbours.enabled is True else 0)
     if projection is not None and projection.dim > width:
         yield (
-            f"model.input_projection.dim: {projection.dim} is more than the features ({width}); the projection has as "
-            "many dimensions."
+            f"model.input_projection.dim: {projection.dim} exceeds the number of features ({width}); the "
+            "it has one dimension for each."
         )
     width = width if projection is None else min(width, projection.dim)
     for index, layer in enumerate(model.layers):
         if _is_chosen(layer, "num_gps") and layer.num_gps > width:
             yield (
-                f"model.layers.{index}.num_gps: {layer.num_gps} is more than the features of the layer ({width}); it "
-                "has one GP for each."
+                f"model.layers.{index}.num_gps: {layer.num_gps} exceeds the number of features ({width}); the "
+                "layer has one GP for each."
             )
         width = width if layer.mean.keeps_columns else min(layer.num_gps, width)
     if mixing is not None and mixing.num_latent_gps > num_targets:
         yield (
-            f"model.output.mixing.num_latent_gps: {mixing.num_latent_gps} is more than the targets "
+            f"model.output.mixing.num_latent_gps: {mixing.num_latent_gps} exceeds the number of targets "
             f"({num_targets}); there is one GP for each."
         )
 

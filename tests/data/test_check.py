@@ -117,9 +117,9 @@ def test_a_target_with_atoms_is_to_be_judged_by_crps() -> None:
     atom = report.atoms[0]
     assert (atom.num_distinct, atom.rounding_step, atom.suspicious) == (6, 0.5, True)
     assert warning_of(report) == (
-        "target 'y' is taken as rounded to steps of 0.5 (6 distinct values); its noise keeps the variance of that "
-        "rounding, so that no density piles up on the values. Judge by CRPS, not by log density; the target's setting "
-        "rounding names another step, or 0 for none."
+        "target 'y' is taken as rounded to steps of 0.5 (6 distinct values); its noise has at least the variance of "
+        "that rounding, so that no density piles up on the values. Judge by CRPS, not by log density; set the target's "
+        "rounding to another step, or to 0 for none."
     )
     target = {"column": "y", "rounding": 0}
     without = describe(table(y=np.random.default_rng(1).integers(3, 9, 1000) / 2), data={"targets": [target]})

@@ -135,7 +135,7 @@ def test_a_score_on_few_groups_is_told(test: float, num_groups: int) -> None:
     pd.DataFrame(table).to_csv("t.csv", index=False)
     config = config_of("t.csv", ["x"], split={"kind": "group", "column": "g", "test": test, "validation": 0})
     warning = (
-        "the test rows are of 3 groups of 'g', whose rows may be alike: standard errors and verdict take every row for "
-        "itself and promise too much. Raise data.split.test, or evaluate a table of new groups."
+        "the test rows are from 3 groups of 'g', whose rows may be alike: standard errors and verdict treat rows as "
+        "independent and are too optimistic. Raise data.split.test, or evaluate a table of new groups."
     )
     assert prepare(config, "folder").warnings == ((warning,) if num_groups < 20 else ())

@@ -14,8 +14,8 @@ from cde_app.arrays import Array
 from cde_app.data.transform.standardisation import mean_and_sd
 from cde_app.data.transform.target_transform import LARGEST_LOG, TargetTransform
 
-# Between these exponents both branches are unbounded. Outside, the range is bounded, and a normal z would put mass where
-# there is no y: the density would not integrate to one.
+# Between these exponents both branches are unbounded. Outside, the range is bounded, and a normal z would put mass
+# where there is no y: the density would not integrate to one.
 EXPONENT_BOUNDS = (0.0, 2.0)
 _TINY_POWER = 1e-12
 
