@@ -207,8 +207,8 @@ def test_settings_that_the_table_limits_are_told_by_check_and_train_and_kept_in_
     changes = [part for setting in settings for part in ("--set", setting)]
     expected = [
         "training.batch_size: 4096 exceeds the rows per training (48); every step uses all of them.",
-        "model.layers.0.num_inducing: 90 exceeds the rows per training (48); there is at most one per row.",
-        "model.output.num_inducing: 200 exceeds the rows per training (48); there is at most one per row.",
+        "model.layers.0.num_inducing: 90 exceeds the rows per training (48); at most one per row is used.",
+        "model.output.num_inducing: 200 exceeds the rows per training (48); at most one per row is used.",
         "model.neighbours.count: 70 exceeds the number of other training rows (47); all of them are used.",
         "model.layers.0.num_gps: 7 exceeds the number of features (3); the layer has one GP for each.",
     ]

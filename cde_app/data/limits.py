@@ -106,7 +106,7 @@ def _sizes(settings: config.Config, *, num_train: int, num_rows: int, members: i
         if _is_chosen(inducing.section, inducing.name) and inducing.number > inducing.limited_to(most):
             rows = "the rows per training" if most == num_rows else "training.warm_start.max_rows"
             key = f"{inducing.key}.{inducing.name}"
-            yield f"{key}: {inducing.number} exceeds {rows} ({most}); there is at most one per row."
+            yield f"{key}: {inducing.number} exceeds {rows} ({most}); at most one per row is used."
     if neighbours.enabled and _is_chosen(neighbours, "count") and neighbours.count > num_train - 1:
         yield (
             f"model.neighbours.count: {neighbours.count} exceeds the number of other training rows "
@@ -128,8 +128,8 @@ def _widths(model: config.Model, *, num_features: int, num_targets: int) -> Iter
     width = num_features + (num_targets + 1 if model.neighbours.enabled is True else 0)
     if projection is not None and projection.dim > width:
         yield (
-            f"model.input_projection.dim: {projection.dim} exceeds the number of features ({width}); the "
-            "it has one dimension for each."
+            f"model.input_projection.dim: {projection.dim} exceeds the number of features ({width}); it has "
+            "one dimension for each."
         )
     width = width if projection is None else min(width, projection.dim)
     for index, layer in enumerate(model.layers):

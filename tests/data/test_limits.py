@@ -58,22 +58,22 @@ def test_defaults_are_meant_to_be_as_large_as_the_table_allows(num_rows: int, nu
         (
             {},
             {"model": {"output": {"structure": "additive", "num_inducing": 101}}, "training": ALONE},
-            "model.output.num_inducing: 101 exceeds the rows per training (100); there is at most one per row.",
+            "model.output.num_inducing: 101 exceeds the rows per training (100); at most one per row is used.",
         ),
         (
             {},
             {"model": {"layers": [{}, {"num_inducing": 91}]}},
-            "model.layers.1.num_inducing: 91 exceeds the rows per training (90); there is at most one per row.",
+            "model.layers.1.num_inducing: 91 exceeds the rows per training (90); at most one per row is used.",
         ),
         (
             {},
             {"model": {"likelihood": {"kind": "heteroscedastic_gaussian", "num_inducing": 91}}},
-            "model.likelihood.num_inducing: 91 exceeds the rows per training (90); there is at most one per row.",
+            "model.likelihood.num_inducing: 91 exceeds the rows per training (90); at most one per row is used.",
         ),
         (
             {"num_train": 5000},
             {"model": {"output": {"structure": "additive", "num_inducing": 2001}}},
-            "model.output.num_inducing: 2001 exceeds training.warm_start.max_rows (2000); there is at most one per row.",
+            "model.output.num_inducing: 2001 exceeds training.warm_start.max_rows (2000); at most one per row is used.",
         ),
         (
             {},
