@@ -489,7 +489,7 @@ def test_training_never_writes_into_what_is_there(run: Path, cde: Cde) -> None:
         assert_refused(
             cde(*command, "thesis", "--overwrite"),
             RUN,
-            "thesis exists and is not a run, so that --overwrite spares it; choose another --out.",
+            "thesis exists and is not a run, so --overwrite does not replace it; choose another --out.",
         )
         assert_refused(
             cde(*command, "table.csv", "--overwrite"),

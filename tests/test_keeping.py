@@ -280,7 +280,7 @@ def test_a_picture_that_fails_costs_neither_the_model_nor_the_other_pictures(
     assert outcome.code == 0, outcome.err
     manifest = json.loads(Path("new/manifest.json").read_text())
     assert Path("new/STATUS").read_text() == "done\n"
-    fault = "the picture {} could not be drawn, everything else is whole; got ValueError: no way"
+    fault = "the picture {} could not be drawn, everything else is complete; got ValueError: no way"
     assert manifest["warnings"] == [fault.format("ridges.png"), fault.format("pit.png")]
     for warning in manifest["warnings"]:
         assert f"[warning] {warning}" in outcome.err

@@ -302,18 +302,18 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(
         tiny_run.table.write_bytes(table)
     assert changed.code == 6
     assert re.fullmatch(
-        r"error: \S+table\.csv: a run is resumed with the table it began with; got another content\. "
-        r"Train anew with --overwrite\.\n",
+        r"error: \S+table\.csv: a run must be resumed with its original table; got another content\. "
+        r"Train again with --overwrite\.\n",
         changed.err,
     )
     other = cde("train", tiny_run.config, "--set", "seed=1", "--out", "run", "--resume", "--quiet")
     assert other.code == 6
-    assert "a run is resumed with the settings it began with; got others" in other.err
+    assert "a run must be resumed with its original settings; got others" in other.err
     with pytest.MonkeyPatch.context() as newer:
         newer.setattr(train, "FORMAT_VERSION", 99)
         older = cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet")
     assert older.code == 6
-    assert "run: expected a checkpoint of format 99, that of this cde; got another. Train anew with" in older.err
+    assert "run: expected a checkpoint of this cde's format, 99; got another. Train again with" in older.err
 
     assert cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet").code == 0
     assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
@@ -660,7 +660,7 @@ def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp
     num_some = int(np.isin(some.index, split["train"]).sum())
     some.to_parquet(tmp_path / "some.parquet")
     table.loc[split["test"]].to_csv(tmp_path / "held_out.csv", index=False)
-    advice = "their scores and pictures flatter. Name a table of other rows, or none for those that the run held out."
+    advice = "their scores and pictures are too good. Name a table of other rows, or none to use the run's held-out rows."
     for path, count in (
         (tiny_run.table, f"{num_trained} of these {len(table)}"),
         ("some.parquet", f"{num_some} of these 50"),
@@ -742,9 +742,9 @@ def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
 ) -> None:
     monkeypatch.setattr(scoring, "SCORED_ROWS", 10)
     command = ("train", line_run.config, "--set", "training.max_steps=25", "--out", "run")
-    assert "the scores are those of 10 rows drawn at random from 16 held-out rows." in cde(*command).err
+    assert "the scores are for 10 rows drawn at random from 16 held-out rows." in cde(*command).err
     manifest, metrics = (json.loads(Path(f"run/{name}.json").read_text()) for name in ("manifest", "metrics"))
-    assert manifest["warnings"] == ["the scores are those of 10 rows drawn at random from 16 held-out rows."]
+    assert manifest["warnings"] == ["the scores are for 10 rows drawn at random from 16 held-out rows."]
     assert (metrics["num_rows"], metrics["drawn_from"]) == (10, 16)
     assert json.loads(cde("evaluate", "run", "--json").out) == metrics, "the same rows are drawn again"
     assert cde("evaluate", "run").out.startswith("rows: 10, drawn from 16\n")
@@ -849,7 +849,7 @@ def test_runs_of_the_same_rows_are_compared_without_a_warning_and_others_with_on
         "score may mean easier rows."
     )
     assert re.fullmatch(
-        r"warning: scores in training sds are in those of each run's own training rows, which differ by up to [\d.]+ % "
+        r"warning: scores in training sds use the sds of each run's own training rows, which differ by up to [\d.]+ % "
         rf"\({line_run.run}, same, other\)\.",
         sds,
     )

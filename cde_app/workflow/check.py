@@ -1,4 +1,4 @@
-"""`cde check`: what training will meet in a table, and what it will do."""
+"""`cde check`: what a training will find in a table, and what it will do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cde_app.rows import BLOCK_ROWS
 
 
 def check_table(file: ConfigFile) -> TableReport:
-    """Check the configuration's table and say what training will meet.
+    """Check the configuration's table and describe what a training will find.
 
     Raises:
         ConfigError: the model does not fit the table.
