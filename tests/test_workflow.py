@@ -660,7 +660,7 @@ def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp
     num_some = int(np.isin(some.index, split["train"]).sum())
     some.to_parquet(tmp_path / "some.parquet")
     table.loc[split["test"]].to_csv(tmp_path / "held_out.csv", index=False)
-    advice = "their scores and pictures are too good. Name a table of other rows, or none to use the run's held-out rows."
+    advice = "their scores and pictures are too good. Name a table of other rows, or none for the run's held-out rows."
     for path, count in (
         (tiny_run.table, f"{num_trained} of these {len(table)}"),
         ("some.parquet", f"{num_some} of these 50"),

@@ -130,7 +130,7 @@ def seen_rows_warning(run: Run, model: TrainedModel, table: PreparedTable) -> st
         return None
     return (
         f"{num_seen} of these {len(table.fingerprints)} rows were trained on; their scores and pictures are too "
-        "good. Name a table of other rows, or none to use the run's held-out rows."
+        "good. Name a table of other rows, or none for the run's held-out rows."
     )
 
 
