@@ -57,8 +57,8 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         if start.input_projection is not None:
             input_projection = InputProjection(start.input_projection, latent_dim=latent_dim)
         inner_layers = tuple(
-            InnerGPLayer(inner, place=place, latent_dim=latent_dim, num_data=start.num_data, seed=seed)
-            for place, inner in enumerate(start.inner_layers)
+            InnerGPLayer(inner, index=index, latent_dim=latent_dim, num_data=start.num_data, seed=seed)
+            for index, inner in enumerate(start.inner_layers)
         )
         output = OutputGPLayer(
             start.output_terms,

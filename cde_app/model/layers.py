@@ -98,20 +98,20 @@ class InnerGPLayer(tf_keras.layers.Layer):
     Called as a Keras layer it returns one draw of f at every point, independent between points, as GPflux does.
     """
 
-    def __init__(self, start: InnerStart, *, place: int, latent_dim: int, num_data: int, seed: int) -> None:
-        """Start where the arrays say.
+    def __init__(self, start: InnerStart, *, index: int, latent_dim: int, num_data: int, seed: int) -> None:
+        """Build the layer at its starting point.
 
         Args:
-            start: where.
-            place: which of the inner layers this is, from 0; it has a name and draws of its own by it.
+            start: the starting point.
+            index: which of the inner layers this is, from 0; name and draws of the layer depend on it.
             latent_dim: Dw.
             num_data: training rows.
-            seed: of the draws for which the caller gives no seed.
+            seed: seed of draws for which the caller gives none.
         """
-        name = f"inner_{place}"
+        name = f"inner_{index}"
         super().__init__(name=name, dtype=gpflow.default_float())
         self.gp = build_gp(start.gp, num_data=num_data, name=f"{name}_gp")
-        self.place = place
+        self.index = index
         self.sees_latent = start.gp.sees_latent
         self.latent_dim = latent_dim
         self.mean = MeanLayer(start.mean, is_trained=True)
@@ -125,7 +125,7 @@ class InnerGPLayer(tf_keras.layers.Layer):
 
     def noise(self, shape: Any, seed: tf.Tensor) -> tf.Tensor:
         """Draw the standard normal numbers of f; the seed is that of the step, which all layers share."""
-        own_seed = tf.random.experimental.stateless_fold_in(seed, self.place)
+        own_seed = tf.random.experimental.stateless_fold_in(seed, self.index)
         return tf.random.stateless_normal(shape, own_seed, dtype=gpflow.default_float())
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:

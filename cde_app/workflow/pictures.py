@@ -71,7 +71,7 @@ def run_pictures(
             latent.sd,
             latent.prior_band,
             input_name=feature.name,
-            owner=model.contract.targets[latent.places[0]] if len(latents) > 1 else "",
+            owner=model.contract.targets[latent.target_indices[0]] if len(latents) > 1 else "",
             image_format=image_format,
         )
     return _picture_files(pictures | training_pictures(history, image_format), image_format)
