@@ -34,7 +34,7 @@ MOST_ROWS = 200_000
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each row, the weighted mean of each target over the k nearest training rows, and the log of the least distance.
+    """Weighted means of the targets over a row's k nearest training rows, and the log of the smallest distance.
 
     All are standardised over the training rows. The weights are inverse squared distances, so that a copy of a row
     outweighs all others, and several copies share the weight.
