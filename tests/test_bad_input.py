@@ -467,7 +467,7 @@ def test_an_unfinished_run_says_how_to_go_on(run: Path, cde: Cde) -> None:
             cde("predict", run, "table.csv", "--out", "out"),
             RUN,
             "run: expected a finished run; got one that is killed. "
-            "Go on with: cde train run/config.yaml --out run --resume",
+            "Resume with: cde train run/config.yaml --out run --resume",
         )
 
 

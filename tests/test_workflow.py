@@ -263,11 +263,11 @@ def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_
     _, err = process.communicate(timeout=60)
     assert scratch_of(Path("run")) == []
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == f"interrupted; go on with: cde train {tiny_run.config} --out run --resume"
+    assert err.splitlines()[-1] == f"interrupted; resume with: cde train {tiny_run.config} --out run --resume"
     assert Path("run/STATUS").read_text() == "interrupted\n"
     predicted = cde("predict", "run", tiny_run.table, "--out", "out")
     assert (predicted.code, Path("out").exists()) == (6, False)
-    assert "expected a finished run; got one that is interrupted. Go on with: cde train" in predicted.err
+    assert "expected a finished run; got one that is interrupted. Resume with: cde train" in predicted.err
 
     lines_before = Path("run/history.jsonl").read_text().count("\n")
     assert lines_before < 40
@@ -919,7 +919,7 @@ def test_a_run_without_held_out_rows_has_pictures_a_report_and_no_scores(odd_run
     outcome = cde("evaluate", odd_run)
     assert outcome.code == 6
     assert "error: <stdin>: expected the table that" in outcome.err
-    assert "was trained on; got standard input, which is gone." in outcome.err
+    assert "was trained on; got standard input, which cannot be read again." in outcome.err
 
 
 def test_rows_with_gaps_are_left_out_and_counted(odd_run: Path, cde: Cde) -> None:

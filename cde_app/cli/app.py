@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Learn the whole distribution of what you measure, given what you know: p(y | x) from a table.",
     epilog="Example: cde train configs/motorcycle.yaml --out runs/motorcycle\n\n"
     "Exit codes: 0 done, 1 bug, 2 command line or configuration, 3 table, 4 numerical failure, 5 a gate failed, 6 run "
-    "directory, 7 done, but rows were skipped, 130 interrupted.",
+    "directory, 7 done but rows were skipped, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

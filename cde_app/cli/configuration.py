@@ -13,7 +13,7 @@ from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json
 from cde_app.errors import RunError, UsageError
 
-config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at configurations.")
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Inspect configurations.")
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def init(
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
     if output is not None and output.exists() and data.exists() and output.samefile(data):
-        raise UsageError(f"--output: expected another file than the table; got {output}. Choose another.")
+        raise UsageError(f"--output: expected a file other than the table; got {output}. Choose another.")
     text, remarks = infer_config(data, target, folder=Path.cwd() if output is None else output.parent)
     if output is not None:
         try:

@@ -46,7 +46,7 @@ def guarded_training(run: Path, resume_command: str) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         can_resume = run_folder.has_checkpoint(run)
-        advice = f"go on with: {resume_command}" if can_resume else "there was no checkpoint yet, and nothing was kept"
+        advice = f"resume with: {resume_command}" if can_resume else "there was no checkpoint yet, and nothing was kept"
         raise InterruptedTrainingError(advice) from None
     except Exception as error:
         folder = run_folder.unfinished(run)

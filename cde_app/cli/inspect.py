@@ -34,7 +34,7 @@ def plot(
         ),
     ] = None,
     image_format: Annotated[
-        options.ImageFormat, typer.Option("--format", help="How the pictures are written.")
+        options.ImageFormat, typer.Option("--format", help="File format of the pictures.")
     ] = options.ImageFormat.PNG,
     threads: options.Threads = None,
     as_json: options.AsJson = False,

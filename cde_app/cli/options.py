@@ -54,7 +54,7 @@ def read_path(text: str) -> Path:
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
-            raise typer.BadParameter(f"expected a path; got {shown!r}, which is none: {error.strerror}.") from None
+            raise typer.BadParameter(f"expected a path; got {shown!r}: {error.strerror}.") from None
     return Path(text)
 
 
@@ -65,7 +65,7 @@ def read_folder(text: str) -> Path:
         BadParameter: as `read_path`, or the path is `-`, standard input or output.
     """
     if text == "-":
-        raise typer.BadParameter("expected a folder; got '-', which is none. Write ./- for one of that name.")
+        raise typer.BadParameter("expected a folder; got '-'. Write ./- for a folder of that name.")
     return read_path(text)
 
 

@@ -33,7 +33,7 @@ def train(
             parser=options.read_folder,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
@@ -44,7 +44,7 @@ def train(
     With --overwrite, a finished run stays usable until its successor is done.
     """
     if resume and overwrite:
-        raise UsageError("--resume and --overwrite: expected one of them; got both. Resume keeps, overwrite replaces.")
+        raise UsageError("--resume and --overwrite: expected one of them; got both. Resume continues, overwrite replaces.")
     if out is None and str(config) == "-":
         raise UsageError("--out: expected a run directory when CONFIG is standard input; got nothing.")
     run = out if out is not None else Path("runs") / config.stem

@@ -82,7 +82,7 @@ def compression_of(path: Path, start: bytes, source: str) -> Compression | None:
                     archive.open(name).close()
         except (zipfile.BadZipFile, OSError, RuntimeError) as error:  # RuntimeError: encrypted, or packed in a new way
             raise DataError(
-                f"{source}: must be a whole zip file that opens; got {str(error)!r}. Check what wrote or sent it."
+                f"{source}: must be a complete zip file that opens; got {str(error)!r}. Check what wrote or sent it."
             ) from None
         if "[Content_Types].xml" in names:
             raise DataError(f"{source}: must be a CSV or Parquet file; got an Excel or Office file. {_EXPORT}")

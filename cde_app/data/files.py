@@ -172,8 +172,8 @@ def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None,
         extra = {name for name in extra if not is_stored_index(name)}
         if extra:
             faults.append(
-                f"{partition.source}: must have the columns of {partitions[0].source}; got {sorted(extra)} besides. "
-                "Make the partitions alike."
+                f"{partition.source}: must have the columns of {partitions[0].source}; got also {sorted(extra)}. "
+                "Make the files alike."
             )
     if faults:
         raise DataError(*faults)
@@ -210,7 +210,7 @@ def _check_parquet(path: Path, source: str) -> tuple[Partition, int]:
             return Partition(path, source, tuple(schema.names), None, foreign=foreign), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{source}: must be a whole Parquet file; got {reason!r}. Check what wrote it.") from None
+        raise DataError(f"{source}: must be a complete Parquet file; got {reason!r}. Check what wrote it.") from None
 
 
 def _check_csv(path: Path, source: str, form: TableFormat, compression: Compression | None) -> tuple[Partition, int]:
@@ -236,7 +236,7 @@ def _check_csv(path: Path, source: str, form: TableFormat, compression: Compress
             raise
         reason = str(error) or type(error).__name__
         raise DataError(
-            f"{source}: must be a whole {compression} file; got {reason!r}. Check what wrote or sent it."
+            f"{source}: must be a complete {compression} file; got {reason!r}. Check what wrote or sent it."
         ) from None
 
 

@@ -49,7 +49,7 @@ def check_finished(path: Path) -> None:
             state = str(status)
     raise RunError(
         f"{path}: expected a finished run; got one that is {state}. "
-        f"Go on with: cde train {path}/config.yaml --out {path} --resume"
+        f"Resume with: cde train {path}/config.yaml --out {path} --resume"
     )
 
 

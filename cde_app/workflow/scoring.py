@@ -57,7 +57,7 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
     except DataError:
         found, got = {}, "no such file"
     if not found or found != run.manifest()["inputs"]:
-        got = "standard input, which is gone" if str(path) == "-" else got
+        got = "standard input, which cannot be read again" if str(path) == "-" else got
         raise RunError(
             f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
             "Name a table after the run."
