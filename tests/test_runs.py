@@ -390,7 +390,8 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_a_run_to_resume(tmp_
         process.send_signal(signal.SIGKILL)
         process.wait()
     if not replaces:
-        with pytest.raises(RunError, match=r"got one that is killed. Resume with: cde train .*a/config.yaml .*--resume"):
+        advice = r"got one that is killed. Resume with: cde train .*a/config.yaml .*--resume"
+        with pytest.raises(RunError, match=advice):
             Run.open(path)
     with Run.resume(path) as run:
         run.write_json("posterior/spec.json", {"content": "second"})

@@ -44,7 +44,7 @@ def train(
     With --overwrite, a finished run stays usable until its successor is done.
     """
     if resume and overwrite:
-        raise UsageError("--resume and --overwrite: expected one of them; got both. Resume continues, overwrite replaces.")
+        raise UsageError("--resume and --overwrite: expected one of them; got both. Resume keeps, overwrite replaces.")
     if out is None and str(config) == "-":
         raise UsageError("--out: expected a run directory when CONFIG is standard input; got nothing.")
     run = out if out is not None else Path("runs") / config.stem

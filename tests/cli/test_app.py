@@ -91,7 +91,7 @@ def test_no_command_at_all_shows_the_help(cde: Callable, arguments: list[str]) -
         (["train", "-"], "--out: expected a run directory when CONFIG is standard input; got nothing."),
         (
             ["train", "a.yaml", "--resume", "--overwrite"],
-            "--resume and --overwrite: expected one of them; got both. Resume continues, overwrite replaces.",
+            "--resume and --overwrite: expected one of them; got both. Resume keeps, overwrite replaces.",
         ),
     ],
 )

@@ -90,7 +90,8 @@ def test_a_damaged_compressed_file_is_refused(kind: str, damage: str) -> None:
     else:
         packed[len(packed) // 2] ^= 0xFF
     fault = fault_of(bytes(packed))
-    assert re.fullmatch(rf"a: must be a complete {kind} file( that opens)?; got .+\. Check what wrote or sent it\.", fault)
+    expected = rf"a: must be a complete {kind} file( that opens)?; got .+\. Check what wrote or sent it\."
+    assert re.fullmatch(expected, fault)
 
 
 def test_the_faults_of_a_compressed_csv_have_their_lines() -> None:
