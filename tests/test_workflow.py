@@ -302,7 +302,7 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(
         tiny_run.table.write_bytes(table)
     assert changed.code == 6
     assert re.fullmatch(
-        r"error: \S+table\.csv: a run must be resumed with its original table; got another content\. "
+        r"error: \S+table\.csv: a run must be resumed with its original table; got different content\. "
         r"Train again with --overwrite\.\n",
         changed.err,
     )
@@ -760,7 +760,7 @@ def test_a_run_whose_table_has_changed_or_gone_asks_for_a_table(command: str, ti
     message = "error: table.csv: expected the table that run was trained on; got {}. Name a table after the run.\n"
     Path("table.csv").write_text(tiny_run.table.read_text().replace("north", "south", 1))
     changed = cde(command, run)
-    assert (changed.code, changed.err) == (6, message.format("another content"))
+    assert (changed.code, changed.err) == (6, message.format("different content"))
     Path("table.csv").unlink()
     gone = cde(command, run)
     assert (gone.code, gone.err) == (6, message.format("no such file"))

@@ -51,7 +51,7 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
         path: path of the table.
         found: the hashes of its files; None computes them.
     """
-    got = "another content"
+    got = "different content"
     try:
         found = file_hashes(path) if found is None else found
     except DataError:

@@ -139,8 +139,8 @@ def train_in_run(
             )
         if json.loads(str(arrays["table"])) != table.hashes:
             raise RunError(
-                f"{source_name(config.data.path)}: a run must be resumed with its original table; got another content. "
-                "Train again with --overwrite."
+                f"{source_name(config.data.path)}: a run must be resumed with its original table; got different "
+                "content. Train again with --overwrite."
             )
         checkpoint = Checkpoint.from_arrays(arrays)
         run.rewind_history(checkpoint.place)
