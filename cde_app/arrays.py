@@ -1,4 +1,4 @@
-"""The types of arrays, by what their entries are; a docstring says the shape."""
+"""The types of arrays, by what their entries are; the shapes are in the docstrings of the functions."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-"""Numbers, in double precision as all of `cde`."""
+"""Numbers, in double precision like everything in `cde`."""
 BoolArray = NDArray[np.bool_]
 IndexArray = NDArray[np.intp]
-"""Places in another array."""
+"""Indices into another array."""
 IntArray = NDArray[np.int64]
-"""Whole numbers, among them days, seconds and counts."""
+"""Integers, such as days, seconds and counts."""
 AnyArray = NDArray[Any]

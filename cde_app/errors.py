@@ -1,4 +1,4 @@
-"""What the user can put right: one class per exit code, every fault of one kind reported at once."""
+"""Errors that the user can correct: one class per exit code, all faults of a kind reported at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class FaultOfSetting(str):
-    """A line about what a setting asks of the table; who has read the configuration puts the setting's place first.
+    """A fault of the table that a setting is responsible for; the reader of the configuration adds its position.
 
     Args:
         line: the fault.
@@ -16,7 +16,7 @@ class FaultOfSetting(str):
     key: tuple[str | int, ...]
 
     def __new__(cls, line: str, key: tuple[str | int, ...]) -> Self:
-        """Make a line of text that knows its setting."""
+        """Make the line, with the setting as an attribute."""
         fault = super().__new__(cls, line)
         fault.key = key
         return fault
@@ -50,14 +50,14 @@ class ConfigError(CdeError):
 
 
 class SettingError(ConfigError, ValueError):
-    """A setting breaks a rule of its section, or one that only the table or TensorFlow Probability can judge.
+    """A setting breaks a rule of its section, or one that only the table or TensorFlow Probability can check.
 
-    It is a ValueError for pydantic, which collects those of the sections; who has read the file adds the place.
+    It is a ValueError because pydantic collects those of the sections; the reader of the file adds the position.
 
     Args:
         key: the setting, as a path from the section that has the rule.
         message: `<what was expected>; got <value>. <what to do>`.
-        because: the setting that the rule comes from, which has the place where the file does not write `key`.
+        because: the setting that the rule comes from; its position is reported if `key` is not in the file.
     """
 
     def __init__(

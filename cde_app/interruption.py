@@ -1,6 +1,6 @@
-"""A Ctrl-C that counts although a library has swallowed it.
+"""A Ctrl-C that takes effect even if a library has swallowed it.
 
-TensorFlow catches whatever is raised in some places of its start, KeyboardInterrupt among it.
+Parts of TensorFlow's initialisation catch every exception, including KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _pressed = threading.Event()
 def remembered() -> Iterator[None]:
     """Remember every Ctrl-C of a block, besides raising KeyboardInterrupt as usual.
 
-    Where Ctrl-C means something else, as for a job in the background, it keeps its meaning.
+    If Ctrl-C has another handler, as in a background job, that handler stays.
     """
     usual = signal.default_int_handler
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is usual
@@ -50,14 +50,14 @@ def check() -> None:
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """Take an exception that follows on a Ctrl-C in the block for the Ctrl-C: half of an import breaks the rest.
+    """Replace an exception that follows a Ctrl-C in the block: an interrupted import breaks whatever comes next.
 
     Raises:
         KeyboardInterrupt: in place of the exception.
     """
     try:
         yield
-    except Exception as error:  # TensorFlow swallows a KeyboardInterrupt in places, and fails of what it left undone
+    except Exception as error:  # TensorFlow may swallow a KeyboardInterrupt and fail later
         if _pressed.is_set():
             raise KeyboardInterrupt from error
         raise

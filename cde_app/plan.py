@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from cde_app import config
 
 SEED_STRIDE = 1_000_003
-"""Between the seeds of two trainings of a run."""
+"""Difference between the seeds of two consecutive trainings of a run."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One training, which needs nothing of the others."""
+    """One training, which does not depend on the others."""
 
     name: str
     factor: int
@@ -24,25 +24,25 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's trainings, every `auto` resolved that the sizes of the table decide."""
+    """A run's trainings, with every `auto` resolved that depends only on the sizes of the table."""
 
     units: tuple[Unit, ...]
     """Factor by factor, and within a factor member by member."""
     num_members: int
-    """Of each factor's ensemble."""
+    """Members of each factor's ensemble."""
     order: tuple[int, ...]
-    """Places of the targets in the order of the chain."""
+    """Indices of the targets, in the order of the chain."""
     num_left_out: int
-    """Training rows that each training leaves out, to be judged by them."""
+    """Training rows that each training leaves out for its own calibration."""
     num_rows: int
-    """Training rows that each training keeps; by them steps and batches are resolved."""
+    """Training rows that each training uses; they determine its steps and its batch size."""
     validates: bool
     """Whether rows that a training has not seen choose its step."""
     max_steps: int
     batch_size: int
     natural_step: float
     left_open: tuple[str, ...]
-    """Settings that are `auto` and that the training's first fits decide."""
+    """Settings that are `auto` and are decided by the first fits of the training."""
 
     @property
     def num_factors(self) -> int:
@@ -51,7 +51,7 @@ class Plan:
 
 
 def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_rows: int) -> Plan:
-    """Resolve what sizes decide; the rules stand beside the settings.
+    """Resolve what depends on sizes; the rules are next to the settings.
 
     Args:
         settings: the whole configuration.
@@ -63,7 +63,7 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
     order, factors = tuple(range(len(names))), [", ".join(names)]
     if settings.model.targets_model == "chain":
         order = tuple(names.index(name) for name in settings.model.chain_order) or order
-        factors = [names[place] for place in order]
+        factors = [names[index] for index in order]
     num_members = training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
     num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
     num_rows -= num_left_out

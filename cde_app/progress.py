@@ -1,4 +1,4 @@
-"""What a long command says on its way: one kind of event, from the training loop to the terminal and the history."""
+"""What a long command reports as it runs: one kind of event, from the training loop to the terminal and the history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Progress:
-    """An event. Who passes it on adds what he knows: the loop the step, the session which training it is."""
+    """An event. Each level adds what it knows: the loop adds the step, the session adds which training it is."""
 
     stage: str
     message: str = ""
@@ -18,30 +18,30 @@ class Progress:
     step: int | None = None
     """Steps done; None where no steps are counted."""
     num_taken: int = 0
-    """Steps since the event before."""
+    """Steps since the previous event."""
     max_steps: int | None = None
     bound: float | None = None
-    """The objective, mean over the steps taken [nats per row of standardised targets]."""
+    """Mean objective over those steps [nats per row of standardised targets]."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """What the layers measure, likewise: `<model.latent.name>_local_kl`, KL[q(w | x, y) || p(w)] [nats per row]."""
+    """Means of the layers' metrics: `<model.latent.name>_local_kl`, KL[q(w | x, y) || p(w)] [nats per row]."""
     validation_score: float | None = None
     """Mean log density of the validation rows [nats per row, user's units]."""
     steps_per_second: float | None = None
-    """Since the first steps, which include the compilation; None until then."""
+    """Speed after the first steps, which include the compilation; None until then."""
     elapsed_seconds: float = 0.0
 
     @property
     def which_training(self) -> str:
-        """Such as `2 of 4`; empty for one."""
+        """Such as `2 of 4`; empty if there is only one."""
         return f"{self.training + 1} of {self.num_trainings}" if self.num_trainings > 1 else ""
 
     @property
     def seconds_left(self) -> float | None:
-        """To the end of the last training; None where nobody can tell."""
+        """Estimated time to the end of the last training; None if unknown."""
         if self.step is None or self.max_steps is None or not self.steps_per_second:
             return None
         return (self.max_steps * (self.num_trainings - self.training) - self.step) / self.steps_per_second
 
     def passes(self, every: int) -> bool:
-        """Say whether a multiple of `every` lies among the steps taken."""
+        """Return whether a multiple of `every` is among the steps since the previous event."""
         return self.step is not None and self.step // every > (self.step - self.num_taken) // every

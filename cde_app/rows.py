@@ -1,4 +1,4 @@
-"""The rows of a table that may not fit in memory: in files that are mapped, in blocks, or drawn at random."""
+"""The rows of a table that may not fit in memory: in memory-mapped files, in blocks, or sampled."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cde_app.arrays import Array, IndexArray
 from cde_app.errors import RunError
 
 BLOCK_ROWS = 32_768
-"""Rows that are in memory at once where all of them are gone through."""
+"""Rows that are in memory at a time when all rows are processed."""
 
 
 class RowFile:
     """A `.npy` file of float64 rows, written block by block.
 
-    The header is written again at the end, when the number of rows is known; NumPy leaves room for it to grow. What
-    fails on the way leaves a file of no rows.
+    The header is written again at the end, when the number of rows is known; NumPy leaves room for it to grow. A
+    failure leaves a file without rows.
 
     Args:
         path: the file; its folder exists.
-        num_columns: values of a row.
+        num_columns: values per row.
 
     Raises:
         RunError: the file cannot be written (no space, no permission).
@@ -37,7 +37,7 @@ class RowFile:
         self._path, self._num_rows, self._num_columns = path, 0, num_columns
 
     def __enter__(self) -> RowFile:
-        with self._told():
+        with self._reporting_errors():
             self._file: IO[bytes] = self._path.open("wb")
             self._write_header()
         return self
@@ -46,14 +46,14 @@ class RowFile:
         """Write more rows, [n, num_columns]."""
         if rows.shape[1:] != (self._num_columns,):
             raise ValueError(f"{self._path}: rows have {self._num_columns} columns; got an array {rows.shape}")
-        with self._told():
+        with self._reporting_errors():
             self._file.write(np.ascontiguousarray(rows, dtype=np.float64).tobytes())
         self._num_rows += len(rows)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._told(), self._file:
+        with self._reporting_errors(), self._file:
             if kind is None:
                 self._file.seek(0)
                 self._write_header()
@@ -63,7 +63,7 @@ class RowFile:
         npy.write_array_header_1_0(self._file, {"descr": "<f8", "fortran_order": False, "shape": shape})
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _reporting_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -71,12 +71,12 @@ class RowFile:
 
 
 def map_rows(path: Path) -> Array:
-    """Return what a `RowFile` wrote, [N, num_columns], read-only; the system reads rows as they are asked for."""
+    """Map what a `RowFile` wrote, [N, num_columns], read-only; rows are read when they are accessed."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def store_rows(path: Path, num_columns: int, blocks: Iterable[Array]) -> Array:
-    """Write blocks of rows, one below the other, and return them mapped, [N, num_columns]."""
+    """Write blocks of rows one after another and return them mapped, [N, num_columns]."""
     with RowFile(path, num_columns) as file:
         for block in blocks:
             file.append(block)
@@ -96,7 +96,7 @@ def blocks_of(num_rows: int, size: int | None = None) -> Iterator[slice]:
 
 
 class Stream(IntEnum):
-    """What random numbers are for: those of two streams are independent, though the seed is the same."""
+    """What random numbers are used for; two streams of the same seed are independent."""
 
     WARM_START_ROWS = 1
     CLUSTERS = 2
@@ -117,17 +117,17 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:
-    """Return the random numbers of a seed for one purpose, and of `more` within it."""
+    """Return the generator of a seed for one purpose; `more` distinguishes several generators of that purpose."""
     return np.random.default_rng([seed, stream, *more])
 
 
 def draw_rows(num_rows: int, most: int, *, seed: int, stream: Stream) -> IndexArray:
-    """Draw at most so many different rows, sorted; all of them where there are no more.
+    """Draw up to `most` different rows, sorted; all of them if there are no more.
 
     Args:
         num_rows: N.
-        most: how many at most.
-        seed: the run's.
+        most: the largest number of rows.
+        seed: the run's seed.
         stream: what the rows are for.
     """
     if num_rows <= most:

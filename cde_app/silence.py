@@ -1,4 +1,4 @@
-"""Keep what a library's C++ code prints at import off the user's terminal."""
+"""Hide what a library's C++ code prints at import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silenced_stderr() -> Iterator[None]:
-    """Hold back file descriptor 2; what was written is shown after all if the block fails, but not after Ctrl-C.
+    """Hold back what is written to file descriptor 2; show it if the block fails, but not after Ctrl-C.
 
     TensorFlow writes lines at import that `TF_CPP_MIN_LOG_LEVEL` does not stop.
     """

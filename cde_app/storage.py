@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and values that JSON can hold."""
+"""Files that are written completely or not at all, and values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 TEMPORARY_PREFIX = ".tmp-"
 LONGEST_NAME = 100
-"""Bytes of the part of a file's name that comes from a text; file systems take 255 for all of it."""
+"""Bytes of the part of a file name that comes from a text; file systems allow 255 for the whole name."""
 
 
 @contextlib.contextmanager
 def writing(path: Path, expected: str = "a file that can be written") -> Iterator[None]:
-    """Turn what the system refuses in a block (no space, no permission) into a line about a path.
+    """Turn an error of the system in a block (no space, no permission) into a line about a path.
 
     Raises:
         RunError: the system refused.
@@ -41,7 +41,7 @@ def writing(path: Path, expected: str = "a file that can be written") -> Iterato
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
-    """Write a file by a temporary neighbour and a rename: a reader, or a crash, sees the old content or the new one.
+    """Write a temporary file in the same folder and rename it: after a crash, the content is the old or the new one.
 
     Returns:
         The path.
@@ -67,7 +67,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write a JSON file atomically; see `to_jsonable` for what becomes of numbers that are not finite."""
+    """Write a JSON file atomically; `to_jsonable` says how numbers that are not finite are written."""
     return write_atomically(path, (json.dumps(to_jsonable(value), indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -110,9 +110,9 @@ def delete(path: Path) -> None:
 
 
 def file_names(texts: Iterable[str]) -> list[str]:
-    """Turn texts, such as the names of columns, into names of files: short, harmless, and different where they are.
+    """Turn texts, such as column names, into file names that are short and safe, and different for different texts.
 
-    Where two texts would get one name, also in a file system that is deaf to case, each gets the start of its hash.
+    If two names would be the same, even only on a case-insensitive file system, the start of its hash is added to each.
     """
     texts = list(texts)
     names = {text: _plain_name(text) for text in texts}
@@ -124,18 +124,18 @@ def file_names(texts: Iterable[str]) -> list[str]:
 
 
 def _plain_name(text: str) -> str:
-    """Keep letters, digits, `_`, `.` and `-`, but neither of the last two at the start."""
+    """Keep letters, digits, `_`, `.` and `-`; replace other characters, and `.` or `-` at the start."""
     name = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", text))
     return re.sub(r"^([.-]|$)", "_", name.encode()[:LONGEST_NAME].decode(errors="ignore"))
 
 
 def _as_any_system_sees(name: str) -> str:
-    """Drop what some file systems do not tell apart: case, and how an accent is stored."""
+    """Drop what some file systems do not distinguish: case, and how an accent is encoded."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def to_jsonable(value: Any) -> Any:
-    """Turn NumPy scalars and arrays, tuples and paths into what JSON has.
+    """Turn NumPy scalars and arrays, tuples and paths into JSON types.
 
     JSON has neither NaN nor infinity: a number that is not finite becomes null.
     """

@@ -1,19 +1,19 @@
-"""How many threads this process may use: told to every library by environment variables, before it is loaded."""
+"""How many threads this process may use. Environment variables pass it to each library before that is loaded."""
 
 from __future__ import annotations
 
 import os
 
 BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What the linear algebra of NumPy and SciPy reads when it is loaded."""
+"""Variables that the linear algebra of NumPy and SciPy reads when it is loaded."""
 INTRAOP_VARIABLE, INTEROP_VARIABLE = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
-"""What TensorFlow reads: threads of one operation, and how many operations may run at a time."""
+"""Variables that TensorFlow reads: threads per operation, and how many operations may run at a time."""
 VARIABLES = (*BLAS_VARIABLES, INTRAOP_VARIABLE, INTEROP_VARIABLE)
 """All of them."""
 
 
 def limit_threads(number: int | None) -> None:
-    """Let every library that is loaded from now on use so many threads; None changes nothing that the user has set."""
+    """Set the number of threads for every library that is loaded later; None leaves the user's settings unchanged."""
     if number is not None:
         os.environ.update(dict.fromkeys(BLAS_VARIABLES, str(number)))
         for name in (INTRAOP_VARIABLE, INTEROP_VARIABLE):
@@ -24,9 +24,9 @@ def limit_threads(number: int | None) -> None:
 def spread_operations() -> None:
     """Let TensorFlow give each operation one thread and run as many at a time as there are threads.
 
-    A training step is more than a thousand small operations, which lose more by being split than they gain. One that
-    is not split gives the same bits whatever the number of threads. What the user has set stays. The variables are
-    those of this process and of what it starts.
+    A training step has more than a thousand small operations, which lose more by being split than they gain. An
+    operation that is not split gives the same bits with any number of threads. Variables that the user has set stay.
+    The settings apply to this process and its children.
     """
     os.environ.setdefault(INTRAOP_VARIABLE, "1")
     os.environ.setdefault(INTEROP_VARIABLE, str(num_threads()))

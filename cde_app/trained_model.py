@@ -1,4 +1,4 @@
-"""A trained model with all that predicting and scoring need, and how a run stores it."""
+"""A trained model with everything that prediction and scoring need, and how a run stores it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cde_app.runs.run import Run
 from cde_app.trees import from_tree, pack, to_tree, unpack
 
 BASELINE_ROWS = 200_000
-"""The most training rows that the baselines are fitted to."""
+"""The largest number of training rows that the baselines are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TrainedModel:
     split: Split
     """Positions in the training table."""
     seen: SeenRows
-    """The rows of the training table that train or validate."""
+    """The training and validation rows."""
 
     def store(self, run: Run) -> None:
         """Write all of it into the run directory."""
@@ -81,13 +81,13 @@ class TrainedModel:
 def assemble(
     table: PreparedTable, predictor: Predictor, rounded: Sequence[RoundedTarget], *, seed: int
 ) -> TrainedModel:
-    """Join the trained model with what scores and pictures need of the training rows.
+    """Join the trained model with what scores and pictures need from the training rows.
 
     Args:
-        table: what it was trained on.
+        table: the table that it was trained on.
         predictor: the model.
         rounded: the targets whose rounding is material.
-        seed: of the rows that the baselines are fitted to, where there are more than `BASELINE_ROWS`.
+        seed: seed of the draw of the baselines' rows if there are more than `BASELINE_ROWS`.
     """
     fitted, steps = table.split.train, {found.column: found.step for found in rounded}
     rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=seed, stream=Stream.BASELINE_ROWS)]

@@ -1,7 +1,7 @@
-"""How objects are stored: dataclasses as trees of plain values and arrays; a tree as JSON and, beside it, the arrays.
+"""How objects are stored: dataclasses as trees of plain values and arrays; a tree as JSON and separate arrays.
 
-A dataclass becomes a dictionary of its fields. A class of several kinds, such as `Kernel`, has the kind in it too, by
-which its subclass is found again; the rest is read by the types of the fields. Nothing of it needs a pickle.
+A dataclass becomes a dictionary of its fields. If its class has several kinds, such as `Kernel`, the dictionary also
+has the kind, which identifies the subclass. The types of the fields determine the rest. There is no pickle.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def from_tree(cls: type[T], tree: Any) -> T:
     """Rebuild what `to_tree` returned.
 
     Args:
-        cls: its class, or the class of which it is a kind.
+        cls: its class, or the base class of its kind.
         tree: what `to_tree` returned.
 
     Raises:
@@ -109,7 +109,7 @@ def _of_kind(cls: type, kind: str) -> type:
 
 
 def _concrete(cls: Any) -> Iterator[Any]:
-    """Yield the classes of a kind's own among a class and those made from it."""
+    """Yield those classes among a class and its subclasses that define a kind."""
     if "kind" in vars(cls):
         yield cls
     for subclass in cls.__subclasses__():
@@ -117,13 +117,13 @@ def _concrete(cls: Any) -> Iterator[Any]:
 
 
 def _is_record(cls: Any) -> bool:
-    """Say whether a type has fields with types."""
+    """Return whether a class has typed fields: a dataclass or a named tuple."""
     return isinstance(cls, type) and (is_dataclass(cls) or hasattr(cls, "_fields"))
 
 
 @cache
 def _has_kinds(cls: Any) -> bool:
-    """Say whether a class declares `kind` for its subclasses, and not as a field of its own."""
+    """Return whether a class declares `kind` for its subclasses, and not as a field of its own."""
     return "kind" in get_type_hints(cls) and "kind" not in _hints(cls)
 
 

@@ -1,4 +1,4 @@
-"""Words for messages: the one that was meant, and nested values by dotted keys."""
+"""Wording of messages: suggestions for misspelled words, and nested values by dotted keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that `word` most likely stands for, None if none is near."""
+    """Return the known word that `word` most likely means, None if none is similar."""
     plain: dict[str, str] = {}
     for name in known:
         plain.setdefault(_plain(name), name)
@@ -34,9 +34,9 @@ def flatten(
 
     Args:
         tree: mappings of mappings.
-        is_leaf: says of a mapping whether it is taken as a whole.
-        into_lists: whether the entries of lists are leaves by themselves, by their number.
-        prefix: of the keys.
+        is_leaf: whether a mapping is yielded as a whole.
+        into_lists: whether the entries of lists are leaves too, with their index as key.
+        prefix: prefix of the keys.
     """
     items: Iterable[tuple[Any, Any]]
     if isinstance(tree, Mapping) and not is_leaf(tree):

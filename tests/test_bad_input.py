@@ -467,7 +467,7 @@ def test_an_unfinished_run_says_how_to_go_on(run: Path, cde: Cde) -> None:
             cde("predict", run, "table.csv", "--out", "out"),
             RUN,
             "run: expected a finished run; got one that is killed. "
-            "Go on with: cde train run/config.yaml --out run --resume",
+            "Resume with: cde train run/config.yaml --out run --resume",
         )
 
 
@@ -489,7 +489,7 @@ def test_training_never_writes_into_what_is_there(run: Path, cde: Cde) -> None:
         assert_refused(
             cde(*command, "thesis", "--overwrite"),
             RUN,
-            "thesis exists and is not a run, so that --overwrite spares it; choose another --out.",
+            "thesis exists and is not a run, so --overwrite does not replace it; choose another --out.",
         )
         assert_refused(
             cde(*command, "table.csv", "--overwrite"),
@@ -642,7 +642,7 @@ def test_a_gap_in_a_target_is_no_row_to_score(tiny_run: Any, cde: Cde) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--quantiles", "5,x"), "--quantiles: expected numbers between 0 and 1, parted by commas; got '5'."),
+        (("--quantiles", "5,x"), "--quantiles: expected numbers between 0 and 1, separated by commas; got '5'."),
         (("--samples", "-1"), "cde predict: invalid value for '--samples'"),
         (("--format", "xlsx"), "cde predict: invalid value for '--format'"),
     ],

@@ -61,7 +61,7 @@ def test_runs_that_differ_in_nothing_that_is_scored_are_comparable() -> None:
         (
             {"scales": (1.0, 2.05)},
             (
-                "scores in training sds are in those of each run's own training rows, which differ by up to "
+                "scores in training sds use the sds of each run's own training rows, which differ by up to "
                 "2.5 % (one, two, three)."
             ),
         ),

@@ -336,7 +336,7 @@ model:
             "  output: {kernel: {kind: sum, kernels: [{kind: linear, columns: [latent]}, {kind: constant}]}}",
             (
                 "4:67: model.output.kernel.kernels.0.columns.0: expected inputs of the kernel; got 'latent' where w "
-                "is none of its own. Leave it out."
+                "is not one of them. Leave it out."
             ),
         ),
         (
@@ -365,7 +365,7 @@ def test_where_w_is_joined_to_the_features_a_kernel_names_them_but_not_w(kind: s
     text = f"{COLUMNS}  latent: {{compositor: {{kind: {kind}}}}}\n"
     text += "  output: {kernel_latent: {kind: linear, columns: [COLUMN]}}\n"
     assert parse(text.replace("COLUMN", "time")).model.output.kernel_latent.columns == ("time",)
-    assert "got 'latent' where w is none of its own. Leave it out." in fault(text.replace("COLUMN", "latent"))
+    assert "got 'latent' where w is not one of them. Leave it out." in fault(text.replace("COLUMN", "latent"))
 
 
 @pytest.mark.parametrize("kind", ["concatenate", "warp"])
@@ -629,9 +629,9 @@ def test_a_setting_found_wrong_later_is_reported_where_it_is_written(tmp_path: P
     path.write_text(MINIMAL + "model:\n  output:\n    mean: {kind: identity}\n")
     file = load_config(path)
     place = re.escape(f"{path}:5:5: model.output.mean: too wide")
-    with pytest.raises(ConfigError, match=place), file.placing_faults():
+    with pytest.raises(ConfigError, match=place), file.locating_faults():
         raise SettingError(("model", "output", "mean"), "too wide")
-    with pytest.raises(DataError, match=r"^rows$"), file.placing_faults():
+    with pytest.raises(DataError, match=r"^rows$"), file.locating_faults():
         raise DataError("rows")
 
 
@@ -647,7 +647,7 @@ def test_an_entry_of_a_list_is_judged_by_itself() -> None:
 def test_another_schema_version_says_which_are_read_and_nothing_else(version: str) -> None:
     assert fault(f"schema_version: {version}\nnew_key: 1\n") == (
         f"f.yaml:1:17: schema_version: this program reads schema_version 1; got {version}. "
-        "Use the version of cde that wrote the file, or write it anew with `cde init`."
+        "Use the version of cde that wrote the file, or write a new one with `cde init`."
     )
 
 

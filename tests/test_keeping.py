@@ -209,16 +209,16 @@ def test_paths_that_are_none_are_refused_with_what_to_write(cde: Cde) -> None:
     empty, dash = cde("predict", "run", "t.csv", "--out", ""), cde("predict", "run", "t.csv", "--out", "-")
     assert (empty.code, dash.code) == (2, 2)
     assert "invalid value for '--out': expected a path; got ''." in empty.err
-    assert "invalid value for '--out': expected a folder; got '-', which is none. Write ./- for one" in dash.err
+    assert "invalid value for '--out': expected a folder; got '-'. Write ./- for a folder" in dash.err
     long = cde("info", "x" * 300)
-    assert f"expected a path; got '{'x' * 60}...', which is none: File name too long." in long.err
+    assert f"expected a path; got '{'x' * 60}...': File name too long." in long.err
 
 
 def test_init_never_replaces_the_table_by_its_configuration(line_run: Any, cde: Cde) -> None:
     shutil.copy(line_run.table, "table.csv")
     outcome = cde("init", "table.csv", "--target", "y", "-o", "./table.csv", "--overwrite")
     assert (outcome.code, Path("table.csv").read_bytes()) == (2, line_run.table.read_bytes())
-    assert outcome.err == "error: --output: expected another file than the table; got table.csv. Choose another.\n"
+    assert outcome.err == "error: --output: expected a file other than the table; got table.csv. Choose another.\n"
     assert cde("init", "table.csv", "--target", "y", "-o", "-").out.startswith("# Configuration of cde")
 
 
@@ -280,7 +280,7 @@ def test_a_picture_that_fails_costs_neither_the_model_nor_the_other_pictures(
     assert outcome.code == 0, outcome.err
     manifest = json.loads(Path("new/manifest.json").read_text())
     assert Path("new/STATUS").read_text() == "done\n"
-    fault = "the picture {} could not be drawn, everything else is whole; got ValueError: no way"
+    fault = "the picture {} could not be drawn, everything else is complete; got ValueError: no way"
     assert manifest["warnings"] == [fault.format("ridges.png"), fault.format("pit.png")]
     for warning in manifest["warnings"]:
         assert f"[warning] {warning}" in outcome.err
@@ -368,9 +368,9 @@ def test_a_table_that_changes_while_it_is_read_is_not_half_read(
 ) -> None:
     shutil.copy(line_run.config, "config.yaml")
     outcome = cde(*command)
-    got = "one that is gone" if moving_table == "gone" else "one that has changed"
+    got = "no such file" if moving_table == "gone" else "a changed file"
     fault = (
-        f"error: table.csv: must stay as it is while it is read; got {got}. Wait until it is written, or name a copy.\n"
+        f"error: table.csv: must not change while it is read; got {got}. Wait until it is complete, or use a copy.\n"
     )
     assert (outcome.code, outcome.out, outcome.err) == (3, "", fault)
     assert not Path("new").exists()
@@ -389,7 +389,7 @@ def test_a_partition_that_joins_while_the_others_are_read_is_noticed(
     monkeypatch.setattr(pd, "read_csv", read_csv)
     outcome = cde("predict", run, "part*.csv", "--out", "out")
     assert outcome.code == 3
-    assert outcome.err.startswith("error: part2.csv: must stay as it is while it is read; got one that is new. Wait")
+    assert outcome.err.startswith("error: part2.csv: must not change while it is read; got a new file. Wait")
 
 
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------
@@ -450,7 +450,7 @@ def test_a_ctrl_c_that_is_swallowed_in_the_training_keeps_a_checkpoint_to_go_on_
 
     file, new = load_config(line_run.config, ("training.ensemble=1",)), Path("new")
     with (
-        pytest.raises(failures.InterruptedTrainingError, match="go on with: the command"),
+        pytest.raises(failures.InterruptedTrainingError, match="resume with: the command"),
         failures.guarded_training(new, "the command"),
     ):
         train_run(file, new, resume=False, overwrite=False, on_event=swallow)

@@ -228,7 +228,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 def test_overwrite_spares_a_folder_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="a exists and is not a run, so that --overwrite spares it"):
+    with pytest.raises(RunError, match="a exists and is not a run, so --overwrite does not replace it"):
         Run.create(tmp_path / "a", overwrite=True)
     assert (tmp_path / "a/thesis.tex").read_text() == "years of work"
 
@@ -390,7 +390,8 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_a_run_to_resume(tmp_
         process.send_signal(signal.SIGKILL)
         process.wait()
     if not replaces:
-        with pytest.raises(RunError, match=r"got one that is killed. Go on with: cde train .*a/config.yaml .*--resume"):
+        advice = r"got one that is killed. Resume with: cde train .*a/config.yaml .*--resume"
+        with pytest.raises(RunError, match=advice):
             Run.open(path)
     with Run.resume(path) as run:
         run.write_json("posterior/spec.json", {"content": "second"})
@@ -499,7 +500,7 @@ def test_a_run_replaced_while_it_is_read_says_so(tmp_path: Path) -> None:
     finished_run(tmp_path / "a")
     run = Run.open(tmp_path / "a")
     finished_run(tmp_path / "a", "second", overwrite=True)
-    message = "a: expected a run that stays as it is; got one that was replaced while it was read. Start the command"
+    message = "a: expected a run that does not change; got one that was replaced while it was read. Start the command"
     with pytest.raises(RunError, match=message):
         run.read_json("posterior/spec.json")
 
@@ -567,7 +568,7 @@ def test_a_run_from_an_older_format_asks_for_a_training(version: int, tmp_path: 
         Run.open(tmp_path / "a")
     assert str(caught.value) == (
         f"{manifest}: format_version: expected 4; got {version}. The run was written by an older cde, which "
-        "stored its parts otherwise; train the run again."
+        "stored its parts differently; train the run again."
     )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cde_app.cli.predict import tell
+from cde_app.cli.predict import report_result
 from cde_app.data.table import write_table
 from cde_app.data.transform import TargetTransform
 from cde_app.runs.run import Run
@@ -206,11 +206,11 @@ def test_settings_that_the_table_limits_are_told_by_check_and_train_and_kept_in_
     settings += ["model.neighbours={enabled: true, count: 70}"]
     changes = [part for setting in settings for part in ("--set", setting)]
     expected = [
-        "training.batch_size: 4096 is more than a training has rows (48); every step takes them all.",
-        "model.layers.0.num_inducing: 90 is more than a training has rows (48); a row has at most one.",
-        "model.output.num_inducing: 200 is more than a training has rows (48); a row has at most one.",
-        "model.neighbours.count: 70 is more than there are other training rows (47); all are neighbours.",
-        "model.layers.0.num_gps: 7 is more than there are features (3); the layer has a GP for each that it sees.",
+        "training.batch_size: 4096 exceeds the rows per training (48); every step uses all of them.",
+        "model.layers.0.num_inducing: 90 exceeds the rows per training (48); at most one per row is used.",
+        "model.output.num_inducing: 200 exceeds the rows per training (48); at most one per row is used.",
+        "model.neighbours.count: 70 exceeds the number of other training rows (47); all of them are used.",
+        "model.layers.0.num_gps: 7 exceeds the number of features (3); the layer has one GP for each.",
     ]
     checked = cde("check", "config.yaml", *changes).out.splitlines()
     assert [line.removeprefix("warning: ") for line in checked if line.startswith("warning: ")][-5:] == expected
@@ -263,11 +263,11 @@ def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_
     _, err = process.communicate(timeout=60)
     assert scratch_of(Path("run")) == []
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == f"interrupted; go on with: cde train {tiny_run.config} --out run --resume"
+    assert err.splitlines()[-1] == f"interrupted; resume with: cde train {tiny_run.config} --out run --resume"
     assert Path("run/STATUS").read_text() == "interrupted\n"
     predicted = cde("predict", "run", tiny_run.table, "--out", "out")
     assert (predicted.code, Path("out").exists()) == (6, False)
-    assert "expected a finished run; got one that is interrupted. Go on with: cde train" in predicted.err
+    assert "expected a finished run; got one that is interrupted. Resume with: cde train" in predicted.err
 
     lines_before = Path("run/history.jsonl").read_text().count("\n")
     assert lines_before < 40
@@ -302,18 +302,18 @@ def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(
         tiny_run.table.write_bytes(table)
     assert changed.code == 6
     assert re.fullmatch(
-        r"error: \S+table\.csv: a run is resumed with the table it began with; got another content\. "
-        r"Train anew with --overwrite\.\n",
+        r"error: \S+table\.csv: a run must be resumed with its original table; got different content\. "
+        r"Train again with --overwrite\.\n",
         changed.err,
     )
     other = cde("train", tiny_run.config, "--set", "seed=1", "--out", "run", "--resume", "--quiet")
     assert other.code == 6
-    assert "a run is resumed with the settings it began with; got others" in other.err
+    assert "a run must be resumed with its original settings; got others" in other.err
     with pytest.MonkeyPatch.context() as newer:
         newer.setattr(train, "FORMAT_VERSION", 99)
         older = cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet")
     assert older.code == 6
-    assert "run: expected a checkpoint of format 99, that of this cde; got another. Train anew with" in older.err
+    assert "run: expected a checkpoint of this cde's format, 99; got another. Train again with" in older.err
 
     assert cde("train", tiny_run.config, "--out", "run", "--resume", "--quiet").code == 0
     assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
@@ -467,7 +467,7 @@ def test_a_label_that_is_new_in_its_spelling_only_is_named(tiny_run: Any, cde: C
     outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
     assert outcome.code == 0
     assert outcome.err.splitlines()[-1] == (
-        "warning: column 'region' has 'North', which is new; the training had 'north'. Is that what is meant?"
+        "warning: column 'region' has the new label 'North'; the training had 'north'. Is it the same label?"
     )
     assert json.loads(Path("out/manifest.json").read_text())["misspelled_labels"] == {"region": ["north", "North"]}
 
@@ -482,11 +482,11 @@ def test_the_inputs_out_of_range_are_counted_over_all_chunks(tiny_run: Any, cde:
 
 def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(capsys: pytest.CaptureFixture[str]) -> None:
     counts = {"a": 9, "b": 7, "c": 5, "d": 3, "e": 1}
-    told = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
-    told |= {"misspelled_labels": {}}
+    result = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
+    result |= {"misspelled_labels": {}}
     for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
         some = dict(list(counts.items())[:num_inputs])
-        tell(told | {"out_of_range_by_column": some}, quiet=False)
+        report_result(result | {"out_of_range_by_column": some}, quiet=False)
         assert f"('a' in 9, 'b' in 7, {end} their column" in capsys.readouterr().err
 
 
@@ -637,8 +637,8 @@ def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_
     pd.DataFrame({"site": group, "x": rng.standard_normal(160), "y": y}).to_csv("table.csv", index=False)
     Path("config.yaml").write_text("schema_version: 1\ndata: {path: table.csv, inputs: [x], targets: [y]}\n")
     warning = (
-        "rows of the same 'site' follow each other and are alike (20 values): the scores of a random split flatter if "
-        "the model is to predict new ones; then set data.split to {kind: group, column: site}."
+        "rows with the same 'site' are consecutive and alike (20 values): a random split gives scores that are too "
+        "good if the model is to predict new values; in that case set data.split to {kind: group, column: site}."
     )
     assert f"warning: {warning}\n" in cde("check", "config.yaml").out
     quick = ["--set", "training={max_steps: 1, ensemble: 1, warm_start: {max_steps: 1}}", "--set", "model.layers=[]"]
@@ -646,7 +646,7 @@ def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_
     assert f"[warning] {warning}\n" in outcome.err
     assert json.loads(Path("run/manifest.json").read_text())["warnings"] == [warning]
     assert cde("report", "run").code == 0
-    assert "Rows of the same" in Path("run/report.html").read_text()
+    assert "Rows with the same" in Path("run/report.html").read_text()
     assert warning not in cde("check", "config.yaml", "--set", "data.split={kind: group, column: site}").out
 
 
@@ -660,7 +660,7 @@ def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp
     num_some = int(np.isin(some.index, split["train"]).sum())
     some.to_parquet(tmp_path / "some.parquet")
     table.loc[split["test"]].to_csv(tmp_path / "held_out.csv", index=False)
-    advice = "their scores and pictures flatter. Name a table of other rows, or none for those that the run held out."
+    advice = "their scores and pictures are too good. Name a table of other rows, or none for the run's held-out rows."
     for path, count in (
         (tiny_run.table, f"{num_trained} of these {len(table)}"),
         ("some.parquet", f"{num_some} of these 50"),
@@ -694,7 +694,7 @@ def test_pictures_of_another_table_need_a_folder_of_their_own(tiny_run: Any, cde
     before = {path.name: path.read_bytes() for path in (tiny_run.run / "plots").iterdir()}
     outcome = cde("plot", tiny_run.run, tiny_run.table)
     assert outcome.code == 2
-    assert "--out: expected a folder, as pictures of another table are not the run's own; got none." in outcome.err
+    assert "--out: expected a folder, as pictures of another table do not belong to the run; got none." in outcome.err
     assert {path.name: path.read_bytes() for path in (tiny_run.run / "plots").iterdir()} == before
 
 
@@ -742,9 +742,9 @@ def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
 ) -> None:
     monkeypatch.setattr(scoring, "SCORED_ROWS", 10)
     command = ("train", line_run.config, "--set", "training.max_steps=25", "--out", "run")
-    assert "the scores are those of 10 rows drawn at random from 16 held-out rows." in cde(*command).err
+    assert "the scores are for 10 rows drawn at random from 16 held-out rows." in cde(*command).err
     manifest, metrics = (json.loads(Path(f"run/{name}.json").read_text()) for name in ("manifest", "metrics"))
-    assert manifest["warnings"] == ["the scores are those of 10 rows drawn at random from 16 held-out rows."]
+    assert manifest["warnings"] == ["the scores are for 10 rows drawn at random from 16 held-out rows."]
     assert (metrics["num_rows"], metrics["drawn_from"]) == (10, 16)
     assert json.loads(cde("evaluate", "run", "--json").out) == metrics, "the same rows are drawn again"
     assert cde("evaluate", "run").out.startswith("rows: 10, drawn from 16\n")
@@ -760,7 +760,7 @@ def test_a_run_whose_table_has_changed_or_gone_asks_for_a_table(command: str, ti
     message = "error: table.csv: expected the table that run was trained on; got {}. Name a table after the run.\n"
     Path("table.csv").write_text(tiny_run.table.read_text().replace("north", "south", 1))
     changed = cde(command, run)
-    assert (changed.code, changed.err) == (6, message.format("another content"))
+    assert (changed.code, changed.err) == (6, message.format("different content"))
     Path("table.csv").unlink()
     gone = cde(command, run)
     assert (gone.code, gone.err) == (6, message.format("no such file"))
@@ -849,7 +849,7 @@ def test_runs_of_the_same_rows_are_compared_without_a_warning_and_others_with_on
         "score may mean easier rows."
     )
     assert re.fullmatch(
-        r"warning: scores in training sds are in those of each run's own training rows, which differ by up to [\d.]+ % "
+        r"warning: scores in training sds use the sds of each run's own training rows, which differ by up to [\d.]+ % "
         rf"\({line_run.run}, same, other\)\.",
         sds,
     )
@@ -919,7 +919,7 @@ def test_a_run_without_held_out_rows_has_pictures_a_report_and_no_scores(odd_run
     outcome = cde("evaluate", odd_run)
     assert outcome.code == 6
     assert "error: <stdin>: expected the table that" in outcome.err
-    assert "was trained on; got standard input, which is gone." in outcome.err
+    assert "was trained on; got standard input, which cannot be read again." in outcome.err
 
 
 def test_rows_with_gaps_are_left_out_and_counted(odd_run: Path, cde: Cde) -> None:

@@ -1,4 +1,4 @@
-"""The application: its commands, in the order in which a newcomer needs them, and its entry point."""
+"""The application: its commands, in the order in which a new user needs them, and its entry point."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Learn the whole distribution of what you measure, given what you know: p(y | x) from a table.",
     epilog="Example: cde train configs/motorcycle.yaml --out runs/motorcycle\n\n"
     "Exit codes: 0 done, 1 bug, 2 command line or configuration, 3 table, 4 numerical failure, 5 a gate failed, 6 run "
-    "directory, 7 done, but rows were skipped, 130 interrupted.",
+    "directory, 7 done but rows were skipped, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -40,7 +40,7 @@ def _cde(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Take no part: the application's help is its own."""
+    """Hold the options of `cde` itself; the help text is that of `app`."""
 
 
 for module in (configuration, train, predict, evaluate, inspect, doctor):
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `cde` and return its exit code.
 
     Args:
-        arguments: the command line without the program's name; default: the process's own.
+        arguments: the command line without the program's name; default: that of the process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -60,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return failures.call(lambda: _run(arguments), show_traceback="--verbose" in arguments)
 
 
-# What Typer raises for every wrong command line; some versions of it hide the class that the public one comes from.
+# The class of every error in a command line; some versions of Typer do not export this base class of the public one.
 _WrongCommandLine: Any = typer.BadParameter.mro()[1]
 
 
 def _run(arguments: Sequence[str]) -> NoReturn:
-    """Run the application and exit as it does; a wrong command line is one line, as every other fault.
+    """Run the application and exit with its code; report a wrong command line in one line, like every other fault.
 
     Raises:
         UsageError: an argument or an option is missing, unknown or out of range.
@@ -74,7 +74,7 @@ def _run(arguments: Sequence[str]) -> NoReturn:
         code = app(arguments, prog_name="cde", standalone_mode=False)
     except _WrongCommandLine as error:
         message, command = " ".join(error.format_message().split()), error.ctx.command_path if error.ctx else "cde"
-        if error.ctx and error.message == error.ctx.get_help():  # nothing was asked for
+        if error.ctx and error.message == error.ctx.get_help():  # no command was given
             error.show()
             raise SystemExit(error.exit_code) from None
         ended = message if message.endswith((".", "?", ")")) else f"{message}."

@@ -13,7 +13,7 @@ from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json
 from cde_app.errors import RunError, UsageError
 
-config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at configurations.")
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Inspect configurations.")
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def init(
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
     if output is not None and output.exists() and data.exists() and output.samefile(data):
-        raise UsageError(f"--output: expected another file than the table; got {output}. Choose another.")
+        raise UsageError(f"--output: expected a file other than the table; got {output}. Choose another.")
     text, remarks = infer_config(data, target, folder=Path.cwd() if output is None else output.parent)
     if output is not None:
         try:
@@ -108,9 +108,9 @@ def depends(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Print the files that a configuration reads, as `data FILE` and `predict FILE` lines, parted by a tab.
+    """Print the files that a configuration reads, as `data FILE` and `predict FILE` lines, separated by a tab.
 
-    A glob gives one line per file and a `folder` line for the folder in which new ones may appear. Files below the
+    A glob gives one line per file, and a `folder` line for the folder in which new files may appear. Files below the
     current folder have relative paths.
     """
     data = options.read_config(config, overrides, quiet=quiet).config.data
@@ -122,7 +122,7 @@ def depends(
 
 
 def _expand(kind: str, paths: tuple[str, ...]) -> list[tuple[str, str]]:
-    """List the files of paths and globs; standard input is no file."""
+    """List the files of paths and globs; standard input is not a file."""
     rows = []
     for path in paths:
         if path == "-":
@@ -139,5 +139,5 @@ def _expand(kind: str, paths: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _relative(path: str) -> str:
-    """Write a path below the current folder without it."""
+    """Make a path below the current folder relative to it."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars on a terminal, elsewhere a plain line every few seconds."""
+"""Progress on standard error: bars on a terminal, otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 def say(line: str) -> None:
-    """Write one line to standard error, exactly as it is."""
+    """Write one line to standard error, without markup."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
@@ -26,7 +26,7 @@ class ProgressDisplay:
     """Shows a workflow's events; a context manager, to be called with each event.
 
     Args:
-        quiet: True shows warnings alone, False every event as a line, None bars or a line every few seconds.
+        quiet: True shows only warnings, False every event as a line, None bars or a line every few seconds.
     """
 
     def __init__(self, quiet: bool | None) -> None:
@@ -54,12 +54,12 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the terminal as it was."""
+        """Stop the bars."""
         if self._bars is not None:
             self._bars.stop()
 
     def __call__(self, event: Progress) -> None:
-        """Show an event, unless it comes too soon after the last line; a warning always."""
+        """Show an event, unless it is too soon after the last line; always show a warning."""
         warns = event.stage == "warning"
         if self._quiet and not warns:
             return
@@ -85,7 +85,7 @@ class ProgressDisplay:
 
 
 def describe(event: Progress) -> str:
-    """Say what an event tells, in the order in which one wants to know it."""
+    """Write an event as text, the most important parts first."""
     parts = [event.which_training] if event.which_training else []
     if event.step is not None:
         parts.append(f"step {event.step}" + (f"/{event.max_steps}" if event.max_steps is not None else ""))

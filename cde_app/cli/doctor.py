@@ -1,4 +1,4 @@
-"""`cde doctor`: what cde finds on this machine, without importing any of it."""
+"""`cde doctor`: what is installed on this machine, found without importing it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
-    """Print what cde finds on this machine, and what is missing."""
+    """Print what is installed on this machine, and what is missing."""
     from cde_app import __version__
     from cde_app.runs.provenance import package_versions
 

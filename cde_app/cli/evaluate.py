@@ -31,7 +31,7 @@ def evaluate(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Score a run on rows that it has not seen, beside two baselines.
+    """Score a run on rows that it has not seen, next to two baselines.
 
     A gate's key is a dotted key of the JSON output, or <score>_skill for the skill against the best baseline.
     """

@@ -1,4 +1,4 @@
-"""The one boundary that turns an exception into lines on standard error and an exit code."""
+"""The only place that turns an exception into lines on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ INTERRUPTED = 130
 
 
 class InterruptedTrainingError(Exception):
-    """Ctrl-C during a training; the message says how to go on."""
+    """Ctrl-C during a training; the message says how to resume."""
 
 
 class TrainingBugError(Exception):
-    """An exception that nobody expected, during a training; `__cause__` is the exception.
+    """An unexpected exception during a training, which is its `__cause__`.
 
     Args:
         log: the run's log, where the traceback goes.
@@ -36,7 +36,7 @@ class TrainingBugError(Exception):
 
 @contextmanager
 def guarded_training(run: Path, resume_command: str) -> Iterator[None]:
-    """Tell the boundary how an interrupted training can go on, and which log takes a traceback."""
+    """Add to an interruption how to resume the training, and to a bug which log takes its traceback."""
     from cde_app.runs import folder as run_folder
 
     try:
@@ -45,8 +45,8 @@ def guarded_training(run: Path, resume_command: str) -> Iterator[None]:
     except CdeError:
         raise
     except KeyboardInterrupt:
-        kept = run_folder.has_checkpoint(run)
-        advice = f"go on with: {resume_command}" if kept else "there was no checkpoint yet, and nothing was kept"
+        can_resume = run_folder.has_checkpoint(run)
+        advice = f"resume with: {resume_command}" if can_resume else "there was no checkpoint yet, and nothing was kept"
         raise InterruptedTrainingError(advice) from None
     except Exception as error:
         folder = run_folder.unfinished(run)
@@ -56,11 +56,11 @@ def guarded_training(run: Path, resume_command: str) -> Iterator[None]:
 
 
 def call(command: Callable[[], object], *, show_traceback: bool) -> int:
-    """Run a command and return its exit code, which it may also set by SystemExit.
+    """Run a command and return its exit code; it may also set the code by SystemExit.
 
     Args:
         command: what to run.
-        show_traceback: write the traceback of a bug to standard error too.
+        show_traceback: also write the traceback of a bug to standard error.
     """
     try:
         command()
@@ -76,7 +76,7 @@ def call(command: Callable[[], object], *, show_traceback: bool) -> int:
         return INTERRUPTED
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if code == INTERRUPTED:  # which is what Typer makes of KeyboardInterrupt
+        if code == INTERRUPTED:  # Typer turns KeyboardInterrupt into this code
             say("interrupted")
         return code
     except Exception as error:

@@ -51,7 +51,7 @@ def parse_gates(texts: Sequence[str]) -> list[Gate]:
 
 
 def _number(text: str) -> float:
-    """Read a number; NaN if it is none."""
+    """Read a number; NaN if the text is not one."""
     try:
         return float(text)
     except ValueError:
@@ -59,14 +59,14 @@ def _number(text: str) -> float:
 
 
 def check_names(gates: Sequence[Gate], metrics: Mapping[str, Any]) -> None:
-    """Check that every condition is about a score that there is, before anything is scored.
+    """Check that every condition names an existing score, before anything is scored.
 
     Args:
         gates: the conditions.
-        metrics: of the form of what `cde evaluate --json` will print; the numbers do not matter.
+        metrics: a mapping with the keys that `cde evaluate --json` will print; the numbers do not matter.
 
     Raises:
-        UsageError: there is no such score.
+        UsageError: a score does not exist.
     """
     names = [name for name, _ in _scores(metrics)]
     names += dict.fromkeys(f"{score}_skill" for scores in metrics["skill"].values() for score in scores)
@@ -83,12 +83,12 @@ def check_gates(gates: Sequence[Gate], metrics: Mapping[str, Any], *, source: st
     """Check every condition.
 
     Args:
-        gates: the conditions, their names checked.
+        gates: the conditions, with names that `check_names` has accepted.
         metrics: what `cde evaluate --json` prints.
         source: what was evaluated, for the message.
 
     Raises:
-        GateError: at least one condition does not hold; a score that could not be computed holds none.
+        GateError: at least one condition does not hold; a score that could not be computed fulfils no condition.
     """
     failed = []
     for gate in gates:
@@ -103,7 +103,7 @@ def check_gates(gates: Sequence[Gate], metrics: Mapping[str, Any], *, source: st
 def find_score(metrics: Mapping[str, Any], key: str) -> float | None:
     """Find a score by its dotted key, such as `nlpd`, `crps.se`, `coverage.0.9` or `baselines.climatology.crps`.
 
-    `<score>_skill` is the skill against the best of the baselines, that is, the smallest.
+    `<score>_skill` is the skill against the best baseline, that is, the smallest of the skills.
 
     Returns:
         The number; None if it could not be computed.

@@ -34,16 +34,16 @@ def plot(
         ),
     ] = None,
     image_format: Annotated[
-        options.ImageFormat, typer.Option("--format", help="How the pictures are written.")
+        options.ImageFormat, typer.Option("--format", help="File format of the pictures.")
     ] = options.ImageFormat.PNG,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Draw a run's pictures, or those of another table."""
+    """Draw the pictures of a run, for its own table or another one."""
     if data is not None and out is None:
         raise typer.BadParameter(
-            "expected a folder, as pictures of another table are not the run's own; got none.", param_hint="--out"
+            "expected a folder, as pictures of another table do not belong to the run; got none.", param_hint="--out"
         )
     limit_threads(threads)
 
@@ -59,7 +59,7 @@ def plot(
 
 
 def report(run: options.RunPath, as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
-    """Write one HTML file that says everything about a run."""
+    """Write one HTML file with everything about a run."""
     from cde_app.workflow.report import write_report
 
     path = write_report(run)
@@ -70,7 +70,7 @@ def report(run: options.RunPath, as_json: options.AsJson = False, quiet: options
 
 
 def info(run: options.RunPath, as_json: options.AsJson = False, quiet: options.Quiet = None) -> None:
-    """Say what a run is: data, model, training, scores, versions."""
+    """Describe a run: data, model, training, scores, versions."""
     from cde_app.workflow.info import describe_run
 
     result = describe_run(run)
@@ -85,9 +85,9 @@ def compare(
     as_json: options.AsJson = False,
     quiet: options.Quiet = None,
 ) -> None:
-    """Put several runs' settings and scores side by side.
+    """Show the settings and scores of several runs side by side.
 
-    Warnings say where scores cannot be compared: other targets, units, tables, held-out rows or training sds.
+    Warnings say which scores cannot be compared: targets, units, tables, held-out rows or training sds differ.
     """
     from cde_app.workflow.compare import compare_runs
 

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share: one alias each, so that they read the same everywhere."""
+"""Arguments and options that several commands share: one alias each, so that they are the same everywhere."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from cde_app.config_file import ConfigFile
 
 MOST_SHOWN = 60
-"""Letters of a path that a message shows where the path is too long."""
+"""Characters of a path that a message shows if the path is too long."""
 
 
 class TableFormat(StrEnum):
-    """How a table is written."""
+    """The file format of a table."""
 
     CSV = "csv"
     PARQUET = "parquet"
 
 
 class OnFault(StrEnum):
-    """What to do about a row that has a fault."""
+    """What to do at a row that has a fault."""
 
     STOP = "stop"
     SKIP = "skip"
 
 
 class ImageFormat(StrEnum):
-    """How a picture is written."""
+    """The file format of a picture."""
 
     PNG = "png"
     SVG = "svg"
 
 
 def read_path(text: str) -> Path:
-    """Read a path, which an unset variable of a script is not.
+    """Read a path; refuse the empty one, which a script passes if a variable is unset.
 
     Raises:
-        BadParameter: it is empty, or none that the system could have.
+        BadParameter: the path is empty, or the system does not allow it.
     """
     if not text:
         raise typer.BadParameter("expected a path; got ''.")
@@ -54,7 +54,7 @@ def read_path(text: str) -> Path:
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
-            raise typer.BadParameter(f"expected a path; got {shown!r}, which is none: {error.strerror}.") from None
+            raise typer.BadParameter(f"expected a path; got {shown!r}: {error.strerror}.") from None
     return Path(text)
 
 
@@ -62,10 +62,10 @@ def read_folder(text: str) -> Path:
     """Read the path of a folder.
 
     Raises:
-        BadParameter: as `read_path`, or it stands for standard input or output.
+        BadParameter: as `read_path`, or the path is `-`, standard input or output.
     """
     if text == "-":
-        raise typer.BadParameter("expected a folder; got '-', which is none. Write ./- for one of that name.")
+        raise typer.BadParameter("expected a folder; got '-'. Write ./- for a folder of that name.")
     return read_path(text)
 
 
@@ -87,7 +87,7 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[
     bool | None,
-    typer.Option("--quiet/--verbose", help="No progress at all, or every step of it (and the traceback of a bug)."),
+    typer.Option("--quiet/--verbose", help="No progress at all, or every event (and the traceback of a bug)."),
 ]
 Threads = Annotated[
     int | None,
@@ -99,11 +99,11 @@ Threads = Annotated[
         show_default=False,
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command has left there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command has written there.")]
 
 
 def read_config(path: Path, overrides: list[str] | None, *, quiet: bool | None) -> ConfigFile:
-    """Read the configuration that a command names, "-" from standard input, and pass the remarks on.
+    """Read the configuration that a command names ("-" is standard input) and print the remarks.
 
     Raises:
         ConfigError: one line for each fault in the file and in the overrides.
@@ -120,7 +120,7 @@ def parse_quantiles(text: str | None) -> tuple[float, ...] | None:
     """Read `0.05,0.5,0.95`.
 
     Raises:
-        UsageError: a part is no number between 0 and 1, or comes twice.
+        UsageError: a part is not a number between 0 and 1, or is repeated.
     """
     if text is None:
         return None
@@ -135,7 +135,7 @@ def parse_quantiles(text: str | None) -> tuple[float, ...] | None:
         elif 0 < level < 1:
             levels.append(level)
         else:
-            faults.append(f"--quantiles: expected numbers between 0 and 1, parted by commas; got {part.strip()!r}.")
+            faults.append(f"--quantiles: expected numbers between 0 and 1, separated by commas; got {part.strip()!r}.")
     if faults:
         raise UsageError(*faults)
     return tuple(levels)

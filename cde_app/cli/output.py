@@ -14,7 +14,7 @@ SCORES = ("nlpd", "crps", "energy_score", "rmse", "pit_ks")
 
 
 def emit(text: str) -> None:
-    """Write lines to standard output; a reader that has gone away, as `head` does, is no error."""
+    """Write lines to standard output; a reader that has stopped reading, such as `head`, is not an error."""
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
@@ -35,7 +35,7 @@ def emit_values(values: Mapping[str, Any]) -> None:
 
 
 def emit_scores(metrics: Mapping[str, Any]) -> None:
-    """Write the scores of the model beside those of the baselines, each with its standard error over rows."""
+    """Write the scores of the model and of the baselines side by side, each with its standard error over rows."""
     baselines: Mapping[str, Any] = metrics.get("baselines") or {}
     columns = [metrics, *baselines.values()]
     table = [["score", "model", *baselines]]
@@ -61,7 +61,7 @@ def emit_side_by_side(values: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def with_units(column: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the unit of each score of a run into its key, so that scores in different units are on different lines."""
+    """Add the unit of each score of a run to its key, so that scores in different units are on different lines."""
     units: Mapping[str, str] = column["units"]
     labelled = {}
     for key, leaf in flatten({"metrics": column["metrics"]}, is_leaf=is_score):
@@ -71,12 +71,12 @@ def with_units(column: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_score(value: Mapping[str, Any]) -> bool:
-    """Tell a score from the scores of several targets, one of which may be called `value`."""
+    """Return whether a mapping is a score and not the scores of several targets, one of which may be called `value`."""
     return "value" in value and not isinstance(value["value"], Mapping)
 
 
 def format_value(value: Any) -> str:
-    """Write a number with four digits, a score with its standard error, the parts of a list or mapping likewise."""
+    """Write a number with four digits, a score with its standard error, and the parts of a list or mapping likewise."""
     if isinstance(value, Mapping) and not is_score(value):
         return " ".join(f"{key} {format_value(item)}" for key, item in value.items())
     if isinstance(value, Mapping):
@@ -92,7 +92,7 @@ def format_value(value: Any) -> str:
 
 
 def align(table: Sequence[Sequence[str]]) -> str:
-    """Write rows of cells as columns, two spaces apart."""
+    """Align the cells of rows in columns, two spaces apart."""
     if not table:
         return ""
     num_columns = max(len(row) for row in table)

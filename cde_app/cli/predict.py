@@ -14,7 +14,7 @@ from cde_app.cli.output import emit, emit_json
 from cde_app.threads import limit_threads
 
 MOST_NAMED = 3
-"""Inputs that a warning names."""
+"""The largest number of inputs that a warning names."""
 SKIPPED = 7
 """Exit code: done, but rows were skipped."""
 
@@ -39,14 +39,14 @@ def predict(
         str | None, typer.Option("--quantiles", metavar="Q,Q,...", help="E.g. 0.05,0.5,0.95. Default: the run's.")
     ] = None,
     file_format: Annotated[
-        options.TableFormat, typer.Option("--format", help="How the tables are written.")
+        options.TableFormat, typer.Option("--format", help="File format of the tables.")
     ] = options.TableFormat.CSV,
-    plots: Annotated[bool, typer.Option("--plots", help="Draw the predictions too.")] = False,
+    plots: Annotated[bool, typer.Option("--plots", help="Also draw the predictions.")] = False,
     components: Annotated[bool, typer.Option("--components", help="Write the mixtures to mixture.npz.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,
     on_fault: Annotated[
         options.OnFault,
-        typer.Option("--on-fault", help="At a row with a gap, or with what is no number or no date: stop or skip it."),
+        typer.Option("--on-fault", help="At a row with a gap or with a cell that is no number or date: stop or skip."),
     ] = options.OnFault.STOP,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
@@ -62,7 +62,7 @@ def predict(
 
     from cde_app.workflow.predict import PredictionOptions, predict_table
 
-    asked = PredictionOptions(
+    prediction_options = PredictionOptions(
         num_samples=samples,
         quantiles=levels,
         seed=seed,
@@ -71,11 +71,11 @@ def predict(
         components=components,
         skip_faults=on_fault is options.OnFault.SKIP,
     )
-    result = predict_table(run, data, out, asked, overwrite=overwrite)
+    result = predict_table(run, data, out, prediction_options, overwrite=overwrite)
     if as_json:
         emit_json(result)
     else:
-        tell(result, quiet=quiet)
+        report_result(result, quiet=quiet)
     if result["skipped"]:
         total, first = result["rows"] + result["left_out"] + result["skipped"], result["faults"][0]
         say(
@@ -85,8 +85,8 @@ def predict(
         raise typer.Exit(SKIPPED)
 
 
-def tell(result: Mapping[str, Any], *, quiet: bool | None) -> None:
-    """Print the files, and what there is to know of the rows."""
+def report_result(result: Mapping[str, Any], *, quiet: bool | None) -> None:
+    """Print the files, and what is notable about the rows."""
     emit("\n".join(str(file) for file in result["files"]))
     if not quiet:
         say(f"{result['rows']} rows in {result['seconds']:.1f} s")
@@ -95,14 +95,14 @@ def tell(result: Mapping[str, Any], *, quiet: bool | None) -> None:
     if result["left_out"]:
         say(
             f"warning: {result['left_out']} of {result['rows'] + result['left_out']} rows have gaps and were left out, "
-            "as the run's data.missing says; the column row tells which."
+            "as the run's data.missing says; the column row shows which remain."
         )
     if result["out_of_range"]:
         names = [f"{name!r} in {count}" for name, count in result["out_of_range_by_column"].items()]
         where = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
         say(
             f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data "
-            f"({where}); their column out_of_range says so."
+            f"({where}); the column out_of_range marks them."
         )
     for name, (known, new) in result["misspelled_labels"].items():
-        say(f"warning: column {name!r} has {new!r}, which is new; the training had {known!r}. Is that what is meant?")
+        say(f"warning: column {name!r} has the new label {new!r}; the training had {known!r}. Is it the same label?")

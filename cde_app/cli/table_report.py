@@ -1,4 +1,4 @@
-"""What `cde check` says on a terminal."""
+"""What `cde check` prints on a terminal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def report_lines(report: TableReport) -> list[str]:
     )
     if plan.num_factors > 1:
         members = f", {plan.num_members} members each" if plan.num_members > 1 else ""
-        names = list_names([report.atoms[place].column for place in plan.order])
+        names = list_names([report.atoms[index].column for index in plan.order])
         lines.append(f"  a chain of {plan.num_factors} models{members}: {names}")
     if plan.left_open:
         lines.append(f"  chosen when the training begins: {', '.join(plan.left_open)}")
@@ -47,7 +47,7 @@ def report_lines(report: TableReport) -> list[str]:
 
 
 def _span(low: float | str, high: float | str | None) -> str:
-    """Write a range, of numbers with as many digits as tell its ends apart."""
+    """Write a range; numbers have as many digits as needed to distinguish its ends."""
     for digits in (6, 9, 12, 17):
         ends = [f"{end:.{digits}g}" if isinstance(end, float) else str(end) for end in (low, high)]
         if ends[0] != ends[1]:

@@ -33,7 +33,7 @@ def train(
             parser=options.read_folder,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
@@ -41,7 +41,7 @@ def train(
 ) -> None:
     """Train a model and score it on the held-out rows.
 
-    With --overwrite, a finished run stays usable in its place until its successor is done.
+    With --overwrite, a finished run stays usable until its successor is done.
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite: expected one of them; got both. Resume keeps, overwrite replaces.")
@@ -68,7 +68,7 @@ def train(
 
 
 def _resume_command(config: Path, overrides: list[str], run: Path, threads: int | None) -> str:
-    """Write the command that goes on with this training."""
+    """Write the command that resumes this training."""
     settings = [part for override in overrides for part in ("--set", override)]
     settings += [] if threads is None else ["--threads", str(threads)]
     return shlex.join(["cde", "train", str(config), *settings, "--out", str(run), "--resume"])

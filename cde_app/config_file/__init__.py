@@ -29,13 +29,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A configuration and where it came from.
+    """A configuration and its source.
 
     Args:
-        config: resolved; the tables' paths are absolute.
-        source: the user's bytes.
-        document: where each setting is written.
-        remarks: which of the file's settings an override has put out of place.
+        config: the settings, resolved; paths of tables are absolute.
+        source: the bytes of the file.
+        document: the position of each setting.
+        remarks: which settings of the file do not apply because of an override.
     """
 
     config: Config
@@ -44,22 +44,22 @@ class ConfigFile:
     remarks: tuple[str, ...] = ()
 
     @contextmanager
-    def placing_faults(self) -> Iterator[None]:
-        """Add its place to the fault of a setting that comes up after the file was read.
+    def locating_faults(self) -> Iterator[None]:
+        """Add the position of its setting to a fault that is found after the file was read.
 
         Raises:
-            ConfigError: a setting does not fit the table, or the latent prior cannot be one.
-            DataError: the table has faults; the place precedes a column's that the configuration names in vain.
+            ConfigError: a setting does not fit the table, or the latent prior is invalid.
+            DataError: the table has faults; that of a column which does not exist begins with the setting's position.
         """
         try:
             yield
         except SettingError as error:
             raise ConfigError(str(self.document.fault(error))) from None
         except DataError as error:
-            raise DataError(*map(self._placed, error.faults)) from None
+            raise DataError(*map(self._located, error.faults)) from None
 
-    def _placed(self, fault: str) -> str:
-        """Put the place of its setting before a fault that has one."""
+    def _located(self, fault: str) -> str:
+        """Put the position of the setting before a fault that belongs to one."""
         if not isinstance(fault, FaultOfSetting):
             return fault
         return f"{self.document.value_place(fault.key).where}: {fault}"
@@ -69,7 +69,7 @@ def load_config(path: Path | Literal["-"], overrides: Sequence[str] = ()) -> Con
     """Read a configuration file.
 
     Args:
-        path: a YAML file; "-" is standard input, whose relative paths are relative to the working folder.
+        path: a YAML file; "-" is standard input, with paths relative to the working folder.
         overrides: `dotted.key=value` with a YAML value, applied in this order before anything is checked.
 
     Raises:
@@ -95,7 +95,7 @@ def parse_config(text: str | bytes, *, source_name: str, folder: Path, overrides
     Args:
         text: the YAML; bytes must be UTF-8.
         source_name: the file's name in messages.
-        folder: what relative paths in the text and in the overrides are relative to.
+        folder: the folder of relative paths in the text and in the overrides.
         overrides: as in `load_config`.
 
     Raises:
@@ -105,7 +105,7 @@ def parse_config(text: str | bytes, *, source_name: str, folder: Path, overrides
 
 
 def _read_settings(text: str | bytes, source_name: str, overrides: Sequence[str]) -> Document:
-    """Read the text, with the overrides in their places."""
+    """Read the text and apply the overrides."""
     document = read_document(text, source_name)
     for override in overrides:
         apply_override(document, override)
@@ -113,7 +113,7 @@ def _read_settings(text: str | bytes, source_name: str, overrides: Sequence[str]
 
 
 def _resolved(document: Document, folder: Path) -> tuple[Config, tuple[str, ...]]:
-    """Check the settings, and make their paths absolute; also return the remarks."""
+    """Check the settings and make their paths absolute; also return the remarks."""
     config, remarks = check_document(document)
     paths = {
         "path": _absolute(config.data.path, folder),
@@ -123,7 +123,7 @@ def _resolved(document: Document, folder: Path) -> tuple[Config, tuple[str, ...]
 
 
 def _absolute(path: str, folder: Path) -> str:
-    """Return `path` as seen from `folder`, symbolic links kept; "-", standard input, stays."""
+    """Resolve `path` relative to `folder`, without following symbolic links; "-", standard input, stays."""
     if path == "-":
         return path
     start = Path(path).expanduser() if path.startswith("~/") else Path(path)

@@ -1,7 +1,7 @@
-"""A `Document` checked against the configuration tree: every fault at once, each where it was written.
+"""Check a `Document` against the configuration tree: all faults at once, each with its position.
 
-The tree is walked along the classes of `config`, so that the valid keys and kinds at each place are known. Single
-values are judged by pydantic in its strict mode (a quoted number is text), sections by their own validators.
+The check walks the tree along the classes of `config`, which define the valid keys and kinds of each section. Pydantic
+validates single values in strict mode (a quoted number is text); each section has its own validators.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _INVALID = object()
 
 
 def check_document(document: Document) -> tuple[Config, tuple[str, ...]]:
-    """Turn a document into a configuration; also say which of the file's settings an override has put out of place.
+    """Turn a document into a configuration; also say which settings of the file do not apply because of an override.
 
     Raises:
         ConfigError: one line for each fault of the document, in the order of the file, overrides last.
@@ -65,7 +65,7 @@ class _Checker:
 
     def report_version(self, version: int) -> None:
         versions = " and ".join(map(str, READ_VERSIONS))
-        advice = "Use the version of cde that wrote the file, or write it anew with `cde init`."
+        advice = "Use the version of cde that wrote the file, or write a new one with `cde init`."
         self._value_fault(("schema_version",), f"this program reads schema_version {versions}; got {version}. {advice}")
 
     def report_kernels(self, config: Config) -> None:
@@ -145,10 +145,10 @@ class _Checker:
     def _without_the_old_kind(
         self, variants: dict[str, type[Section]], value: dict[str, Any], path: KeyPath
     ) -> dict[str, Any]:
-        """Leave out what the file writes for the kind that an override has changed, and remark on it.
+        """Drop the keys that belong to the kind which an override has replaced, and remark on them.
 
-        That is what another kind takes and the new one does not; what no kind takes stays, to be reported, and so does
-        what an override has written.
+        These are the keys that another kind accepts and the new one does not. A key that no kind accepts stays and is
+        reported, and a key that an override has set stays too.
         """
         models = list(dict.fromkeys(variants.values()))
         tag = str(tag_of(models[0]))
@@ -169,7 +169,7 @@ class _Checker:
         return {key: entry for key, entry in value.items() if key not in old}
 
     def _takes(self, model: type[Section], key: str, entry: Any, path: KeyPath) -> bool:
-        """Say whether a section has such a key and the key such a value; nothing is reported."""
+        """Return whether a section accepts such a key with such a value; nothing is reported."""
         if key not in model.model_fields:
             return False
         num_faults, num_remarks = len(self.faults), len(self.remarks)
@@ -189,7 +189,7 @@ class _Checker:
         for name in missing:
             field = fields[name]
             message = f"missing key; expected {expectation(field.rebuild_annotation())}. Add `{name}: ...`"
-            tag = tag_of(model)  # an override that chose the kind is to blame for what the kind needs
+            tag = tag_of(model)  # if an override chose the kind, it is responsible for what the kind needs
             at = (*path, tag) if tag and self.document.key_place((*path, tag)).where.startswith("--set ") else path
             self._key_fault(at, (*path, name), message)
         parts = {
@@ -249,7 +249,7 @@ class _Checker:
         return self._value_fault(path, f"expected {kinds}; got {short_repr(chosen)}. {advice}")
 
     def _readings(self, value: Any, path: KeyPath) -> list[Any]:
-        """Return the values that the source may stand for: YAML 1.1 takes an unquoted 1e-3 for text."""
+        """Return the values that the source may mean: YAML 1.1 reads an unquoted 1e-3 as text."""
         if isinstance(value, list):
             return [[self._readings(entry, (*path, index))[-1] for index, entry in enumerate(value)]]
         if not isinstance(value, str) or self._source(path) is None or not looks_like_a_number(value):
@@ -269,7 +269,7 @@ class _Checker:
                 return "Remove the quotes."
             if (near := nearest(value, words)) is not None:
                 return f"Did you mean {near!r}?"
-        elif takes_any_text or self._source(path) in words:  # which quotes would make valid
+        elif takes_any_text or self._source(path) in words:  # valid in quotes
             advice = self._quoting_advice(value, path)
             if advice:
                 return advice
@@ -279,7 +279,7 @@ class _Checker:
         return "Correct the value." if value is not None else "Write a value after the colon."
 
     def _quoting_advice(self, value: Any, path: KeyPath) -> str:
-        """Say how to write what YAML 1.1 reads as a truth value, a number or a date."""
+        """Advise quotes for text that YAML 1.1 reads as a truth value, a number or a date."""
         text = self._source(path)
         if text is None or value is None or isinstance(value, str):
             return ""
@@ -304,14 +304,14 @@ class _Checker:
 
 
 def _as_family(variants: dict[str, type[Section]], word: str) -> str | None:
-    """Write a word as the family of the kind that has families, `tfp` of the latent prior; None if none has."""
+    """Write a word as a family of the kind that has families (the latent prior's `tfp`); None if no kind has any."""
     kind = next((kind for kind, model in variants.items() if "family" in model.model_fields), None)
     name = "".join(part[:1].upper() + part[1:] for part in re.split(r"[-_ ]+", word))
     return f"{{kind: {kind}, family: {name}, parameters: {{...}}}}" if kind and name.isidentifier() else None
 
 
 def _is_mere_likeness(value: Any, checked: Any) -> bool:
-    """Say whether a literal was met by Python's `True == 1.0 == 1` alone."""
+    """Return whether a value matched a literal only because of Python's `True == 1.0 == 1`."""
     return isinstance(value, bool) != isinstance(checked, bool) or (isinstance(value, float) and type(checked) is int)
 
 

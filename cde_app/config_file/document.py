@@ -1,7 +1,7 @@
-"""YAML text as plain values that know where they were written.
+"""YAML text as plain values with their positions.
 
-Only YAML's plain data are read (no Python objects), aliases are expanded up to a bound, and a key written twice is a
-fault instead of a silent replacement. What the values mean is `check`'s business.
+Only YAML's plain data are read (no Python objects), aliases are expanded up to a bound, and a repeated key is a fault
+instead of a silent replacement. `check` interprets the values.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ MAX_BYTES = 2**20
 MAX_ENTRIES = 20_000
 MAX_DEPTH = 50
 UNREADABLE = object()
-"""Stands for a value that has a fault already."""
+"""Stands for a value whose fault has already been reported."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a key or a value was written.
+    """The position of a key or a value.
 
     Args:
         where: `<file>:<line>:<column>` or `--set key=value`.
-        line: counted from 1; overrides come after every line of the file.
+        line: counted from 1; overrides come after all lines of the file.
         column: counted from 1.
         text: the source of an unquoted scalar, else None.
     """
@@ -43,7 +43,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing to put right."""
+    """One fault and its position."""
 
     place: Place
     message: str
@@ -54,30 +54,30 @@ class Fault:
 
 @dataclass
 class Document:
-    """A configuration before its meaning is checked: dicts, lists and scalars, with the place of each."""
+    """A configuration before it is checked: dicts, lists and scalars, with the position of each."""
 
     value: Any = None
     keys: dict[KeyPath, Place] = field(default_factory=dict)
     values: dict[KeyPath, Place] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     replaced_kinds: dict[KeyPath, Any] = field(default_factory=dict)
-    """What stood where an override chooses a kind; None where nothing did."""
+    """The kind that each override of a kind has replaced; None if the file had none there."""
 
     def is_overridden(self, path: KeyPath) -> bool:
-        """Say whether an override has written what is at `path`, or a part of it."""
+        """Return whether an override has set the value at `path`, or a part of it."""
         places = (*self.keys.items(), *self.values.items())
         return any(p[: len(path)] == path and place.where.startswith("--set ") for p, place in places)
 
     def key_place(self, path: KeyPath) -> Place:
-        """Return where the key at `path` is written, or what is nearest to it."""
+        """Return the position of the key at `path`, or of its nearest parent that is written."""
         return next(places[p] for p in _upwards(path) for places in (self.keys, self.values) if p in places)
 
     def value_place(self, path: KeyPath) -> Place:
-        """Return where the value at `path` is written, or what is nearest to it."""
+        """Return the position of the value at `path`, or of its nearest parent that is written."""
         return next(self.values[p] for p in _upwards(path) if p in self.values)
 
     def fault(self, error: SettingError, *, above: KeyPath = ()) -> Fault:
-        """Return the fault of a setting, at its key or, where that is not written, at the key that the rule comes from.
+        """Return the fault of a setting, at its key or, if that is not written, at the key that the rule comes from.
 
         Args:
             error: the setting and what is wrong with it.
@@ -90,15 +90,15 @@ class Document:
 
 
 def dotted(path: KeyPath) -> str:
-    """Join a path as messages and `--set` write it."""
+    """Join a path with dots, as in messages and `--set`."""
     return ".".join(map(str, path))
 
 
 def short_repr(value: Any) -> str:
-    """Return `repr(value)` without its middle if it is long."""
+    """Return `repr(value)`, without its middle if it is long."""
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
+    except ValueError:  # an integer with more digits than Python prints
         return "a number of many digits"
     return text if len(text) <= 80 else f"{text[:50]} ... {text[-20:]}"
 
@@ -111,7 +111,7 @@ def read_document(text: str | bytes, source_name: str) -> Document:
         source_name: the file's name in messages.
 
     Returns:
-        The document; keys written twice are among its `faults`.
+        The document; repeated keys are among its `faults`.
 
     Raises:
         ConfigError: not UTF-8, too large, not YAML, empty, or not a mapping.
@@ -153,7 +153,13 @@ def _decode(content: bytes, source_name: str) -> str:
 
 
 class Reader:
-    """Turns YAML text into a `Document`; of an override, `place` is the place of all and `root` the key it sets."""
+    """Turns YAML text into a `Document`.
+
+    Args:
+        source_name: the file's name in messages.
+        place: the position of an override, which all its values have; None for a file.
+        root: the key that an override sets.
+    """
 
     def __init__(self, source_name: str, place: Place | None, root: KeyPath = ()) -> None:
         self.source_name = source_name
@@ -163,7 +169,11 @@ class Reader:
         self.num_entries = 0
 
     def read(self, text: str) -> Document:
-        """Read one YAML document; ConfigError if it cannot be read at all."""
+        """Read one YAML document.
+
+        Raises:
+            ConfigError: it cannot be read at all.
+        """
         try:
             self.loader = yaml.SafeLoader(text)
             node = self.loader.get_single_node()
@@ -228,7 +238,7 @@ class Reader:
         try:
             if isinstance(node, yaml.ScalarNode):
                 return self.loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML on `!!int ""` and its like
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML on `!!int ""` and the like
             pass
         got = f"the tag {node.tag!r}" if text is None or node.tag.startswith("!") else repr(text)
         got = got.replace("tag:yaml.org,2002:", "!!")
@@ -261,7 +271,7 @@ class Reader:
         return result
 
     def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
-        """Return what `<<: *anchor` brings in; of several anchors the first wins."""
+        """Return the entries that `<<: *anchor` adds; the first of several anchors takes precedence."""
         result: dict[str, Any] = {}
         for other in reversed(node.value) if isinstance(node, yaml.SequenceNode) else [node]:
             if isinstance(other, yaml.MappingNode):
@@ -273,5 +283,5 @@ class Reader:
 
 
 def looks_like_a_number(text: str) -> bool:
-    """Say whether `text` reads as a number to a person, `1e-3` included."""
+    """Return whether `text` is a number to a human reader, including `1e-3`."""
     return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) is not None

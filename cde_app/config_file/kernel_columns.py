@@ -1,4 +1,4 @@
-"""The columns that kernels name, held against the `data` block; a rule that needs two blocks of the configuration."""
+"""Check the columns that kernels name against the `data` block: a rule that needs two blocks of the configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cde_app.words import listed, nearest
 
 
 def kernel_column_faults(config: Config) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the place of each fault and what is wrong there."""
+    """Yield the path and the message of each fault."""
     kinds = {column.column: column.kind for column in config.data.inputs}
     targets = [target.column for target in config.data.targets]
     columns = [*kinds, *(targets if config.model.targets_model == "chain" and len(targets) > 1 else [])]
@@ -31,13 +31,13 @@ def kernel_column_faults(config: Config) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _fault_of_name(name: str, place: KernelPlace, columns: list[str], reserved: dict[str, str]) -> str | None:
-    """Say what is wrong with one name among a kernel's columns, which may be columns or reserved names."""
+    """Return what is wrong with one name among a kernel's columns, a column's or a reserved one; None if nothing."""
     if name in reserved and name in columns:
         return f"{name!r} means {reserved[name]} here; got a column of that name too. Rename the column."
     if name == LATENT_COLUMN and name in reserved:
         return None
     if name == LATENT_COLUMN and name not in columns:
-        return f"expected inputs of the kernel; got {name!r} where w is none of its own. Leave it out."
+        return f"expected inputs of the kernel; got {name!r} where w is not one of them. Leave it out."
     if name == NEIGHBOURS_COLUMN and name not in columns and name not in reserved:
         return f"expected inputs of the kernel; got {name!r} where model.neighbours.enabled is false. Leave it out."
     if name not in columns and name not in reserved:

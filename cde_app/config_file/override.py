@@ -1,4 +1,4 @@
-"""`--set key.path=value`: settings written over those of the file, before anything is checked."""
+"""`--set key.path=value`: settings that replace those of the file before anything is checked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BARE_NAME_PARENTS = (("data", "inputs"), ("data", "targets"))
 def apply_override(document: Document, override: str) -> None:
     """Write one `key.path=value` into a document, in place; a fault goes to `document.faults`.
 
-    A missing section is created, a missing list starts as the default one, and a bare column name becomes the mapping
-    it stands for.
+    A missing section is created, a missing list starts as the default list, and a bare column name becomes the
+    equivalent mapping.
 
     Args:
         document: what `read_document` returned.
-        override: a dotted path, list indexes included, `=`, and a YAML value.
+        override: a dotted path, which may contain list indices, `=`, and a YAML value.
     """
     place = Place(f"--set {' '.join(override.splitlines())}", _AFTER_THE_FILE, 0)
     name, equals, text = override.partition("=")
@@ -58,7 +58,11 @@ def apply_override(document: Document, override: str) -> None:
 
 
 def _step(container: Any, part: str) -> str | int:
-    """Return `part` as a key of a mapping or an index of a list; LookupError says what was expected."""
+    """Return `part` as a key of a mapping or an index of a list.
+
+    Raises:
+        LookupError: it is neither; the message says what was expected.
+    """
     if isinstance(container, dict):
         return part
     if not isinstance(container, list):
@@ -69,7 +73,7 @@ def _step(container: Any, part: str) -> str | int:
 
 
 def _descend(document: Document, container: Any, path: KeyPath, place: Place) -> Any:
-    """Return the mapping or list at `path`, made if need be."""
+    """Return the mapping or list at `path`; create it if it is missing."""
     step: Any = path[-1]
     child = container.get(step) if isinstance(container, dict) else container[step]
     if child is None:
@@ -100,7 +104,7 @@ def _default_list(path: KeyPath) -> list[Any] | None:
 
 
 def _forget(document: Document, path: KeyPath) -> None:
-    """Drop the places of everything at and below `path`."""
+    """Drop the positions of everything at and below `path`."""
     for places in (document.keys, document.values):
         for other in [p for p in places if p[: len(path)] == path]:
             del places[other]

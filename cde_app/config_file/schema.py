@@ -1,4 +1,4 @@
-"""The configuration tree seen as a schema: which kinds, keys and values are valid at each place, and how to say it."""
+"""The configuration tree as a schema: which kinds, keys and values each section allows, and how messages name them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tag_of(model: type[Section]) -> str | None:
 
 
 def variants_of(annotation: Any) -> dict[str, type[Section]]:
-    """Return the section class of each kind that an annotation allows; `{"": model}` for one section without kinds."""
+    """Return the section class of each kind that an annotation allows; `{"": model}` for a section without kinds."""
     variants: dict[str, type[Section]] = {}
     for model in members(annotation):
         if isinstance(model, type) and issubclass(model, Section):
@@ -38,7 +38,7 @@ def item_of(annotation: Any) -> Any:
 
 
 def expectation(annotation: Any) -> str:
-    """Say in words what a value must be, for example `an integer >= 1 or 'auto'`."""
+    """Describe what a value must be, for example `an integer >= 1 or 'auto'`."""
     if item_of(annotation) is not None:
         return f"a list (each entry {expectation(item_of(annotation))})"
     variants, scalars = variants_of(annotation), scalars_of(annotation)
@@ -60,7 +60,7 @@ def members(annotation: Any) -> tuple[Any, ...]:
 
 
 def scalars_of(annotation: Any) -> Any:
-    """Return the annotation of the single values that may stand beside sections, None if there are none."""
+    """Return the annotation of the single values that are allowed besides sections, None if there are none."""
     alternatives = members(annotation)
     scalars = [other for other in alternatives if not variants_of(other)]
     if len(scalars) == len(alternatives):
@@ -75,7 +75,7 @@ def metadata(annotation: Any) -> list[Any]:
 
 
 def a_section(variants: dict[str, type[Section]]) -> str:
-    """Say in words what mapping is wanted."""
+    """Describe the mapping that is expected."""
     tag = tag_of(next(iter(variants.values())))
     return f"a mapping with {tag}: {' | '.join(variants)}" if tag else "a mapping"
 

@@ -21,7 +21,7 @@ _HEADER = """\
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text that would span lines in double quotes, so that it stays on one."""
+    """Writes text that would span several lines in double quotes, so that it stays on one line."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -47,7 +47,7 @@ def commented_config(config: Config) -> str:
 def config_schema() -> dict[str, Any]:
     """Return the JSON schema of the configuration file, for editors.
 
-    A kind that may be left out makes several variants fit, and a column may be a bare name; the schema says both.
+    Since a kind may be left out, several variants may fit; and a column may be a bare name. The schema allows both.
     """
     schema = _any_of(Config.model_json_schema())
     for name in ("inputs", "targets"):
@@ -67,7 +67,7 @@ def _any_of(schema: Any) -> Any:
 
 
 def _section(section: Section, indent: str, kinds: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of every field; `kinds` are the variants that could stand here and have not been listed yet."""
+    """Yield the lines of every field; `kinds` are the possible variants of the section that are not listed yet."""
     for name in type(section).model_fields:
         yield from _entry(section, name, indent, kinds)
 
@@ -93,7 +93,7 @@ def _entry(section: Section, name: str, indent: str, kinds: dict[str, Any]) -> I
 
 
 def _item(section: Section, indent: str) -> Iterator[str]:
-    """Yield the lines of one entry of a list of sections; the variants stand above the list."""
+    """Yield the lines of one entry of a list of sections; the variants are listed above the list."""
     if _fits_a_line(section):
         yield f"{indent}- {_one_line(section)}"
         return
@@ -105,7 +105,7 @@ def _item(section: Section, indent: str) -> Iterator[str]:
 
 
 def _fits_a_line(section: Section) -> bool:
-    """Say whether no setting in the section has a meaning that a comment must tell."""
+    """Return whether no setting in the section needs a comment."""
     return not any(
         field.description
         or (isinstance(value, Section) and not _fits_a_line(value))
@@ -132,7 +132,7 @@ def _meaning(model: type[Section]) -> str:
 
 
 def _choices(field: FieldInfo) -> list[str]:
-    """Return the words that a single value may be, if it may only be one of several."""
+    """Return the allowed words of a single value that is limited to some words."""
     words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return [str(word) if str(word).strip() else repr(word) for word in words]
 
@@ -143,7 +143,7 @@ def _above(comment: str, choices: Iterable[str], indent: str) -> list[str]:
 
 
 def _beside(line: str, comment: str, choices: Iterable[str], indent: str) -> list[str]:
-    """Put a comment after a line, or above it if it is too long for that."""
+    """Put a comment after a line, or above it if the line would be too long."""
     comments = ([comment] if comment else []) + _one_of(choices)
     beside = f"{line.ljust(_COMMENT_COLUMN)}  # {' '.join(comments)}" if comments else line
     return [beside] if len(beside) <= _WIDTH else [*_above(comment, choices, indent), line]

@@ -1,6 +1,6 @@
-"""What a Parquet column is, whatever way its file stores it: numbers, dates, labels, or something that is none of them.
+"""The content of a Parquet column, however its file stores it: numbers, dates, labels, or something else.
 
-A dictionary is what it lists, an extension type what it stores.
+A dictionary column counts as the type of its values, an extension type as its storage type.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pyarrow.types as types
 
 
 def noun_of_foreign(kind: pa.DataType) -> str | None:
-    """Name what a column of this type holds if that is neither numbers, dates nor labels; None if it is one of them."""
+    """Name the content of a column of this type if it is neither numbers, dates nor labels; else None."""
     kind = _stored(kind)
     if types.is_struct(kind):
         return "records"
@@ -41,7 +41,7 @@ def noun_of_foreign(kind: pa.DataType) -> str | None:
 
 
 def to_pandas(column: pa.ChunkedArray) -> pd.Series:
-    """Return a column that is not foreign as pandas holds it; integers beside gaps keep every digit."""
+    """Turn a column that is not foreign into a pandas column; integers keep every digit even if there are gaps."""
     while (stored := _stored_once(column.type)) != column.type:
         is_extension = isinstance(column.type, pa.BaseExtensionType)
         chunks = [chunk.storage if is_extension else chunk.dictionary_decode() for chunk in column.chunks]
@@ -57,14 +57,14 @@ def to_pandas(column: pa.ChunkedArray) -> pd.Series:
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values behind dictionaries and extension types."""
+    """Return the type of the values inside dictionaries and extension types."""
     while (stored := _stored_once(kind)) != kind:
         kind = stored
     return kind
 
 
 def _stored_once(kind: pa.DataType) -> pa.DataType:
-    """Return the type behind one dictionary or extension type."""
+    """Return the type inside one dictionary or extension type."""
     if isinstance(kind, pa.BaseExtensionType):
         return kind.storage_type
     return kind.value_type if isinstance(kind, pa.DictionaryType) else kind

@@ -1,4 +1,4 @@
-"""What a training would see: rows, columns, suspicions and cost, told without TensorFlow."""
+"""What a training would see: rows, columns, suspicious findings and cost, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ColumnReport:
     kind: str
     num_gaps: int
     gap_words: tuple[str, ...]
-    """The words that stood for a gap."""
+    """The words that were read as gaps."""
     num_distinct: int
     minimum: float | str | None
     maximum: float | str | None
@@ -73,11 +73,11 @@ class TableReport:
         num_kept: rows left after `data.missing: drop`.
         num_train, num_validation, num_test: rows of each part.
         num_features: D, the features the model sees.
-        num_duplicates: rows that repeat an earlier one in every input and target.
+        num_duplicates: rows that repeat an earlier row in every input and target.
         columns: inputs and targets.
         atoms: one entry per target.
         plan: the trainings.
-        cost: a rough estimate of what they take.
+        cost: a rough estimate of their cost.
         warnings: whole sentences.
         notes: what only the training can check.
     """
@@ -99,7 +99,7 @@ class TableReport:
 
 
 def describe_table(settings: config.Config, readings: Readings, *, source: str) -> TableReport:
-    """Describe what a training with a table would see; one column after another is in memory.
+    """Describe what a training with a table would see; only one column at a time is in memory.
 
     Args:
         settings: the configuration.
@@ -108,13 +108,13 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
 
     Raises:
         DataError: the split leaves too few rows, no input varies over the training rows,
-            a target does not, or the model does not fit the features.
+            a target is constant over them, or the model does not fit the features.
     """
     data, kept, num_inputs = settings.data, readings.kept, len(settings.data.inputs)
     contract, parts, more = fit_training(settings, readings, source=source)
     atoms, rounded = [], []
-    for place, target in enumerate(data.targets, start=num_inputs):
-        values = readings.column(place, kept)
+    for index, target in enumerate(data.targets, start=num_inputs):
+        values = readings.column(index, kept)
         atoms.append(_find_atoms(target.column, values))
         rounded.append(_find_rounding(target, values[parts.train], source))
     num_duplicates = _count_duplicates(readings)
@@ -142,12 +142,12 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         num_duplicates=num_duplicates,
         columns=(
             *(
-                _describe_column(readings, place, column.column, "input", column.kind)
-                for place, column in enumerate(data.inputs)
+                _describe_column(readings, index, column.column, "input", column.kind)
+                for index, column in enumerate(data.inputs)
             ),
             *(
-                _describe_column(readings, place, column.column, "target", "numeric")
-                for place, column in enumerate(data.targets, start=num_inputs)
+                _describe_column(readings, index, column.column, "target", "numeric")
+                for index, column in enumerate(data.targets, start=num_inputs)
             ),
         ),
         atoms=tuple(atoms),
@@ -159,10 +159,10 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
 
 
 def _describe_column(
-    readings: Readings, place: int, name: str, role: Literal["input", "target"], kind: str
+    readings: Readings, index: int, name: str, role: Literal["input", "target"], kind: str
 ) -> ColumnReport:
     """Describe one column that passed the check."""
-    values, words = readings.column(place), tuple(word for word in readings.gap_words[place] if word)
+    values, words = readings.column(index), tuple(word for word in readings.gap_words[index] if word)
     minimum: float | str | None = None
     maximum: float | str | None = None
     present = values[~np.isnan(values)]
@@ -174,7 +174,7 @@ def _describe_column(
 
 
 def _count_duplicates(readings: Readings) -> int:
-    """Count the kept rows that repeat an earlier one in every input and target, by their fingerprints."""
+    """Count the kept rows that repeat an earlier row in every input and target, by their fingerprints."""
     blocks = blocks_of(len(readings.kept))
     rows = np.concatenate([fingerprint_rows(readings.values[readings.kept[block]]) for block in blocks])
     return len(rows) - len(np.unique(rows))
@@ -197,46 +197,46 @@ def _find_atoms(name: str, values: Array) -> TargetAtoms:
 
 
 def _find_rounding(target: config.TargetColumn, values: Array, source: str) -> RoundedTarget | None:
-    """Find how a target is rounded; on its own scale where training chooses the transform."""
+    """Find how a target is rounded; on its own scale if the training chooses the transform."""
     settings, label = target.transform, f"{source}: column {target.column!r}"
     settings = config.IdentityTransform() if settings.kind == "auto" else settings
     return find_rounding(target.column, values, fit_transform(settings, values, label=label), target.rounding)
 
 
 def _row_warnings(num_rows: int, num_kept: int, parts: Split, num_duplicates: int) -> list[str]:
-    """Write what is suspicious about the rows."""
+    """Write warnings about the rows."""
     warnings = []
     if num_kept < num_rows:
         warnings.append(f"{num_rows - num_kept} of {num_rows} rows have gaps and are left out (data.missing: drop).")
     if num_duplicates > _DUPLICATE_SHARE * num_kept:
         warnings.append(
             f"{num_duplicates} rows repeat an earlier row in every input and target; if they are copies, the scores of "
-            "the held-out rows are too good."
+            "the held-out rows are too optimistic."
         )
     if len(parts.train) < _FEW_TRAINING_ROWS:
-        warnings.append(f"the training rows are few ({len(parts.train)}); expect rough densities.")
+        warnings.append(f"there are few training rows ({len(parts.train)}); expect rough densities.")
     if not len(parts.test):
         warnings.append("there are no test rows; the densities will not be scored. Set data.split.test.")
     elif len(parts.test) < _FEW_TEST_ROWS:
-        warnings.append(f"the test rows are few ({len(parts.test)}); expect scores with large standard errors.")
+        warnings.append(f"there are few test rows ({len(parts.test)}); expect scores with large standard errors.")
     return warnings
 
 
 def _input_warnings(contract: ColumnContract, readings: Readings, parts: Split) -> list[str]:
-    """Write what is suspicious about the inputs."""
+    """Write warnings about the inputs."""
     warnings = []
     if contract.dropped:
         warnings.append(f"constant over the training rows and left out: {list_names(contract.dropped)}.")
     held_out = np.concatenate([parts.validation, parts.test])
     outside = np.zeros(len(held_out), dtype=bool)
-    for place, encoding in enumerate(contract.inputs):
+    for index, encoding in enumerate(contract.inputs):
         num_labels = len(encoding.vocabulary)
         if num_labels > _MANY_LABELS:
             warnings.append(f"input {encoding.name!r} has {num_labels} labels, a feature each; consider grouping them.")
-        values = readings.column(place, readings.kept)
+        values = readings.column(index, readings.kept)
         if encoding.kind == "numeric":
             warnings += _numeric_warnings(encoding.name, values, contract, readings)
-        outside |= is_outside(encoding, recode(values[held_out], readings.labels[place], encoding))
+        outside |= is_outside(encoding, recode(values[held_out], readings.labels[index], encoding))
     if outside.sum() >= _OUTSIDE_ROWS and outside.mean() > _OUTSIDE_SHARE:
         warnings.append(
             f"{100 * outside.mean():.0f} % of the held-out rows lie outside the range of the training rows or have "
@@ -246,14 +246,14 @@ def _input_warnings(contract: ColumnContract, readings: Readings, parts: Split) 
 
 
 def _numeric_warnings(name: str, values: Array, contract: ColumnContract, readings: Readings) -> list[str]:
-    """Write that an input counts the rows or is a copy of a target."""
+    """Warn if an input counts the rows or is a copy of a target."""
     warnings = []
     if counts_rows(values):
         warnings.append(f"input {name!r} counts the rows; leave it out of data.inputs unless it means something.")
     present = ~np.isnan(values)
     if present.sum() > 2 and np.ptp(values[present]) > 0:
-        for place, target in enumerate(contract.targets, start=len(contract.inputs)):
-            y = readings.column(place, readings.kept)
+        for index, target in enumerate(contract.targets, start=len(contract.inputs)):
+            y = readings.column(index, readings.kept)
             with np.errstate(invalid="ignore", divide="ignore"):
                 correlation = np.corrcoef(values[present], y[present])[0, 1]
             if abs(correlation) > _COPY_CORRELATION:
@@ -262,7 +262,7 @@ def _numeric_warnings(name: str, values: Array, contract: ColumnContract, readin
 
 
 def _atom_warning(atom: TargetAtoms) -> str:
-    """Write that a target has atoms."""
+    """Warn that a target has atoms."""
     step = "" if atom.rounding_step is None else f" (steps of {atom.rounding_step:g})"
     return (
         f"target {atom.column!r} takes {atom.num_distinct} distinct values{step}, {atom.value:g} in "

@@ -1,4 +1,4 @@
-"""The values of one column, read as numbers, labels or days, and the words for a column that is not as expected."""
+"""The values of one column, read as numbers, labels or days, and the messages about a column of another kind."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from cde_app.data.text import (
 from cde_app.words import list_names, nearest
 
 LARGEST_NUMBER = 1e150  # its square is still a float, so means and standard deviations are finite
-_LARGEST_EXACT = 2.0**53  # from here on, a float does not hold every integer
+_LARGEST_EXACT = 2.0**53  # from here on, a float cannot represent every integer
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """Stands in each cell of a column that holds neither numbers, dates nor labels.
+    """The value of every cell in a column that holds neither numbers, dates nor labels.
 
-    Some such columns cannot be read at all. The word in every cell says what the column holds, in whatever chunk.
+    Some such columns cannot be read at all. The cells of any chunk therefore only say what the column holds.
     """
 
     noun: str
-    """What it holds, such as `lists`."""
+    """What the column holds, such as `lists`."""
 
 
 def foreign_noun(column: pd.Series) -> str | None:
-    """Name what a column holds if that is neither numbers, dates nor labels; None if it is one of them."""
+    """Name the content of a column if it is neither numbers, dates nor labels; else None."""
     first = column.iloc[0] if len(column) else None
     return first.noun if isinstance(first, Foreign) else None
 
@@ -56,13 +56,13 @@ def foreign_fault(noun: str, name: str, expected: str, *, source: str) -> str:
 
 
 def read_gaps(column: pd.Series, form: TableFormat) -> BoolArray:
-    """Say which cells are empty, or a word that means so, [N]."""
+    """Return which cells are empty or hold a word for a gap, [N]."""
     column = _plain(column, form)
     return text_gaps(to_text(column), form) if is_text(column) else column.isna().to_numpy(dtype=bool)
 
 
 def gap_words(column: pd.Series, form: TableFormat) -> Counter[str]:
-    """Count the words that stand for a gap; an empty cell is ""."""
+    """Count the words that are read as gaps; an empty cell is ""."""
     gaps: list[object] = column[read_gaps(column, form)].tolist()
     return Counter(cell.strip(BLANKS) if isinstance(cell, str) else "" for cell in gaps)
 
@@ -71,7 +71,7 @@ def read_numbers(column: pd.Series, form: TableFormat) -> tuple[Array, BoolArray
     """Read a column as numbers; booleans count as 0 and 1.
 
     Returns:
-        [N] numbers, NaN where the cell is empty or no number; [N] whether the cell holds something that is no number.
+        [N] numbers, NaN where the cell is empty or not a number; [N] whether the cell holds anything but a number.
     """
     types, column = pd.api.types, _plain(column, form)
     if is_text(column):
@@ -86,7 +86,7 @@ def read_numbers(column: pd.Series, form: TableFormat) -> tuple[Array, BoolArray
 
 
 def rounded_integers(column: pd.Series, values: Array, form: TableFormat) -> BoolArray:
-    """Say which cells, [N], are integers that their numbers, [N], do not hold exactly."""
+    """Return which cells, [N], are integers that their numbers, [N], do not represent exactly."""
     rounded = np.zeros(len(column), dtype=bool)
     large = np.flatnonzero((np.abs(values) >= _LARGEST_EXACT) & np.isfinite(values))
     if len(large) and not pd.api.types.is_float_dtype(column):
@@ -105,7 +105,7 @@ def read_days(column: pd.Series, form: TableFormat, timezone: str = "") -> Days:
     Args:
         column: N cells.
         form: how dates are written.
-        timezone: where times without an offset are local; empty counts them as UTC.
+        timezone: the time zone of times without an offset; empty for UTC.
     """
     types, column = pd.api.types, _plain(column, form)
     if types.is_datetime64_any_dtype(column):
@@ -124,8 +124,8 @@ def read_days(column: pd.Series, form: TableFormat, timezone: str = "") -> Days:
 def read_labels(column: pd.Series, form: TableFormat) -> tuple[IndexArray, list[str]]:
     """Read a column as labels.
 
-    A label is the text as it stands. What a Parquet file holds as another type becomes the text that a CSV would have:
-    a whole number its digits, another number its shortest digits, a truth value True or False.
+    A label is the unchanged text. Other types in a Parquet file become the text that a CSV would have: the digits of an
+    integer, the shortest digits of another number, True or False for a truth value.
 
     Returns:
         [N] index into the labels, -1 where the cell is empty; the labels, sorted.
@@ -140,34 +140,34 @@ def read_labels(column: pd.Series, form: TableFormat) -> tuple[IndexArray, list[
 
 
 def read_order(column: pd.Series, form: TableFormat) -> tuple[Array, BoolArray]:
-    """Read a column as points in time: numbers if it holds numbers, dates otherwise; returns as `read_numbers`."""
+    """Read a column as points in time: numbers if it holds numbers, else dates; returns the same as `read_numbers`."""
     values, is_other = read_numbers(column, form)
     return read_days(column, form)[:2] if is_other.any() else (values, is_other)
 
 
 def counts_rows(values: Array) -> bool:
-    """Say whether numbers, [N], run 0, 1, 2 ... or 1, 2, 3 ... as a row number does; three rows at least."""
+    """Return whether numbers, [N], are row numbers: 0, 1, 2, ... or 1, 2, 3, ... in at least three rows."""
     return bool(len(values) >= 3 and values[0] in (0, 1) and np.all(np.diff(values) == 1))
 
 
 def row_of(mask: BoolArray, frame: pd.DataFrame | pd.Series) -> str:
-    """Name the first marked row as the user counts them, the row below the header being row 1."""
+    """Name the first marked row by its number; the row below the header is row 1."""
     return f"row {int(frame.index[int(np.argmax(mask))]) + 1} of the table"
 
 
 def missing_column_fault(name: str, columns: Sequence[str], *, source: str, role: str = "") -> str:
-    """Write that a column does not exist, with the columns that do and the nearest of them.
+    """Write that a column does not exist, with the existing columns and the most similar one.
 
     Args:
-        name: the column that was asked for.
+        name: the missing column.
         columns: the columns of the table.
         source: the table, as errors name it.
-        role: where the column was asked for, such as `data.targets`.
+        role: the setting that names the column, such as `data.targets`.
     """
-    place = f" ({role})" if role else ""
+    needed_by = f" ({role})" if role else ""
     near = nearest(name, columns)
     advice = "Correct the name or the table." if near is None else f"Did you mean {near!r}?"
-    return f"{source}: no column {name!r}{place}; columns are {list_names(columns)}. {advice}"
+    return f"{source}: no column {name!r}{needed_by}; columns are {list_names(columns)}. {advice}"
 
 
 def shown(cell: object) -> str:
@@ -188,12 +188,12 @@ def _label(value: object) -> str:
 
 
 def _written(column: pd.Series) -> pd.Series:
-    """Turn values into text, one by one; an empty cell stays one."""
+    """Turn values into text one by one; an empty cell stays empty."""
     return column.map(lambda value: None if _is_gap(value) else _label(value)).astype("string")
 
 
 def _plain(column: pd.Series, form: TableFormat) -> pd.Series:
-    """Turn a column of objects or categories into one of text, or of what the categories are."""
+    """Turn a column of objects into text, and one of categories into the type of its categories."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if not pd.api.types.is_object_dtype(column):

@@ -1,4 +1,4 @@
-"""What kind of file it is, by its first bytes; and reading what is compressed, block by block."""
+"""Recognise the kind of a file by its first bytes, and read compressed files block by block."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cde_app.errors import DataError
 Compression = Literal["gzip", "bzip2", "xz", "zstd", "zip"]
 
 NUM_FIRST_BYTES = 512
-"""Bytes that tell the kind of a file."""
+"""Bytes from which the kind of a file is recognised."""
 
 DAMAGED = (OSError, EOFError, zlib.error, LZMAError, zipfile.BadZipFile)
-"""What reading a file raises that ends too early or is damaged."""
+"""What is raised when reading a file that is truncated or damaged."""
 
 _COMPRESSIONS: dict[bytes, Compression] = {
     b"\x1f\x8b": "gzip",
@@ -63,7 +63,7 @@ _EXPORT = "Export it as CSV or Parquet."
 
 
 def compression_of(path: Path, start: bytes, source: str) -> Compression | None:
-    """Tell how a file is compressed.
+    """Recognise how a file is compressed.
 
     Args:
         path: the file.
@@ -71,7 +71,7 @@ def compression_of(path: Path, start: bytes, source: str) -> Compression | None:
         source: how errors name it.
 
     Raises:
-        DataError: it is a zip archive of other than one file.
+        DataError: it is a zip archive that does not hold exactly one CSV, or cannot be opened.
     """
     found = next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), None)
     if found == "zip":
@@ -82,7 +82,7 @@ def compression_of(path: Path, start: bytes, source: str) -> Compression | None:
                     archive.open(name).close()
         except (zipfile.BadZipFile, OSError, RuntimeError) as error:  # RuntimeError: encrypted, or packed in a new way
             raise DataError(
-                f"{source}: must be a whole zip file that opens; got {str(error)!r}. Check what wrote or sent it."
+                f"{source}: must be a complete zip file that opens; got {str(error)!r}. Check what wrote or sent it."
             ) from None
         if "[Content_Types].xml" in names:
             raise DataError(f"{source}: must be a CSV or Parquet file; got an Excel or Office file. {_EXPORT}")
@@ -97,17 +97,17 @@ def compression_of(path: Path, start: bytes, source: str) -> Compression | None:
 
 
 def check_is_text(start: bytes, source: str, compression: Compression | None) -> None:
-    """Refuse what is no CSV, by name.
+    """Refuse a file of a known kind other than CSV.
 
     Args:
-        start: the first bytes, what is compressed as what it holds.
+        start: the first bytes, decompressed.
         source: how errors name it.
-        compression: of the file.
+        compression: the compression of the file.
 
     Raises:
-        DataError: the file is of another kind.
+        DataError: the file is of another kind; the message names it.
     """
-    kinds = _MARKUP | (_BINARY if min(start) < _LEAST_OF_TEXT else {})  # ORC, say, may begin a header
+    kinds = _MARKUP | (_BINARY if min(start) < _LEAST_OF_TEXT else {})  # a header may begin with ORC
     found = next((name for magic, name in kinds.items() if start.startswith(magic)), None)
     if start[257:262] == b"ustar":
         found = "a tar archive"
@@ -118,7 +118,7 @@ def check_is_text(start: bytes, source: str, compression: Compression | None) ->
 
 
 def open_plain(path: Path, compression: Compression | None) -> IO[bytes]:
-    """Open a file, what is compressed as what it holds; reading may raise `DAMAGED`."""
+    """Open a file, decompressed; reading may raise `DAMAGED`."""
     match compression:
         case "gzip":
             import gzip
@@ -146,5 +146,5 @@ def open_plain(path: Path, compression: Compression | None) -> IO[bytes]:
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
-    """Name the files of an archive; macOS adds some of its own."""
+    """List the files of an archive without those that macOS adds."""
     return [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]

@@ -26,9 +26,8 @@ class Cost:
 def estimate_cost(settings: config.Config, plan: Plan, *, num_features: int) -> Cost:
     """Estimate the cost of a run.
 
-    A step
-    takes 4 ms + 6 ms x W, W = sum(M^2) B K (1 + (P - 1) / 2) (1 + D / 50) relative to W of the default sizes (M = 64,
-    128, 64; B = 384 rows; K = 5 draws; one target); 15 s are added for the start. Memory is 700 MB and
+    A step takes 4 ms + 6 ms x W, where W = sum(M^2) B K (1 + (P - 1) / 2) (1 + D / 50) is relative to the default
+    sizes (M = 64, 128, 64; B = 384 rows; K = 5 draws; one target); the start adds 15 s. Memory is 700 MB plus
     8 bytes x (12 N P + 12 B K P sum(M) + 10 P sum(M^2)); X is on disk.
 
     Args:
@@ -39,7 +38,7 @@ def estimate_cost(settings: config.Config, plan: Plan, *, num_features: int) -> 
     num_rows, batch_size, num_targets = plan.num_rows, plan.batch_size, len(plan.order)
     targets = num_targets // plan.num_factors  # of one model
     draws = settings.training.objective.num_samples if settings.model.latent.dim else 1
-    sizes = [place.limited_to(num_rows) for place in inducing_inputs(settings.model)]
+    sizes = [inducing.limited_to(num_rows) for inducing in inducing_inputs(settings.model)]
     squares = sum(size**2 for size in sizes)
     work = squares * batch_size * draws * (1 + (targets - 1) / 2) * (1 + num_features / 50) / _DEFAULT_WORK
     numbers = 12 * num_rows * num_targets + 12 * batch_size * draws * targets * sum(sizes) + 10 * targets * squares

@@ -42,7 +42,7 @@ class ColumnContract:
         targets: the target columns.
         units: their units, empty if unknown.
         missing: what happens to a row with a gap in an input.
-        form: how the cells are written.
+        form: the format of the cells.
         dropped: features left out because they are constant over the training rows; worth a warning.
     """
 
@@ -67,24 +67,24 @@ def fit_contract(
     *,
     source: str,
 ) -> ColumnContract:
-    """Fit the encodings of all input columns, one after another, so that no more than one is in memory.
+    """Fit the encodings of all input columns, with only one column at a time in memory.
 
     Numbers and times are standardised by their mean and standard deviation. Sines and cosines are scaled by sqrt(2),
-    which gives unit variance over whole turns. One-hot and gap features stay 0 or 1.
+    which gives unit variance over whole periods. One-hot and gap features stay 0 or 1.
 
     Args:
         data: the configuration's `data` block.
-        columns: the place of an input column -> its training rows [N] as `ColumnReader` reads them, without faults.
-        labels: of each input column, what its values are the places in; empty where it is not categorical.
-        has_offset: of each input column, whether its dates have offsets.
+        columns: index of an input column -> its training rows [N] as `ColumnReader` reads them, without faults.
+        labels: for each input column, the labels that its values index; empty if it is not categorical.
+        has_offset: for each input column, whether its dates have offsets.
         source: the table, as errors name it.
 
     Raises:
         DataError: no input varies.
     """
     encodings, dropped = [], []
-    for place, column in enumerate(data.inputs):
-        encoding, constant = fit_column(column, columns(place), labels[place], data.missing.kind, has_offset[place])
+    for index, column in enumerate(data.inputs):
+        encoding, constant = fit_column(column, columns(index), labels[index], data.missing.kind, has_offset[index])
         encodings.append(encoding)
         dropped += constant
     contract = ColumnContract(
@@ -103,12 +103,12 @@ def fit_contract(
 
 
 def recode_columns(contract: ColumnContract, values: Array, labels: Sequence[Sequence[str]]) -> Array:
-    """Turn the places of labels into places in the contract's vocabularies, -1 for a label that it does not have.
+    """Turn indices into the table's labels into indices into the contract's vocabularies, -1 for an unknown label.
 
     Args:
         contract: the column contract of the run.
         values: [N, I], the input columns as `ColumnReader` reads them, without faults.
-        labels: of each of them, as for `fit_contract`.
+        labels: the labels of each column, as for `fit_contract`.
 
     Returns:
         [N, I].
@@ -118,18 +118,18 @@ def recode_columns(contract: ColumnContract, values: Array, labels: Sequence[Seq
 
 
 def encode_columns(contract: ColumnContract, values: Array) -> Array:
-    """Encode columns that have been recoded, [N, I], as the features the model sees: X, [N, D], standardised."""
+    """Encode recoded columns, [N, I], as the features that the model sees: X, [N, D], standardised."""
     columns = zip(contract.inputs, values.T, strict=True)
     return np.stack([one for encoding, cells in columns for one in encode_column(encoding, cells)], axis=1)
 
 
 def encode_inputs(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> Array:
-    """Encode rows as the features the model sees, X; see `encode_and_judge`."""
+    """Encode rows as the features that the model sees, X; see `encode_and_judge`."""
     return encode_and_judge(contract, frame, source=source)[0]
 
 
 def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> tuple[Array, BoolArray]:
-    """Encode rows as the features the model sees, and say which cells ask for something the training rows do not hold.
+    """Encode rows as the features that the model sees, and mark the cells that ask for extrapolation.
 
     Args:
         contract: the column contract of the run.
@@ -137,12 +137,12 @@ def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: s
         source: the table, as errors name it.
 
     Returns:
-        X, [N, D], standardised; [N, inputs], True where a number or date lies outside the training range, a label is
-        new, or a column has a gap that had none in training.
+        X, [N, D], standardised; [N, inputs], True where a number or date is outside the training range, a label is
+        new, or there is a gap in a column that had none in training.
 
     Raises:
-        DataError: a column is missing, holds something that is no number or date, is infinite, or has a gap although
-            `missing` is not `impute_with_indicator`. All faults at once.
+        DataError: a column is missing, has a cell of the wrong kind, is infinite, or has a gap although `missing` is
+            not `impute_with_indicator`. All faults at once.
     """
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     values = _read_all(readers, frame)
@@ -151,7 +151,7 @@ def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: s
 
 
 def are_outside(contract: ColumnContract, values: Array) -> BoolArray:
-    """Say which values, [N, inputs], ask for something that the training rows do not hold, [N, inputs]."""
+    """Return which values, [N, inputs], ask for extrapolation, [N, inputs]; see `is_outside`."""
     return np.stack(
         [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=True)], axis=1
     )
@@ -170,7 +170,7 @@ def encode_targets(contract: ColumnContract, frame: pd.DataFrame, *, source: str
         targets, [N, P], user's units.
 
     Raises:
-        DataError: a target is missing, no number, infinite or has a gap that is not allowed. All faults at once.
+        DataError: a target is missing, not a number, infinite, or has a gap that is not allowed. All faults at once.
     """
     return _read_all(target_readers(contract, allows_gaps=allows_gaps, source=source), frame)
 
@@ -210,7 +210,11 @@ def target_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) 
 
 
 def _read_all(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:
-    """Read columns side by side, [N, number of readers]; all their faults at once."""
+    """Read columns, [N, number of readers].
+
+    Raises:
+        DataError: a column has faults; all of them at once.
+    """
     values = np.stack([reader.read(frame) for reader in readers], axis=1)
     if faults := faults_of(readers):
         raise DataError(*faults)
@@ -218,12 +222,12 @@ def _read_all(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:
 
 
 def has_targets(contract: ColumnContract, frame: pd.DataFrame) -> bool:
-    """Say whether the table has every target column, which is so for all of its chunks or for none."""
+    """Return whether the table has every target column; the answer is the same for all its chunks."""
     return set(contract.targets) <= set(frame.columns)
 
 
 def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str, with_targets: bool) -> BoolArray:
-    """Say which rows stay under `missing: drop`; every row stays under the other policies.
+    """Return which rows stay under `missing: drop`; all rows stay under the other policies.
 
     Args:
         contract: the column contract of the run.
@@ -247,15 +251,15 @@ def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str,
 
 
 def row_faults(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> list[RowFault]:
-    """Find the cells for which `encode_inputs` and, of a table that has the targets, `encode_targets` refuse rows.
+    """Find the cells that `encode_inputs` and, if the table has the targets, `encode_targets` refuse.
 
     Args:
         contract: the column contract of the run.
-        frame: N rows with the input columns; gaps in a target are no faults.
+        frame: N rows with the input columns; gaps in a target are not faults.
         source: the table, as errors name it.
 
     Returns:
-        The faults in the order of the rows.
+        The faults, in the order of the rows.
     """
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     if has_targets(contract, frame):
@@ -264,14 +268,14 @@ def row_faults(contract: ColumnContract, frame: pd.DataFrame, *, source: str) ->
 
 
 def misspelled_labels(contract: ColumnContract, frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Find new labels that differ from one of the training in their spelling only, such as 1.0 and 1.
+    """Find new labels that differ from a label of the training only in their spelling, such as 1.0 and 1.
 
     Args:
         contract: the column contract of the run.
         frame: N rows that `encode_inputs` accepts.
 
     Returns:
-        Column -> (a label of the training, how it is written in these rows).
+        Column -> (a label of the training, its spelling in these rows).
     """
     found = {}
     for encoding in contract.inputs:

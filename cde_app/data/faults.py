@@ -1,4 +1,4 @@
-"""What is wrong with the cells of a column: gathered chunk by chunk, and the sentences that say it."""
+"""Faults in the cells of a column, collected chunk by chunk, and the sentences that report them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _NUMBER = re.compile(number_pattern(config.TableFormat()))
 
 
 class RowFault(NamedTuple):
-    """What is wrong with one cell."""
+    """A fault in one cell."""
 
     row: int
-    """Its place in the table, counted from 1."""
+    """Row number in the table, counted from 1."""
     column: str
     reason: str
 
@@ -37,10 +37,10 @@ class RowFault(NamedTuple):
 
 
 class MarkedCells:
-    """The cells of a column that share a fault, counted chunk by chunk, and the first of them.
+    """The cells of a column with the same fault, counted chunk by chunk, and the first of them.
 
     Attributes:
-        last: the marked rows of the chunk that was added last, and what shows the cell of one.
+        last: the marked rows of the last chunk, and the function that shows the cell of such a row.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class MarkedCells:
         self.last: tuple[IndexArray, Callable[[int], str]] | None = None
 
     def add(self, marks: BoolArray, chunk: pd.DataFrame | pd.Series, write: Callable[[int], str]) -> None:
-        """Count the marked ones, [N], of a chunk of N rows; `write` shows the cell of a row of it."""
+        """Count the marked rows, [N], of a chunk of N rows; `write` shows the cell of one of its rows."""
         self.last = np.flatnonzero(marks), write
         if not marks.any():
             return
@@ -57,19 +57,19 @@ class MarkedCells:
         self.num_cells += int(np.count_nonzero(marks))
 
     def __str__(self) -> str:
-        """Say how many they are, what the first of them holds, and where it is."""
+        """Say how many cells there are, and the content and the row of the first one."""
         if self.num_cells == 1:
             return f"{self._first_value} in {self.first_row}"
         return f"{self.num_cells} cells such as {self._first_value}, first in {self.first_row}"
 
 
 class OffsetCells:
-    """The dates of a column with an offset from UTC, and those without; all must be alike, as those of the training.
+    """Which dates of a column have an offset from UTC; all must be alike, and as in the training.
 
     Args:
         column: the column, as errors name it.
-        expected: whether the training had offsets; None before it, or where a time zone makes all alike.
-        timezone: of those without.
+        expected: whether the training had offsets; None before it, or if a time zone makes all dates alike.
+        timezone: the time zone of dates without an offset.
     """
 
     def __init__(self, column: str, *, expected: bool | None = None, timezone: str = "") -> None:
@@ -78,7 +78,7 @@ class OffsetCells:
 
     @property
     def has_offset(self) -> bool | None:
-        """Whether the dates had offsets; None if there were none, or a time zone makes them alike."""
+        """Whether the dates had offsets; None if there were no dates, or a time zone makes them alike."""
         if self._timezone or not (self._with.num_cells or self._without.num_cells):
             return None
         return self._with.num_cells > 0
@@ -94,9 +94,9 @@ class OffsetCells:
         self._unclear.add(days.is_unclear, cells, write)
 
     def row_faults(self) -> list[tuple[MarkedCells, str]]:
-        """Return the cells of the chunk that was added last which are faults of their rows, and what they are.
+        """Return the faulty cells of the last chunk, and what is wrong with them.
 
-        Without a training to be like, times without an offset stay where there are both.
+        Before a training, if there are times with and without an offset, those without are taken as correct.
         """
         if self._timezone:
             return [(self._unclear, f"does not occur once in {self._timezone}")]
@@ -104,7 +104,7 @@ class OffsetCells:
         return [(self._without, "has no offset from UTC") if needs_offset else (self._with, "has an offset from UTC")]
 
     def faults(self) -> list[str]:
-        """Write that offsets are mixed or other than in the training, or that a local time is unclear."""
+        """Write that offsets are mixed, that they differ from the training, or that a local time is ambiguous."""
         fault = ""
         wrong = self._without if self._expected else self._with
         if self._unclear.num_cells:
@@ -114,25 +114,25 @@ class OffsetCells:
             )
         elif self._expected is not None and wrong.num_cells:
             fault = (
-                f"must have times {'with' if self._expected else 'without'} an offset from UTC, as the table of the "
-                f"training has; got {wrong}. Write them so, or train with the column's timezone."
+                f"must have times {'with' if self._expected else 'without'} an offset from UTC, like the training "
+                f"table; got {wrong}. Write them like that, or train with the column's timezone."
             )
         elif self._expected is None and not self._timezone and self._with.num_cells and self._without.num_cells:
             fault = (
                 f"must have an offset from UTC in every time or in none; got none for {self._without}, and one for "
-                f"{self._with}. Write all alike, or name the timezone of those without in the column's settings."
+                f"{self._with}. Write all alike, or set the column's timezone for those without."
             )
         return [f"{self._column} {fault}"] if fault else []
 
 
 def written_gap(cell: object) -> str:
-    """Say what stands for a gap."""
+    """Show a cell that is read as a gap."""
     word = cell.strip(BLANKS) if isinstance(cell, str) else ""
     return f"{word!r} is a gap" if word else "empty"
 
 
 def count_gaps(words: Counter[str]) -> str:
-    """Say how many cells are gaps, and which words stood there."""
+    """Say how many cells are gaps, and which words they hold."""
     total = words.total()
     if set(words) == {""}:
         return f"{total} empty {'cell' if total == 1 else 'cells'}"
@@ -141,12 +141,12 @@ def count_gaps(words: Counter[str]) -> str:
 
 
 def label_remarks(name: str, labels: Sequence[str], form: config.TableFormat) -> list[str]:
-    """Write that labels differ in their spelling only, or look like numbers."""
+    """Remark on labels that differ only in their spelling, or look like numbers."""
     remarks = []
     if alike := _find_alike(sorted(labels)):
         remarks.append(
-            f"column {name!r} has labels that differ in their spelling only, such as {alike[0]!r} and {alike[1]!r}; "
-            "they stay apart."
+            f"column {name!r} has labels that differ only in their spelling, such as {alike[0]!r} and {alike[1]!r}; "
+            "they stay distinct."
         )
     looks = [(label, look) for label in labels if (look := look_of(label, form)) and look.is_sure]
     if looks and len(looks) >= _MOSTLY * len(labels):
@@ -165,6 +165,6 @@ def _find_alike(labels: Iterable[str]) -> tuple[str, str] | None:
 
 
 def spelled_plainly(label: str) -> object:
-    """Return what a label means if case, blanks and the way to write a number mean nothing."""
+    """Return a label without what is only spelling: case, blanks and the notation of numbers."""
     plain = " ".join(label.split()).casefold()
     return Decimal(plain) if _NUMBER.fullmatch(plain) else plain

@@ -1,6 +1,7 @@
-"""The features one input column gives: numbers, one-hot labels, turns of a cycle, gaps.
+"""The features of one input column: numbers, one-hot labels, the phase of a cycle, gaps.
 
-A column comes as the numbers that `ColumnReader` reads: a gap is NaN, a date its days since 1970, a label its place.
+A column consists of the numbers that `ColumnReader` reads: NaN for a gap, days since 1970 for a date, and for a label
+its index among the labels.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from cde_app.data.readers import Kind, MissingKind
 from cde_app.data.transform.standardisation import mean_and_sd
 
 _TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]
-# A sine or cosine that moves less is as good as constant; times of the same hour differ by rounding alone.
+# A sine or cosine with a smaller range is constant: times at the same hour differ only by rounding.
 _SMALLEST_TURN = 1e-9
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of X: (raw value - centre) / scale; `fill` stands for a gap [standardised]."""
+    """One column of X: (raw value - centre) / scale; `fill` replaces a gap [standardised]."""
 
     name: str
     centre: float
@@ -34,17 +35,17 @@ class Feature:
 
 @dataclass(frozen=True)
 class InputEncoding:
-    """One input column: its kind, the features made of it, and what the training rows held.
+    """One input column: its kind, its features, and what the training rows contained.
 
     Args:
         name: the column.
         kind: numeric, categorical, cyclic or datetime.
-        features: the features that vary over the training rows, and for labels the feature of every other label.
+        features: the features that vary over the training rows, and for labels the feature of all other labels.
         minimum, maximum: range over the training rows [units of the column; days since 1970-01-01 UTC for dates].
         vocabulary: the labels of the training rows, sorted; categorical only.
-        period: the length of a turn [units of the column]; cyclic only.
+        period: the length of a cycle [units of the column]; cyclic only.
         had_gaps: whether a training row had a gap.
-        timezone: where dates without an offset are local; datetime only.
+        timezone: the time zone of dates without an offset; datetime only.
         has_offset: whether the dates had offsets from UTC, None if that does not matter; datetime only.
     """
 
@@ -61,7 +62,7 @@ class InputEncoding:
 
     @property
     def other(self) -> str:
-        """The name of the feature of gaps and of labels that the training rows do not have; none of theirs has it."""
+        """The name of the feature of gaps and of labels that are not in the training rows; it differs from theirs."""
         name = "<other>"
         while name in self.vocabulary:
             name = f"<{name}>"
@@ -76,7 +77,7 @@ def fit_column(
     Args:
         column: the column's settings.
         values: [N], the training rows.
-        labels: what the values are the places in; categorical only.
+        labels: the labels that the values index; categorical only.
         policy: what happens to gaps.
         has_offset: whether the dates have offsets.
     """
@@ -84,7 +85,7 @@ def fit_column(
     encoding = InputEncoding(column.column, column.kind, (), had_gaps=bool(gaps.any()))
     if isinstance(column, config.CategoricalColumn):
         present = np.unique(values[~gaps]).astype(int)
-        encoding = dataclasses.replace(encoding, vocabulary=tuple(sorted(labels[place] for place in present)))
+        encoding = dataclasses.replace(encoding, vocabulary=tuple(sorted(labels[code] for code in present)))
         values = recode(values, labels, encoding)
     elif isinstance(column, config.CyclicColumn):
         encoding = dataclasses.replace(encoding, period=float(column.period))
@@ -98,7 +99,7 @@ def fit_column(
         feature = _fit_feature(name, raw[~gaps], encoding)
         if feature is not None:
             features.append(feature)
-        elif not (encoding.kind == "datetime" and name != encoding.name):  # a turn that is constant is no surprise
+        elif not (encoding.kind == "datetime" and name != encoding.name):  # a constant phase needs no warning
             dropped.append(name)
     if policy == "impute_with_indicator" and encoding.kind != "categorical" and gaps.any() and not gaps.all():
         features.append(Feature(_indicator(encoding.name), centre=0.0, scale=1.0, fill=1.0))
@@ -112,7 +113,7 @@ def _fit_feature(name: str, values: Array, encoding: InputEncoding) -> Feature |
     if not values.size:
         return None
     is_turn = encoding.kind != "categorical" and name != encoding.name
-    has_gap_rows = encoding.kind == "categorical" and encoding.had_gaps  # then a sole label still varies, against gaps
+    has_gap_rows = encoding.kind == "categorical" and encoding.had_gaps  # then a single label varies too
     if np.ptp(values) <= (_SMALLEST_TURN if is_turn else 0) and not has_gap_rows:
         return None
     mean, sd = mean_and_sd(values)
@@ -124,7 +125,7 @@ def _fit_feature(name: str, values: Array, encoding: InputEncoding) -> Feature |
 
 
 def encode_column(encoding: InputEncoding, values: Array) -> list[Array]:
-    """Compute the standardised features of one column, [N] each; labels are places in the encoding's vocabulary."""
+    """Compute the standardised features of one column, [N] each; labels are indices into the encoding's vocabulary."""
     gaps = np.isnan(values)
     raw = dict(_raw_features(encoding, values))
     raw[_indicator(encoding.name)] = gaps.astype(np.float64)
@@ -135,7 +136,10 @@ def encode_column(encoding: InputEncoding, values: Array) -> list[Array]:
 
 
 def is_outside(encoding: InputEncoding, values: Array) -> BoolArray:
-    """Say which values, [N], the training rows do not hold; labels are places in the encoding's vocabulary."""
+    """Return which values, [N], ask for extrapolation; labels are indices into the encoding's vocabulary.
+
+    Such a value is outside the range of the training rows, a new label, or a gap in a column that had none.
+    """
     outside: BoolArray = np.isnan(values) & (not encoding.had_gaps)
     if encoding.kind == "categorical":
         outside |= values < 0
@@ -145,23 +149,23 @@ def is_outside(encoding: InputEncoding, values: Array) -> BoolArray:
 
 
 def recode(values: Array, labels: Sequence[str], encoding: InputEncoding) -> Array:
-    """Turn places in `labels` into places in the encoding's vocabulary, -1 for a label that is not in it.
+    """Turn indices into `labels` into indices into the encoding's vocabulary, -1 for a label that is not in it.
 
-    The values of a column without labels stay as they are.
+    Other columns are returned unchanged.
     """
     if encoding.kind != "categorical":
         return values
-    places = {label: place for place, label in enumerate(encoding.vocabulary)}
-    lookup = np.array([*(places.get(label, -1) for label in labels), np.nan])
+    codes = {label: code for code, label in enumerate(encoding.vocabulary)}
+    lookup = np.array([*(codes.get(label, -1) for label in labels), np.nan])
     return lookup[np.where(np.isnan(values), -1, values).astype(int)]
 
 
 def _raw_features(encoding: InputEncoding, values: Array) -> Iterator[tuple[str, Array]]:
-    """Compute every feature a column may give, one after another, before standardisation; gaps are NaN or 0."""
+    """Compute every possible feature of a column before standardisation; gaps are NaN or 0."""
     name = encoding.name
     if encoding.kind == "categorical":
-        for place, label in enumerate(encoding.vocabulary):
-            yield f"{name}={label}", (values == place).astype(np.float64)
+        for code, label in enumerate(encoding.vocabulary):
+            yield f"{name}={label}", (values == code).astype(np.float64)
         yield encoding.other, 1.0 - (values >= 0)
     elif encoding.kind == "cyclic":
         yield from _turn(name, values, encoding.period)
@@ -173,7 +177,7 @@ def _raw_features(encoding: InputEncoding, values: Array) -> Iterator[tuple[str,
 
 
 def _turn(name: str, values: Array, period: float) -> Iterator[tuple[str, Array]]:
-    """Compute the sine and cosine of a value that wraps around."""
+    """Compute the sine and cosine of a periodic value."""
     angle = 2 * np.pi * np.mod(values, period) / period
     yield f"{name}_sin", np.sin(angle)
     yield f"{name}_cos", np.cos(angle)

@@ -1,4 +1,4 @@
-"""Find the files of a table and check their structure, before anything is read as numbers."""
+"""Find the files of a table and check their structure, before their cells are interpreted."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _LONGEST_LINE = 1 << 26
 
 @dataclass(frozen=True)
 class Partition:
-    """One checked file: where it is, how errors name it, its columns, and how a CSV is written.
+    """One checked file: its path, its name in errors, its columns, and the format of a CSV.
 
     Args:
         path: the file.
-        source: how errors name it.
-        columns: their names.
-        delimiter: of a CSV; None for Parquet.
-        encoding: of a CSV.
-        compression: of a CSV; None for none.
+        source: the file, as errors name it.
+        columns: names of the columns.
+        delimiter: the delimiter of a CSV; None for Parquet.
+        encoding: the encoding of a CSV.
+        compression: the compression of a CSV, if any.
         foreign: the columns that hold neither numbers, dates nor labels -> what they hold.
     """
 
@@ -51,17 +51,17 @@ class Partition:
     foreign: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> IO[bytes]:
-        """Open the file, what is compressed as what it holds."""
+        """Open the file, decompressed."""
         return open_plain(self.path, self.compression)
 
 
 def is_stored_index(name: str) -> bool:
-    """Say whether a column is an index without a name that pandas has stored, and no column of the table."""
+    """Return whether a column is an unnamed index that pandas has stored, not a column of the table."""
     return re.fullmatch(r"__index_level_\d+__", name) is not None
 
 
 def columns_of(partitions: Sequence[Partition]) -> list[str]:
-    """List the columns of a table of several files; an index that pandas stored is one only if all of them have it."""
+    """List the columns of a table of several files; an index that pandas stored counts only if all files have it."""
     return [
         name
         for name in partitions[0].columns
@@ -79,7 +79,7 @@ def source_name(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def open_partitions(path: str | Path, columns: Sequence[str] | None, form: TableFormat) -> Iterator[list[Partition]]:
-    """Find and check every file of a table, all faults at once; standard input is kept in a file meanwhile."""
+    """Find and check every file of a table, with all faults at once; standard input is copied to a temporary file."""
     if str(path) != "-":
         with unchanged(path):
             yield _check_all([(file, source_name(file)) for file in find_files(path)], columns, form)
@@ -93,38 +93,38 @@ def open_partitions(path: str | Path, columns: Sequence[str] | None, form: Table
 
 @contextlib.contextmanager
 def unchanged(path: str | Path) -> Iterator[None]:
-    """Check that a table's files stay as they are for the length of a block, so that all who look see the same.
+    """Check that a table's files do not change during a block, so that all its readers see the same content.
 
     Raises:
-        DataError: a file was written, replaced or removed meanwhile, or one has joined the glob.
+        DataError: a file was written, replaced or removed meanwhile, or a new one matches the glob.
     """
     before = {file: _state(file) for file in find_files(path)}
     try:
         yield
     except (DataError, OSError):
-        _check_unchanged(path, before)  # which explains the fault
+        _check_unchanged(path, before)  # a change explains the fault
         raise
     _check_unchanged(path, before)
 
 
 def _check_unchanged(path: str | Path, before: dict[Path, tuple[int, ...] | None]) -> None:
     """See `unchanged`."""
-    with contextlib.suppress(DataError):  # what is gone is told below
+    with contextlib.suppress(DataError):  # a missing file is reported below
         before = dict.fromkeys(find_files(path)) | before
     faults = []
     for file, state in before.items():
         if (now := _state(file)) != state:
-            got = "one that is new" if state is None else "one that is gone" if now is None else "one that has changed"
+            got = "a new file" if state is None else "no such file" if now is None else "a changed file"
             faults.append(
-                f"{source_name(file)}: must stay as it is while it is read; got {got}. "
-                "Wait until it is written, or name a copy."
+                f"{source_name(file)}: must not change while it is read; got {got}. "
+                "Wait until it is complete, or use a copy."
             )
     if faults:
         raise DataError(*faults)
 
 
 def _state(file: Path) -> tuple[int, ...] | None:
-    """Return what changes when a file is written or replaced; None if there is none."""
+    """Return what changes when a file is written or replaced; None if there is no such file."""
     try:
         found = os.stat(file)
     except OSError:
@@ -133,7 +133,7 @@ def _state(file: Path) -> tuple[int, ...] | None:
 
 
 def find_files(path: str | Path) -> list[Path]:
-    """List the file, or the files of a glob sorted by name; standard input is none."""
+    """List the file, or the files of a glob, sorted by name; empty for standard input."""
     if str(path) == "-":
         return []
     source = source_name(path)
@@ -151,7 +151,7 @@ def find_files(path: str | Path) -> list[Path]:
 
 
 def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None, form: TableFormat) -> list[Partition]:
-    """Check every file, and that each has the columns wanted."""
+    """Check every file, and that each has the requested columns."""
     partitions: list[Partition] = []
     faults: list[str] = []
     for path, source in files:
@@ -172,8 +172,8 @@ def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None,
         extra = {name for name in extra if not is_stored_index(name)}
         if extra:
             faults.append(
-                f"{partition.source}: must have the columns of {partitions[0].source}; got {sorted(extra)} besides. "
-                "Make the partitions alike."
+                f"{partition.source}: must have the columns of {partitions[0].source}; got also {sorted(extra)}. "
+                "Make the files alike."
             )
     if faults:
         raise DataError(*faults)
@@ -181,7 +181,7 @@ def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None,
 
 
 def _check_file(path: Path, source: str, form: TableFormat) -> Partition:
-    """Tell the kind of a file from its first bytes and check its structure."""
+    """Recognise the kind of a file by its first bytes, and check its structure."""
     with open(path, "rb") as file:
         start = file.read(NUM_FIRST_BYTES)
     if not start:
@@ -210,7 +210,7 @@ def _check_parquet(path: Path, source: str) -> tuple[Partition, int]:
             return Partition(path, source, tuple(schema.names), None, foreign=foreign), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{source}: must be a whole Parquet file; got {reason!r}. Check what wrote it.") from None
+        raise DataError(f"{source}: must be a complete Parquet file; got {reason!r}. Check what wrote it.") from None
 
 
 def _check_csv(path: Path, source: str, form: TableFormat, compression: Compression | None) -> tuple[Partition, int]:
@@ -227,7 +227,7 @@ def _check_csv(path: Path, source: str, form: TableFormat, compression: Compress
                 return _count_rows(file, Partition(path, source, (), None, encoding, compression), form)
         except (DataError, UnicodeError) as error:
             if compression is not None:
-                _read_to_the_end(path, compression)  # what is damaged decompresses to anything
+                _read_to_the_end(path, compression)  # a damaged file decompresses to anything
             if isinstance(error, DataError):
                 raise
             raise DataError(_not_in_encoding(path, source, encoding, compression)) from None
@@ -236,12 +236,12 @@ def _check_csv(path: Path, source: str, form: TableFormat, compression: Compress
             raise
         reason = str(error) or type(error).__name__
         raise DataError(
-            f"{source}: must be a whole {compression} file; got {reason!r}. Check what wrote or sent it."
+            f"{source}: must be a complete {compression} file; got {reason!r}. Check what wrote or sent it."
         ) from None
 
 
 def _read_to_the_end(path: Path, compression: Compression) -> None:
-    """Raise one of `DAMAGED` if a compressed file is not whole."""
+    """Raise one of `DAMAGED` if a compressed file is damaged."""
     with open_plain(path, compression) as file:
         while file.read(1 << 20):
             pass
@@ -279,7 +279,7 @@ def _count_rows(file: IO[bytes], partition: Partition, form: TableFormat) -> tup
 
 
 def _lines(file: IO[bytes], source: str, encoding: str) -> Iterator[str]:
-    """Yield a file's lines, none of which may fill the memory or hold a NUL, at which pandas ends a cell."""
+    """Yield a file's lines; refuse a line that would fill the memory, or a NUL, at which pandas ends a cell."""
     with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
         for number in itertools.count(1):
             if not (line := text.readline(_LONGEST_LINE)):
@@ -303,7 +303,7 @@ def _header(lines: Iterator[str]) -> str:
 
 
 def _encoding(form: TableFormat, start: bytes) -> str:
-    """Resolve `auto`; the mark that may begin a file of UTF-8 is not part of its header."""
+    """Resolve `auto`; a byte order mark of UTF-8 is not part of the header."""
     if form.encoding == "auto":
         return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else UTF8
     name = codecs.lookup(form.encoding).name
@@ -311,7 +311,7 @@ def _encoding(form: TableFormat, start: bytes) -> str:
 
 
 def _not_in_encoding(path: Path, source: str, encoding: str, compression: Compression | None) -> str:
-    """Name the line and the byte that are not text in the encoding."""
+    """Report the line and the byte that are not valid in the encoding."""
     name, advice = encoding, "Correct data.format.encoding."
     if encoding == UTF8:
         name, advice = "UTF-8", "Save it as UTF-8, or name its encoding, such as cp1252, in data.format.encoding."

@@ -1,6 +1,6 @@
-"""Rows that are recognised again: 64 bits per row, and those of the rows that a run was trained on.
+"""Fingerprints of rows, 64 bits each, to recognise the rows that a run was trained on.
 
-NumPy only, and no library's hash: what a run has stored must mean the same to every later version.
+The hash is our own, in NumPy, because stored fingerprints must mean the same in every later version.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ Fingerprints = NDArray[np.uint64]
 
 LAST_BITS = 12
 MOST_STORED = 1_000_000
-"""Of more rows those with the smallest fingerprints are stored, which are a random sample: 8 MB."""
+"""If there are more rows, the smallest fingerprints are stored, which are a random sample (8 MB)."""
 
 
 def fingerprint_rows(values: Array) -> Fingerprints:
-    """Return a number for each row of values [N, C], equal for rows of equal values; gaps are equal too, and -0 is 0.
+    """Return one number per row of values [N, C], the same for rows of equal values; gaps are equal, and -0 equals 0.
 
-    Values are equal if their first 40 bits, twelve digits, are: reading and writing a table may change the last ones.
+    Values are equal if their first 40 bits (twelve digits) are, because writing and reading a table may change the
+    last bits.
 
     Source: the finaliser of MurmurHash3 (Appleby, fmix64), once per column.
     """
@@ -43,7 +44,7 @@ class SeenRows:
     """The rows that a training has seen, or a sample of them.
 
     Args:
-        stored: [n], the smallest of the rows' fingerprints, sorted, equal ones repeated.
+        stored: [n], the smallest fingerprints of the rows, sorted, with repetitions.
         num_rows: rows that the training has seen.
     """
 
@@ -52,21 +53,21 @@ class SeenRows:
 
     @classmethod
     def of(cls, rows: Fingerprints) -> SeenRows:
-        """Keep the smallest fingerprints of the rows, [N]."""
+        """Store the smallest of some fingerprints, [N]."""
         return cls(np.sort(rows)[:MOST_STORED], len(rows))
 
     def count(self, rows: Fingerprints) -> int:
-        """Return how many of some rows, [N], the training has seen, as far as chance does not explain it; else 0.
+        """Return how many of some rows, [N], the training has seen; 0 if chance may explain them.
 
-        A new row may equal a training row where there are few different ones. The chance of it is the share p of the
-        training rows that equal another one, (number + 1) / (n + 2); up to N p + 4 sqrt(N p) rows are no evidence.
+        A new row may equal a training row if there are few different rows. The probability p is estimated by the share
+        of training rows that equal another one, (number + 1) / (n + 2); up to N p + 4 sqrt(N p) rows are no evidence.
         """
         if not len(self.stored):
             return 0
         is_whole = len(self.stored) == self.num_rows
         comparable = rows if is_whole else rows[rows <= self.stored[-1]]
-        places = np.minimum(np.searchsorted(self.stored, comparable), len(self.stored) - 1)
-        found = int(np.count_nonzero(self.stored[places] == comparable))
+        indices = np.minimum(np.searchsorted(self.stored, comparable), len(self.stored) - 1)
+        found = int(np.count_nonzero(self.stored[indices] == comparable))
         _, counts = np.unique(self.stored, return_counts=True)
         chance = len(comparable) * (counts[counts > 1].sum() + 1) / (len(self.stored) + 2)
         if found <= chance + 4 * np.sqrt(chance):

@@ -1,4 +1,4 @@
-"""Guess how the numbers and dates of a table are written, where there is one way to read them."""
+"""Guess the format of the numbers and dates of a table, if there is only one way to read them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Read = Callable[[Any, TableFormat], Any]
 
 @dataclass(frozen=True)
 class _Found:
-    """A format, and a cell that is read by it, in a column."""
+    """A format, and a cell of a column that needs it, with its value."""
 
     form: TableFormat
     name: str
@@ -38,16 +38,16 @@ class _Found:
 
 
 def guess_format(frame: pd.DataFrame) -> tuple[TableFormat, list[str]]:
-    """Guess decimal and thousands marks and the order of dates, and say so.
+    """Guess decimal and thousands marks and the order of dates, and report them.
 
-    A way to write is taken if all numbers (dates) of the table are written so and every other way that reads them all
-    gives the same values; else all stays as it is by default.
+    A format is chosen if it reads all numbers (dates) of the table and every other format that reads them all gives
+    the same values; otherwise the default stays.
 
     Args:
         frame: the table, N rows, cells as text.
 
     Returns:
-        The format; a sentence for what differs from the default.
+        The format; a sentence for each difference from the default.
     """
     columns = {str(name): _distinct(frame[name]) for name in frame.columns if is_text(frame[name])}
     columns = {name: text for name, text in columns.items() if len(text)}
@@ -66,13 +66,13 @@ def guess_format(frame: pd.DataFrame) -> tuple[TableFormat, list[str]]:
 
 
 def _distinct(column: pd.Series) -> Any:
-    """Return the distinct cells of a column of text that are no gaps."""
+    """Return the distinct cells of a column of text, without gaps."""
     text = pc.unique(to_text(column))
     return text.filter(pa.array(~text_gaps(text, TableFormat())))
 
 
 def _only_way(columns: dict[str, Any], ways: Sequence[TableFormat], read: _Read) -> _Found | None:
-    """Find the way to read all columns that some way reads; None if it is the first, or if several ways differ."""
+    """Find the format for all columns that any format reads; None if it is the first one, or if several disagree."""
     plain, odd = dict[str, list[Any]](), dict[str, list[Any]]()
     for name, text in columns.items():
         by_default = _read_all(read, text, ways[0])
@@ -89,8 +89,8 @@ def _only_way(columns: dict[str, Any], ways: Sequence[TableFormat], read: _Read)
     if not fitting or not all(_are_equal(fitting[0][1:], other[1:]) for other in fitting):
         return None
     name = next(iter(odd))
-    place = next(row for row, cell in enumerate(columns[name]) if read(columns[name][row : row + 1], ways[0]) is None)
-    return _Found(fitting[0][0], name, columns[name][place].as_py(), float(fitting[0][1][place]))
+    first = next(row for row, cell in enumerate(columns[name]) if read(columns[name][row : row + 1], ways[0]) is None)
+    return _Found(fitting[0][0], name, columns[name][first].as_py(), float(fitting[0][1][first]))
 
 
 def _are_equal(first: Sequence[Array], second: Sequence[Array]) -> bool:
@@ -98,17 +98,17 @@ def _are_equal(first: Sequence[Array], second: Sequence[Array]) -> bool:
 
 
 def _read_all(read: _Read, text: Any, way: TableFormat) -> Any:
-    """Read all cells; None, most often after the first, if one is not written so."""
+    """Read all cells; None if one has another format, which the first cell usually shows."""
     return None if read(text[:1], way) is None else read(text, way)
 
 
 def _numbers(text: Any, form: TableFormat) -> Array | None:
-    """Read numbers; None if a cell is none."""
+    """Read numbers; None if a cell is not one."""
     values, is_number = text_numbers(text, form)
     return values if is_number.all() else None
 
 
 def _days(text: Any, form: TableFormat) -> Array | None:
-    """Read dates; None if a cell is none."""
+    """Read dates; None if a cell is not one."""
     days = text_days(text, form, "")
     return None if days.is_other.any() else days.values

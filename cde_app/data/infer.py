@@ -1,4 +1,4 @@
-"""Guess the `data` block of a configuration from a table, and say what was guessed."""
+"""Guess the `data` block of a configuration from a table, and report what was guessed."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _MOSTLY = 0.9
 
 @dataclass(frozen=True)
 class Inference:
-    """A guessed `data` block, and one sentence for every guess the user should look at."""
+    """A guessed `data` block, and one sentence for every guess that the user should check."""
 
     data: config.Data
     remarks: tuple[str, ...]
 
 
 def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inference:
-    """Guess how cells are written, and the kind of every column that is not a target.
+    """Guess the format of the cells, and the kind of every column that is not a target.
 
-    Numbers are numeric, codes with leading zeros categorical; dates are datetime; other text is categorical,
-    unless nearly every row has its own label. Row numbers, constant and empty columns are left out, and what is neither
-    numbers, dates nor text. A column that says train, validation or test becomes the split. Gaps in inputs choose
-    `impute_with_indicator`, gaps in targets `drop`.
+    Numbers are numeric, but codes with leading zeros are categorical; dates are datetime; other text is categorical,
+    unless nearly every row has its own label. Left out are row numbers, constant and empty columns, and columns that
+    hold neither numbers, dates nor text. A column of train, validation and test becomes the split. Gaps in inputs
+    select `impute_with_indicator`, gaps in targets `drop`.
 
     Args:
         frame: the table, N rows.
@@ -58,7 +58,7 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
         path: `data.path` as the configuration will have it; also how errors name the table.
 
     Raises:
-        DataError: a target is missing, named twice or no number; or no column is left as an input.
+        DataError: a target is missing, named twice or not numeric; or no column is left as an input.
     """
     form, remarks = guess_format(frame)
     _check_targets(frame, targets, form, path)
@@ -71,9 +71,9 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
         if is_stored_index(name):
             remarks.append(f"column {name!r} is the index of a table that pandas wrote and is left out.")
             continue
-        if _says_parts(frame[name], form):
+        if _names_parts(frame[name], form):
             split = config.ColumnSplit(column=name)
-            remarks.append(f"column {name!r} says which rows train and test; data.split goes by it.")
+            remarks.append(f"column {name!r} says which rows are for training and test; data.split uses it.")
             continue
         column = _infer_column(frame[name], name, form, remarks)
         if column is not None:
@@ -98,7 +98,7 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
 
 
 def _check_targets(frame: pd.DataFrame, targets: Sequence[str], form: config.TableFormat, path: str) -> None:
-    """Refuse targets that do not exist, repeat or hold no numbers."""
+    """Refuse targets that do not exist, are repeated, or are not numeric."""
     faults = []
     for name in dict.fromkeys(targets):
         if name not in frame.columns:
@@ -113,8 +113,8 @@ def _check_targets(frame: pd.DataFrame, targets: Sequence[str], form: config.Tab
         raise DataError(*faults)
 
 
-def _says_parts(cells: pd.Series, form: config.TableFormat) -> bool:
-    """Say whether a column tells which rows train and which do not."""
+def _names_parts(cells: pd.Series, form: config.TableFormat) -> bool:
+    """Return whether a column assigns the rows to training, validation and test."""
     labels = set(read_labels(cells, form)[1])
     return {"train"} < labels <= set(LABELS) and not read_gaps(cells, form).any()
 
@@ -138,7 +138,7 @@ def _infer_column(
     elif is_other.any() and not (days := read_days(present, form)).is_other.any():
         if len(set(days.has_offset)) > 1:
             remarks.append(
-                f"column {name!r} has times with and without an offset from UTC; name the timezone of those without."
+                f"column {name!r} has times with and without an offset from UTC; set the timezone for those without."
             )
         return config.DatetimeColumn(column=name)
     else:
@@ -149,7 +149,7 @@ def _infer_column(
 def _infer_labels(
     present: pd.Series, is_other: BoolArray, name: str, form: config.TableFormat, remarks: list[str]
 ) -> config.CategoricalColumn | None:
-    """Take a column as labels, or leave it out; say what it may be instead."""
+    """Treat a column as labels, or leave it out; say what else it may be."""
     num_distinct = present.nunique()
     are_all_different = num_distinct > _MANY_LABELS and num_distinct > 0.5 * len(present)
     is_no_date = read_days(present, form).is_other
@@ -181,22 +181,22 @@ def _infer_labels(
 
 
 def _has_codes(present: pd.Series, name: str, remarks: list[str]) -> bool:
-    """Say whether a column of numbers has codes with leading zeros."""
+    """Return whether a column of numbers has codes with leading zeros."""
     if not is_text(present):
         return False
     codes = present[present.str.fullmatch(r"\s*0[0-9]+\s*").to_numpy(dtype=bool)]
     if len(codes):
         remarks.append(
-            f"column {name!r} has leading zeros, such as {codes.iloc[0]!r}, and is taken as labels; give it "
+            f"column {name!r} has leading zeros, such as {codes.iloc[0]!r}, and is read as labels; give it "
             "kind: numeric if they are numbers."
         )
     return len(codes) > 0
 
 
 def _number_remarks(present: pd.Series, values: Array, name: str, form: config.TableFormat) -> list[str]:
-    """Write that numbers may be labels: too large to be exact, one in two spellings, or digits around an E."""
+    """Remark that numbers may be labels: too large to be exact, in two spellings, or with digits around an E."""
     if (rounded := rounded_integers(present, values, form)).any():
-        large = f"column {name!r} has integers that numbers do not hold exactly, such as {present[rounded].iloc[0]}"
+        large = f"column {name!r} has integers too large for exact numbers, such as {present[rounded].iloc[0]}"
         return [f"{large}; if they are labels, give it kind: categorical."]
     if not is_text(present):
         return []
@@ -218,14 +218,14 @@ def _number_remarks(present: pd.Series, values: Array, name: str, form: config.T
 
 
 def _values_of_unique(present: pd.Series, values: Array) -> Array:
-    """Return the values of a column's distinct cells, in the order in which they are met."""
+    """Return the values of a column's distinct cells, in order of first appearance."""
     return values[~present.duplicated().to_numpy()]
 
 
 def _infer_missing(
     frame: pd.DataFrame, inputs: Sequence[str], targets: Sequence[str], form: config.TableFormat, remarks: list[str]
 ) -> config.MissingPolicy:
-    """Choose the policy that lets the table train; say which words stand for the gaps."""
+    """Choose a policy under which the table can be trained on; remark on the words that are read as gaps."""
     gaps = {name: gap_words(frame[name], form) for name in (*inputs, *targets)}
     words = {name: list_names([word for word in found if word]) for name, found in gaps.items() if any(found)}
     if words:

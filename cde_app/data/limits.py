@@ -1,4 +1,4 @@
-"""Settings for which a table is too small: what was asked for, and what a training does in its place."""
+"""Settings for which a table is too small: what was requested, and what a training does instead."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from cde_app.plan import Plan
 
 
 class InducingInputs(NamedTuple):
-    """The inducing inputs of a sparse GP: the setting, and how many of them there can be."""
+    """The setting for the inducing inputs of a sparse GP, and how many of them are possible."""
 
     key: str
     section: config.Section
     name: str
     sees_latent: bool
-    """Whether w is drawn where they lie, so that there may be more of them than rows."""
+    """Whether they include w, which is drawn, so that there may be more of them than rows."""
 
     @property
     def number(self) -> int:
-        """What the setting asks for."""
+        """The value of the setting."""
         return int(getattr(self.section, self.name))
 
     def limited_to(self, num_rows: int) -> int:
-        """Return how many there are in a training with so many rows."""
+        """Return how many there are in a training with `num_rows` rows."""
         return self.number if self.sees_latent else min(self.number, num_rows)
 
 
 def inducing_inputs(model: config.Model) -> Iterator[InducingInputs]:
-    """Yield those of every sparse GP."""
+    """Yield the inducing inputs of every sparse GP."""
     output, has_latent = model.output, model.latent.dim > 0
     for index, layer in enumerate(model.layers):
         yield InducingInputs(f"model.layers.{index}", layer, "num_inducing", False)
@@ -44,15 +44,15 @@ def inducing_inputs(model: config.Model) -> Iterator[InducingInputs]:
 def limited_settings(
     settings: config.Config, plan: Plan, split: Split, *, num_dealt: int, num_features: int
 ) -> tuple[str, ...]:
-    """Write which settings the table limits, a sentence each.
+    """Report which settings the table limits, in one sentence each.
 
-    Only numbers that somebody has chosen are told; a default is meant to be as large as the table allows.
+    Only values that differ from the default are reported; a default means as many as the table allows.
 
     Args:
         settings: the whole configuration.
         plan: the trainings.
         split: the rows of each part.
-        num_dealt: what the split deals to its parts: rows, or groups of them.
+        num_dealt: how many units the split distributes: rows, or groups of them.
         num_features: D of the table.
     """
     model, training = settings.model, settings.training
@@ -66,7 +66,7 @@ def limited_settings(
 
 
 def _shares(split: config.Split, num_dealt: int) -> Iterator[str]:
-    """Write which parts are one row or group, although less is asked for."""
+    """Report parts that get one row or group although the setting asks for less."""
     if isinstance(split, config.ColumnSplit):
         return
     noun = "group" if isinstance(split, config.GroupSplit) else "row"
@@ -80,13 +80,13 @@ def _shares(split: config.Split, num_dealt: int) -> Iterator[str]:
 
 
 def _left_out(training: config.Training, num_train: int, num_validation: int, left_out: int) -> Iterator[str]:
-    """Write that members leave out other shares of the rows than is asked for."""
+    """Report that members leave out another share of the rows than the setting asks for."""
     share, key = training.calibration.left_out, "training.calibration.left_out"
     if share == "auto" or share == 0:
         return
     wanted = round(share * num_train)
     if num_validation:
-        yield f"{key}: {share:g} has no effect, as the {num_validation} validation rows judge every training."
+        yield f"{key}: {share:g} has no effect, as every training uses the {num_validation} validation rows."
     elif not wanted:
         yield f"{key}: {share:g} of {num_train} training rows is less than one; none is left out."
     elif 0 < left_out < wanted:
@@ -94,58 +94,59 @@ def _left_out(training: config.Training, num_train: int, num_validation: int, le
 
 
 def _sizes(settings: config.Config, *, num_train: int, num_rows: int, members: int) -> Iterator[str]:
-    """Write which numbers are more than the rows allow, or fewer than the members of an ensemble."""
+    """Report numbers that are larger than the rows allow, or smaller than the number of members of an ensemble."""
     model, training, neighbours = settings.model, settings.training, settings.model.neighbours
     if isinstance(training.batch_size, int) and training.batch_size > num_rows:
         yield (
-            f"training.batch_size: {training.batch_size} is more than a training has rows ({num_rows}); every step "
-            "takes them all."
+            f"training.batch_size: {training.batch_size} exceeds the rows per training ({num_rows}); "
+            "every step uses all of them."
         )
-    for place in inducing_inputs(model):
-        most = min(num_rows, training.warm_start.max_rows) if place.section is model.output else num_rows
-        if _is_chosen(place.section, place.name) and place.number > place.limited_to(most):
-            rows = "a training has rows" if most == num_rows else "training.warm_start.max_rows"
-            yield (f"{place.key}.{place.name}: {place.number} is more than {rows} ({most}); a row has at most one.")
+    for inducing in inducing_inputs(model):
+        most = min(num_rows, training.warm_start.max_rows) if inducing.section is model.output else num_rows
+        if _is_chosen(inducing.section, inducing.name) and inducing.number > inducing.limited_to(most):
+            rows = "the rows per training" if most == num_rows else "training.warm_start.max_rows"
+            key = f"{inducing.key}.{inducing.name}"
+            yield f"{key}: {inducing.number} exceeds {rows} ({most}); at most one per row is used."
     if neighbours.enabled and _is_chosen(neighbours, "count") and neighbours.count > num_train - 1:
         yield (
-            f"model.neighbours.count: {neighbours.count} is more than there are other training rows ({num_train - 1}); "
-            "all are neighbours."
+            f"model.neighbours.count: {neighbours.count} exceeds the number of other training rows "
+            f"({num_train - 1}); all of them are used."
         )
     if settings.predict.num_components < members:
         yield (
-            f"predict.num_components: {settings.predict.num_components} is fewer than the ensemble has members "
-            f"({members}); each has one component at least."
+            f"predict.num_components: {settings.predict.num_components} is below the number of ensemble members "
+            f"({members}); each has at least one component."
         )
 
 
 def _widths(model: config.Model, *, num_features: int, num_targets: int) -> Iterator[str]:
-    """Write which numbers are more than the table's features or targets allow.
+    """Report numbers that are larger than the table's features or targets allow.
 
-    The features of the nearest rows, and the earlier targets of a chain, come on top of the table's.
+    The features of the nearest rows, and the earlier targets of a chain, are added to those of the table.
     """
     projection, mixing = model.input_projection, model.output.mixing
     width = num_features + (num_targets + 1 if model.neighbours.enabled is True else 0)
     if projection is not None and projection.dim > width:
         yield (
-            f"model.input_projection.dim: {projection.dim} is more than there are features ({width}); the projection "
-            "is as wide as they are."
+            f"model.input_projection.dim: {projection.dim} exceeds the number of features ({width}); it has "
+            "one dimension for each."
         )
     width = width if projection is None else min(width, projection.dim)
     for index, layer in enumerate(model.layers):
         if _is_chosen(layer, "num_gps") and layer.num_gps > width:
             yield (
-                f"model.layers.{index}.num_gps: {layer.num_gps} is more than there are features ({width}); the layer "
-                "has a GP for each that it sees."
+                f"model.layers.{index}.num_gps: {layer.num_gps} exceeds the number of features ({width}); the "
+                "layer has one GP for each."
             )
         width = width if layer.mean.keeps_columns else min(layer.num_gps, width)
     if mixing is not None and mixing.num_latent_gps > num_targets:
         yield (
-            f"model.output.mixing.num_latent_gps: {mixing.num_latent_gps} is more than there are targets "
-            f"({num_targets}); there is a GP for each."
+            f"model.output.mixing.num_latent_gps: {mixing.num_latent_gps} exceeds the number of targets "
+            f"({num_targets}); there is one GP for each."
         )
 
 
 def _is_chosen(section: config.Section, name: str) -> bool:
-    """Say whether a number differs from the default."""
+    """Return whether a number differs from the default."""
     value = getattr(section, name)
     return value != "auto" and value != type(section).model_fields[name].default

@@ -1,4 +1,4 @@
-"""What a cell that is no number or no date looks like, so that a message can say what to do about it."""
+"""What a cell that is not a number or date looks like, so that a message can say what to do about it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Look(NamedTuple):
     setting: str = ""
     """The setting of `data.format` that reads it; empty if none does."""
     is_sure: bool = True
-    """Whether a label would hardly look so."""
+    """Whether a label is unlikely to look like this."""
 
     @property
     def advice(self) -> str:
-        """What to do where the configuration can be changed."""
+        """What to do if the configuration can be changed."""
         return f"It looks like {self.words}; {self.setting or 'write plain digits, such as 1234.5'}."
 
 
@@ -66,7 +66,7 @@ _OTHER_ORDER = Look("a date that begins with the day or the month", "set data.fo
 
 
 def look_of_number(cell: str, form: TableFormat) -> Look | None:
-    """Say what number a cell looks like that the format does not read as one."""
+    """Say what kind of number a cell looks like; None if the format reads it, or it does not look like one."""
     cell = cell.strip()
     if re.fullmatch(number_pattern(form), cell):
         return None
@@ -75,22 +75,22 @@ def look_of_number(cell: str, form: TableFormat) -> Look | None:
             return look
     plain = "".join(_plain_digit(mark) for mark in cell)
     if plain != cell and re.fullmatch(_NUMBER, plain):
-        return Look("a number in other signs than + - . and 0 to 9")
+        return Look("a number with characters other than + - . and 0 to 9")
     return None
 
 
 def look_of_date(cell: str, form: TableFormat) -> Look | None:
-    """Say whether a cell looks like a date in an order that the format does not read."""
+    """Say that a cell looks like a date in an order that the format does not read; None if it does not."""
     return _OTHER_ORDER if _DATE.fullmatch(cell.strip()) and form.dates == "iso" else None
 
 
 def look_of(cell: str, form: TableFormat) -> Look | None:
-    """Say what number or date a cell looks like."""
+    """Say what kind of number or date a cell looks like; None if it looks like neither."""
     return look_of_number(cell, form) or look_of_date(cell, form)
 
 
 def _plain_digit(mark: str) -> str:
-    """Return the ASCII digit or sign that a character stands for; itself if none."""
+    """Return the ASCII digit or sign that a character stands for, else the character itself."""
     if mark == "\u2212":
         return "-"
     value = unicodedata.numeric(mark, -1.0)

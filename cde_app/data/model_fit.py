@@ -1,4 +1,4 @@
-"""Whether the model that the configuration describes fits the features that the table gives."""
+"""Check that the model of the configuration fits the features of the table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cde_app.errors import DataError, SettingError
 
 
 def check_model(model: config.Model, contract: ColumnContract, *, source: str) -> None:
-    """Hold the model against the features.
+    """Check the model against the features.
 
     Args:
         model: the configuration's `model` block.
@@ -16,7 +16,7 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
         source: the table, as errors name it.
 
     Raises:
-        DataError: a kernel acts on a column that is constant.
+        DataError: a kernel acts on a constant column.
         SettingError: the widths of an identity mean differ.
     """
     constant = {column.name for column in contract.inputs if not column.features}
@@ -41,7 +41,7 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
 
 
 def unchecked_settings(model: config.Model) -> tuple[str, ...]:
-    """Write what is left to the training to check: TensorFlow Probability alone knows its families."""
+    """Report what only the training can check: TensorFlow Probability alone knows its families."""
     prior = model.latent.prior
     if not model.latent.dim or prior.kind != "tfp":
         return ()
@@ -49,7 +49,7 @@ def unchecked_settings(model: config.Model) -> tuple[str, ...]:
 
 
 def _widest_factor(model: config.Model, contract: ColumnContract) -> tuple[int, int]:
-    """Return the numbers of features and of targets of the model, or of the last one of a chain."""
+    """Return the numbers of features and targets of the model, or of the last model of a chain."""
     num_features, num_targets = len(contract.feature_names), len(contract.targets)
     if model.neighbours.enabled is True:
         num_features += num_targets + 1

@@ -1,4 +1,4 @@
-"""Whether the order of a table's rows shows that they belong together, which a random split would not respect."""
+"""Find out whether the order of a table's rows shows groups, which a random split would tear apart."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from cde_app.arrays import AnyArray, Array, IndexArray
 from cde_app.data.columns import foreign_noun, read_days, read_gaps, read_numbers
 
 FEWEST_VALUES, FEWEST_ROWS = 10, 3
-"""Fewer values are kinds of rows rather than groups of them; groups of fewer rows on average are no matter."""
+"""Fewer values are kinds of rows rather than groups; groups with fewer rows on average do not matter."""
 MANY_LABELS = 50
-"""A categorical input of at most so many labels is meant to be known of new rows."""
+"""A categorical input with at most this many labels is assumed to be known for new rows."""
 GLANCE = 1000
-"""Of so many rows there are at least `FEWEST_ROWS` a value, or the column is looked at no further."""
+"""After this many rows, a column with fewer than `FEWEST_ROWS` rows per value is dropped."""
 MOST_COMPARED = 200_000
-"""Rows whose targets are compared."""
+"""The largest number of rows whose targets are compared."""
 MATERIAL = 0.8
-"""Rows that belong together differ, in squares, by less than this share of what others differ by."""
+"""The mean squared difference within groups must be below this share of that between groups."""
 
 
 @dataclass
 class OrderedColumn:
-    """A column whose values are in the order of the rows: each in one run of rows, or dates that rise or fall.
+    """A column that the rows are sorted by: each value has one run of rows, or dates rise or fall throughout.
 
     Args:
         are_dates: whether it holds dates.
-        starts: the first row of each run; of consecutive chunks.
-        values: of each run, as `starts`; not kept of dates.
-        last: the value of the last row that was seen.
-        directions: of dates, whether they have risen (1) and fallen (-1).
+        starts: the first row of each run, one array per chunk.
+        values: the value of each run; empty for dates.
+        last: the value of the last row so far.
+        directions: for dates, whether they have risen (1) and fallen (-1).
     """
 
     are_dates: bool
@@ -42,7 +42,7 @@ class OrderedColumn:
     directions: set[float] = field(default_factory=set)
 
     def add(self, values: AnyArray, first_row: int) -> bool:
-        """Take the values of the next rows; say whether they are in order as far as one can tell."""
+        """Add the values of the next rows; return whether the column may still be in order."""
         before = values[:1] if self.last is None else np.array([self.last], dtype=values.dtype)
         previous = np.concatenate([before, values[:-1]])
         begins = values != previous
@@ -57,12 +57,12 @@ class OrderedColumn:
         return num_rows < GLANCE or FEWEST_ROWS * len(self.values) <= num_rows
 
     def is_grouped(self, num_rows: int) -> bool:
-        """Say whether every value has one run, of several rows on average."""
+        """Return whether every value has a single run, with several rows on average."""
         return FEWEST_ROWS * len(self.values) <= num_rows and len(set(self.values)) == len(self.values)
 
 
 class OrderedColumns:
-    """The columns of a table that are in order, found chunk by chunk; only for a random split.
+    """The columns by which a table is sorted, found chunk by chunk; only for a random split.
 
     Args:
         data: the configuration's `data` block.
@@ -76,7 +76,7 @@ class OrderedColumns:
         self._columns: dict[str, OrderedColumn] = {}
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Look at the next chunk."""
+        """Add the next chunk."""
         if not self._is_random or frame.empty:
             return
         if not self._num_rows:
@@ -90,7 +90,7 @@ class OrderedColumns:
         self._num_rows += len(frame)
 
     def found(self) -> tuple[tuple[str, bool, IndexArray], ...]:
-        """Return the name of each, whether it holds dates, and the first row of each value, ten at least."""
+        """Return each column's name, whether it holds dates, and the first row of each value (at least 10)."""
         found = []
         for name, column in self._columns.items():
             starts = np.concatenate(column.starts)
@@ -102,14 +102,14 @@ class OrderedColumns:
 
 
 def order_warning(found: tuple[tuple[str, bool, IndexArray], ...], targets: Array) -> str | None:
-    """Write that a random split flatters, if rows that follow each other have targets that are alike.
+    """Warn that a random split gives scores that are too good, if consecutive rows have similar targets.
 
-    Alike are targets that differ less from row to row, within a group, than those of neighbouring groups do; or, where
-    dates are in order, than rows half a table apart. Of rows that are merely sorted by a column they are not, because
-    sorting by it leaves the rows of one value, and of the next one, as different as they were.
+    Targets are similar if they differ less from row to row within a group than between neighbouring groups; or, if the
+    rows are in order of time, less than between rows half a table apart. Mere sorting by a column does not make targets
+    similar: rows with the same value, and with the next value, are then as different as before.
 
     Args:
-        found: the columns that are in order.
+        found: the columns by which the rows are sorted.
         targets: [N, P]; a gap is NaN.
     """
     ranks = [_ranks(column) for column in targets[:MOST_COMPARED].T]
@@ -118,20 +118,20 @@ def order_warning(found: tuple[tuple[str, bool, IndexArray], ...], targets: Arra
         if not any(_are_alike(y, near, far) for y in ranks):
             continue
         if are_dates:
-            kind, what = "time", f"the rows are in the order of {name!r}, and rows that follow each other are alike"
+            kind, what = "time", f"the rows are in the order of {name!r}, and consecutive rows are alike"
         else:
             kind = "group"
-            what = f"rows of the same {name!r} follow each other and are alike ({len(starts)} values)"
-        new = "later ones" if are_dates else "new ones"
+            what = f"rows with the same {name!r} are consecutive and alike ({len(starts)} values)"
+        new = "later rows" if are_dates else "new values"
         return (
-            f"{what}: the scores of a random split flatter if the model is to predict {new}; then set data.split to "
-            f"{{kind: {kind}, column: {name}}}."
+            f"{what}: a random split gives scores that are too good if the model is to predict {new}; in that case set "
+            f"data.split to {{kind: {kind}, column: {name}}}."
         )
     return None
 
 
 def _holds_dates(cells: pd.Series, form: config.TableFormat) -> bool:
-    """Say whether a column holds dates and no numbers."""
+    """Return whether a column holds dates and not numbers."""
     first = cells.head(GLANCE)
     if foreign_noun(cells) or read_gaps(cells, form).any() or not read_numbers(first, form)[1].any():
         return False
@@ -139,7 +139,7 @@ def _holds_dates(cells: pd.Series, form: config.TableFormat) -> bool:
 
 
 def _comparable(cells: pd.Series, form: config.TableFormat, *, are_dates: bool) -> AnyArray | None:
-    """Return days, or whole numbers and labels as they are written, [n]; None if a cell is neither."""
+    """Return days, or integers and labels as they are written, [n]; None if a cell is neither."""
     if foreign_noun(cells) or read_gaps(cells, form).any():
         return None
     if are_dates:
@@ -152,7 +152,7 @@ def _comparable(cells: pd.Series, form: config.TableFormat, *, are_dates: bool) 
 
 
 def _ranks(values: Array) -> Array:
-    """Return the places of the values in their order, so that no outlier decides; gaps stay."""
+    """Return the ranks of the values, so that outliers do not dominate; gaps stay."""
     ranks = np.full(len(values), np.nan)
     present = np.flatnonzero(~np.isnan(values))
     ranks[present] = np.unique(values[present], return_inverse=True)[1].ravel()
@@ -160,7 +160,7 @@ def _ranks(values: Array) -> Array:
 
 
 def _pairs(starts: IndexArray, num_rows: int, *, are_dates: bool) -> tuple[IndexArray, IndexArray]:
-    """Return pairs of rows, [2, n], that belong together, and of rows that are as far apart as new rows will be."""
+    """Return pairs of rows, [2, n], that belong together, and pairs that are as far apart as new rows will be."""
     rows = np.arange(num_rows)
     if are_dates:
         return np.stack([rows[:-1], rows[1:]]), np.stack([rows, (rows + num_rows // 2) % num_rows])
@@ -174,9 +174,9 @@ def _pairs(starts: IndexArray, num_rows: int, *, are_dates: bool) -> tuple[Index
 
 
 def _are_alike(y: Array, near: IndexArray, far: IndexArray) -> bool:
-    """Say whether near rows differ by less than far ones, in squares: by a fifth, and by three standard errors.
+    """Return whether the mean squared difference of near rows is smaller: by a fifth, and by three standard errors.
 
-    Of n pairs of ranks, each rank in two of them, the ratio of the two means has a standard error near sqrt(5 / n).
+    For n pairs of ranks, with each rank in two pairs, the ratio of the two means has a standard error near sqrt(5 / n).
     """
     differences = [np.square(y[first] - y[second]) for first, second in (near, far)]
     (close, apart), sizes = [np.nanmean(d) if np.isfinite(d).any() else np.nan for d in differences], near.shape[1]

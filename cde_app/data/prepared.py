@@ -1,7 +1,7 @@
-"""A table made ready for the model: read, checked, split and encoded, in that order.
+"""A table prepared for the model: read, checked, split and encoded, in that order.
 
-What grows with the rows is in `.npy` files, mapped, of a folder that the caller deletes. In memory are a few bytes a
-row and, one after another, the columns that the contract is fitted to.
+Whatever grows with the rows is in memory-mapped `.npy` files, in a folder that the caller deletes. In memory are only a
+few bytes per row and one column at a time, to which the contract is fitted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from cde_app.rows import BLOCK_ROWS, RowFile, blocks_of, map_rows
 from cde_app.storage import file_hash
 
 FEW_TEST_GROUPS = 20
-"""Below so many, what the test rows have in common may be mistaken for what all rows have."""
+"""With fewer test groups, what these have in common may be mistaken for a property of all rows."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PreparedTable:
     hashes: dict[str, str]
     """SHA-256 of each file as it was read."""
     rows: IndexArray
-    """[N], their places in the table, from 0."""
+    """[N], positions in the table, counted from 0."""
     inputs: Array
     """X, [N, D], standardised; in a file."""
     targets: Array
@@ -55,12 +55,12 @@ class PreparedTable:
     contract: ColumnContract
     split: Split
     fingerprints: Fingerprints
-    """[N], of the inputs and targets under the contract."""
+    """[N], hashes of the inputs and targets under the contract."""
     num_outside: int
-    """Rows of which an input is outside the range of the training rows, or has a label that they lack."""
+    """Rows with an input outside the range of the training rows, or with a label that is not among theirs."""
     warnings: tuple[str, ...]
-    """What was read otherwise than one may think, what to think of before scores and forecasts are trusted, and which
-    settings the table limits, a sentence each."""
+    """What was read in an unexpected way, what to consider before scores and forecasts are trusted, and which settings
+    the table limits, in one sentence each."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -68,11 +68,11 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
 
     Args:
         config: the configuration.
-        folder: where the arrays go; it exists, and goes when they are no longer used.
+        folder: folder for the arrays; it exists, and the caller deletes it when they are no longer used.
 
     Raises:
         DataError: the table breaks the column contract; all faults at once.
-        RunError: the folder cannot hold the arrays.
+        RunError: the arrays cannot be written to the folder.
     """
     data, source = config.data, source_name(config.data.path)
     with unchanged(data.path):
@@ -85,10 +85,10 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
 
 
 def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split, tuple[str, ...]]:
-    """Split the rows that are kept and fit the contract on those that train.
+    """Split the kept rows and fit the contract to the training rows.
 
     Returns:
-        The contract; the split; which settings the table limits, and which targets heap up at an edge, a sentence each.
+        The contract; the split; warnings about settings that the table limits and targets that pile up at an edge.
 
     Raises:
         DataError: the split leaves too few rows, no input varies, or the model does not fit the features.
@@ -97,7 +97,7 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     fitted = readings.kept[split.train]
     contract = fit_contract(
         config.data,
-        lambda place: readings.column(place, fitted),
+        lambda index: readings.column(index, fitted),
         readings.labels,
         readings.has_offset,
         source=source,
@@ -113,20 +113,21 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     )
     edges = [
         warning
-        for place, target in enumerate(contract.targets, start=len(contract.inputs))
-        for warning in edge_warnings(target, readings.column(place, readings.kept))
+        for index, target in enumerate(contract.targets, start=len(contract.inputs))
+        for warning in edge_warnings(target, readings.column(index, readings.kept))
     ]
     few = [group_warning(by.column, readings.by[by.column].iloc[split.test].nunique())] if by.kind == "group" else []
     return contract, split, (*limits, *edges, *filter(None, few))
 
 
 def group_warning(column: str, num_groups: int) -> str | None:
-    """Say that the test rows are of few groups; None if they are not."""
+    """Warn that the test rows are from few groups; None if they are not."""
     if not 0 < num_groups < FEW_TEST_GROUPS:
         return None
     return (
-        f"the test rows are of {num_groups} groups of {column!r}, whose rows may be alike: standard errors and verdict "
-        "take every row for itself and promise too much. Raise data.split.test, or evaluate a table of new groups."
+        f"the test rows are from {num_groups} groups of {column!r}, whose rows may be alike: standard errors and "
+        "verdict treat rows as independent and are too optimistic. Raise data.split.test, or evaluate a table of new "
+        "groups."
     )
 
 
@@ -135,13 +136,13 @@ def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split 
 
     Args:
         path: the table, which has the targets.
-        contract: the run's.
-        split: the run's, for its own table; None holds out every row.
+        contract: the run's contract.
+        split: the run's split, for its own table; None holds out every row.
         folder: as for `prepare_training`.
 
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
-        RunError: the folder cannot hold the arrays.
+        RunError: the arrays cannot be written to the folder.
     """
     source = source_name(path)
     with unchanged(path):
@@ -156,7 +157,7 @@ def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split 
 def _encode(
     hashes: dict[str, str], readings: Readings, contract: ColumnContract, split: Split, folder: Path
 ) -> PreparedTable:
-    """Write the features and the targets of the rows that are kept, and delete the readings."""
+    """Write the features and the targets of the kept rows, and delete the readings."""
     inputs, targets, fingerprints, num_outside = folder / "inputs.npy", folder / "targets.npy", [], 0
     with (
         RowFile(inputs, len(contract.feature_names)) as input_file,

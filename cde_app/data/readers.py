@@ -1,4 +1,4 @@
-"""The columns of a table, read chunk by chunk as numbers; what is wrong with them is reported at the end."""
+"""The columns of a table, read chunk by chunk as numbers; their faults are reported at the end."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _EXPECTED: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do about a column's cells."""
+    """What to do about faulty cells of a column."""
 
     gaps: str
-    """About empty ones."""
+    """Advice about empty cells."""
     others: str
-    """About what is no number or no date."""
+    """Advice about cells that are not numbers or dates."""
     looks: Callable[[Look], str] = lambda look: look.advice
-    """About what looks like one."""
+    """Advice about cells that look like numbers or dates."""
 
 
 _ADVICE: dict[Role, Advice] = {
@@ -63,29 +63,29 @@ _ADVICE: dict[Role, Advice] = {
 FOR_A_RUN = Advice(
     "Fill them, or leave those rows out.",
     "Clean the column.",
-    lambda look: f"It looks like {look.words}; write it as the table of the training has it.",
+    lambda look: f"It looks like {look.words}; write it as in the training table.",
 )
 """The configuration of a trained model can no longer be changed."""
 
 
 class ColumnReader:
-    """One column, read chunk by chunk, and what is wrong with its cells.
+    """One column, read chunk by chunk, and the faults of its cells.
 
     Args:
         name: the column.
-        kind: what its cells are.
-        role: where the configuration names it.
-        form: how its cells are written.
-        allows_gaps: whether a gap is no fault.
+        kind: the kind of its cells.
+        role: the setting that lists it.
+        form: the format of its cells.
+        allows_gaps: whether gaps are allowed.
         source: the table, as errors name it.
-        advice: what to do about its cells; None is the advice for a configuration that can be changed.
-        timezone: where times without an offset are local.
+        advice: what to do about faulty cells; None gives the advice for a configuration that can be changed.
+        timezone: the time zone of times without an offset.
         has_offset: whether the dates of the training had offsets; None before it.
         key: the setting that has the column's name, if a configuration can be changed.
 
     Attributes:
-        labels: the labels met so far, in the order in which they were met; `categorical` only.
-        gap_words: the words that stood for a gap, counted; an empty cell is "".
+        labels: the labels so far, in order of first appearance; `categorical` only.
+        gap_words: the words that were read as gaps, counted; an empty cell is "".
         offsets: which dates have offsets; `datetime` only.
     """
 
@@ -107,7 +107,7 @@ class ColumnReader:
         self._key = key
         self._role, self._allows_gaps, self._source, self._advice = role, allows_gaps, source, advice or _ADVICE[role]
         self._form, self._timezone, self._column = form, timezone, f"{source}: column {name!r}"
-        self._places: dict[str, int] = {}
+        self._codes: dict[str, int] = {}
         self._missing: str | None = None
         self._foreign: str | None = None
         self._look: Look | None = None
@@ -118,8 +118,8 @@ class ColumnReader:
         """Read the column in one chunk, N rows.
 
         Returns:
-            [N] numbers; days since 1970-01-01 UTC for dates; for labels their places in `labels`. NaN where the cell
-            is a gap, or a fault.
+            [N] numbers; days since 1970-01-01 UTC for dates; indices into `labels` for labels. NaN where the cell is a
+            gap or faulty.
         """
         if self.name not in frame.columns:
             columns = list(frame.columns)
@@ -148,7 +148,7 @@ class ColumnReader:
         return values
 
     def faults(self) -> list[str]:
-        """Write what is wrong with all that was read: no such column, gaps, text among numbers, infinities."""
+        """Report the faults of all chunks: a missing column, gaps, text among numbers, infinities."""
         if self._missing is not None:
             return [self._missing]
         if self._foreign is not None:
@@ -170,7 +170,7 @@ class ColumnReader:
         return faults + self.offsets.faults()
 
     def remarks(self) -> list[str]:
-        """Write what was read otherwise than one may think: words as gaps, large integers, labels that look alike."""
+        """Report what was read in an unexpected way: words as gaps, large integers, labels that look alike."""
         remarks = []
         if self._rounded.num_cells:
             remarks.append(
@@ -187,7 +187,7 @@ class ColumnReader:
         return remarks
 
     def _add_other(self, is_other: BoolArray, cells: pd.Series) -> None:
-        """Count what is no number or date; say what the first of it looks like."""
+        """Count the cells that are not numbers or dates; note what the first one looks like."""
         if is_other.any() and not self._other.num_cells:
             first = cells.iloc[int(np.argmax(is_other))]
             if isinstance(first, str):
@@ -197,7 +197,7 @@ class ColumnReader:
         self._other.add(is_other, cells, lambda row: shown(cells.iloc[row]))
 
     def row_faults(self, frame: pd.DataFrame) -> Iterator[RowFault]:
-        """Read the column in one chunk, and yield what is wrong with its rows."""
+        """Read the column in one chunk, and yield the faults of its rows."""
         self.read(frame)
         noun = "ISO 8601 date" if self.kind == "datetime" else "number"
         kinds = [
@@ -206,21 +206,21 @@ class ColumnReader:
             *self.offsets.row_faults(),
         ]
         for cells, reason in kinds if self._allows_gaps else [(self._gaps, ""), *kinds]:
-            places, write = cells.last or ((), str)
-            for place in places:
-                yield RowFault(int(frame.index[place]) + 1, self.name, f"{write(place)} {reason}".strip())
+            rows, write = cells.last or ((), str)
+            for row in rows:
+                yield RowFault(int(frame.index[row]) + 1, self.name, f"{write(row)} {reason}".strip())
 
     def _read_labels(self, cells: pd.Series) -> Array:
         codes, labels = read_labels(cells, self._form)
         for label in labels:
-            if label not in self._places:
-                self._places[label] = len(self.labels)
+            if label not in self._codes:
+                self._codes[label] = len(self.labels)
                 self.labels.append(label)
-        return np.array([*(self._places[label] for label in labels), np.nan])[codes]
+        return np.array([*(self._codes[label] for label in labels), np.nan])[codes]
 
 
 class TargetReader(ColumnReader):
-    """A target to be trained on, which must vary and lie where its transform is defined."""
+    """A target to train on; it must vary and lie in the domain of its transform."""
 
     def __init__(
         self,
@@ -240,7 +240,7 @@ class TargetReader(ColumnReader):
         self._outside = MarkedCells()
 
     def read(self, frame: pd.DataFrame) -> Array:
-        """Read the column in one chunk, see `ColumnReader.read`."""
+        """Read the column in one chunk; see `ColumnReader.read`."""
         values = super().read(frame)
         self._num_rows += len(values)
         present = values[~np.isnan(values)]
@@ -251,7 +251,7 @@ class TargetReader(ColumnReader):
         return values
 
     def faults(self) -> list[str]:
-        """Write what is wrong with the cells; if nothing, that the target is constant or outside its transform."""
+        """Report the faults of the cells; if there are none, a constant target or values outside the domain."""
         found = super().faults()
         if found or self._num_rows < 2:
             return found
@@ -266,5 +266,5 @@ class TargetReader(ColumnReader):
 
 
 def faults_of(readers: Iterable[ColumnReader]) -> list[str]:
-    """Write what is wrong with all that several readers have read."""
+    """Report the faults of several readers."""
     return [fault for reader in readers for fault in reader.faults()]

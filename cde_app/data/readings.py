@@ -1,4 +1,4 @@
-"""A table read once, chunk by chunk: its cells as numbers in a file, its faults told all at once."""
+"""A table, read once and chunk by chunk: its cells become numbers in a file, all its faults are reported at once."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ class Readings:
 
     Args:
         values: [N, I + P] in a file, the inputs and then the targets, as `ColumnReader` reads them: numbers, days since
-            1970-01-01 UTC, places of labels; a gap is NaN.
-        labels: [I], of each input column what its values are the places in; empty where it is not categorical.
+            1970-01-01 UTC, indices of labels; a gap is NaN.
+        labels: [I], for each input column the labels that its values index; empty if it is not categorical.
         kept: the rows of `values` that the model can use, sorted; all of them unless `missing: drop` leaves some out.
-        rows: the places of the kept rows in the table, from 0.
-        by: the kept rows with the column that a split goes by, if there is one.
-        has_offset: [I], of each input column whether its dates have offsets from UTC; None where that does not matter.
-        gap_words: [I + P], of each column the words that stood for a gap, counted; an empty cell is "".
-        warnings: what was read otherwise than one may think, and what the order of the rows gives reason to say about
-            the split.
+        rows: the positions of the kept rows in the table, from 0.
+        by: the kept rows of the column that the split uses, if there is one.
+        has_offset: [I], for each input column whether its dates have offsets from UTC; None if that does not matter.
+        gap_words: [I + P], for each column the words that were read as gaps, counted; an empty cell is "".
+        warnings: what was read in an unexpected way, and what the order of the rows means for the split.
     """
 
     values: Array
@@ -46,9 +45,9 @@ class Readings:
     gap_words: tuple[Counter[str], ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def column(self, place: int, rows: IndexArray | None = None) -> Array:
+    def column(self, index: int, rows: IndexArray | None = None) -> Array:
         """Return a column of `values`, [N] or [len(rows)], in memory."""
-        return np.array(self.values[:, place]) if rows is None else self.values[rows, place]
+        return np.array(self.values[:, index]) if rows is None else self.values[rows, index]
 
     def block(self, rows: IndexArray) -> tuple[Array, Array]:
         """Return some rows' inputs, [n, I], and targets, [n, P], in memory."""
@@ -57,17 +56,17 @@ class Readings:
 
 
 def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: Path, *, source: str) -> Readings:
-    """Read a table and hold it against the configuration, before anything is fitted.
+    """Read a table and check it against the configuration, before anything is fitted.
 
     Args:
         data: the configuration's `data` block.
         chunks: the table; the index counts its rows.
-        file: where the values go; its folder exists.
+        file: the file for the values; its folder exists.
         source: the table, as errors name it.
 
     Raises:
-        DataError: a column is missing, holds something that is no number or date, is infinite or has a gap the
-            policy does not allow; a target is constant or outside its transform; there are fewer than two rows. All
+        DataError: a column is missing, has a cell of the wrong kind, is infinite, or has a gap that the policy does
+            not allow; a target is constant or outside the domain of its transform; there are fewer than two rows. All
             faults at once.
     """
     policy, form = data.missing.kind, data.format
@@ -81,9 +80,9 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
             allows_gaps=policy != "error",
             source=source,
             timezone=timezones.get(column.column, ""),
-            key=("data", "inputs", place, "column"),
+            key=("data", "inputs", index, "column"),
         )
-        for place, column in enumerate(data.inputs)
+        for index, column in enumerate(data.inputs)
     ]
     targets = [
         TargetReader(
@@ -91,9 +90,9 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
             form=form,
             allows_gaps=policy == "drop",
             source=source,
-            key=("data", "targets", place, "column"),
+            key=("data", "targets", index, "column"),
         )
-        for place, target in enumerate(data.targets)
+        for index, target in enumerate(data.targets)
     ]
     timezone = timezones.get(getattr(data.split, "column", ""), "")
     cells, ordered = SplitCells(data.split, form=form, timezone=timezone, source=source), OrderedColumns(data)
@@ -129,8 +128,8 @@ def read_for_evaluation(
     """Read a table under a run's contract; see `read_for_training` for the arguments.
 
     Raises:
-        DataError: a column is missing, holds something that is no number or date, is infinite, or has a gap although
-            the contract neither drops nor imputes it. All faults at once.
+        DataError: a column is missing, has a cell of the wrong kind, is infinite, or has a gap although the contract
+            neither drops nor imputes it. All faults at once.
     """
     inputs = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     targets = target_readers(contract, allows_gaps=False, source=source)
@@ -142,8 +141,8 @@ def read_for_evaluation(
             rows.append(chunk.index.to_numpy())
     if faults := faults_of(inputs) or faults_of(targets):
         raise DataError(*faults)
-    places = np.concatenate(rows)
-    return Readings(map_rows(file), _labels(inputs), np.arange(len(places)), places, pd.DataFrame(index=places))
+    index = np.concatenate(rows)
+    return Readings(map_rows(file), _labels(inputs), np.arange(len(index)), index, pd.DataFrame(index=index))
 
 
 def _read_side_by_side(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:

@@ -1,4 +1,4 @@
-"""Which rows train, which choose the training step, which are held out for the scores."""
+"""Which rows are for training, which choose the training step, and which are held out for the scores."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from cde_app.words import list_names
 LABELS = ("train", "validation", "test")
 
 _AUTO_VALIDATION = 0.1
-_AS_READ = config.TableFormat(gaps=())  # what has been read has no words for gaps
-_STREAM = 1  # keeps these draws apart from other draws with the same seed
+_AS_READ = config.TableFormat(gaps=())  # the cells were read before; words for gaps are gone
+_STREAM = 1  # separates these draws from other draws with the same seed
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Split:
 
 
 class SplitCells:
-    """The cells that a split goes by, gathered chunk by chunk: eight bytes a row, or none for a random split.
+    """The cells of the column that a split uses, collected chunk by chunk: eight bytes per row; none if it is random.
 
     Args:
         split: the configuration's `data.split` block.
-        form: how the cells are written.
-        timezone: where times without an offset are local.
+        form: the format of the cells.
+        timezone: the time zone of times without an offset.
         source: the table, as errors name it.
     """
 
@@ -89,11 +89,11 @@ class SplitCells:
             self._pieces.append(pd.Series(self._labels.read(frame), frame.index))
 
     def faults(self) -> list[str]:
-        """Write that there is no such column, or that it holds what no split can go by, or dates of two kinds."""
+        """Report that the column is missing or of the wrong kind, or that its dates are of two kinds."""
         return self._missing or self._offsets.faults()
 
     def rows(self, kept: IndexArray) -> pd.DataFrame:
-        """Return the rows that are kept, counted from the table's first, with the column alone: for `split_rows`."""
+        """Return the kept rows (positions in the table) with this column only, for `split_rows`."""
         if self._name is None or not self._pieces:
             return pd.DataFrame(index=kept)
         bad = pd.concat(self._bad) if self._bad else pd.Series(dtype=object)
@@ -107,7 +107,7 @@ class SplitCells:
         return cells.to_frame(self._name)
 
     def _add_times(self, cells: pd.Series) -> None:
-        """Read numbers, until a cell is none: then all of them are dates, those before it too."""
+        """Read numbers until a cell is not one; then all cells are dates, including the earlier ones."""
         values, is_text = read_numbers(cells, self._form)
         if not is_text.any() and not self._are_dates:
             self._pieces.append(pd.Series(values, cells.index))
@@ -115,11 +115,11 @@ class SplitCells:
         days = self._days(cells)
         if not self._are_dates:
             self._are_dates = True
-            self._pieces = [self._days(piece) for piece in self._pieces]  # years, whose days are days of the calendar
+            self._pieces = [self._days(piece) for piece in self._pieces]  # numbers that are years
         self._pieces.append(days)
 
     def _days(self, cells: pd.Series) -> pd.Series:
-        """Read dates as days; what is none is kept for the error."""
+        """Read dates as days; store the other cells for the error."""
         days = read_days(cells, self._form, self._timezone)
         self._offsets.add(days, cells)
         if days.is_other.any():
@@ -130,19 +130,19 @@ class SplitCells:
 def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: str) -> Split:
     """Split a table's rows.
 
-    A fraction above 0 holds out at least one row (group split: one group). `validation: auto` is 0.1 from 2000 rows on,
-    test rows not counted, else 0; in a random split from 20,000 rows on, since below each member of the ensemble
-    leaves out rows of its own.
+    A fraction above 0 holds out at least one row (one group in a group split). `validation: auto` is 0.1 with at least
+    2000 rows without the test rows, else 0. In a random split the limit is 20,000 rows, because with fewer rows each
+    member of the ensemble leaves out rows of its own.
 
     Args:
         split: the configuration's `data.split` block.
         frame: N rows; positions count from its first row, whatever its index.
-        seed: seed of the deal; the same seed and rows give the same split.
+        seed: seed of the draw; the same seed and rows give the same split.
         source: the table, as errors name it.
 
     Raises:
         DataError: the split's column is missing, has a gap or an unknown label, or fewer than two rows
-            are left to train.
+            are left for training.
     """
     if isinstance(split, config.ColumnSplit):
         parts = _split_by_label(split.column, frame, source)
@@ -172,12 +172,12 @@ def _validation_fraction(split: config.RandomSplit | config.GroupSplit | config.
 
 
 def _generator(seed: int) -> np.random.Generator:
-    """Start the stream of random numbers that belongs to splits."""
+    """Return the generator of random numbers for splits."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM,)))
 
 
 def _deal(order: IndexArray, validation: float, test: float) -> Split:
-    """Hold out the last of the ordered rows (or groups) for the test, those before them for validation."""
+    """Hold out the last of the ordered rows (or groups) for the test, and the ones before them for validation."""
     num_test, num_validation = _count(test, len(order)), _count(validation, len(order))
     num_train = max(len(order) - num_test - num_validation, 0)
     train, held_out, test_rows = np.split(order, [num_train, max(len(order) - num_test, 0)])
@@ -185,12 +185,12 @@ def _deal(order: IndexArray, validation: float, test: float) -> Split:
 
 
 def _count(fraction: float, total: int) -> int:
-    """Turn a fraction into a number of rows, at least one if the fraction is above 0."""
+    """Turn a fraction into a number of rows, which is at least one if the fraction is above 0."""
     return max(1, round(fraction * total)) if fraction > 0 else 0
 
 
 def _split_by_group(name: str, frame: pd.DataFrame, validation: float, test: float, seed: int, source: str) -> Split:
-    """Deal whole groups; their order does not depend on the order of the rows."""
+    """Assign whole groups at random; the result does not depend on the order of the rows."""
     cells = _split_column(name, frame, source)
     codes, labels = read_labels(cells, _AS_READ)
     groups = _deal(_generator(seed).permutation(len(labels)), validation, test)
@@ -203,7 +203,7 @@ def _split_by_group(name: str, frame: pd.DataFrame, validation: float, test: flo
 
 
 def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IndexArray:
-    """Order rows by time; rows of the same time stay in the table's order."""
+    """Order rows by time; rows with the same time stay in the table's order."""
     cells = _split_column(name, frame, source)
     times, is_other = read_order(cells, _AS_READ)
     if is_other.any():
@@ -215,7 +215,7 @@ def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IndexArray:
 
 
 def _split_by_label(name: str, frame: pd.DataFrame, source: str) -> Split:
-    """Read the parts from a column that says train, validation or test."""
+    """Read the parts from a column of train, validation and test."""
     cells = _split_column(name, frame, source)
     codes, labels = read_labels(cells, _AS_READ)
     unknown = [label for label in labels if label not in LABELS]
@@ -231,13 +231,13 @@ def _split_by_label(name: str, frame: pd.DataFrame, source: str) -> Split:
 
 
 def _split_column(name: str, frame: pd.DataFrame, source: str) -> pd.Series:
-    """Get the column a split goes by; it has no gaps."""
+    """Return the column that a split uses; refuse gaps."""
     if name not in frame.columns:
         raise DataError(missing_column_fault(name, list(frame.columns), source=source, role="data.split"))
     gaps = read_gaps(frame[name], _AS_READ)
     if gaps.any():
         raise DataError(
-            f"{source}: column {name!r} must have a value in every row, as data.split goes by it; got {gaps.sum()} "
+            f"{source}: column {name!r} must have a value in every row, as data.split uses it; got {gaps.sum()} "
             f"empty, first in {row_of(gaps, frame)}. Fill the column, or choose another data.split."
         )
     return frame[name]

@@ -35,8 +35,8 @@ _PLAIN = TableFormat()
 def read_table(path: str | Path, *, columns: Sequence[str] | None = None, form: TableFormat = _PLAIN) -> pd.DataFrame:
     """Read a whole table.
 
-    The file's kind is told from its content, compressed or not. Every cell of a CSV, whose first line is a header,
-    is text as it stands. Partitions of a glob are read in the order of their names.
+    The kind of a file, compressed or not, is recognised by its content. The first line of a CSV is the header; every
+    cell is unchanged text. The files of a glob are read in the order of their names.
 
     Args:
         path: a file, a glob of partitions, or `-` for standard input.
@@ -60,12 +60,12 @@ def read_table(path: str | Path, *, columns: Sequence[str] | None = None, form: 
 def iter_table(
     path: str | Path, *, columns: Sequence[str] | None = None, chunk_rows: int, form: TableFormat = _PLAIN
 ) -> Iterator[pd.DataFrame]:
-    """Read a table in chunks, in memory that does not grow with its rows; every file is checked before the first chunk.
+    """Read a table in chunks, with memory that does not grow with its rows; all files are checked before the first one.
 
     Args:
         path: a file, a glob of partitions, or `-` for standard input.
         columns: the columns to read, in this order; None reads all.
-        chunk_rows: the most rows of a chunk.
+        chunk_rows: the largest number of rows per chunk.
         form: the delimiter and the encoding of a CSV.
 
     Yields:
@@ -85,7 +85,7 @@ def iter_table(
 
 
 class TableWriter:
-    """Write a table piece by piece; the file appears, complete, when the block ends, or not at all when it fails.
+    """Write a table piece by piece; the complete file appears when the block ends, and none if it fails.
 
     Args:
         path: the file; its folder is created.
@@ -152,7 +152,7 @@ class TableWriter:
                 self._file.close()
                 os.replace(self._temporary, self._path)
         finally:
-            if self._parquet is not None:  # after a failure; else its destructor would write to the closed file
+            if self._parquet is not None:  # after a failure; otherwise its destructor would write to the closed file
                 with contextlib.suppress(Exception):
                     self._parquet.close()
             self._file.close()
@@ -174,14 +174,14 @@ def write_table(
 
 
 def _foreign(partitions: Sequence[Partition]) -> dict[str, Foreign]:
-    """List the columns that hold neither numbers, dates nor labels in one of the files or more."""
+    """List the columns that hold neither numbers, dates nor labels in at least one of the files."""
     return {name: Foreign(noun) for partition in partitions for name, noun in partition.foreign.items()}
 
 
 def _read_chunks(
     partition: Partition, columns: list[str], foreign: Mapping[str, Foreign], chunk_rows: int | None
 ) -> Iterator[pd.DataFrame]:
-    """Read the columns of one checked file, whole (None) or in chunks; of the foreign ones no cell is read."""
+    """Read the columns of one checked file, whole (None) or in chunks; no cell of a foreign column is read."""
     read = _read_parquet if partition.delimiter is None else _read_csv
     read_columns = [name for name in columns if name not in foreign]
     try:
@@ -190,7 +190,7 @@ def _read_chunks(
                 if name in foreign:
                     frame[name] = pd.Series(foreign[name], frame.index, dtype=object)
             yield frame[columns]
-    except (*DAMAGED, ValueError) as error:  # pandas' and pyarrow's errors of reading among them
+    except (*DAMAGED, ValueError) as error:  # including the read errors of pandas and pyarrow
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{partition.source}: must be readable to its end; got {reason!r}. Check the file.") from None
 
@@ -215,7 +215,7 @@ def _read_csv(partition: Partition, columns: list[str], chunk_rows: int | None) 
 
 
 def _read_parquet(partition: Partition, columns: list[str], chunk_rows: int | None) -> Iterator[pd.DataFrame]:
-    """Read columns of a Parquet file; pandas' own metadata (an index, say) is left aside."""
+    """Read columns of a Parquet file; ignore pandas' own metadata, such as an index."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(partition.path) as file:
@@ -227,5 +227,5 @@ def _read_parquet(partition: Partition, columns: list[str], chunk_rows: int | No
 
 
 def _frame(table: pa.Table, columns: list[str]) -> pd.DataFrame:
-    """Turn an Arrow table into a frame; pyarrow reads a column `a.b` with every column `a`."""
+    """Turn an Arrow table into a frame of the requested columns; pyarrow reads `a.b` along with `a`."""
     return pd.DataFrame({name: to_pandas(table.column(name)) for name in columns}, index=pd.RangeIndex(table.num_rows))

@@ -1,6 +1,6 @@
-"""What a cell's text means: the grammar of gaps, numbers and dates, the same for training and prediction.
+"""The meaning of a cell's text: the grammar of gaps, numbers and dates, the same for training and prediction.
 
-Arrow does the work, whole columns at a time; blanks around a gap, a number or a date do not count.
+Arrow processes whole columns at a time; blanks around a gap, a number or a date are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ISO_DATE = rf"[0-9]{{4}}(?:-[0-9]{{2}})?|(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|[0
 _OTHER_DATE = "|".join(rf"[0-9]{{1,2}}{mark}[0-9]{{1,2}}{mark}[0-9]{{4}}" for mark in (r"\.", "/", "-"))
 _REORDERED = {"day_first": r"\3-\2-\1", "month_first": r"\3-\1-\2"}
 _MICROSECONDS_PER_DAY = 86_400e6
-_KNOWN_TO_TIMEZONES = pd.Timestamp("1700-01-01"), pd.Timestamp("9998-12-31")  # beyond, the offset stays as it is there
+_KNOWN_TO_TIMEZONES = pd.Timestamp("1700-01-01"), pd.Timestamp("9998-12-31")  # beyond, the offset of that end is used
 _MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
 
 
@@ -32,17 +32,17 @@ class Days(NamedTuple):
     """A column read as dates."""
 
     values: Array
-    """[N], days since 1970-01-01 UTC; NaN where the cell is empty or no date."""
+    """[N], days since 1970-01-01 UTC; NaN where the cell is empty or not a date."""
     is_other: BoolArray
-    """[N], whether the cell holds something that is no date."""
+    """[N], whether the cell holds anything but a date."""
     has_offset: BoolArray
-    """[N], whether the date says how far it is from UTC."""
+    """[N], whether the date has an offset from UTC."""
     is_unclear: BoolArray
-    """[N], whether the local time does not exist in its time zone, or does so twice."""
+    """[N], whether the local time does not exist, or occurs twice, in its time zone."""
 
 
 def is_text(column: pd.Series) -> bool:
-    """Say whether the cells of a column are text."""
+    """Return whether the cells of a column are text."""
     return bool(pd.api.types.is_string_dtype(column) and not pd.api.types.is_object_dtype(column))
 
 
@@ -54,7 +54,7 @@ def to_text(column: pd.Series) -> Any:
 
 
 def text_gaps(text: Any, form: TableFormat) -> BoolArray:
-    """Say which cells of a column, [N], are empty or a word that means so."""
+    """Return which cells of a column, [N], are empty or hold a word for a gap."""
     gaps = pc.is_in(text, pa.array(["", *form.gaps], pa.large_string()))
     return _mask(pc.or_(gaps, pc.is_null(text)))
 
@@ -63,7 +63,7 @@ def text_numbers(text: Any, form: TableFormat) -> tuple[Array, BoolArray]:
     """Read numbers, each the nearest float; `true` and `false` in any case are 1 and 0.
 
     Returns:
-        [N] numbers, NaN where the cell is none; [N] whether it is one.
+        [N] numbers, NaN where the cell is not one; [N] whether it is one.
     """
     is_number = _mask(pc.match_substring_regex(text, f"^(?:{number_pattern(form)})$"))
     if not is_number.all():
@@ -89,12 +89,12 @@ def number_pattern(form: TableFormat) -> str:
 
 
 def text_days(text: Any, form: TableFormat, timezone: str) -> Days:
-    """Read dates: ISO 8601 in years, months, days or times, and those of the format; to the microsecond.
+    """Read dates: ISO 8601 years, months, days or times, and dates in the given format; to the microsecond.
 
     Args:
         text: [N].
-        form: how its dates are written.
-        timezone: where times without an offset are local; empty counts them as UTC.
+        form: the format of its dates.
+        timezone: the time zone of times without an offset; empty for UTC.
     """
     if form.dates != "iso":
         text = _to_iso(text, form)
@@ -107,7 +107,7 @@ def text_days(text: Any, form: TableFormat, timezone: str) -> Days:
 
 
 def time_days(times: pd.Series, has_offset: BoolArray, timezone: str) -> Days:
-    """Turn points in time in UTC, those without an offset shifted to their time zone, into days."""
+    """Turn points in time in UTC into days; those without an offset are local times of the time zone."""
     if times.dt.unit == "ns":
         times = times.dt.as_unit("us")
     absent = times.isna().to_numpy(dtype=bool)
@@ -119,14 +119,14 @@ def time_days(times: pd.Series, has_offset: BoolArray, timezone: str) -> Days:
         zoned = known.dt.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT")
         times = zoned.dt.tz_convert("UTC").where(~has_offset, times)
         unclear = times.isna().to_numpy(dtype=bool) & ~absent
-    counts = times.astype("int64").to_numpy(dtype=np.float64)  # floats, as years that a file holds may be too far off
+    counts = times.astype("int64").to_numpy(dtype=np.float64)  # floats, because years may be too far off
     microseconds = counts * _MICROSECONDS[times.dt.unit]
     values = np.where(absent | unclear, np.nan, microseconds / _MICROSECONDS_PER_DAY + beyond)
     return Days(values, np.zeros(len(times), dtype=bool), has_offset & ~absent, unclear)
 
 
 def _to_iso(text: Any, form: TableFormat) -> Any:
-    """Rewrite the dates of a format with another order."""
+    """Rewrite dates that begin with the day or the month as ISO dates."""
     is_other = pc.match_substring_regex(text, f"^(?:{_OTHER_DATE})(?:[T ]{_CLOCK})?$")
     mark = "[./-]"
     iso = pc.replace_substring_regex(text, f"^([0-9]{mark})", r"0\1")

@@ -1,1 +1,1 @@
-"""Scores, calibration and baselines: how far a forecast density can be trusted. NumPy and SciPy only."""
+"""Scores, calibration and baselines: how well forecast densities can be trusted. NumPy and SciPy only."""

@@ -1,4 +1,4 @@
-"""Baselines: the two simplest densities any model has to beat, as mixtures, so that they are scored the same way."""
+"""Baselines: two simple densities that every model should beat; they are mixtures, so that scoring is the same."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.kernel_density import SMALLEST_SD, kernel_density
 from cde_app.predictive.mixture import Mixture
 
-# 2^8 = 256 components: as many as a model's density has by default, so that scoring costs the same.
+# 2^8 = 256 components, the default number of a model's density, so that scoring costs the same.
 MERGE_DEPTH = 8
-# Relative to the mean square of a standardised feature: settles collinear columns, changes nothing else.
+# Relative to the mean square of a standardised feature: affects only collinear columns.
 RIDGE = 1e-8
 
 
 @dataclass(frozen=True)
 class Climatology:
-    """The unconditional density of the targets: what is known without looking at the inputs.
+    """The unconditional density of the targets, which ignores the inputs.
 
     Args:
         weights: [C].
@@ -50,7 +50,7 @@ class Climatology:
 
 @dataclass(frozen=True)
 class LinearGaussian:
-    """y = b + A x + e, e normal with one covariance for all rows.
+    """y = b + A x + e, where e is normal with the same covariance in all rows.
 
     Args:
         coefficients: [D + 1, P], intercept first [standardised targets].
@@ -88,8 +88,8 @@ def fit_climatology(targets: ArrayLike, steps: ArrayLike = 0.0) -> Climatology:
 
     Args:
         targets: [N, P], training targets [units of the targets].
-        steps: [P], to which they are rounded; 0 where that is immaterial. A kernel is no narrower than the rounding's
-            error, as the model's noise is not, so that both are judged at the same resolution [units of the targets].
+        steps: [P], steps of the targets' rounding, 0 if immaterial. A kernel is at least as wide as the rounding error,
+            like the model's noise, so that both are judged at the same resolution [units of the targets].
     """
     location, scale, standardised = _standardise(targets)
     least_variance = np.square(np.asarray(steps, dtype=np.float64) / scale) / 12.0
@@ -99,10 +99,10 @@ def fit_climatology(targets: ArrayLike, steps: ArrayLike = 0.0) -> Climatology:
 
 @one_blas_thread()
 def fit_linear_gaussian(X: ArrayLike, targets: ArrayLike) -> LinearGaussian:
-    """Fit least squares with one full residual covariance.
+    """Fit a linear model by least squares, with one full residual covariance.
 
-    A = (X'X + ridge N I)^-1 X'Y on centred columns; covariance R'R / (N - degrees of freedom), the degrees of freedom
-    being the trace of the hat matrix.
+    A = (X'X + ridge N I)^-1 X'Y on centred columns; the covariance is R'R / (N - degrees of freedom), where the degrees
+    of freedom are the trace of the hat matrix.
 
     Args:
         X: [N, D], standardised training features.

@@ -1,8 +1,8 @@
-"""Calibration: does what the densities say happen as often as they say?
+"""Calibration: do events happen as often as the densities say?
 
-Everything rests on the probability integral transform u = F(y | x). If the forecasts are right, u is uniform (Dawid,
-1984, "Statistical theory: the prequential approach", JRSS A 147; Gneiting, Balabdaoui and Raftery, 2007,
-"Probabilistic forecasts, calibration and sharpness", JRSS B 69).
+The basis is the probability integral transform u = F(y | x). If the forecasts are right, u is uniform (Dawid, 1984,
+"Statistical theory: the prequential approach", JRSS A 147; Gneiting, Balabdaoui and Raftery, 2007, "Probabilistic
+forecasts, calibration and sharpness", JRSS B 69).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from numpy.typing import ArrayLike
 from cde_app.arrays import Array, BoolArray, IntArray
 
 BAND_LEVEL = 0.95
-# Beyond the band's limit a forecast is not trusted; one calibrated forecast in twenty lies there too, so a plain no
-# needs this level.
+# A forecast outside the 95% band is not trusted. One calibrated forecast in twenty is outside too, so a plain "no"
+# needs this higher level.
 DECISIVE_LEVEL = 0.999
-# Below this many rows no test has the power to say more than "too few".
+# With fewer rows no test has enough power.
 MIN_ROWS_FOR_A_VERDICT = 20
-# With very many rows a test finds errors too small to matter. Both are differences of probabilities.
+# With very many rows, tests detect errors too small to matter. Both limits are differences of probabilities.
 HARMLESS_KS = 0.02
 HARMLESS_COVERAGE_ERROR = 0.01
 
 
 @dataclass(frozen=True)
 class PitHistogram:
-    """How many PIT values fall into each of B equal bins, and how many should.
+    """How many PIT values are in each of B equal bins, and how many are expected.
 
     Args:
         edges: [B + 1], bin edges from 0 to 1.
@@ -49,11 +49,11 @@ class PitHistogram:
 
 @dataclass(frozen=True)
 class CoverageCurve:
-    """How often central intervals hold the truth.
+    """How often central intervals contain the observation.
 
     Args:
-        nominal: [L], probability that each interval promises.
-        actual: [L], share of the rows that fall into it.
+        nominal: [L], nominal probability of each interval.
+        actual: [L], share of the rows inside it.
         lower: [L], lower end of the pointwise 95% band of the share under a calibrated forecast.
         upper: [L], upper end.
     """
@@ -66,7 +66,7 @@ class CoverageCurve:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the densities can be trusted, in words: the first sentence is the answer, the others are the reasons."""
+    """Whether the densities can be trusted: the first sentence is the answer, the others give the reasons."""
 
     trusted: bool
     sentences: list[str]
@@ -77,7 +77,7 @@ def pit_histogram(pit: ArrayLike, *, num_bins: int | None = None) -> PitHistogra
 
     Args:
         pit: [N], PIT values of one target, in [0, 1].
-        num_bins: B; None takes one bin per 25 rows, at least 5 and at most 20.
+        num_bins: B; None uses one bin per 25 rows, at least 5 and at most 20.
     """
     pit = np.asarray(pit, dtype=np.float64).ravel()
     bins = int(np.clip(pit.size // 25, 5, 20)) if num_bins is None else num_bins
@@ -93,23 +93,23 @@ def pit_histogram(pit: ArrayLike, *, num_bins: int | None = None) -> PitHistogra
 
 
 def inside_central_interval(pit: ArrayLike, level: float) -> BoolArray:
-    """Tell whether each row lies in its central interval of probability `level`, exactly, by |u - 1/2| <= level / 2.
+    """Return whether each row is inside its central interval of probability `level`: |u - 1/2| <= level / 2.
 
     Args:
         pit: PIT values, any shape.
         level: probability of the interval [fraction].
     """
-    # The tolerance keeps the row that lies on the edge inside in spite of rounding.
+    # The tolerance keeps a row on the edge inside despite rounding.
     inside: BoolArray = np.abs(np.asarray(pit, dtype=np.float64) - 0.5) <= 0.5 * level + 1e-12
     return inside
 
 
 def coverage_curve(pit: ArrayLike, *, levels: ArrayLike | None = None) -> CoverageCurve:
-    """Compare the nominal with the actual coverage of central intervals, with its exact binomial band.
+    """Compare the nominal with the actual coverage of central intervals, with the exact binomial band.
 
     Args:
         pit: [N], PIT values of one target.
-        levels: [L], nominal levels; None takes 0.01, 0.02, ... 0.99.
+        levels: [L], nominal levels; None uses 0.01, 0.02, ... 0.99.
     """
     pit = np.asarray(pit, dtype=np.float64).ravel()
     nominal = np.arange(1, 100) / 100 if levels is None else np.asarray(levels, dtype=np.float64)
@@ -120,9 +120,9 @@ def coverage_curve(pit: ArrayLike, *, levels: ArrayLike | None = None) -> Covera
 
 
 def ks_distance(pit: ArrayLike) -> float:
-    """Compute the Kolmogorov distance max |F_N(u) - u| between the PIT values and the uniform law.
+    """Compute the Kolmogorov distance max |F_N(u) - u| of the PIT values from the uniform distribution.
 
-    It is the largest error of any probability P(y <= t) that the forecasts state, on average over rows.
+    This is the largest error, averaged over rows, of any probability P(y <= t) that the forecasts state.
 
     Args:
         pit: [N], PIT values of one target, N >= 1.
@@ -133,11 +133,11 @@ def ks_distance(pit: ArrayLike) -> float:
 
 
 def ks_critical_value(num_rows: int, *, level: float = BAND_LEVEL) -> float:
-    """Return the distance that a calibrated forecast stays below with probability `level` (exact law, any N).
+    """Return the distance that a calibrated forecast stays below with probability `level` (exact for any N).
 
     Source: Simard and L'Ecuyer (2011), "Computing the two-sided Kolmogorov-Smirnov distribution" (scipy.stats.kstwo).
     """
-    from scipy.stats import kstwo  # half a second to load, which predictions need not wait for
+    from scipy.stats import kstwo  # takes half a second to load; predictions do not need it
 
     return float(kstwo.ppf(level, num_rows))
 
@@ -145,9 +145,9 @@ def ks_critical_value(num_rows: int, *, level: float = BAND_LEVEL) -> float:
 def verdict(metrics: Mapping[str, Any]) -> Verdict:
     """Judge from the held-out scores whether the densities can be trusted.
 
-    Trusted means: the PIT's distance from uniform is below its 95% critical value (split over targets) or harmless;
-    the 90% interval covers 90% within three standard errors sqrt(0.9 x 0.1 / N) or harmlessly; and the score is
-    better than every baseline's by two standard errors.
+    Trusted means that the PIT's distance from uniform is below its 95% critical value (split over targets) or harmless;
+    that the coverage of the 90% interval is off by less than three standard errors sqrt(0.9 x 0.1 / N) or a harmless
+    amount; and that the score is better than that of every baseline by two standard errors.
 
     Args:
         metrics: what `cde evaluate --json` prints; `{}` if no rows were held out.
@@ -157,7 +157,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
         return Verdict(
             trusted=False,
             sentences=[
-                "Nobody knows yet whether these densities can be trusted: no rows were held out to check them.",
+                "It is not known whether these densities can be trusted: no rows were held out to check them.",
                 "Set data.split.test above 0, or evaluate the run on a table that it has not seen.",
             ],
         )
@@ -166,7 +166,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
             trusted=False,
             sentences=[
                 f"Too few held-out rows to tell: {num_rows} rows cannot show whether the densities can be trusted.",
-                f"Evaluate the run on at least {MIN_ROWS_FOR_A_VERDICT} unseen rows, better some hundreds.",
+                f"Evaluate the run on at least {MIN_ROWS_FOR_A_VERDICT} unseen rows, preferably several hundred.",
             ],
         )
     calibrated, decisive, calibration_sentences = _judge_calibration(metrics, num_rows)
@@ -188,7 +188,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
 
 
 def _judge_calibration(metrics: Mapping[str, Any], num_rows: int) -> tuple[bool, bool, list[str]]:
-    """Judge PIT, coverage and impossible rows, each target by itself: calibrated? decisively not? why?"""
+    """Judge PIT, coverage and impossible rows, target by target: calibrated? decisively not? why?"""
     sentences = []
     distances = _per_target(metrics, "pit_ks")
     limit = _ks_limit(num_rows, BAND_LEVEL, len(distances))
@@ -207,11 +207,11 @@ def _judge_calibration(metrics: Mapping[str, Any], num_rows: int) -> tuple[bool,
             continue
         bad_coverage = True
         actual = "an unknown share" if share is None else f"{share:.0%}"
-        which = "too narrow: risks are understated" if (share or 0.0) < 0.9 else "too wide: they promise too little"
+        which = "too narrow: risks are understated" if (share or 0.0) < 0.9 else "too wide: risks are overstated"
         sentences.append(f"The 90% interval{_of(name)} held {actual} of the rows. The densities are {which}.")
     impossible = int(metrics.get("nlpd", {}).get("num_infinite") or 0)
     if impossible:
-        sentences.append(f"{impossible} of {num_rows} rows had values that the density calls impossible.")
+        sentences.append(f"{impossible} of {num_rows} rows had values to which the density gives no probability.")
     calibrated = not bad_pit and not bad_coverage and not impossible and bool(distances) and bool(covered)
     if not distances or not covered:
         sentences.append("The calibration scores are missing, so calibration is unknown.")
@@ -238,7 +238,7 @@ def _binomial_band(num_rows: int, share: ArrayLike) -> tuple[Array, Array]:
 
 
 def _ks_limit(num_rows: int, level: float, num_targets: int) -> float:
-    """Return the distance that the worst of several calibrated targets stays below with probability `level`."""
+    """Return the distance that the worst of several calibrated targets does not reach with probability `level`."""
     return max(ks_critical_value(num_rows, level=1 - (1 - level) / max(num_targets, 1)), HARMLESS_KS)
 
 
@@ -249,7 +249,7 @@ _BASELINE_WORDS = {
 
 
 def _judge_skill(metrics: Mapping[str, Any]) -> tuple[bool, list[str]]:
-    """Judge the relative improvement over each baseline: the CRPS, or the energy score of several targets."""
+    """Judge the relative improvement over each baseline: in CRPS, or in energy score for several targets."""
     score = "energy_score" if len(_per_target(metrics, "crps")) > 1 else "crps"
     useful = True
     sentences = []
@@ -270,14 +270,14 @@ def _judge_skill(metrics: Mapping[str, Any]) -> tuple[bool, list[str]]:
             sentences.append(f"They are not better than {other} (score {abs(value):.1%} worse). {advice}")
         elif se is None or value < 2 * se:
             useful = False
-            sentences.append(f"They look {value:.1%} better than {other}, but that may be chance.")
+            sentences.append(f"They seem {value:.1%} better than {other}, but that may be chance.")
         else:
             sentences.append(f"They are {value:.1%} better than {other}.")
     return useful, sentences
 
 
 def _per_target(metrics: Mapping[str, Any], key: str) -> dict[str, float | None]:
-    """Return the score of every target by name; a single target without a name is ''."""
+    """Return the score of every target by name; the name of a single target is ''."""
     entry = metrics.get(key)
     if not entry:
         return {}

@@ -1,6 +1,6 @@
-"""Proper scores and calibration numbers of mixtures, row by row, so that tables of any length fit in memory.
+"""Proper scores and calibration numbers of forecasts, row by row, so that tables of any length fit in memory.
 
-`score_rows` on each chunk, `concatenate_rows` once, `summarise` and `skill` at the end.
+Call `score_rows` on each chunk, `concatenate_rows` once, and `summarise` and `skill` at the end.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def score_rows(
 ) -> Rows:
     """Score every row of a chunk.
 
-    All scores are exact but the energy score of several targets, which is estimated without bias from seeded draws
-    that depend on a row's place in the table, not on the chunks.
+    All scores are exact except the energy score of several targets. It is estimated without bias from seeded draws,
+    which depend on a row's position in the table and not on the chunks.
 
     * nlpd: -log p(y | x), joint over the targets.
     * crps: E|Y - y| - E|Y - Y'| / 2 of each target.
@@ -40,11 +40,11 @@ def score_rows(
     * scaled_crps, scaled_squared_error: means over the targets in units of `scales`.
 
     Args:
-        forecast: of N rows.
+        forecast: forecasts of N rows.
         targets: [N, P], observations [units of the targets].
         scales: [P], standard deviations of the training targets [units of the targets].
         seed: seed of the draws.
-        rows: [N], places of the rows, ascending; None takes 0, 1, ...
+        rows: [N], positions of the rows, ascending; None uses 0, 1, ...
 
     Returns:
         nlpd [N] in nats, crps [N, P], energy_score [N] (pure number), squared_error [N, P], pit [N, P],
@@ -98,7 +98,7 @@ def energy_score(draws: ArrayLike, targets: ArrayLike) -> Array:
 
     Source: Gneiting and Raftery (2007), eq. 22; Ferro (2014), "Fair scores for ensemble forecasts", QJRMS 140.
     """
-    from scipy.spatial.distance import cdist, pdist  # predictions, which need no scores, load without it
+    from scipy.spatial.distance import cdist, pdist  # predictions do not need it
 
     draws = np.asarray(draws, dtype=np.float64)
     targets = np.asarray(targets, dtype=np.float64)
@@ -135,7 +135,7 @@ def summarise(rows: Mapping[str, Array], *, target_names: Sequence[str] | None =
 
     Args:
         rows: per-row scores of the whole table.
-        target_names: [P], keys of `per_target`; None takes "0", "1", ...
+        target_names: [P], keys of `per_target`; None uses "0", "1", ...
 
     Returns:
         {"num_rows", "nlpd", "crps", "energy_score", "rmse", "coverage": {"0.5", "0.9", "0.95"}, "pit_ks"}, each score
@@ -176,7 +176,7 @@ def summarise(rows: Mapping[str, Array], *, target_names: Sequence[str] | None =
 
 
 def score_units(target_names: Sequence[str], units: Sequence[str]) -> dict[str, str]:
-    """Say in what each score that has a unit is measured, as `summarise` does it.
+    """Return the units of the scores of `summarise`.
 
     Args:
         target_names: [P].
@@ -192,7 +192,7 @@ def score_units(target_names: Sequence[str], units: Sequence[str]) -> dict[str, 
 
 
 def skill(model: Mapping[str, Array], baseline: Mapping[str, Array]) -> dict[str, Any]:
-    """Compare the model with a baseline on the same rows; above zero the model is better.
+    """Compare the model with a baseline on the same rows; above zero, the model is better.
 
     crps and energy_score: 1 - mean(model) / mean(baseline), standard error by the delta method over the paired rows,
     sd(model - ratio x baseline) / (sqrt(N) mean(baseline)). nlpd: mean(baseline - model), nats gained per row.
@@ -249,11 +249,11 @@ def _skill_with_error(model: Array, baseline: Array) -> dict[str, Any]:
 
 
 def _ks_with_error(pit: Array) -> dict[str, Any]:
-    """Return the KS distance from uniform and its bootstrap standard error, a function of the rows alone."""
+    """Return the KS distance from uniform and its bootstrap standard error, which depends only on the rows."""
     if pit.size < 2:
         return {"value": ks_distance(pit), "se": None}
     ordered = np.sort(pit)
-    # The resampling is a means of computing one number: a fixed stream keeps it the same at every call.
+    # The resampling only serves to compute one number: a fixed seed makes it reproducible.
     generator = np.random.default_rng(0)
     distances = np.empty(BOOTSTRAP_RESAMPLES)
     for resample in range(BOOTSTRAP_RESAMPLES):

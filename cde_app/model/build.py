@@ -19,7 +19,7 @@ from cde_app.model.start import ModelStart
 
 @dataclass(frozen=True)
 class Model:
-    """The layers by their roles; `deep_gp` is the same objects as one GPflux model."""
+    """The layers by their roles; `deep_gp` is the same objects combined in a GPflux model."""
 
     deep_gp: DeepGP
     latent: LatentLayer | None
@@ -37,7 +37,7 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         settings: the configuration's `model` block.
         start: hyperparameters, inducing inputs and q of every layer.
         num_features: D, standardised features.
-        seed: of the encoder's initial weights, and of the draws for which a layer is given no seed.
+        seed: seed of the encoder's initial weights, and of draws for which a layer is given no seed.
     """
     with _without_deprecations_of_gpflux():
         num_targets = len(start.noise.variance)
@@ -57,8 +57,8 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
         if start.input_projection is not None:
             input_projection = InputProjection(start.input_projection, latent_dim=latent_dim)
         inner_layers = tuple(
-            InnerGPLayer(inner, place=place, latent_dim=latent_dim, num_data=start.num_data, seed=seed)
-            for place, inner in enumerate(start.inner_layers)
+            InnerGPLayer(inner, index=index, latent_dim=latent_dim, num_data=start.num_data, seed=seed)
+            for index, inner in enumerate(start.inner_layers)
         )
         output = OutputGPLayer(
             start.output_terms,
@@ -77,7 +77,7 @@ def build_model(settings: config.Model, start: ModelStart, *, num_features: int,
 
 @contextmanager
 def _without_deprecations_of_gpflux() -> Iterator[None]:
-    """GPflux builds its own layers on a class that it deprecates; nobody here can do anything about it."""
+    """Hide the warning that GPflux's own layers use a class that it deprecates."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Call to deprecated class TrackableLayer")
         yield

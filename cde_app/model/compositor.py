@@ -1,4 +1,4 @@
-"""How x and w are joined where a GP sees both: a Keras layer for every class of `predictive/compositor.py`."""
+"""How x and w are joined for a GP that sees both: a Keras layer for every class of `predictive/compositor.py`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ STOCK: dict[type[Compositor], type[tf_keras.layers.Layer]] = {
     Addition: tf_keras.layers.Add,
     Multiplication: tf_keras.layers.Multiply,
 }
-"""Keras's own layers, for what has no arrays. A twin with another name would do the same but for last bits: TensorFlow
-orders sums by the names of operations."""
+"""Keras's own layers, for compositors without arrays. A layer of our own with another name would change the last bits,
+because TensorFlow orders sums by the names of operations."""
 
 
 class WarpLayer(tf_keras.layers.Layer):
-    """Join x and w warped; the warp is learned, its sizes and steepnesses on the log scale."""
+    """Join x and the warped w; the warp is learned, its sizes and steepnesses on the log scale."""
 
     def __init__(self, start: Warp) -> None:
         super().__init__(name="compositor", dtype=gpflow.default_float())
@@ -46,7 +46,7 @@ class WarpLayer(tf_keras.layers.Layer):
 
 
 class ProjectedLayer(tf_keras.layers.Layer):
-    """Join x and w B, B [Dw, D] learned."""
+    """Join x and w B, with B [Dw, D] learned."""
 
     def __init__(self, start: Projected) -> None:
         super().__init__(name="compositor", dtype=gpflow.default_float())
@@ -69,7 +69,7 @@ LEARNED: dict[type[Compositor], type[Any]] = {
     Addition: ProjectedLayer,
     Multiplication: ProjectedLayer,
 }
-"""The layers of what has arrays."""
+"""The layers of compositors with arrays."""
 
 
 def build_compositor(start: Compositor) -> tf_keras.layers.Layer:

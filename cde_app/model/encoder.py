@@ -1,4 +1,4 @@
-"""The encoder q(w | x, y): a network that all rows share, or parameters of each row's own.
+"""The encoder q(w | x, y): a network shared by all rows, or separate parameters for each row.
 
 Letters: B rows of a batch, D features, P targets, Dw latent variables.
 """
@@ -20,7 +20,7 @@ from cde_app.model.start import EncoderStart, TrendStart
 RESIDUAL_RANGE = 4.0
 """Standardised residuals are clipped here, so that an outlier cannot drag its q(w) away from the prior."""
 DROPOUT_STREAM = 1000
-"""Folded into a step's seed, so that dropout and the draws of w are independent."""
+"""Folded into the seed of a step, so that dropout and the draws of w are independent."""
 
 
 def build_encoder(
@@ -32,7 +32,7 @@ def build_encoder(
     num_targets: int,
     seed: int,
 ) -> tf_keras.layers.Layer:
-    """Return the encoder, built, so that all its variables exist."""
+    """Return the encoder with all its variables created."""
     match settings.kind:
         case "mlp":
             network = MLPEncoder(settings, prior, start, num_features=num_features, seed=seed)
@@ -67,13 +67,13 @@ class Trend(tf.Module):
 
 
 class MLPEncoder(tf_keras.layers.Layer):
-    """q(w | x, y) from a network of x and r, r the standardised residual, or y itself.
+    """q(w | x, y) from a network of x and r, where r is the standardised residual, or y itself.
 
-    For a normal prior it is N(clip(r) B + MLP_mean(x, r), (s exp MLP_sd(x, r))^2), B and s in units of its scale, and
-    MLP_mean about its location at first. With B and s from the warm start's
-    linear model and the last layer small, q starts as that model's exact posterior. For another family each parameter
-    is its start plus the network's output on the parameter's unconstrained scale. The start is the prior's parameter,
-    but loc + scale clip(r) B and s scale where the family has a location and a scale.
+    For a normal prior it is N(clip(r) B + MLP_mean(x, r), (s exp MLP_sd(x, r))^2), with B and s in units of the prior's
+    scale, and MLP_mean initially near its location. Since B and s come from the warm start's linear model and the last
+    layer is small, q starts as the exact posterior of that model. For another family, each parameter is its initial
+    value plus the network's output, on the unconstrained scale of the parameter. The initial values are the prior's
+    parameters, except loc + scale clip(r) B and s scale if the family has a location and a scale.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class MLPEncoder(tf_keras.layers.Layer):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, seed: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, ...]:
-        """Return the free parameters of q(w | x, y), of the normal mean and sd; [B, D + P] to [B, Dw] each.
+        """Return the free parameters of q(w | x, y), for a normal the mean and sd; [B, D + P] to [B, Dw] each.
 
         Args:
             inputs: [x, y].
             training: whether hidden units are dropped.
-            seed: [2], integers, of the units that are dropped; without it TensorFlow's global generator draws one, as
-                TFP's samplers do.
+            seed: [2], integers, seed of the dropout; if None, TensorFlow's global generator draws one, as TFP's
+                samplers do.
         """
         X, Y = inputs[:, : self.num_features], inputs[:, self.num_features :]
         residual = Y if self.trend is None else self.trend.residual(X, Y)
@@ -143,6 +143,6 @@ class MLPEncoder(tf_keras.layers.Layer):
 
 
 def dropped(values: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """Set a share of the values to zero and scale the others up, so that the mean stays."""
+    """Set a share of the values to zero and scale up the others, so that the mean stays the same."""
     kept = tf.random.stateless_uniform(tf.shape(values), seed, dtype=values.dtype) >= rate
     return tf.where(kept, values / (1.0 - rate), 0.0)

@@ -1,9 +1,9 @@
-"""The kernels in TensorFlow: a row for each kind, with all that is to be known of it beside its class in NumPy.
+"""The kernels in TensorFlow: one table row per kind, for everything that its NumPy class does not contain.
 
-The covariances are computed as training needs them: one product and one exponential where the kernel allows it. A
-kernel of GPflow takes some ten passes over its [M, n] values and as many again for their gradient, and each pass goes
-through memory. Here the squared distance, with the variance where it fits, is one product of matrices with d + 2
-columns, so that its gradient is two such products.
+The covariances are computed for fast training, with one product and one exponential if the kernel allows it. A kernel
+of GPflow takes about ten passes over its [M, n] values and as many again for their gradient, and each pass goes through
+memory. Here the squared distance (with the variance, if possible) is one product of matrices with d + 2 columns, and
+its gradient is two such products.
 
 Letters: n points, M inducing inputs, d inputs of a kernel.
 """
@@ -21,21 +21,21 @@ from cde_app.model.parameter import positive_parameter
 from cde_app.predictive.kernels import COMBINATIONS, LEAVES, Combination, Kernel
 
 SMALLEST_SQUARE = 1e-36
-"""Of a distance, before the square root."""
+"""Lower limit of a squared distance, before the square root."""
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """The kernel of GPflow that is ours; its parameters have the names of ours."""
+    """The GPflow kernel that corresponds to one of ours; its parameters have the same names."""
 
     gpflow_class: type[Any]
     covariance: Callable[[Any, tf.Tensor, tf.Tensor], tf.Tensor] | None = None
-    """k(Z, X) faster than GPflow's own; None for GPflow's."""
+    """A faster k(Z, X); None to use GPflow's."""
     in_base: tuple[str, ...] = ()
-    """Parameters that a `base_kernel` has, a squared exponential."""
+    """Parameters that belong to its `base_kernel`, a squared exponential."""
 
     def build(self, parameters: dict[str, Any], active_dims: list[int] | None) -> gpflow.kernels.Kernel:
-        """Return the kernel with these parameters, which are trained."""
+        """Return the kernel with these parameters, which are trainable."""
         base = {name: parameters[name] for name in self.in_base}
         own = {name: value for name, value in parameters.items() if name not in base}
         if base:
@@ -65,7 +65,7 @@ def build_kernel(start: Kernel) -> gpflow.kernels.Kernel:
 
 
 def read_kernel(kernel: gpflow.kernels.Kernel) -> Kernel:
-    """Undo `build_kernel`: return the kernel as plain arrays; a sum of sums is one sum, as GPflow makes it."""
+    """Undo `build_kernel`: return the kernel as plain arrays; a sum of sums becomes one sum, as in GPflow."""
     kind = KINDS[type(kernel)]
     if kind in COMBINATIONS:
         return COMBINATIONS[kind](tuple(read_kernel(part) for part in kernel.kernels))
@@ -115,7 +115,7 @@ def _scaled_distance(
 
 @tf.custom_gradient
 def _matern32_of_square(square: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-    """Return (1 + s) exp(-s) of s^2; its derivative to s^2, -exp(-s) / 2, is finite at zero."""
+    """Return (1 + s) exp(-s), given s^2; its derivative with respect to s^2, -exp(-s) / 2, is finite at zero."""
     root = tf.sqrt(tf.maximum(square, SMALLEST_SQUARE))
     decay = tf.exp(-root)
     return (1.0 + root) * decay, lambda upstream: -0.5 * upstream * decay
@@ -123,7 +123,7 @@ def _matern32_of_square(square: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tens
 
 @tf.custom_gradient
 def _matern52_of_square(square: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-    """Return (1 + s + s^2 / 3) exp(-s) of s^2; its derivative to s^2 is -(1 + s) exp(-s) / 6."""
+    """Return (1 + s + s^2 / 3) exp(-s), given s^2; its derivative with respect to s^2 is -(1 + s) exp(-s) / 6."""
     root = tf.sqrt(tf.maximum(square, SMALLEST_SQUARE))
     decay = tf.exp(-root)
     linear = (1.0 + root) * decay

@@ -1,6 +1,6 @@
-"""The latent variables: GPflux's `LatentVariableLayer` of a prior, an encoder and a compositor.
+"""The latent variables: GPflux's `LatentVariableLayer` with a prior, an encoder and a compositor.
 
-Every training calls the layer. What it draws, weighs and loses is made in one method, `LatentLayer.draw`.
+Every training calls the layer. One method, `LatentLayer.draw`, makes the draws, their densities and the KL.
 
 Letters: B rows of a batch, K draws per row, D features, P targets, Dw latent variables.
 """
@@ -22,7 +22,7 @@ from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
 
 KL_DRAWS = 1000
-"""By which a KL without a closed form is estimated where no draws are at hand."""
+"""Draws for estimating a KL without a closed form, if none are given."""
 
 
 def build_latent_layer(
@@ -34,15 +34,15 @@ def build_latent_layer(
     num_targets: int,
     seed: int,
 ) -> LatentLayer:
-    """Return the layer; its encoder is built, so that all its variables exist.
+    """Return the layer, with all variables of its encoder created.
 
     Args:
         settings: the `latent` block.
-        start: where the encoder starts.
-        compositor: joins x and w where a GP sees both.
+        start: the starting point of the encoder.
+        compositor: joins x and w for a GP that sees both.
         num_features: D.
         num_targets: P.
-        seed: of the encoder's weights, and of the draws for which the layer is given no seed.
+        seed: seed of the encoder's weights, and of draws for which the layer is given no seed.
     """
     prior = build_prior(settings)
     encoder = build_encoder(
@@ -63,11 +63,11 @@ class LatentDraws(NamedTuple):
 
 
 class LatentLayer(LatentVariableLayer):
-    """GPflux's layer for every prior: q(w | x, y) built by the parameters' names, the KL summed over the dimensions.
+    """GPflux's layer for every prior: q(w | x, y) is built by parameter names, and the KL is summed over dimensions.
 
-    GPflux hands the encoder's output to the family's constructor by position and, where the prior has scalar events,
-    averages the KL over the latent dimensions. What the layer hands on is [x, w], which the layers behind it join by
-    their compositors, and not c(x, w), from which x and w could not be told apart.
+    GPflux passes the encoder's output to the family's constructor by position and, if the prior has scalar events,
+    averages the KL over the latent dimensions. The layer returns [x, w], which later layers join by their compositors,
+    and not c(x, w), from which x and w cannot be recovered.
     """
 
     def __init__(
@@ -83,15 +83,15 @@ class LatentLayer(LatentVariableLayer):
 
         Args:
             prior: p(w).
-            encoder: [x, y] to the free parameters of q(w | x, y).
-            compositor: joins x and w where a GP sees both.
-            name: of the layer and, with `_local_kl` behind it, of its metric.
-            seed: of the draws for which the caller gives no seed.
+            encoder: maps [x, y] to the free parameters of q(w | x, y).
+            compositor: joins x and w for a GP that sees both.
+            name: name of the layer and, with the suffix `_local_kl`, of its metric.
+            seed: seed of draws for which the caller gives none.
         """
         super().__init__(prior.distribution, encoder, compositor=compositor, name=name)
         self.family = prior
         self.step_seeds = StepSeeds(seed)
-        # Made before the first call: the step that is traced with one model serves others, variable by variable.
+        # Made before the first call: a step that is traced with one model is used for others, variable by variable.
         self.local_kl = tf_keras.metrics.Mean(name=f"{name}_local_kl", dtype=gpflow.default_float())
 
     def call(
@@ -103,23 +103,23 @@ class LatentLayer(LatentVariableLayer):
         num_samples: int | None = None,
         encoder_gradient: str = "plain",
     ) -> Any:
-        """Draw w, from q(w | x, y) when training and from the prior otherwise.
+        """Draw w, from q(w | x, y) in training and from the prior otherwise.
 
-        The mean KL over the rows joins the losses and is the metric `<name>_local_kl`; both are 0 unless training.
+        The mean KL over the rows is added to the losses and is the metric `<name>_local_kl`; without training, it is 0.
 
         Args:
             layer_inputs: x, [..., D].
-            observations: x and y, [B, D] and [B, P], of a training.
-            training: where w comes from.
-            seed: of the draws, an integer or two; None takes the next of the layer's own.
-            num_samples: K, of a training that takes several draws of a row and needs their densities.
+            observations: x and y, [B, D] and [B, P], in training.
+            training: whether w is drawn from q(w | x, y).
+            seed: seed of the draws, one integer or two; None uses the layer's next own seed.
+            num_samples: K, in a training that needs several draws per row and their densities.
             encoder_gradient: see `draw`.
 
         Returns:
-            [x, w], [..., D + Dw], with one draw of a row, as GPflux has it; with K of them the `LatentDraws`.
+            [x, w], [..., D + Dw], with one draw per row, as in GPflux; the `LatentDraws` if `num_samples` is given.
 
         Raises:
-            ValueError: no observations when training.
+            ValueError: there are no observations in training.
         """
         if training and observations is None:
             raise ValueError("LatentVariableLayer requires observations when training")
@@ -137,14 +137,14 @@ class LatentLayer(LatentVariableLayer):
     def draw(
         self, observations: Any, *, num_samples: int, seed: Any = None, encoder_gradient: str = "plain"
     ) -> LatentDraws:
-        """Draw w from q(w | x, y), reparameterised, for a normal prior stratified over the K draws of a row.
+        """Draw w from q(w | x, y), reparameterised; for a normal prior, the K draws of a row are stratified.
 
         Args:
             observations: x and y, [B, D] and [B, P].
             num_samples: K.
             seed: as for `call`.
-            encoder_gradient: `doubly_reparameterised` lets `log_ratio` reach the encoder through w alone, and draws
-                independently: the estimator of Tucker et al. (2019) is unbiased only then.
+            encoder_gradient: with `doubly_reparameterised`, the gradient of `log_ratio` reaches the encoder only
+                through w, and the draws are independent: only then is the estimator of Tucker et al. (2019) unbiased.
         """
         seed = self._seed(seed)
         posteriors = self._inference_posteriors(observations, training=True, seed=seed)
@@ -162,7 +162,7 @@ class LatentLayer(LatentVariableLayer):
     def _inference_posteriors(
         self, observations: Any, training: bool | None = None, seed: Any = None
     ) -> tfp.distributions.Distribution:
-        """Return q(w | x, y); the seed is that of the encoder's dropout."""
+        """Return q(w | x, y); the seed is for the encoder's dropout."""
         parameters = self.encoder(tf.concat(observations, axis=-1), training=training, seed=seed)
         return self.family.member(parameters)
 
@@ -178,7 +178,7 @@ class LatentLayer(LatentVariableLayer):
 
         Args:
             posteriors: q(w).
-            W: draws from it, [K, B, Dw], for a family whose KL has no closed form; None draws `KL_DRAWS`.
+            W: draws from q(w), [K, B, Dw], for a family whose KL has no closed form; None makes `KL_DRAWS` draws.
         """
         if W is None:
             W = posteriors.sample(KL_DRAWS, seed=tf.cast(self._seed(None), tf.int32))
@@ -201,9 +201,9 @@ def independent_normal(shape: list[Any], num_samples: int, seed: tf.Tensor) -> t
 
 
 def stratified_normal(shape: list[Any], num_samples: int, seed: tf.Tensor) -> tf.Tensor:
-    """Draw standard normals whose K values per element fall one into each of K strata; [K, *shape].
+    """Draw standard normals such that each of K strata has one of the K values of every element; [K, *shape].
 
-    Every element has its own random order of strata and one random shift, so each draw is exactly standard normal.
+    Every element has its own random order of the strata and one random shift, so each draw is exactly standard normal.
     """
     order_seed, shift_seed = tf.unstack(tf.random.split(seed, 2))
     order = tf.argsort(tf.random.stateless_uniform([num_samples, *shape], order_seed), axis=0)

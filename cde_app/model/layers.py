@@ -35,7 +35,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
         verbose=False,
     )
     layer.q_mu.assign(start.q_mu)
-    gpflow.set_trainable(layer.q_sqrt, False)  # Keras goes on tracking a parameter that is overwritten
+    gpflow.set_trainable(layer.q_sqrt, False)  # Keras would keep tracking a parameter that is replaced
     layer._trainable_weights = [v for v in layer._trainable_weights if v.trainable]
     is_diagonal = start.q_sqrt.ndim == 2
     layer.q_sqrt = positive_parameter(start.q_sqrt) if is_diagonal else triangular_parameter(start.q_sqrt)
@@ -43,7 +43,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
 
 
 class StepSeeds(tf.Module):
-    """Seeds for a layer that is called without one: (seed, 0), (seed, 1), ..., those that `Trainer` gives its steps."""
+    """Seeds for a layer that is called without one: (seed, 0), (seed, 1), ..., the same as `Trainer` uses for steps."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(name="step_seeds")
@@ -57,7 +57,7 @@ class StepSeeds(tf.Module):
 
 
 class InputProjection(tf_keras.layers.Layer):
-    """[x, w] -> [x A, w], A [D, D'] learned, before every GP layer.
+    """[x, w] -> [x A, w], with A [D, D'] learned, before all GP layers.
 
     Source: Dutordoir et al. (2018), whose model has such an A; here it is a point estimate.
     """
@@ -68,13 +68,13 @@ class InputProjection(tf_keras.layers.Layer):
         self.latent_dim = latent_dim
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Project x and hand w on."""
+        """Project x and pass w on."""
         X, W = split_latent(inputs, self.latent_dim)
         return tf.concat([X @ self.projection, W], axis=-1)
 
 
 class MeanLayer(tf_keras.layers.Layer):
-    """A mean function m whose arrays are variables; where the layer is trained, those are that its kind trains."""
+    """A mean function m whose arrays are variables; if the layer is trained, so are those that its kind trains."""
 
     def __init__(self, start: MeanFunction, *, is_trained: bool) -> None:
         super().__init__(name="mean", dtype=gpflow.default_float())
@@ -93,25 +93,25 @@ class MeanLayer(tf_keras.layers.Layer):
 
 
 class InnerGPLayer(tf_keras.layers.Layer):
-    """An inner layer [x, w] -> [m(x) + f(.) P, w], f a GPflux `GPLayer` on x or on c(x, w).
+    """An inner layer [x, w] -> [m(x) + f(.) P, w], where f is a GPflux `GPLayer` on x or on c(x, w).
 
-    Called as a Keras layer it returns one draw of f at every point, independent between points, as GPflux does.
+    Called as a Keras layer, it returns one draw of f at every point, independent between points, as in GPflux.
     """
 
-    def __init__(self, start: InnerStart, *, place: int, latent_dim: int, num_data: int, seed: int) -> None:
-        """Start where the arrays say.
+    def __init__(self, start: InnerStart, *, index: int, latent_dim: int, num_data: int, seed: int) -> None:
+        """Build the layer at its starting point.
 
         Args:
-            start: where.
-            place: which of the inner layers this is, from 0; it has a name and draws of its own by it.
+            start: the starting point.
+            index: which of the inner layers this is, from 0; name and draws of the layer depend on it.
             latent_dim: Dw.
             num_data: training rows.
-            seed: of the draws for which the caller gives no seed.
+            seed: seed of draws for which the caller gives none.
         """
-        name = f"inner_{place}"
+        name = f"inner_{index}"
         super().__init__(name=name, dtype=gpflow.default_float())
         self.gp = build_gp(start.gp, num_data=num_data, name=f"{name}_gp")
-        self.place = place
+        self.index = index
         self.sees_latent = start.gp.sees_latent
         self.latent_dim = latent_dim
         self.mean = MeanLayer(start.mean, is_trained=True)
@@ -124,17 +124,17 @@ class InnerGPLayer(tf_keras.layers.Layer):
         return self.mean(X)
 
     def noise(self, shape: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Draw the standard normal numbers of f; the seed is that of the step, which all layers share."""
-        own_seed = tf.random.experimental.stateless_fold_in(seed, self.place)
+        """Draw the standard normal numbers for f; the seed is the step's, which all layers share."""
+        own_seed = tf.random.experimental.stateless_fold_in(seed, self.index)
         return tf.random.stateless_normal(shape, own_seed, dtype=gpflow.default_float())
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Draw the outputs; the GP adds its KL to the losses when training."""
+        """Draw the outputs; in training, the GP adds its KL to the losses."""
         X, W = split_latent(inputs, self.latent_dim)
         seen = self.compositor([X, W]) if self.sees_latent else X
         is_frozen = not self.gp.kernel.trainable_parameters
         f = self.gp(seen, training=training and not is_frozen)
-        if training and is_frozen:  # GPflux sums the log priors of the kernel's parameters, and fails without any
+        if training and is_frozen:  # GPflux sums the log priors of the kernel's parameters and fails if there are none
             self.add_loss(self.gp.prior_kl() / self.gp.num_data)
         if training:
             draws = f.loc + f.scale.diag * self.noise(tf.shape(f.loc), self.step_seeds.next_seed())
@@ -146,8 +146,8 @@ class InnerGPLayer(tf_keras.layers.Layer):
 class OutputGPLayer(tfp.layers.DistributionLambda):
     """The output layer f = m(x) + a sum of GPflux `GPLayer`s, each on x or on c(x, w), independent under q.
 
-    One term on c(x, w) is the papers' output layer; g(x) + h(c(x, w)) is the additive one. Its compositor is the latent
-    layer's. With a mixing P [Q, P], learned, each term has Q GPs and P mixes their sum before m(x) is added.
+    One term on c(x, w) is the output layer of the papers; g(x) + h(c(x, w)) is the additive one. The compositor is the
+    latent layer's. With a learned mixing P [Q, P], each term has Q GPs, and P mixes their sum before m(x) is added.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         self.num_data = num_data
 
     def mix(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the marginal means and variances of f P from those of f; two [..., Q] to two [..., P]."""
+        """Turn marginal means and variances of f into those of f P; two [..., Q] to two [..., P]."""
         if self.mixing is None:
             return mean, variance
         return mean @ self.mixing, variance @ tf.square(self.mixing)
@@ -189,11 +189,11 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         return mean + self.mean(X), variance
 
     def prior_kl(self) -> tf.Tensor:
-        """Return KL[q(u) || p(u)], the sum over the terms."""
+        """Return KL[q(u) || p(u)], summed over the terms."""
         return tf.add_n([term.prior_kl() for term in self.terms])
 
     def call(self, inputs: tf.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Return q(f) as a distribution; the KL per row joins the losses when training."""
+        """Return q(f) as a distribution; in training, the KL per row is added to the losses."""
         outputs = super().call(inputs, *args, **kwargs)
         kl = self.prior_kl() / self.num_data if kwargs.get("training") else tf.zeros([], gpflow.default_float())
         self.add_loss(kl)
@@ -201,7 +201,7 @@ class OutputGPLayer(tfp.layers.DistributionLambda):
         return outputs
 
     def _distribution(self, inputs: tf.Tensor) -> tfp.distributions.Distribution:
-        # Of its marginals alone even where P mixes: GPflux's likelihood layer asks for no more, nor does the ELBO.
+        # Only the marginals, even if P mixes: GPflux's likelihood layer and the ELBO need nothing else.
         mean, variance = self.predict(inputs)
         return tfp.distributions.MultivariateNormalDiag(loc=mean, scale_diag=tf.sqrt(variance))
 

@@ -1,4 +1,4 @@
-"""p(y | f) in training: for every class of `predictive/noise.py` GPflow's likelihood, and what is asked of it beside.
+"""p(y | f) in training: GPflow's likelihood for every class of `predictive/noise.py`, with some further methods.
 
 Letters: B rows of a batch, K draws per row, D features, P targets, Q GPs, M inducing inputs of the noise.
 """
@@ -28,10 +28,10 @@ HERMITE_WEIGHTS /= HERMITE_WEIGHTS.sum()
 
 
 class VaryingVariance(gpflow.functions.Function):
-    """s_p^2(x) = floor_p + exp(b_p + a_p(x)), a(x) = k(x, Z) L^-T V with whitened weights V ~ N(0, I), found by MAP.
+    """s_p^2(x) = floor_p + exp(b_p + a_p(x)), a(x) = k(x, Z) L^-T V with whitened weights V ~ N(0, I), fitted by MAP.
 
-    GPflux's likelihood layer knows no x. Its own `fit`, `elbo` and `predict_y` therefore raise with this noise, where
-    they would otherwise train another model; the objectives of `cde` and its prediction call this function.
+    GPflux's likelihood layer does not see x. GPflux's `fit`, `elbo` and `predict_y` therefore raise an error with this
+    noise instead of training another model; the objectives and the prediction of `cde` call this function.
     """
 
     def __init__(self, start: VaryingNoise) -> None:
@@ -53,11 +53,11 @@ class VaryingVariance(gpflow.functions.Function):
 
 
 class TrainedNoise(ScalarLikelihood):
-    """What training and export ask of GPflow's likelihood."""
+    """The methods of a likelihood that training and export need."""
 
     @abstractmethod
     def noise_variance(self, X: tf.Tensor) -> tf.Tensor:
-        """Return the noise variances, or squared scales; X [B, D] to [P], or to [B, P] where they vary."""
+        """Return the noise variances, or squared scales; X [B, D] to [P], or to [B, P] if they vary with x."""
 
     @abstractmethod
     def log_predictive(self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
@@ -67,7 +67,7 @@ class TrainedNoise(ScalarLikelihood):
             X: [B, D], features before the inner layers.
             Y: [B, P].
             mean: [K or 1, B, P].
-            variance: the same.
+            variance: [K or 1, B, P].
 
         Returns:
             [K or 1, B].
@@ -81,7 +81,7 @@ class TrainedNoise(ScalarLikelihood):
         """
 
     def log_prior(self) -> tf.Tensor:
-        """Return the log prior of the noise's own weights; zero where it has none."""
+        """Return the log prior of the noise's own weights, zero if it has none."""
         return tf.zeros([], gpflow.default_float())
 
     @abstractmethod
@@ -90,7 +90,7 @@ class TrainedNoise(ScalarLikelihood):
 
 
 class TrainedNormalNoise(TrainedNoise, Gaussian):
-    """One variance per target, what lies above the floor on the log scale."""
+    """One variance per target; its excess over the floor is trained on the log scale."""
 
     def __init__(self, start: NormalNoise, floor: Array) -> None:
         super().__init__(variance=start.variance)
@@ -108,13 +108,13 @@ class TrainedNormalNoise(TrainedNoise, Gaussian):
     def log_predictive_mixed(
         self, X: tf.Tensor, Y: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, mixing: tf.Tensor
     ) -> tf.Tensor:
-        """Return log N(y; mean, P' diag(v) P + noise), the density of y = f P + e; the targets depend on each other.
+        """Return log N(y; mean, P' diag(v) P + noise), the density of y = f P + e, with dependent targets.
 
         Args:
             X: [B, D], features before the inner layers.
             Y: [B, P].
-            mean: of f P, [K or 1, B, P].
-            variance: v of f, [K or 1, B, Q].
+            mean: mean of f P, [K or 1, B, P].
+            variance: variance v of f, [K or 1, B, Q].
             mixing: P, [Q, P].
 
         Returns:
@@ -138,7 +138,7 @@ class TrainedNormalNoise(TrainedNoise, Gaussian):
 
 
 class TrainedVaryingNoise(TrainedNormalNoise):
-    """A variance per target that varies with x."""
+    """One variance per target, which varies with x."""
 
     def __init__(self, start: VaryingNoise, floor: Array) -> None:
         Gaussian.__init__(self, variance=VaryingVariance(start))
@@ -160,7 +160,7 @@ class TrainedVaryingNoise(TrainedNormalNoise):
 
 
 class TrainedStudentTNoise(TrainedNoise, StudentT):
-    """One scale per target, what lies above the root of the floor on the log scale."""
+    """One scale per target; its excess over the root of the floor is trained on the log scale."""
 
     def __init__(self, start: StudentTNoise, floor: Array) -> None:
         scale = np.sqrt(start.variance)
@@ -196,14 +196,14 @@ TRAINED: dict[type[Noise], type[TrainedNoise]] = {
 
 
 def build_likelihood(start: Noise, floor: Array) -> TrainedNoise:
-    """Return GPflow's likelihood at the starting noise, which lies above the floor, [P], and stays there."""
+    """Return GPflow's likelihood with the initial noise; it is above the floor, [P], and stays above it."""
     return TRAINED[type(start)](start, floor)
 
 
 def _student_t_predictive(residual: tf.Tensor, variance: tf.Tensor, noise: tf.Tensor, degrees: float) -> tf.Tensor:
     """Return log E t(y | f), elementwise, as log int N(y; mean, variance + noise / lambda) p(lambda) dlambda.
 
-    One integral over lambda, in which f is exact; quadrature over f would need more nodes the wider q(f) is.
+    The integral over lambda treats f exactly; quadrature over f would need more nodes for a wider q(f).
     """
     log_precisions, log_masses = _precision_nodes(degrees)
     total = variance[..., None] + noise[..., None] * np.exp(-log_precisions)
@@ -214,8 +214,8 @@ def _student_t_predictive(residual: tf.Tensor, variance: tf.Tensor, noise: tf.Te
 def _precision_nodes(degrees: float) -> tuple[Array, Array]:
     """Return nodes and log weights for log lambda, lambda ~ Gamma(nu / 2, nu / 2).
 
-    The trapezoidal rule, on a smooth function that vanishes at both ends, converges faster than any power of the
-    distance. Far to the left lie the precisions of outliers.
+    For a smooth function that vanishes at both ends, the trapezoidal rule converges faster than any power of the step
+    size. Nodes far to the left are for the precisions of outliers.
     """
     nodes = min(0.5, np.sqrt(2.0 / degrees)) * np.arange(-35, 8)
     log_masses = 0.5 * degrees * (nodes - np.exp(nodes))
@@ -223,6 +223,6 @@ def _precision_nodes(degrees: float) -> tuple[Array, Array]:
 
 
 def _parameter_above(lower: Array, value: Array) -> gpflow.Parameter:
-    """Return a parameter of [P] values, what lies above the lower bounds on the log scale."""
+    """Return a parameter of [P] values, whose excess over the lower bounds is on the log scale."""
     above = tfp.bijectors.Chain([tfp.bijectors.Shift(lower), tfp.bijectors.Exp()])
     return gpflow.Parameter(value, transform=above, dtype=gpflow.default_float())

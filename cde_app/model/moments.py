@@ -1,18 +1,18 @@
-"""Means and variances of q(f) as training evaluates them: GPflux's `GPLayer.predict` in fewer and larger products.
+"""Means and variances of q(f) in training: GPflux's `GPLayer.predict` with fewer and larger products.
 
-With u = L v, L L' = k(Z, Z), q(v) = N(mu, S), and a(x) = L^-1 k(Z, x) the whitened covariance,
+With u = L v, L L' = k(Z, Z), q(v) = N(mu, S), and the whitened covariance a(x) = L^-1 k(Z, x),
 
     mean f(x) = a' mu,    var f(x) = k(x, x) - a' (I - S) a,
 
-each variance one product with a symmetric matrix forward and one backward.
+where each variance is one product with a symmetric matrix forward and one backward.
 
-The points are whitened even where it would be cheaper to whiten S, by L^-T (I - S) L^-1: its entries grow with the
-inverse of the jitter, and the gradient through L drowns in their rounding.
+The points are whitened even if it would be cheaper to whiten S, by L^-T (I - S) L^-1: the entries of that matrix grow
+with the inverse of the jitter, and their rounding errors swamp the gradient through L.
 
-Where several GPs have a full S (joint models of several targets, mixed outputs; not inner layers, whose S is diagonal),
-what S has off its diagonal is in single precision, whose products are two to three times as fast. The rest,
-k(x, x) - a' (I - diag S) a, is the difference of nearly equal numbers and in double: variances are right to some four
-digits, however small they are.
+If several GPs have a full S (joint models of several targets, mixed outputs; not inner layers, whose S is diagonal),
+the off-diagonal part of S is in single precision, whose products are two to three times as fast. The rest,
+k(x, x) - a' (I - diag S) a, is a difference of nearly equal numbers and is in double precision: variances are correct
+to about four digits, however small they are.
 
 Letters: n points, D inputs, M inducing inputs, Q GPs of a layer, K draws of a row, B rows.
 """
@@ -30,26 +30,26 @@ from cde_app.model.kernels import covariance
 
 SMALLEST_VARIANCE = 1e-12
 FORM_PRECISION = tf.float32
-"""Of what S has off its diagonal, where there are several GPs."""
+"""Precision of the off-diagonal part of S if there are several GPs."""
 FORMS = "quadratic_forms"
-"""Scope of their operations, by which a profile knows them."""
+"""Name scope of these operations, which identifies them in a profile."""
 
 
 class WhitenedPosterior(NamedTuple):
-    """q(v) = N(mu, S) of the GPs of a layer, as its moments need it."""
+    """q(v) = N(mu, S) of the GPs of a layer, in the form that its moments need."""
 
     q_mu: tf.Tensor
     """mu, [M, Q]."""
     scales: tf.Tensor
-    """The diagonal of the Cholesky factor of S, [M, Q]: of a diagonal S the standard deviations."""
+    """The diagonal of the Cholesky factor of S, [M, Q]; the standard deviations if S is diagonal."""
     variances: tf.Tensor
     """The diagonal of S, [M, Q]."""
     covariances: tf.Tensor | None
-    """S with zeros on its diagonal, [Q, M, M]; of several GPs in `FORM_PRECISION`. None where S is diagonal."""
+    """S with zeros on its diagonal, [Q, M, M], in `FORM_PRECISION` for several GPs; None if S is diagonal."""
 
 
 def whitened_posterior(gp: GPLayer) -> WhitenedPosterior:
-    """Return q(v) of a layer whose q_sqrt has lower triangular factors [Q, M, M], or standard deviations [M, Q]."""
+    """Return q(v) of a layer whose q_sqrt holds lower triangular factors [Q, M, M], or standard deviations [M, Q]."""
     q_mu, q_sqrt = tf.convert_to_tensor(gp.q_mu), tf.convert_to_tensor(gp.q_sqrt)
     if q_sqrt.shape.rank == 2:
         return WhitenedPosterior(q_mu, q_sqrt, tf.square(q_sqrt), None)
@@ -58,10 +58,10 @@ def whitened_posterior(gp: GPLayer) -> WhitenedPosterior:
 
 @tf.custom_gradient
 def split_square(factor: tf.Tensor) -> Any:
-    """Return the diagonals of R and R R', and what R R' has off its own; R [Q, M, M] to two [M, Q] and [Q, M, M].
+    """Return the diagonals of R and R R', and the off-diagonal part of R R'; R [Q, M, M] to two [M, Q] and [Q, M, M].
 
-    The gradient through the product, (G + G') R, is one product, where that of a general product is two; and that of a
-    diagonal makes no matrix of its own.
+    The gradient through the product, (G + G') R, is one product instead of two for a general product, and the gradient
+    of a diagonal needs no extra matrix.
     """
     rounded = tf.cast(factor, FORM_PRECISION if factor.shape[0] > 1 else factor.dtype)
 
@@ -80,7 +80,7 @@ def split_square(factor: tf.Tensor) -> Any:
 
 @check_shapes("q.q_mu: [M, Q]", "q.scales: [M, Q]", "q.variances: [M, Q]", "return: []")
 def whitened_kl(q: WhitenedPosterior) -> tf.Tensor:
-    """Return KL[q(v) || N(0, I)], the sum over the GPs, as GPflow's `gauss_kl` does."""
+    """Return KL[q(v) || N(0, I)], summed over the GPs, equal to GPflow's `gauss_kl`."""
     squares = tf.square(q.q_mu) + q.variances - 1.0
     return tf.reduce_sum(0.5 * squares - tf.math.log(tf.abs(q.scales)))
 
@@ -99,7 +99,7 @@ def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor,
 
 
 def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the means [K, B, Q] and, per row, the covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
+    """Return the means [K, B, Q] and each row's covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     num_draws, num_rows, num_inputs = inputs.shape
     whitened = whitened_covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
@@ -133,10 +133,11 @@ def jittered_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor) -> tf.Tenso
 @check_shapes("K: [M, M]", "return: [M, M]")
 @tf.custom_gradient
 def inverse_factor(K: tf.Tensor) -> Any:
-    """Return L^-1, L the Cholesky factor of K, [M, M].
+    """Return L^-1, where L is the Cholesky factor of K, [M, M].
 
-    With G the gradient to L^-1, that to L is -L^-T G L^-T. What a Cholesky factor hands on to K needs L' times the
-    latter alone, -G L^-T: it is L^-T H L^-1 / 2, H the lower triangle of -G L^-T mirrored upwards.
+    If G is the gradient with respect to L^-1, that with respect to L is -L^-T G L^-T. The gradient with respect to K
+    needs only L' times the latter, -G L^-T: it is L^-T H L^-1 / 2, where H is the lower triangle of -G L^-T, mirrored
+    upwards.
     """
     inverse = tf.linalg.triangular_solve(tf.linalg.cholesky(K), tf.eye(K.shape[0], dtype=K.dtype))
 
@@ -153,7 +154,7 @@ def inverse_factor(K: tf.Tensor) -> Any:
 def quadratic_forms(A: tf.Tensor, K: tf.Tensor) -> Any:
     """Return k_n' A_q k_n for the columns k_n of K; symmetric A [Q, M, M], K [M, n] to [Q, n].
 
-    The Q matrices are stacked into one product, their gradient another.
+    The Q matrices are stacked into one product; their gradient is another one.
     """
     num_forms, size = A.shape[0], A.shape[-1]
     with tf.name_scope(FORMS):

@@ -1,16 +1,16 @@
-"""What training maximises: the ELBO, the importance-weighted bound, or the log predictive density.
+"""The objectives of training: the ELBO, the importance-weighted bound, or the log predictive density.
 
 Letters: B rows of a batch, K latent draws per row, D features, Dw latent variables, P targets, M inducing inputs.
-With w_k ~ q(w | x, y), m_k and v_k the moments of the output layer at [x, w_k] and s2 the noise, per row
+With w_k ~ q(w | x, y), the moments m_k and v_k of the output layer at [x, w_k], and the noise s2, they are per row
 
     elbo                 1/K sum_k E_q(f) log p(y | f_k) - KL[q(w) || p(w)]          Dutordoir et al. (2018)
     importance_weighted  log 1/K sum_k exp(E_q(f) log p(y | f_k)) p(w_k) / q(w_k)     Salimbeni et al. (2019)
     predictive           log 1/K sum_k N(y; m_k, v_k + s2) p(w_k) / q(w_k)            ours; no bound on log p(y | x)
 
-minus kl_weight KL[q(u) || p(u)] / N in each, and plus log p(V) / N for noise with weights V of its own; for Student's t
-N(y; m, v + s2) is E_q(f) t(y | f). Where the output layer mixes by P, f P takes the place of f: the bounds have its
-marginal variances v_k P^2, the density its covariance P' diag(v_k) P. The K draws of a row share the functions of the
-inner layers.
+minus kl_weight KL[q(u) || p(u)] / N, and plus log p(V) / N for noise with its own weights V. For Student's t,
+N(y; m, v + s2) becomes E_q(f) t(y | f). If the output layer mixes by P, f P replaces f: the bounds use its marginal
+variances v_k P^2, the density its covariance P' diag(v_k) P. The K draws of a row share the functions of the inner
+layers.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from cde_app.model.moments import (
 
 
 class Posteriors(NamedTuple):
-    """q(u) of every GP layer, as q(v), v = L^-1 u."""
+    """q(u) of every GP layer, as q(v) with v = L^-1 u."""
 
     inner: list[WhitenedPosterior]
     output: list[WhitenedPosterior]
-    """Of every term of the output layer."""
+    """One for every term of the output layer."""
 
 
 def posteriors(model: Model) -> Posteriors:
@@ -56,7 +56,7 @@ def log_likelihoods(
     W: tf.Tensor,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Return log p(y | x, w_k) as the objective has it; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
+    """Return log p(y | x, w_k) as used in the objective; X [B, D], Y [B, P], W [K, B, Dw] to [K, B]."""
     features = (X if model.input_projection is None else X @ model.input_projection.projection)[None]
     noise = inner_noise(model, W, seed)
     for layer, own_q, own_noise in zip(model.inner_layers, q.inner, noise, strict=True):
@@ -94,7 +94,7 @@ def total_kl(layers: list[WhitenedPosterior]) -> tf.Tensor:
 def data_term(
     model: Model, settings: config.Objective, q: Posteriors, X: tf.Tensor, Y: tf.Tensor, *, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Return the objective of a batch per row, before KL[q(u) || p(u)] is taken off; a scalar, nats per row."""
+    """Return the objective of a batch per row, before KL[q(u) || p(u)] is subtracted; a scalar, nats per row."""
     if model.latent is None:
         W = tf.zeros([1, X.shape[0], 0], X.dtype)
         log_likelihood = log_likelihoods(model, settings, q, X, Y, W, seed)
@@ -120,13 +120,13 @@ def data_term(
 
 
 def weighted_once_more(values: tf.Tensor, normalised_weights: list[tf.Tensor]) -> tf.Tensor:
-    """Return the values; the gradient of draw k, which the bound has multiplied by its weight r_k, is so once more.
+    """Return the values; in the gradient, multiply draw k by its weight r_k once more than the bound does.
 
-    Where the log weights reach the encoder through w alone, its gradient is then sum_k stop(r_k^2) d log r_k / dw_k.
+    If the log weights reach the encoder only through w, its gradient is then sum_k stop(r_k^2) d log r_k / dw_k.
 
     Args:
-        values: of every draw, [K, B, ...].
-        normalised_weights: r, [K, B], which the caller adds before it asks for gradients.
+        values: values of every draw, [K, B, ...].
+        normalised_weights: r, [K, B], which the caller appends before it computes gradients.
 
     Source: Tucker et al. (2019), for this model Rudner et al. (2021).
     """
@@ -143,7 +143,7 @@ def weighted_once_more(values: tf.Tensor, normalised_weights: list[tf.Tensor]) -
 
 
 def penalty(model: Model) -> tf.Tensor:
-    """Return what the objective loses by other priors than that of u: minus the log prior of the noise's weights."""
+    """Return the penalty from priors other than that of u: minus the log prior of the noise's weights."""
     return -model.likelihood.log_prior()
 
 
@@ -157,7 +157,7 @@ def bound(
     seed: tf.Tensor,
     q: Posteriors | None = None,
 ) -> tf.Tensor:
-    """Return the objective per row, an estimate from one batch: what a training maximises.
+    """Return the objective per row, which a training maximises, estimated from one batch.
 
     Args:
         model: the model.
@@ -166,7 +166,7 @@ def bound(
         Y: [B, P], standardised targets.
         kl_weight: weight of KL[q(u) || p(u)].
         seed: [2], integers.
-        q: the layers' posteriors, by whose parts the caller differentiates; None takes the model's.
+        q: the layers' posteriors, if the caller differentiates with respect to their parts; None uses the model's.
 
     Returns:
         A scalar, nats per row of standardised targets.
@@ -177,7 +177,7 @@ def bound(
 
 
 def inner_noise(model: Model, W: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
-    """Draw the standard normal numbers of every inner layer, [1 or K, B, Q]: K a row from the first that sees w on."""
+    """Draw the standard normal numbers of every inner layer, [1 or K, B, Q]; K from the first layer that sees w."""
     noise, num_draws = [], 1
     for layer in model.inner_layers:
         num_draws = W.shape[0] if layer.sees_latent else num_draws
@@ -192,10 +192,10 @@ def draw_inner(
     features: tf.Tensor,
     W: tf.Tensor,
 ) -> tf.Tensor:
-    """Draw an inner layer's outputs, the K draws of a row jointly: they share the function.
+    """Draw an inner layer's outputs; the K draws of a row are joint, because they share the function.
 
-    A layer on x alone has one value per row as long as x has. Otherwise f at the K points of a row is drawn from its
-    K x K covariance (Salimbeni et al. 2019, section 3.2).
+    A layer that sees only x has one value per row as long as x has. Otherwise f at the K points of a row is drawn with
+    their K x K covariance (Salimbeni et al. 2019, section 3.2).
 
     Args:
         layer: the layer.

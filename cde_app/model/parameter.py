@@ -1,4 +1,4 @@
-"""Parameters of GPflow, and how they are stored while they are trained."""
+"""GPflow parameters, and how they are stored during training."""
 
 from __future__ import annotations
 

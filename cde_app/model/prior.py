@@ -24,7 +24,7 @@ from cde_app.words import listed, nearest
 LATENT = ("model", "latent")
 FAMILY, PARAMETERS = (*LATENT, "prior", "family"), (*LATENT, "prior", "parameters")
 NORMAL = "MultivariateNormalDiag"
-# A test derives this table again from all distributions of TensorFlow Probability.
+# A test derives this table from all distributions of TensorFlow Probability.
 FAMILIES: dict[str, tuple[str, ...]] = {
     NORMAL: ("loc", "scale_diag"),
     "Beta": ("concentration1", "concentration0"),
@@ -67,8 +67,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "VonMises": ("loc", "concentration"),
     "Weibull": ("concentration", "scale"),
 }
-"""Every family that can be a prior, and those of its parameters that q(w | x, y) may learn: they leave the support
-alone, and take every value that TFP's constraining bijector gives, whatever the others are."""
+"""Every family that can be a prior, with the parameters that q(w | x, y) may learn: they do not change the support, and
+every value of TFP's constraining bijector is valid, whatever the other parameters are."""
 REASONS = {
     "BetaQuotient": "whose density TensorFlow Probability does not know everywhere",
     "ContinuousBernoulli": "whose draws are in single precision",
@@ -80,21 +80,21 @@ REASONS = {
     "Triangular": "whose parameters move its support",
     "Uniform": "whose parameters move its support",
 }
-"""Why some families that look like others in the table are not there."""
+"""Why some families are not in the table although they seem similar."""
 EMPIRICAL_DRAWS = 1 << 18
-"""Seeded draws whose quantiles stand for those of a family that has none in TFP."""
+"""Seeded draws whose quantiles are used for a family without a quantile function in TFP."""
 CHANGE = 0.5
-"""How far a parameter is moved, on its unconstrained scale, to see whether TFP has a KL in closed form."""
+"""By how much a parameter is changed, on its unconstrained scale, to test whether TFP has a KL in closed form."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """p(w), fully factorised, and the parameters that q(w | x, y), of the same family, is free to learn."""
+    """p(w), fully factorised, and the free parameters of q(w | x, y), which is of the same family."""
 
     distribution: tfp.distributions.Distribution
     """A vector of Dw independent normals, or a batch of Dw scalar distributions."""
     bijectors: Mapping[str, tfp.bijectors.Bijector]
-    """The free parameters, each with the bijector from the real line; the others would move the support."""
+    """The free parameters, each with its bijector from the real line; the others would change the support."""
 
     @property
     def is_normal(self) -> bool:
@@ -108,7 +108,7 @@ class Prior:
 
     @property
     def starts_from_residual(self) -> bool:
-        """Whether q(w | x, y) has a location and a scale, and may start where the warm start's residual says."""
+        """Whether q(w | x, y) has a location and a scale, which can be initialised from the warm start's residual."""
         return self.is_normal or {"loc", "scale"} <= set(self.bijectors)
 
     def member(self, parameters: Sequence[tf.Tensor]) -> tfp.distributions.Distribution:
@@ -118,18 +118,18 @@ class Prior:
         return type(self.distribution)(**(fixed | names), allow_nan_stats=False)
 
     def without_gradient(self, posterior: tfp.distributions.Distribution) -> tfp.distributions.Distribution:
-        """Return the same distribution, its parameters constants."""
+        """Return the same distribution with constant parameters."""
         return self.member([tf.stop_gradient(posterior.parameters[name]) for name in self.bijectors])
 
     def log_prob(self, distribution: tfp.distributions.Distribution, W: tf.Tensor) -> tf.Tensor:
-        """Return the log density of w, all latent variables together; [..., Dw] to [...]."""
+        """Return the joint log density of all latent variables; [..., Dw] to [...]."""
         log_prob = distribution.log_prob(W)
         return log_prob if self.is_normal else tf.reduce_sum(log_prob, axis=-1)
 
     def kl(self, posterior: tfp.distributions.Distribution, W: tf.Tensor) -> tf.Tensor:
         """Return KL[q(w) || p(w)], summed over the latent variables, [B].
 
-        In closed form where TFP has one, else the mean of log q(w) - log p(w) over draws W [K, B, Dw] from q.
+        The closed form if TFP has one, else the mean of log q(w) - log p(w) over draws W [K, B, Dw] from q.
         """
         if not self._has_closed_form:
             log_ratio = self.log_prob(posterior, W) - self.log_prob(self.distribution, W)
@@ -138,18 +138,18 @@ class Prior:
         return kl if self.is_normal else tf.reduce_sum(kl, axis=-1)
 
     def from_normal_scores(self, scores: Array) -> Array:
-        """Return the prior's quantiles at the levels Phi(z), [n, Dw]: for normal scores, draws from the prior.
+        """Return the prior's quantiles at the levels Phi(z), [n, Dw]; if z are normal draws, they are draws from it.
 
-        Where TFP has no quantile function for the family, those of 2^18 seeded draws.
+        If TFP has no quantile function for the family, the quantiles are those of 2^18 seeded draws.
         """
         if self.is_normal:
             loc, scale = self.loc_and_scale
             return loc + scale * scores
         levels = ndtr(scores)
-        levels = np.where(levels == 0.5, 0.5 + 1e-12, levels)  # TFP's quantile of the beta is wrong at one half itself
+        levels = np.where(levels == 0.5, 0.5 + 1e-12, levels)  # TFP's quantile of the beta is wrong at exactly 0.5
         try:
             quantiles: Array = self.distribution.quantile(tf.constant(levels)).numpy()
-        except NotImplementedError:  # TFP's word for a family without one
+        except NotImplementedError:  # the family has no quantile function in TFP
             draws = self.distribution.sample(EMPIRICAL_DRAWS, seed=tf.constant([0, 0])).numpy()
             columns = [np.quantile(draws[:, j], levels[:, j]) for j in range(levels.shape[1])]
             quantiles = np.stack(columns, axis=-1)
@@ -163,10 +163,10 @@ class Prior:
 
     @cached_property
     def _has_closed_form(self) -> bool:
-        """Asked with other parameters than the prior's: TFP has a KL between some distributions and themselves only."""
+        """Tested with changed parameters: for some families, TFP only has the KL between equal distributions."""
         try:
-            self.member(_moved(self.distribution, self.bijectors, CHANGE)).kl_divergence(self.distribution)
-        except NotImplementedError:  # TFP's word for a pair of distributions that nobody has registered
+            self.member(_changed(self.distribution, self.bijectors, CHANGE)).kl_divergence(self.distribution)
+        except NotImplementedError:  # no KL is registered in TFP for this pair
             return False
         return True
 
@@ -175,7 +175,7 @@ def build_prior(settings: config.Latent) -> Prior:
     """Return p(w).
 
     Raises:
-        SettingError: the family or its parameters cannot be a prior.
+        SettingError: the family or its parameters are invalid for a prior.
     """
     if settings.prior.kind == "normal":
         zeros = tf.zeros([settings.dim], gpflow.default_float())
@@ -225,7 +225,7 @@ def _family(name: str) -> type[tfp.distributions.Distribution]:
     if isinstance(found, type) and issubclass(found, tfp.distributions.Distribution):
         raise SettingError(
             FAMILY,
-            "expected a fully reparameterisable family of continuous scalars on a support that stays; "
+            "expected a fully reparameterisable family of continuous scalars with a fixed support; "
             f"got {name!r}{f', {REASONS[name]}' if name in REASONS else ''}. {advice}",
         )
     near = nearest(name, FAMILIES)
@@ -262,7 +262,7 @@ def _check_domain(name: str, configured: Any, value: tf.Tensor, bijector: tfp.bi
 def _check_values(
     family: Callable[..., tfp.distributions.Distribution], parameters: Mapping[str, tf.Tensor], given: Mapping[str, Any]
 ) -> None:
-    """Let TFP judge the values together, and see whether the density at some draws is one."""
+    """Let TFP validate the values together, and check that the density is finite at some draws."""
     reason = "Choose them inside the family's domain."
     try:
         distribution = family(**parameters, validate_args=True)
@@ -274,10 +274,10 @@ def _check_values(
     raise SettingError(PARAMETERS, f"expected a proper density; got {given!r}. {reason}")
 
 
-def _moved(
+def _changed(
     distribution: tfp.distributions.Distribution, bijectors: Mapping[str, tfp.bijectors.Bijector], change: float
 ) -> list[tf.Tensor]:
-    """Return parameters, each moved on its unconstrained scale."""
+    """Return the parameters, each changed on its unconstrained scale."""
     parameters = distribution.parameters
     return [b.forward(b.inverse(parameters[name]) + change) for name, b in bijectors.items()]
 

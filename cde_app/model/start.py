@@ -1,4 +1,4 @@
-"""Where a model starts: plain arrays from which `build_model` makes every layer.
+"""The starting point of a model: plain arrays from which `build_model` makes every layer.
 
 Letters: D features, Dw latent variables, P targets, Q GPs of a layer, M inducing inputs.
 """
@@ -20,7 +20,7 @@ class GPStart:
 
     kernel: Kernel
     inducing_inputs: Array
-    """[M, D], or as wide as c(x, w)."""
+    """[M, D], or with the width of c(x, w)."""
     q_mu: Array
     """[M, Q]."""
     q_sqrt: Array
@@ -43,7 +43,7 @@ class InnerStart:
     projection: Array
     """P, [Q, D']."""
     compositor: Compositor
-    """c(x, w), which f sees where it sees w."""
+    """c(x, w), the input of f if it sees w."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TrendStart:
     mean_function: MeanFunction
     """m, [D] to [P]."""
     noise_sd: Array
-    """[P], standard deviation of what is left of y."""
+    """[P], standard deviation of the residual of y."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class EncoderStart:
     """q(w | x, y) before training: mean = clip(r) B, sd = s, where r is the standardised residual."""
 
     trend: TrendStart | None
-    """None: the encoder sees [x, y] and r = y."""
+    """If None, the encoder sees [x, y] and r = y."""
     slope: Array
     """B, [P, Dw]."""
     sd: Array
     """s, [Dw]."""
     means: Array
-    """clip(r) B of every training row, [N, Dw]."""
+    """clip(r) B for every training row, [N, Dw]."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,19 @@ class ModelStart:
 
     inner_layers: tuple[InnerStart, ...]
     output_terms: tuple[GPStart, ...]
-    """Of a GP per target each, or of Q that `mixing` mixes."""
+    """Each has one GP per target, or Q GPs that `mixing` mixes."""
     encoder: EncoderStart | None
     """None without latent variables."""
     compositor: Compositor
-    """c(x, w), which the output layer sees where it sees w."""
+    """c(x, w), the input of the output terms that see w."""
     noise: Noise
     noise_floor: Array
-    """[P], noise variances below which training may not go."""
+    """[P], lower limits of the noise variances in training."""
     num_data: int
     """Training rows."""
     output_mean: MeanFunction
     """Added to the output terms, [D'] to [P]."""
     input_projection: Array | None = None
-    """A, [D, D']: every GP sees x A; None where they see x."""
+    """A, [D, D']: every GP sees x A; None if they see x."""
     mixing: Array | None = None
-    """P, [Q, P]: y = f P + e; None where each target has GPs of its own."""
+    """P, [Q, P]: y = f P + e; None if each target has its own GPs."""

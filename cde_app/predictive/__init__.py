@@ -1,1 +1,1 @@
-"""From a stored posterior to densities, samples and quantiles, with NumPy and SciPy alone."""
+"""From a stored posterior to densities, samples and quantiles, with NumPy and SciPy only."""

@@ -1,4 +1,4 @@
-"""Rows taken in blocks: small enough for the cache of a core, and shared by the threads that predictions may use."""
+"""Process rows in blocks that fit into the cache of a core, on all threads that predictions may use."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ T = TypeVar("T")
 FLOATS_IN_CACHE = 65_536
 """Numbers per block, half a MiB: the temporaries of a block stay in the cache of a core."""
 WORKER = "cde-rows"
-"""What the names of the threads begin with."""
+"""Prefix of the names of the threads."""
 
 
 def cache_blocks(num_rows: int, floats_per_row: int) -> Iterator[slice]:
-    """Yield consecutive rows, as many at a time as stay in the cache of a core."""
+    """Yield consecutive rows, as many at a time as fit into the cache of a core."""
     return blocks_of(num_rows, max(1, FLOATS_IN_CACHE // floats_per_row))
 
 
 def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row: int) -> None:
     """Do some work for every block of rows, on all threads.
 
-    NumPy and SciPy release Python's lock while they compute. Their matrix products run on one thread each meanwhile,
-    so that the blocks, and every bit of the results, are the same whatever the number of threads. Threads share the
-    blocks because elementwise work, half of the time, would otherwise stay on one core.
+    NumPy and SciPy release Python's lock while they compute. Each of their matrix products runs on one thread, so that
+    the blocks, and all bits of the results, do not depend on the number of threads. The threads share the blocks
+    because elementwise work, which takes half of the time, would otherwise stay on one core.
 
     Args:
-        work: computes a block and writes it where it belongs; called from several threads at once. Where it asks for
-            blocks itself, they are done one after another.
+        work: computes a block and writes its result; called from several threads at once. If it uses blocks itself,
+            these are processed one after another.
         num_rows: N.
-        floats_per_row: numbers that the work holds for a row.
+        floats_per_row: numbers that the work holds per row.
     """
     todo = list(cache_blocks(num_rows, floats_per_row))
     with one_blas_thread():
@@ -51,22 +51,22 @@ def work_in_blocks(work: Callable[[slice], None], num_rows: int, floats_per_row:
 
 
 def map_blocks(work: Callable[[slice], T], num_rows: int, floats_per_row: int) -> dict[int, T]:
-    """Return what some work gives for every block, by the block's first row, in their order; see `work_in_blocks`."""
+    """Return the result of every block by its first row, in order; see `work_in_blocks`."""
     found: dict[int, T] = {}
 
-    def keep(rows: slice) -> None:
+    def store(rows: slice) -> None:
         found[rows.start] = work(rows)
 
-    work_in_blocks(keep, num_rows, floats_per_row)
+    work_in_blocks(store, num_rows, floats_per_row)
     return dict(sorted(found.items()))
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let matrix products and factorisations run on one thread each.
+    """Run each matrix product and factorisation on one thread.
 
-    Of matrices of some hundred rows that is faster than to share them: two threads that wait for each other took twenty
-    times as long over an inverse of 128 rows as one.
+    For matrices of some hundred rows this is faster than sharing them: two threads that wait for each other took twenty
+    times as long for an inverse of 128 rows as one thread.
     """
     with _blas().limit(limits=1, user_api="blas"):
         yield

@@ -1,8 +1,8 @@
-"""Several targets one after another: p(y | x) = p(y_1 | x) p(y_2 | x, y_1) ..., each factor a mixture.
+"""Several targets one after another: p(y | x) = p(y_1 | x) p(y_2 | x, y_1) ..., where each factor is a mixture.
 
-The joint density and the draws are exact. A later target's own distribution is the average of its factor over the
-targets before it: one Gaussian for each of G low-discrepancy nodes, so that it is a `Mixture` too. At the nodes the
-first target takes the quantiles of the row's own mixture, G of equal distance; `docs/method.md` has the error.
+The joint density and the draws are exact. The marginal distribution of a later target is the average of its factor over
+the earlier targets: one Gaussian for each of G low-discrepancy nodes, so that it is a `Mixture` too. At the nodes, the
+values of the first target are G evenly spaced quantiles of the row's mixture; `docs/method.md` gives the error.
 
 Letters: N rows, D features, P targets, C components of a factor, G nodes, S draws; k counts the factors.
 """
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
 
 INPUT_RANGE = 6.0
-"""A target is an input of the factors after it within so many standard deviations."""
+"""As an input of later factors, a target is clipped to this many standard deviations."""
 POINTS_PER_QUANTILE = 9
-"""Points of a row's mixture that are sorted for each quantile of it; odd, so that one is in the middle."""
+"""Points of a row's mixture that are sorted per quantile; odd, so that one of them is in the middle."""
 GOLDEN_RATIO = 0.5 * (5**0.5 - 1)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The forecasts of N rows by a chain of factors; answers everything that a `Mixture` answers, in the user's units.
+    """The forecasts of N rows by a chain of factors; it has the methods of a `Mixture`, in the user's units.
 
-    Source: the chain rule; for mixtures of Gaussians as its factors Bishop (1994), "Mixture density networks", has one.
+    Source: the chain rule; Bishop (1994), "Mixture density networks", has mixtures of Gaussians as a factor.
     """
 
     factors: tuple[Ensemble, ...]
     """p(y_k | x, y_1 ... y_k-1), one per target, in the order of the chain."""
     order: tuple[int, ...]
-    """Place in the table of each factor's target."""
+    """Index of each factor's target in the table."""
     nodes: Array
-    """[G, 2 P], uniform: for each factor the choice of a component, and the draw from it; for the first target the
-    second alone, the level of its quantile."""
+    """[G, 2 P], uniform: for each factor the choice of a component, and the draw from it; for the first target only the
+    second is used, as the level of its quantile."""
     X: Array
     """[N, D], standardised features."""
 
@@ -64,7 +64,7 @@ class Chain:
     @property
     def transforms(self) -> tuple[TargetTransform, ...]:
         """One per target, in the table's order."""
-        return tuple(self.factors[place].members[0].transforms[0] for place in np.argsort(self.order))
+        return tuple(self.factors[k].members[0].transforms[0] for k in np.argsort(self.order))
 
     @property
     def closest_pair(self) -> tuple[int, int]:
@@ -72,7 +72,7 @@ class Chain:
         return self.order[0], self.order[1]
 
     def pair(self) -> Chain:
-        """Return the chain of its first two factors."""
+        """Return the chain of the first two factors."""
         return replace(self, factors=self.factors[:2], order=(0, 1), nodes=self.nodes[:, :4])
 
     def __getitem__(self, rows: Any) -> Chain:
@@ -85,16 +85,16 @@ class Chain:
         """Return the joint log density of one observation per row, exact; see `Mixture.log_density`."""
         targets = np.asarray(targets, float)
         inputs, log_density = self.X, np.zeros(self.num_rows)
-        for k, place in enumerate(self.order):
+        for k, target in enumerate(self.order):
             mixture = self._first if k == 0 else self.factors[k].predict(inputs)
-            log_density = log_density + mixture.log_density(targets[:, [place]])
-            inputs = extend(inputs, mixture.transforms[0].forward(targets[:, place]))
+            log_density = log_density + mixture.log_density(targets[:, [target]])
+            inputs = extend(inputs, mixture.transforms[0].forward(targets[:, target]))
         return log_density
 
     def log_density_at(self, points: Array) -> Array:
         """Return every row's joint log density at the same points; [G, P] to [N, G].
 
-        A factor is asked once for each different start of a point, so that the points of a grid are cheap.
+        A factor is evaluated once for each distinct combination of earlier targets, so that grids are cheap.
         """
         points = np.asarray(points, float)[:, list(self.order)]
         log_density = np.zeros((self.num_rows, len(points)))
@@ -111,14 +111,14 @@ class Chain:
         return log_density
 
     def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
-        """Estimate the mass of the highest-density region whose edge is the observation; [N, P] to [N]."""
+        """Estimate the mass of the highest-density region that ends at the observation; [N, P] to [N]."""
         drawn = [self.log_density(draw) for draw in self.sample(num_samples, seed=seed)]
         return np.mean(np.stack(drawn) > self.log_density(targets), axis=0)
 
     def sample(self, num_samples: int, *, seed: int, rows: IntArray | None = None) -> Array:
-        """Draw each target given the ones before it; [S, N, P].
+        """Draw each target given the earlier ones; [S, N, P].
 
-        As with a `Mixture`, the draws of a row depend on `seed` and on its place in the table alone.
+        As with a `Mixture`, the draws of a row depend only on `seed` and on its position in the table.
         """
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
         for block, taken, own in draw_blocks(np.arange(self.num_rows) if rows is None else rows):
@@ -130,27 +130,27 @@ class Chain:
             means, sds = self._first.means[own, :, 0], np.sqrt(self._first.variances[own, :, 0])
             first = means[chosen] + sds[chosen] * normals[0]
             draws = [first, *(z for _, _, z in self._later(own, first, components[1:], normals[1:]))]
-            for place, z in zip(self.order, draws, strict=True):
-                samples[:, own, place] = self.transforms[place].inverse(z).T
+            for target, z in zip(self.order, draws, strict=True):
+                samples[:, own, target] = self.transforms[target].inverse(z).T
         return samples
 
     # --- each target by itself ------------------------------------------------------------------------------------
 
     def marginals(self) -> tuple[Mixture, ...]:
-        """Return each target's own mixture: the first of the chain exact, the others averages over the nodes."""
+        """Return the marginal mixture of each target: exact for the first of the chain, else an average over nodes."""
         return self._marginals
 
     def components(self) -> Mixture:
-        """Return the G nodes' Gaussians of all targets: right for each target, not for several together."""
+        """Return the Gaussians of all targets at the G nodes: correct for each target, but not jointly."""
         chosen = self.factors[0].component_at(self.nodes[:, 0])
         first = replace(self._first, means=self._first.means[:, chosen], variances=self._first.variances[:, chosen])
-        ordered = [(first, *self._in_order[1:])[place] for place in np.argsort(self.order)]
+        ordered = [(first, *self._in_order[1:])[k] for k in np.argsort(self.order)]
         means = np.concatenate([mixture.means for mixture in ordered], axis=2)
         variances = np.concatenate([mixture.variances for mixture in ordered], axis=2)
         return Mixture(np.full(len(self.nodes), 1 / len(self.nodes)), means, variances, self.transforms)
 
     def marginal_log_density(self, targets: Array) -> Array:
-        """Return each target's own log density; [N, P] to [N, P], nats per the target's unit."""
+        """Return the marginal log density of each target; [N, P] to [N, P], nats per unit of the target."""
         targets = np.asarray(targets, float)
         return np.stack([m.log_density(targets[:, [p]]) for p, m in enumerate(self._marginals)], axis=-1)
 
@@ -183,13 +183,13 @@ class Chain:
     def covariance(self) -> Array:
         """Return the predictive covariance of the targets, [N, P, P].
 
-        Its correlations are those of the nodes, where a target's part that its factor leaves to chance is integrated.
+        The correlations come from the nodes; the random part of each target given the earlier ones is integrated.
         """
         covariance = np.empty((self.num_rows, self.num_targets, self.num_targets))
-        places, sd = np.argsort(self.order), self.sd()
+        table_order, sd = np.argsort(self.order), self.sd()
 
         def fill(rows: slice) -> None:
-            correlation = self._correlation(rows)[:, places][:, :, places]
+            correlation = self._correlation(rows)[:, table_order][:, :, table_order]
             covariance[rows] = correlation * sd[rows, :, None] * sd[rows, None, :]
 
         work_in_blocks(fill, self.num_rows, len(self.nodes) * 32 * self.num_targets)
@@ -198,9 +198,9 @@ class Chain:
     def _correlation(self, rows: slice) -> Array:
         """Return the correlations of n rows' targets in the order of the chain, [n, P, P].
 
-        For each target the mean at the nodes is regressed on the draws of the targets before it. With B the
-        coefficients and V the covariance of those, it has the covariance V B with them, and the variance B' V B plus
-        what varies around the regression and within the nodes: never more than its own with any of them.
+        The mean of each target at the nodes is regressed on the draws of the earlier targets. With the coefficients B
+        and the covariance V of the earlier targets, the covariance with them is V B, and the variance is B' V B plus
+        the variance around the regression and within the nodes. No correlation therefore exceeds one.
         """
         transforms = [factor.members[0].transforms[0] for factor in self.factors]
         draws = np.stack([t.inverse(z[rows]) for t, z in zip(transforms, self._at_nodes[0], strict=True)], axis=-1)
@@ -224,16 +224,16 @@ class Chain:
 
     @cached_property
     def _marginals(self) -> tuple[Mixture, ...]:
-        return tuple(self._in_order[place] for place in np.argsort(self.order))
+        return tuple(self._in_order[k] for k in np.argsort(self.order))
 
     @cached_property
     def _first(self) -> Mixture:
-        """The mixture of the first factor, which nothing comes before."""
+        """The mixture of the first factor, which depends on no other target."""
         return self.factors[0].predict(self.X)
 
     @cached_property
     def _in_order(self) -> tuple[Mixture, ...]:
-        """Each target's own mixture, in the order of the chain."""
+        """The marginal mixture of each target, in the order of the chain."""
         weights = np.full(len(self.nodes), 1 / len(self.nodes))
         later = [
             Mixture(weights, mean, variance, factor.members[0].transforms)
@@ -243,12 +243,12 @@ class Chain:
 
     @cached_property
     def _node_components(self) -> list[IndexArray]:
-        """Per factor but the first the component at every node, [G]."""
+        """For each factor but the first, the component at every node, [G]."""
         return [factor.component_at(self.nodes[:, 2 * k]) for k, factor in enumerate(self.factors) if k]
 
     @cached_property
     def _at_nodes(self) -> tuple[list[Array], list[tuple[Array, Array]]]:
-        """Per factor the draw at every node [N, G]; per factor but the first mean and variance there [N, G, 1]."""
+        """The draws of each factor at the nodes, [N, G]; for all but the first, also means and variances, [N, G, 1]."""
         shape = (self.num_rows, len(self.nodes))
         draws = [np.empty(shape) for _ in self.factors]
         moments = [(np.empty((*shape, 1)), np.empty((*shape, 1))) for _ in self.factors[1:]]
@@ -266,8 +266,8 @@ class Chain:
     def _first_quantiles(self, rows: slice) -> Array:
         """Return the first target's quantile at every node, [n, G], standardised.
 
-        Points of the row's mixture are sorted, as even over its components as within each (a lattice of the golden
-        ratio); every node takes the middle one of its share of them.
+        Points of the row's mixture, which are spread evenly over its components and within each of them (a lattice of
+        the golden ratio), are sorted. Every node takes the middle point of its share.
         """
         num_nodes = len(self.nodes)
         points = np.arange(num_nodes * POINTS_PER_QUANTILE)
@@ -281,16 +281,17 @@ class Chain:
     def _later(
         self, rows: slice, first: Array, components: Sequence[IndexArray], normals: Sequence[Array] | Array
     ) -> Iterator[tuple[Array, Array, Array]]:
-        """Draw each target after the first given the ones before it, S times in each of n rows.
+        """Draw each target after the first given the earlier ones, S times in each of n rows.
 
         Args:
-            rows: which rows.
-            first: the draws of the first target, [n, S], standardised.
-            components: per later factor the components to draw from, [n, S], or [S] for every row the same.
-            normals: per later factor the standard normal draws, [n or 1, S].
+            rows: the rows.
+            first: draws of the first target, [n, S], standardised.
+            components: for each later factor, the components to draw from, [n, S], or [S] if they are the same in all
+                rows.
+            normals: for each later factor, standard normal draws, [n or 1, S].
 
         Yields:
-            Per later factor the components' means and variances and the draws, all [n, S], standardised.
+            For each later factor, the components' means and variances and the draws, all [n, S], standardised.
         """
         inputs, z = np.repeat(self.X[rows], first.shape[1], axis=0), first
         for k, factor in enumerate(self.factors[1:]):
@@ -302,5 +303,5 @@ class Chain:
 
 
 def extend(inputs: Array, z: Array) -> Array:
-    """Append a standardised target to the features of the factors after it; [N, D] and [N] to [N, D + 1]."""
+    """Append a standardised target to the features for later factors; [N, D] and [N] to [N, D + 1]."""
     return np.column_stack([inputs, np.clip(z, -INPUT_RANGE, INPUT_RANGE)])

@@ -1,4 +1,4 @@
-"""How x and w are joined where a GP sees both: a class for each kind, with all that is to be known of it in NumPy.
+"""How x and w are joined for a GP that sees both: one class per kind, with everything that NumPy needs.
 
 Letters: N rows, D features, Dw latent variables, J steps of a warp.
 """
@@ -18,7 +18,7 @@ from cde_app.arrays import Array
 from cde_app.predictive.directions import principal_directions
 
 ADDED_LENGTH = 2.0
-"""How far a latent variable of one moves x where it is added to it [standard deviations of x]."""
+"""How far a latent variable of one moves x if it is added to x [standard deviations of x]."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Compositor(ABC):
     """c(x, w)."""
 
     kind: ClassVar[str]
-    """The name in the settings and in what is stored."""
+    """The name in the settings and in stored runs."""
     widens: ClassVar[bool] = False
-    """Whether w has inputs of its own, behind those of x."""
+    """Whether w has inputs of its own, after those of x."""
 
     @classmethod
     def start(
         cls, settings: Any, features: Array, *, quantiles: Callable[[Array], Array], latent_dim: int
     ) -> Compositor:
-        """Return how x and w are joined before training; nothing is to be chosen where there are no parameters.
+        """Return the compositor before training.
 
         Args:
-            settings: those of this kind.
+            settings: the settings of this kind.
             features: [N, D].
-            quantiles: from standard normal scores to w at the same levels of its prior, [..., Dw] to [..., Dw].
+            quantiles: maps standard normal scores to the prior's quantiles at the same levels, [..., Dw] to [..., Dw].
             latent_dim: Dw.
         """
         return cls()
@@ -50,7 +50,7 @@ class Compositor(ABC):
 
     @property
     def num_intermediate(self) -> int:
-        """How many numbers `compose` holds for a point beside x, w and c(x, w)."""
+        """How many numbers `compose` holds per point besides x, w and c(x, w)."""
         return 0
 
 
@@ -70,17 +70,18 @@ class Concatenation(Compositor):
 
 @dataclass(frozen=True)
 class Warp(Concatenation):
-    """[x, w + r sum_j s_j tanh(c_j (w / r - b_j - x B_j))], for each latent variable; it grows with w.
+    """[x, w + r sum_j s_j tanh(c_j (w / r - b_j - x B_j))], for each latent variable; increasing in w.
 
     A GP is smooth in w, and modes are separated by a step. As a compositor and not a layer, the warp leaves kernels,
-    inducing inputs, export and GPflux's classes as they are.
+    inducing inputs, export and GPflux's classes unchanged.
 
-    Source: Snelson et al. (2004), who warp the targets of a GP by such a sum; here it is w, and the places depend on x.
+    Source: Snelson et al. (2004), who warp the targets of a GP by such a sum; here it warps w, with steps that depend
+    on x.
     """
 
     kind = "warp"
     spread: Array
-    """r, [Dw], the prior's: the unit of all that follows."""
+    """r, [Dw], the spread of the prior: the unit of the other parameters."""
     size: Array
     """s, [J, Dw], positive."""
     steepness: Array
@@ -88,13 +89,13 @@ class Warp(Concatenation):
     centre: Array
     """b, [J, Dw]."""
     slope: Array
-    """B, [D, J, Dw], of standardised features."""
+    """B, [D, J, Dw], slopes in the standardised features."""
 
     @classmethod
     def start(
         cls, settings: Any, features: Array, *, quantiles: Callable[[Array], Array], latent_dim: int
     ) -> Compositor:
-        """Return a gentle warp: its steps part the prior in equal shares, as wide as its spread, together as high."""
+        """Return a gentle warp: its steps divide the prior into equal shares; width and total height are the spread."""
         num_steps = settings.resolved_num_steps(len(features))
         low, high = central_ends(quantiles, latent_dim)
         spread, shape = 0.5 * (high - low), (num_steps, latent_dim)
@@ -114,7 +115,7 @@ class Warp(Concatenation):
 
     @property
     def num_intermediate(self) -> int:
-        """The steps and their places."""
+        """The steps and their centres."""
         return 2 * self.size.size
 
 
@@ -123,21 +124,21 @@ class Projected(Compositor):
     """x and w B, combined element by element."""
 
     projection: Array | None = None
-    """B, [Dw, D], learned; None for w itself, which must be as wide as x."""
+    """B, [Dw, D], learned; None for w itself, which must have the width of x."""
 
     combine: ClassVar[Callable[[Any, Any], Any]]
-    """An operator."""
+    """The operator."""
 
     @classmethod
     def start(
         cls, settings: Any, features: Array, *, quantiles: Callable[[Array], Array], latent_dim: int
     ) -> Compositor:
-        """Return it without B where w is as wide as x."""
+        """Return the compositor before training, without B if w is as wide as x."""
         return cls(None if latent_dim == features.shape[1] else cls._start_projection(features, latent_dim))
 
     @classmethod
     def _start_projection(cls, features: Array, latent_dim: int) -> Array:
-        """Return the B by which the latent variables take the features in turn."""
+        """Return a B that assigns the features to the latent variables in turn."""
         num_features = features.shape[1]
         w, x = np.ogrid[:latent_dim, :num_features]
         takes_turns = (x % latent_dim == w) | (w % num_features == x)
@@ -157,7 +158,7 @@ class Addition(Projected):
 
     @classmethod
     def _start_projection(cls, features: Array, latent_dim: int) -> Array:
-        """Return the B by which w moves x where that varies least, and is told apart from it best."""
+        """Return a B that moves x in the directions of least variance, where the effect of w is clearest."""
         num_features = features.shape[1]
         if latent_dim > num_features:
             return super()._start_projection(features, latent_dim)
@@ -178,5 +179,5 @@ COMPOSITORS: dict[str, type[Compositor]] = {
 
 
 def central_ends(quantiles: Callable[[Array], Array], latent_dim: int) -> Array:
-    """Return where the prior's central 68 % begins and ends, [2, Dw], -1 and 1 for the normal; `quantiles` as above."""
+    """Return the ends of the prior's central 68 %, [2, Dw], -1 and 1 for a normal; `quantiles` as in `start`."""
     return quantiles(np.array([[-1.0], [1.0]]) * np.ones(latent_dim))

@@ -1,4 +1,4 @@
-"""The continuous ranked probability score of Gaussian mixtures, in closed form or behind a transform by quadrature.
+"""The continuous ranked probability score of Gaussian mixtures: in closed form, or by quadrature behind a transform.
 
 Letters: N rows, C components, K panels of the real line, G nodes.
 """
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 SMALLEST_LOG = -700.0
-"""Below it exp underflows, and is eight times slower than where it does not."""
+"""Below this, exp underflows and is eight times slower."""
 FEWEST_PANELS, MOST_PANELS = 64, 4096
 MASS_TOLERANCE = 1e-9
 MANY_COMPONENTS = 96
-"""From here on panels cost less than the pairs of components."""
-# Where a component's distribution function bends, in its standard deviations from its mean.
+"""With at least this many components, panels cost less than pairs of components."""
+# Where a component's distribution function bends, in standard deviations from its mean.
 LANDMARKS = np.array([-9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9], float)
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(6)
-# Row i integrates the polynomial through the nodes' values from -1 to node i. The nodes are those of a quadrature under
-# which Legendre polynomials are orthogonal, so that no system is solved, whose rounding would depend on the threads.
+# Row i integrates the polynomial through the nodes' values from -1 to node i. Legendre polynomials are orthogonal under
+# this quadrature, so that no linear system is solved; its rounding would depend on the number of threads.
 PARTIAL_WEIGHTS = np.einsum(
     "ki,k,jk,j->ij",
     np.polynomial.legendre.legval(NODES, np.polynomial.legendre.legint(np.eye(6), lbnd=-1)),
@@ -40,9 +40,8 @@ PARTIAL_WEIGHTS = np.einsum(
 def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Array) -> Array:
     """Return sum_c w_c E|Y_c - y| - 1/2 sum_cd w_c w_d E|Y_c - Y_d'|, the first sum in closed form.
 
-    So is the second, by pairs of components, unless it has more than 4,500 terms and quadrature of F (1 - F) is as good
-    to eight digits and costs a third.
-    Rows that are views of one row (a climatology) share the second sum.
+    The second sum is in closed form too, over pairs of components, unless it has more than 4,500 terms: then quadrature
+    of F (1 - F) agrees to eight digits and costs a third. Rows that are views of one row (a climatology) share it.
 
     Args:
         weights: [C].
@@ -74,15 +73,15 @@ def transformed_mixture_crps(
 ) -> Array:
     """Return int (F(t) - 1{t >= y})^2 dt over the target's own scale, by Gauss-Legendre quadrature.
 
-    The integral is taken over the standardised scale z, with dt = (dt/dz) dz, on panels that end where components bend,
-    at the observation and where the transform bends. F is the integral of the density on the same nodes, from
-    the left for F and from the right for 1 - F. A row's panels are halved until the density integrates to one.
+    The integral is over the standardised scale z, with dt = (dt/dz) dz, on panels that end where components bend, where
+    the transform bends, and at the observation. F and 1 - F are integrals of the density on the same nodes, from the
+    left and from the right. The panels of a row are halved until its density integrates to one.
 
     Args:
         weights: [C].
         means: [N, C], standardised.
         variances: [N, C], standardised.
-        transform: from the user's units to standardised.
+        transform: from the user's units to standardised ones.
         targets: [N], the observations [units of the target].
 
     Returns:
@@ -109,7 +108,7 @@ def transformed_mixture_crps(
 def _score_on_panels(
     weights: Array, means: Array, sds: Array, transform: TargetTransform, targets: Array, num_panels: int
 ) -> tuple[Array, Array]:
-    """Return the rows' scores and the mass that the quadrature finds: one where the panels are narrow enough."""
+    """Return the rows' scores and the density's mass by quadrature, which is one if the panels are narrow enough."""
     low, high = (means + LANDMARKS[0] * sds).min(1), (means + LANDMARKS[-1] * sds).max(1)
     observed = np.clip(transform.forward(targets), low, high)
     junction = np.clip(transform.forward(transform.bend), low, high)
@@ -131,7 +130,7 @@ def _mean_absolute(mean: Array, variance: Array) -> Array:
 def _half_mean_difference(weights: Array, means: Array, variances: Array) -> Array:
     """Return E|Y - Y'| / 2 for two independent draws of each row's mixture, [N].
 
-    The sum over all pairs, or for many components the same as int F (1 - F) on panels wherever those are narrow enough.
+    This is a sum over all pairs; for many components it is int F (1 - F) on panels, if these are narrow enough.
     """
     num_rows, num_components = means.shape
     halves, unsettled = np.empty(num_rows), np.ones(num_rows, bool)
@@ -157,8 +156,8 @@ def _half_pair_sum(weights: Array, means: Array, variances: Array) -> Array:
 def _panel_edges(means: Array, sds: Array, num_panels: int) -> Array:
     """Return K + 1 increasing edges per row, dense where components are narrow; [N, C] to [N, K + 1].
 
-    The landmarks of all components and an even grid, sorted, each gap counted by its cube root: many narrow components
-    take most of the panels, a few wide ones and the empty stretches keep enough.
+    The landmarks of all components and an even grid are sorted, and each gap is weighted by its cube root: many narrow
+    components get most of the panels, but a few wide ones and the empty stretches get enough.
     """
     num_rows = len(means)
     landmarks = (means[:, :, None] + sds[:, :, None] * LANDMARKS).reshape(num_rows, -1)
@@ -178,7 +177,7 @@ def _panel_edges(means: Array, sds: Array, num_panels: int) -> Array:
 def _distribution_on_panels(
     edges: Array, weights: Array, means: Array, sds: Array
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Return Gauss-Legendre nodes, weights, F and 1 - F there, each [N, K, nodes], and the density's integral [N]."""
+    """Return Gauss-Legendre nodes, their weights, F and 1 - F, each [N, K, nodes], and the density's integral [N]."""
     half_widths = 0.5 * np.diff(edges, axis=1)[:, :, None]
     nodes = edges[:, :-1, None] + half_widths * (1.0 + NODES)
     density = _density(nodes.reshape(len(nodes), -1), weights, means, sds).reshape(nodes.shape)

@@ -1,4 +1,4 @@
-"""Components for what a model does not expect: Student's t around the warm start, and the targets' climatology.
+"""Defensive components for what a model does not expect: Student's t around the warm start, and the climatology.
 
 Letters: N rows, D features, P targets, E scales of Student's t, G kernels of the climatology.
 """
@@ -16,44 +16,44 @@ from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.sparse_gp import SparseGP
 
 LEAST_WEIGHT = 1e-6
-"""Components that have less are left out: they say nothing about a density, and much about its variance."""
+"""Components with less weight are left out: they hardly affect the density, but may dominate its variance."""
 SHARE_OF_KERNELS = 0.01
-"""A climatology that has less of the density is one normal, which costs no time."""
+"""A climatology with a smaller share of the density is replaced by one normal, to save time."""
 
 
 @dataclass(frozen=True)
 class Defence:
-    """Components that keep every row's density above a floor, none of them wider than the data.
+    """Components that keep every row's density above a floor; none of them is wider than the data.
 
-    Student's t is a mixture of normals of scales 2^k, its centre the warm start's mean, its unit how far the training
-    rows near x lie from that.
+    Student's t is a mixture of normals with scales 2^k. Its centre is the warm start's mean, its unit the typical
+    distance of training rows near x from that.
     """
 
     gp: SparseGP
     mean: MeanFunction
     """Added to the GP's mean, [D] to [P]."""
     noise: Array
-    """[P], noise variances, where they are about average."""
+    """[P], average noise variances."""
     log_scale: Array
-    """A, [M, P]: the noise variances are multiplied by exp(k(x, Z) A), with the GP's k and Z ..."""
+    """A, [M, P]: the noise variances are multiplied by exp(k(x, Z) A), with the GP's k and Z."""
     log_scale_range: Array
-    """[2, P], ... within this range of the exponent, that of the training rows: a linear kernel's grows without end."""
+    """[2, P], limits of that exponent, from the training rows: with a linear kernel it would grow without bound."""
     inflation: Array
     """[E], factors on the predictive variance."""
     widest: Array
-    """[P], largest variance of a component: behind a logarithm a wider one would outweigh all others in the mean."""
+    """[P], largest variance of a component: behind a logarithm, a wider one would dominate the mean."""
     tail_weights: Array
-    """[E], of Student's t in the whole mixture."""
+    """[E], weights of the components of Student's t in the whole mixture."""
     narrowest: Array
-    """[P], smallest variance of a component, that of the targets' rounding."""
+    """[P], smallest variance of a component: the variance of the targets' rounding."""
     climatology: KernelDensity
     """G kernels, standardised."""
     climatology_share: float
-    """Of the climatology, in the whole mixture."""
+    """Weight of the climatology in the whole mixture."""
 
     @property
     def weights(self) -> Array:
-        """[E + G], in the whole mixture."""
+        """[E + G], weights in the whole mixture."""
         return np.concatenate([self.tail_weights, self.climatology_share * self.climatology.weights])
 
     def centre(self, X: Array) -> tuple[Array, Array]:
@@ -63,7 +63,7 @@ class Defence:
         return mean + self.mean(X), variance + self.noise * np.exp(np.clip(trend, *self.log_scale_range))
 
     def components(self, X: Array) -> tuple[Array, Array]:
-        """Return their means and variances, two [N, E + G, P]."""
+        """Return the components' means and variances, two [N, E + G, P]."""
         mean, unit = self.centre(X)
         scaled = self.inflation[:, None] * unit[:, None, :]
         shape = (len(X), len(self.weights), len(self.noise))
@@ -74,7 +74,7 @@ class Defence:
         return means, np.clip(variances, self.narrowest, self.widest, out=variances)
 
     def with_weights(self, tail_weights: Array, climatology_share: float) -> Defence:
-        """Return the components that matter with these weights in the whole mixture, [E] and of the climatology."""
+        """Return the defence with other weights in the whole mixture, [E] and a share; drop negligible components."""
         kernels = self.climatology
         if climatology_share < SHARE_OF_KERNELS:
             kernels = one_normal(kernels)
@@ -96,10 +96,10 @@ def one_normal(density: KernelDensity) -> KernelDensity:
 
 
 def scale_mixture(num_scales: int, degrees_of_freedom: float, scale: float) -> tuple[Array, Array]:
-    """Return the variances s^2 4^k, k = 0, 1, ..., and weights of normals that together are Student's t.
+    """Return the variances s^2 4^k, k = 0, 1, ..., and the weights of normals whose mixture approximates Student's t.
 
-    t = N(0, s^2 v), 1 / v ~ Gamma(nu / 2, nu / 2): a normal has the weight of v within a factor of two of its own, the
-    first of all that is smaller too, the last of all that is larger. The density is off by a twentieth at most.
+    t = N(0, s^2 v), 1 / v ~ Gamma(nu / 2, nu / 2). The weight of a normal is the probability that v is within a factor
+    of two of its own; the first also gets all smaller v, the last all larger ones. The density is off by at most 5 %.
 
     Args:
         num_scales: E.

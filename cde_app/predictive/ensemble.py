@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """p(y | x) = 1/E sum_e p_e(y | x): the average of the members' densities (Lakshminarayanan et al. 2017)."""
+    """p(y | x) = 1/E sum_e p_e(y | x), the average of the members' densities (Lakshminarayanan et al. 2017)."""
 
     members: tuple[Posterior, ...]
     """E >= 1 posteriors with the same transforms."""
@@ -32,7 +32,7 @@ class Ensemble:
         return np.concatenate([member.weights for member in self.members]) / len(self.members)
 
     def predict(self, X: Array) -> Mixture:
-        """Return the mixture of each row, all members' components in one; X [N, D], standardised."""
+        """Return one mixture per row with the components of all members; X [N, D], standardised."""
         return average_mixture(self.members, X)
 
     def moments_at(self, X: Array, component: IndexArray) -> tuple[Array, Array]:
@@ -47,14 +47,14 @@ class Ensemble:
         return means, variances
 
     def component_at(self, uniforms: Array) -> IndexArray:
-        """Return the component that each uniform number chooses, close numbers neighbours in w; any shape."""
+        """Return the component that each uniform number selects, any shape; close numbers select neighbours in w."""
         cumulative = np.cumsum(self.weights[self._order])
         cumulative[-1] = np.inf
         return self._order[np.searchsorted(cumulative, uniforms, side="right")]
 
     @cached_property
     def _order(self) -> IndexArray:
-        """[C], the components one member after another, each member's `in_boxes` of w."""
+        """[C], the components one member after another, ordered `in_boxes` of w within each member."""
         order, first = [], 0
         for member in self.members:
             last, others = first + len(member.latent_nodes), first + len(member.weights)

@@ -1,4 +1,4 @@
-"""The density of some values by themselves: a sum of Gaussian kernels, near ones merged.
+"""The unconditional density of some values: a sum of Gaussian kernels, where neighbouring kernels are merged.
 
 Letters: N values, P targets, C components.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from cde_app.arrays import Array
 
 SMALLEST_SD = 1e-3
-"""A kernel's smallest standard deviation, in standard deviations of the target."""
+"""Smallest standard deviation of a kernel, in standard deviations of the target."""
 
 
 class KernelDensity(NamedTuple):
@@ -27,20 +27,20 @@ class KernelDensity(NamedTuple):
 
 
 def kernel_density(Y: Array, *, merge_depth: int, least_variance: Array | float) -> KernelDensity:
-    """Fit a Gaussian kernel density, near kernels merged into at most 2^merge_depth.
+    """Fit a Gaussian kernel density with at most 2^merge_depth kernels; neighbouring kernels are merged.
 
-    Bandwidth for one target 0.9 min(sd, IQR / 1.349) N^(-1/5), for several
-    h_p = (4 / (P + 2))^(1 / (P + 4)) N^(-1 / (P + 4)) sd_p. With more rows than kernels, halving the rows at the median
-    of their widest target makes groups; each becomes one component with the mean of its rows and with variance
-    h^2 + the group's own, so that mean and variances of the density are those of the full sum. One more component, a
-    normal with twice the standard deviation, has weight 2 / (N + 1): the chance that a new value lies outside the range
-    of N exchangeable ones.
+    The bandwidth is 0.9 min(sd, IQR / 1.349) N^(-1/5) for one target, and for several
+    h_p = (4 / (P + 2))^(1 / (P + 4)) N^(-1 / (P + 4)) sd_p. If there are more rows than kernels, the rows are halved
+    repeatedly at the median of their widest target. Each resulting group becomes one component with the mean of its
+    rows and the variance h^2 + the variance of the group, so that mean and variances of the density equal those of the
+    full sum. One more component, a normal with twice the standard deviation, has weight 2 / (N + 1): the probability
+    that a new value is outside the range of N exchangeable ones.
 
     Args:
         Y: [N, P].
         merge_depth: how often the rows are halved.
-        least_variance: [P], of a kernel: that of the rounding where a target is rounded, as narrower kernels on the few
-            values that occur would raise the density without bound.
+        least_variance: [P], smallest variance of a kernel: that of the rounding if a target is rounded, because
+            narrower kernels on its few distinct values would make the density unbounded.
 
     Source: Silverman (1986), "Density estimation", eq. 3.31; Scott (1992), "Multivariate density estimation", eq. 6.41.
     """
@@ -67,7 +67,7 @@ def kernel_density(Y: Array, *, merge_depth: int, least_variance: Array | float)
 
 
 def _nearby_groups(points: Array, merge_depth: int) -> list[Array]:
-    """Halve the rows [N, P] at the median of their widest column, again and again; no halving if N is small."""
+    """Halve the rows [N, P] repeatedly at the median of their widest column; do not halve them if N is small."""
     if len(points) <= 2**merge_depth:
         return [points[n : n + 1] for n in range(len(points))]
     groups = [points]

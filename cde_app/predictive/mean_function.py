@@ -1,6 +1,6 @@
-"""The mean functions of GP layers as arrays: a class for each kind, with all that is to be known of it.
+"""The mean functions of GP layers as arrays: one class per kind.
 
-The values are written with operators that tensors have too: `model/layers.py: MeanLayer` takes them from here.
+The values use only operators that also work on tensors: `model/layers.py: MeanLayer` takes them from here.
 
 Letters: N rows, D inputs, P targets, Q outputs.
 """
@@ -18,7 +18,7 @@ from cde_app.arrays import Array
 
 @dataclass(frozen=True)
 class MeanFunction(ABC):
-    """m(x) = x A + b; a kind says what it takes over of a plane from which it starts, and what of it is trained."""
+    """m(x) = x A + b; a kind determines which part of an initial plane it uses, and which part is trained."""
 
     slope: Array | None
     """A, [D, Q]; None for A = I."""
@@ -26,11 +26,11 @@ class MeanFunction(ABC):
     """b, [Q]; None for b = 0."""
 
     kind: ClassVar[str]
-    """The name in the settings and in what is stored."""
+    """The name in the settings and in stored runs."""
     trained: ClassVar[tuple[str, ...]] = ()
-    """The fields that training moves."""
+    """The fields that are trained."""
     carries_x: ClassVar[bool] = True
-    """Whether m hands on what x says; where not, f alone does."""
+    """Whether m passes information about x on; if not, only f does."""
 
     def __call__(self, X: Array) -> Array:
         """Return m(X); [..., D] to [..., Q]."""
@@ -39,17 +39,17 @@ class MeanFunction(ABC):
 
     @classmethod
     def keeps_width(cls, num_inputs: int, num_gps: int) -> bool:
-        """Say whether that of an inner layer with so many GPs starts as m(x) = x."""
+        """Return whether the mean function of an inner layer with `num_gps` GPs starts as m(x) = x."""
         return False
 
     @classmethod
     def along(cls, directions: Array) -> Self:
-        """Return where that of an inner layer starts; [D, Q], principal directions, or I where it keeps the width."""
+        """Return the initial mean of an inner layer; [D, Q], principal directions, or I if it keeps the width."""
         return cls._of(directions, np.zeros(directions.shape[1]))
 
     @classmethod
     def nearest(cls, X: Array, Y: Array) -> Self:
-        """Return where that of an output layer starts: nearest to Y [N, P] at X [N, D], the shortest of several."""
+        """Return the initial mean of an output layer: the least-squares fit of least norm to Y [N, P] at X [N, D]."""
         centre, level, slope = X.mean(0), Y.mean(0), np.zeros((X.shape[1], Y.shape[1]))
         if "slope" in cls.trained:
             slope = np.linalg.lstsq(X - centre, Y - level, rcond=1e-6)[0]
@@ -58,7 +58,7 @@ class MeanFunction(ABC):
     @classmethod
     @abstractmethod
     def _of(cls, slope: Array, offset: Array) -> Self:
-        """Return what the kind takes over of a plane, [D, Q] and [Q]."""
+        """Return the mean function with the part of a plane, [D, Q] and [Q], that the kind uses."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class IdentityMeanFunction(MeanFunction):
 
     @classmethod
     def keeps_width(cls, num_inputs: int, num_gps: int) -> bool:
-        """It does."""
+        """Return True: it always keeps the width."""
         return True
 
     @classmethod
@@ -91,7 +91,7 @@ class IdentityMeanFunction(MeanFunction):
 
 @dataclass(frozen=True)
 class PCAMeanFunction(MeanFunction):
-    """m(x) = x A, A the leading principal directions; of inner layers alone."""
+    """m(x) = x A, where A are the leading principal directions; only for inner layers."""
 
     kind = "pca"
 
@@ -122,7 +122,7 @@ class LinearMeanFunction(MeanFunction):
 
     @classmethod
     def keeps_width(cls, num_inputs: int, num_gps: int) -> bool:
-        """It does where it can."""
+        """Return whether the numbers of inputs and GPs are equal."""
         return num_gps == num_inputs
 
     @classmethod

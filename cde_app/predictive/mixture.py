@@ -1,4 +1,4 @@
-"""The predictive density p(y | x): per row a mixture of Gaussians, from which everything else follows exactly.
+"""The predictive density p(y | x): a mixture of Gaussians per row, from which everything else follows exactly.
 
 Letters: N rows, C components, P targets, S draws, L quantile levels, G grid points.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LOG_2PI = float(np.log(2 * np.pi))
 DRAW_BLOCK = 256
-"""Rows that share one random stream, so that draws depend on a row's place in the table and not on the chunk size."""
+"""Rows that share one random stream, so that draws depend on a row's position in the table, not on the chunk size."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Mixture:
     transforms: tuple[TargetTransform, ...]
     """One per target: user's units to standardised and back."""
     covariances: Array | None = None
-    """[N or 1, C, P, P] where the targets depend on each other within a component; `variances` is its diagonal."""
+    """[N or 1, C, P, P] if the targets depend on each other within a component; `variances` is its diagonal."""
 
     @property
     def num_rows(self) -> int:
@@ -64,7 +64,7 @@ class Mixture:
 
     @property
     def closest_pair(self) -> tuple[int, int]:
-        """Two targets whose joint density `pair` has: the first two."""
+        """The two targets of `pair`: the first two."""
         return 0, 1
 
     def pair(self) -> Mixture:
@@ -72,7 +72,7 @@ class Mixture:
         return self._of_targets([0, 1])
 
     def marginals(self) -> tuple[Mixture, ...]:
-        """Return each target's own mixture."""
+        """Return the marginal mixture of each target."""
         return tuple(self._of_targets([p]) for p in range(self.num_targets))
 
     def components(self) -> Mixture:
@@ -97,13 +97,13 @@ class Mixture:
             targets: [N, P], the user's units.
 
         Returns:
-            [N], nats per the product of the targets' units.
+            [N], nats per product of the targets' units.
         """
         Y, log_jacobian = self._standardise(targets)
         return self._joint_log_density(Y[:, None, :])[:, 0] + log_jacobian.sum(-1)
 
     def marginal_log_density(self, targets: Array) -> Array:
-        """Return each target's own log density; [N, P] to [N, P], nats per the target's unit."""
+        """Return the marginal log density of each target; [N, P] to [N, P], nats per unit of the target."""
         Y, log_jacobian = self._standardise(targets)
         columns = [m._joint_log_density(Y[:, None, [p]])[:, 0] for p, m in enumerate(self.marginals())]
         return np.stack(columns, axis=-1) + log_jacobian
@@ -118,7 +118,7 @@ class Mixture:
         return self._of_targets([target]).log_density_at(np.asarray(grid, float)[:, None])
 
     def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
-        """Estimate the mass of the highest-density region whose edge is the observation; [N, P] to [N].
+        """Estimate the mass of the highest-density region that ends at the observation; [N, P] to [N].
 
         Uniform on [0, 1] over the rows if the densities are calibrated (Hyndman 1996).
         """
@@ -136,7 +136,7 @@ class Mixture:
     def quantile(self, levels: Sequence[float] | Array) -> Array:
         """Return marginal quantiles; levels in (0, 1), [L], to [L, N, P].
 
-        Solved to the last digits by `mixture_quantiles`, also far in the tails and between modes.
+        `mixture_quantiles` solves for them to the last digits, even far in the tails and between modes.
         """
         levels = np.asarray(levels, float)
         columns = [
@@ -159,8 +159,8 @@ class Mixture:
         """Return the predictive covariance of the targets, [N, P, P].
 
         Within a component cov(g(y_1), h(y_2)) = sum_k rho^k g_k h_k, with the Hermite coefficients g_k and h_k of the
-        inverse transforms and the correlation rho (Mehler's formula): the first term alone where a transform is affine,
-        the first 16 elsewhere.
+        inverse transforms and the correlation rho (Mehler's formula). If a transform is affine only the first term is
+        nonzero; otherwise the first 16 are used.
         """
         covariance = np.empty((self.num_rows, self.num_targets, self.num_targets))
 
@@ -175,8 +175,8 @@ class Mixture:
     def crps(self, targets: Array) -> Array:
         """Return the continuous ranked probability score of each target; [N, P] to [N, P], the target's units.
 
-        E|Y - y| - E|Y - Y'| / 2 = int (F(t) - 1{t >= y})^2 dt: the first form in closed form where the transform is
-        affine (to eight digits with many components), elsewhere the second by quadrature to six.
+        E|Y - y| - E|Y - Y'| / 2 = int (F(t) - 1{t >= y})^2 dt. If the transform is affine, the first form is used, in
+        closed form (to eight digits with many components); otherwise the second, by quadrature to six digits.
 
         Source: Grimit et al. (2006), equation 5; Gneiting and Raftery (2007), equation 20.
         """
@@ -194,12 +194,12 @@ class Mixture:
     def sample(self, num_samples: int, *, seed: int, rows: IntArray | None = None) -> Array:
         """Draw from the predictive density.
 
-        The draws of a row depend on `seed` and on its place in the table alone, whatever the chunk size.
+        The draws of a row depend only on `seed` and on its position in the table, not on the chunk size.
 
         Args:
             num_samples: S.
             seed: non-negative integer.
-            rows: [N], places in the table of this mixture's rows, ascending; None takes 0, 1, ...
+            rows: [N], positions of this mixture's rows in the table, ascending; None uses 0, 1, ...
 
         Returns:
             [S, N, P], the user's units.
@@ -240,7 +240,7 @@ class Mixture:
 
     @property
     def _width(self) -> int:
-        """About how many numbers the moments of a row hold."""
+        """The approximate number of values that the moments of a row hold."""
         return self.num_components * (4 if all(transform.is_affine for transform in self.transforms) else 32)
 
     def _of_targets(self, targets: list[int]) -> Mixture:
@@ -263,7 +263,7 @@ class Mixture:
         return np.stack([z for z, _ in columns], axis=-1), np.stack([j for _, j in columns], axis=-1)
 
     def _invert(self, Y: Array) -> Array:
-        """Return standardised values [..., P] in the user's units."""
+        """Convert standardised values [..., P] to the user's units."""
         return np.stack([t.inverse(Y[..., p]) for p, t in enumerate(self.transforms)], axis=-1)
 
     def _joint_log_density(self, Y: Array) -> Array:
@@ -290,10 +290,10 @@ class Mixture:
         return log_density
 
     def _whitening(self) -> tuple[dict[tuple[int, int], Array], Array]:
-        """Return the factors that make components standard normal and the logs of the components' weighted heights.
+        """Return the factors that make components standard normal, and the logs of their weighted heights.
 
-        The factors are the entries (p, q) of the inverse Cholesky factors, without covariances 1 / sd at (p, p);
-        each, as the heights, [N or 1, C].
+        The factors are the entries (p, q) of the inverse Cholesky factors or, without covariances, 1 / sd at (p, p).
+        Each of them, and the heights, are [N or 1, C].
         """
         targets = range(self.num_targets)
         if self.covariances is None:
@@ -317,7 +317,7 @@ class Mixture:
         return values
 
     def _covariance(self) -> Array:
-        """Return `covariance` of rows that are few enough to be held at once."""
+        """Return `covariance` for a block of rows that fits into memory."""
         targets = range(self.num_targets)
         columns = [component_moments(self.means[:, :, p], self.variances[:, :, p], self.transforms[p]) for p in targets]
         deviations = np.stack([means for means, _ in columns], axis=-1) - self.mean()[:, None, :]
@@ -356,10 +356,10 @@ def draw_blocks(rows: IntArray) -> list[tuple[int, IntArray, slice]]:
     """List the blocks of rows that share a random stream.
 
     Args:
-        rows: [N], places in the table, ascending.
+        rows: [N], positions in the table, ascending.
 
     Returns:
-        Per block its number, which of its rows are asked for, and where these are among the N.
+        For each block its number, its requested rows, and their slice of the N.
     """
     numbers = rows // DRAW_BLOCK
     edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(rows)] if len(rows) else [0]
@@ -367,7 +367,7 @@ def draw_blocks(rows: IntArray) -> list[tuple[int, IntArray, slice]]:
 
 
 def _log_sum_exp(exponents: Array) -> Array:
-    """Return log sum exp over the last axis, -inf where all are; overwrites its argument."""
+    """Return log sum exp over the last axis, -inf if all entries are; overwrites its argument."""
     greatest = exponents.max(-1)
     exponents -= np.where(np.isneginf(greatest), 0.0, greatest)[..., None]
     np.maximum(exponents, SMALLEST_LOG, out=exponents)

@@ -1,4 +1,4 @@
-"""Moments of Gaussian components behind a transform, in the user's units: closed forms, else Gauss-Hermite quadrature.
+"""Moments of Gaussian components behind a transform, in the user's units: closed forms or Gauss-Hermite quadrature.
 
 Letters: n rows, C components.
 """
@@ -24,7 +24,7 @@ HERMITE_DEGREE = 16
 def component_moments(means: Array, variances: Array, transform: TargetTransform) -> tuple[Array, Array]:
     """Return the means and variances of one target's components in the user's units.
 
-    By Gauss-Hermite quadrature where the transform knows no closed form.
+    Gauss-Hermite quadrature is used if the transform has no closed form.
 
     Args:
         means: [n, C], standardised.
@@ -43,12 +43,12 @@ def component_moments(means: Array, variances: Array, transform: TargetTransform
 
 
 def hermite_coefficients(means: Array, variances: Array, transform: TargetTransform) -> Array:
-    """Return E[g(m + sd u) He_k(u)] / sqrt(k!) for k = 1 ... 16, g the inverse transform, [n, C, 16]."""
+    """Return E[g(m + sd u) He_k(u)] / sqrt(k!) for k = 1 ... 16 and the inverse transform g, [n, C, 16]."""
     norms = np.sqrt([float(factorial(k)) for k in range(HERMITE_DEGREE + 1)])
     basis = HERMITE_WEIGHTS[:, None] * np.polynomial.hermite_e.hermevander(HERMITE_NODES, HERMITE_DEGREE) / norms
     return _hermite_values(means, variances, transform) @ basis[:, 1:]
 
 
 def _hermite_values(means: Array, variances: Array, transform: TargetTransform) -> Array:
-    """Return one target at the components' Gauss-Hermite nodes, [n, C, 32], the user's units."""
+    """Return the values of one target at the components' Gauss-Hermite nodes, [n, C, 32], the user's units."""
     return transform.inverse(means[:, :, None] + np.sqrt(variances)[:, :, None] * HERMITE_NODES)

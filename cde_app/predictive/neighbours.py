@@ -1,8 +1,8 @@
-"""Features of a row from the training rows nearest to it: what was measured there, and how near they are.
+"""Features of a row from its nearest training rows: what was measured there, and how near they are.
 
-A sparse GP with a hundred inducing inputs sees the broad shape of a function. Where a table holds rows that resemble
-each other closely (repeated experiments, decoys of one protein, a house sold twice), the nearest rows know more. As
-features they let the GP learn from the data how far to trust them.
+A sparse GP with a hundred inducing inputs sees the broad shape of a function. If a table has rows that are very similar
+(repeated experiments, decoys of one protein, a house sold twice), the nearest rows contain more information. As
+features, they let the GP learn from the data how far to trust them.
 
 Letters: N rows, D features, P targets, k neighbours, R training rows.
 """
@@ -26,55 +26,55 @@ if TYPE_CHECKING:
 SMALLEST_DISTANCE = 1e-3
 """Added to distances before the logarithm [standard deviations of a feature]."""
 NEAREST_SHARE = 1e-3
-"""Distances below this share of the middle neighbour's are as good as none."""
+"""Distances below this share of the middle neighbour's distance count as zero."""
 SMALLEST_FLOAT = 1e-12
 MOST_ROWS = 200_000
-"""Training rows, drawn at random, among which the neighbours are looked for: all of them are part of the model."""
+"""The largest number of training rows, drawn at random, among which neighbours are sought; the model stores them."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Per row, the weighted mean of each target over the k nearest training rows, and the log distance to the nearest.
+    """Weighted means of the targets over a row's k nearest training rows, and the log of the smallest distance.
 
-    Each is standardised over the training rows. The weights are inverse squares of the distances, so that a copy of
-    a row outweighs all others, and several copies share the weight.
+    All are standardised over the training rows. The weights are inverse squared distances, so that a copy of a row
+    outweighs all others, and several copies share the weight.
 
     Source: Shepard (1968), "A two-dimensional interpolation function for irregularly-spaced data", for the weighted
-    mean; that a GP sees it as a feature is ours.
+    mean; its use as a feature of a GP is ours.
     """
 
     X: Array
     """[R, D], standardised features of the training rows, at most `MOST_ROWS` of them."""
     Y: Array
-    """[R, P], their standardised targets."""
+    """[R, P], standardised targets of these rows."""
     count: int
     """k, less than R."""
     centre: Array
     """[P + 1], means of the features over the training rows."""
     scale: Array
-    """[P + 1], their standard deviations."""
+    """[P + 1], standard deviations of the features."""
 
     def extend(self, X: Array) -> Array:
-        """Append the features of rows that are no training rows; [N, D] to [N, D + P + 1]."""
-        distances, places = self._tree.query(X, range(1, self.count + 1), workers=num_threads())
-        return self._append(X, distances, places)
+        """Append the features of rows that are not training rows; [N, D] to [N, D + P + 1]."""
+        distances, indices = self._tree.query(X, range(1, self.count + 1), workers=num_threads())
+        return self._append(X, distances, indices)
 
-    def extend_training_rows(self, X: Array, places: IndexArray) -> Array:
+    def extend_training_rows(self, X: Array, indices: IndexArray) -> Array:
         """Append the features of training rows, each from all the others; [N, D] to [N, D + P + 1].
 
         Args:
             X: [N, D].
-            places: [N], where each of them is among the R rows, -1 where it is none of them.
+            indices: [N], index of each row among the R rows, -1 if it is not one of them.
         """
         distances, found = self._tree.query(X, range(1, self.count + 2))
-        own = found == places[:, None]
-        own[~own.any(axis=1), -1] = True  # among many copies of a row it need not find itself
+        own = found == indices[:, None]
+        own[~own.any(axis=1), -1] = True  # a row with many copies need not find itself
         shape = (len(X), self.count)
         return self._append(X, distances[~own].reshape(shape), found[~own].reshape(shape))
 
-    def _append(self, X: Array, distances: Array, places: IndexArray) -> Array:
-        """Append the standardised features at known neighbours, two [N, k]."""
-        return np.column_stack([X, (neighbour_features(distances, self.Y[places]) - self.centre) / self.scale])
+    def _append(self, X: Array, distances: Array, indices: IndexArray) -> Array:
+        """Append the standardised features, given the distances and the indices of the neighbours, [N, k] each."""
+        return np.column_stack([X, (neighbour_features(distances, self.Y[indices]) - self.centre) / self.scale])
 
     @cached_property
     def _tree(self) -> cKDTree:
@@ -84,7 +84,7 @@ class Neighbours:
 
 
 def draw_neighbours(num_rows: int, *, seed: int) -> IndexArray:
-    """Return the training rows among which neighbours are looked for, sorted."""
+    """Return the training rows among which neighbours are sought, sorted."""
     return draw_rows(num_rows, MOST_ROWS, seed=seed, stream=Stream.NEIGHBOUR_ROWS)
 
 

@@ -1,4 +1,4 @@
-"""The nodes at which a mixture has its components: points of a low-discrepancy sequence."""
+"""The nodes of a mixture, one per component: points of a low-discrepancy sequence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from cde_app.arrays import Array, IndexArray
 
 LEAST_LEVEL = 1e-6
-"""A density's tails are followed down to this probability."""
+"""Tails of a density are resolved down to this probability."""
 
 
 def gaussian_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
@@ -25,7 +25,7 @@ def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     """Return the points of a scrambled Sobol sequence, strictly inside (0, 1), [num_nodes, dim]."""
     if dim == 0:
         return np.zeros((num_nodes, 0))
-    from scipy.stats import qmc  # a second to load, and only the end of a training needs it
+    from scipy.stats import qmc  # takes a second to load; needed only at the end of a training
 
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]
@@ -33,11 +33,11 @@ def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
 
 
 def split_outermost(nodes: Array, axes: Sequence[int]) -> tuple[Array, Array]:
-    """Split the outermost nodes of some coordinates, so that the tails are as fine as the middle; return weights too.
+    """Split the outermost nodes of some coordinates to resolve the tails as finely as the middle.
 
-    Of C points of equal weight the outermost stands for all beyond the level 1 / C, where a density's tails are. It
-    becomes several, at the middle levels of (1 / (4 C), 1 / C), (1 / (16 C), 1 / (4 C)) and so on down to
-    `LEAST_LEVEL`; its other coordinates stay.
+    Of C points with equal weight, the outermost represents everything beyond the level 1 / C, where a density's tails
+    are. It is split into several points, at the middle levels of (1 / (4 C), 1 / C), (1 / (16 C), 1 / (4 C)) and so on
+    down to `LEAST_LEVEL`; its other coordinates stay.
 
     Args:
         nodes: [C, d], standard normal quantiles of points in the unit cube, evenly spread along each coordinate.
@@ -56,23 +56,23 @@ def split_outermost(nodes: Array, axes: Sequence[int]) -> tuple[Array, Array]:
     middles = ndtri(0.5 * (np.array(edges[:-1]) + edges[1:]))
     for axis in axes if num_nodes > 1 else ():
         for sign in (1.0, -1.0):
-            place = int(np.argmin(sign * nodes[:, axis]))
-            copies = np.repeat(nodes[place, None], len(shares), axis=0)
+            outermost = int(np.argmin(sign * nodes[:, axis]))
+            copies = np.repeat(nodes[outermost, None], len(shares), axis=0)
             copies[:, axis] = sign * middles
-            nodes = np.concatenate([np.delete(nodes, place, axis=0), copies])
-            weights = np.concatenate([np.delete(weights, place), weights[place] * shares])
+            nodes = np.concatenate([np.delete(nodes, outermost, axis=0), copies])
+            weights = np.concatenate([np.delete(weights, outermost), weights[outermost] * shares])
     return nodes, weights
 
 
 def in_boxes(points: Array, axis: int = 0) -> IndexArray:
-    """Return an order of points in which every half, quarter, eighth ... is a box of them; in one dimension sorted.
+    """Return an order of points in which each half, quarter, eighth ... fills a box; in one dimension, sort them.
 
-    The points are halved at the median of each coordinate in turn. A low-discrepancy number that chooses a place in
-    this order covers the points as evenly as it does the unit interval.
+    The points are halved at the median of each coordinate in turn. Low-discrepancy numbers that select positions in
+    this order then cover the points as evenly as the unit interval.
 
     Args:
-        points: [C, d], d >= 0; without coordinates they stay as they are.
-        axis: the coordinate to begin with.
+        points: [C, d], d >= 0; without coordinates they keep their order.
+        axis: the first coordinate.
     """
     num_points, dim = points.shape
     if dim == 0:

@@ -1,6 +1,6 @@
-"""The noise around the output layer as arrays: a class for each likelihood, with all that NumPy has to know of it.
+"""The noise around the output layer as arrays: one class per likelihood, with everything that NumPy needs.
 
-y = f + e, and e is normal at every node of a mixture; the variance of Student's t is a coordinate of the nodes.
+y = f + e, where e is normal at every node of a mixture; the variance of Student's t is a coordinate of the nodes.
 
 Letters: N rows, D features, P targets, M inducing inputs, C nodes.
 """
@@ -20,32 +20,32 @@ from cde_app.predictive.kernels import Kernel
 
 if TYPE_CHECKING:
     SparsePrior = Callable[[Any], tuple[Kernel, Array]]
-    """From settings with a kernel and inducing inputs to both on the training rows' x, Z [M, D]."""
+    """Makes the kernel and the inducing inputs Z [M, D] of some settings, from the training rows' x."""
 
 ROOM_ABOVE_FLOOR = 0.1
-"""The noise starts at least this share above its floor: on the log scale of the rest it can grow from there."""
+"""The noise starts at least this share above its floor, because what exceeds the floor is trained on the log scale."""
 
 
 @dataclass(frozen=True)
 class Noise(ABC):
-    """e of standardised targets."""
+    """The noise e of standardised targets."""
 
     variance: Array
-    """[P], about which it varies; of normal noise the variances, of Student's t the squared scales."""
+    """[P], typical values: variances of normal noise, squared scales of Student's t."""
 
     kind: ClassVar[str]
-    """The name in the settings and in what is stored."""
+    """The name in the settings and in stored runs."""
 
     @classmethod
     @abstractmethod
     def start(cls, settings: Any, variance: Array, floor: Array, *, sparse_prior: SparsePrior) -> Self:
-        """Return the noise before training, that of the warm start or a little above the floor.
+        """Return the noise before training: that of the warm start, but at least slightly above the floor.
 
         Args:
-            settings: those of this likelihood.
+            settings: the settings of this likelihood.
             variance: [P], noise variances of the warm start.
-            floor: [P], below which training may not go.
-            sparse_prior: for what varies with x.
+            floor: [P], lower limits of the variances in training.
+            sparse_prior: makes the kernel and the inducing inputs of noise that varies with x.
         """
 
     def at(self, X: Array) -> Array:
@@ -54,14 +54,14 @@ class Noise(ABC):
 
     @property
     def num_coordinates(self) -> int:
-        """How many coordinates of a node the noise has."""
+        """How many coordinates of a node belong to the noise."""
         return 0
 
     def factors(self, normals: Array) -> Array | None:
-        """Return what the variances are multiplied by at each node, [C, P]; None for nothing.
+        """Return the factors on the variances at each node, [C, P]; None if there are none.
 
         Args:
-            normals: the noise's coordinates of the nodes, standard normal, [C, `num_coordinates`].
+            normals: the coordinates of the nodes that belong to the noise, standard normal, [C, `num_coordinates`].
         """
         return None
 
@@ -74,7 +74,7 @@ class NormalNoise(Noise):
 
     @classmethod
     def start(cls, settings: Any, variance: Array, floor: Array, *, sparse_prior: SparsePrior) -> Self:
-        """Return one normal for each target."""
+        """Return one variance for each target."""
         return cls(np.maximum(variance, least_start(settings, floor)))
 
 
@@ -107,7 +107,7 @@ class VaryingNoise(Noise):
 
 @dataclass(frozen=True)
 class StudentTNoise(Noise):
-    """e ~ s_p t_nu, or N(0, s_p^2 / lambda) with lambda ~ Gamma(nu / 2, nu / 2), a coordinate for each target."""
+    """e ~ s_p t_nu, or N(0, s_p^2 / lambda) with lambda ~ Gamma(nu / 2, nu / 2), one coordinate per target."""
 
     kind = "student_t"
     degrees_of_freedom: float
@@ -134,5 +134,5 @@ NOISES: dict[str, type[Noise]] = {noise.kind: noise for noise in (NormalNoise, V
 
 
 def least_start(settings: Any, floor: Array) -> Array:
-    """Return the smallest variances with which a training may begin, above the floor, two [P]."""
+    """Return the smallest initial variances, which are above the floor; both [P]."""
     return floor + np.maximum(ROOM_ABOVE_FLOOR * floor, settings.variance_floor)

@@ -1,4 +1,4 @@
-"""The trained model as arrays: load it, and turn standardised inputs into a `Mixture` per row.
+"""The trained model as arrays; it turns standardised inputs into a `Mixture` per row.
 
 Letters: N rows, D features, P targets, Dw latent variables, C nodes, Q inner GPs.
 """
@@ -31,12 +31,12 @@ class Moments(NamedTuple):
     variances: Array
     """[N, C, P]."""
     covariances: Array | None
-    """[N, C, P, P] where the targets depend on each other within a component."""
+    """[N, C, P, P] if the targets depend on each other within a component."""
 
 
 @dataclass(frozen=True)
 class InnerLayer:
-    """x <- m(x) + f(.) P, f made of Q independent GPs drawn once per node."""
+    """x <- m(x) + f(.) P, where f consists of Q independent GPs, drawn once per node."""
 
     gp: SparseGP
     mean: MeanFunction
@@ -44,12 +44,12 @@ class InnerLayer:
     projection: Array
     """P, [Q, D']."""
     compositor: Compositor | None
-    """Joins x and w for f; None where f sees x alone."""
+    """Joins x and w for f; None if f sees only x."""
 
     def propagate(self, X: Array, W: Array, noise: Array) -> Array:
         """Draw the layer's outputs at every node; X [N, 1 or C, D], W [C, Dw], noise [C, Q] to [N, C, D'].
 
-        W and noise may also be [N, 1, ...]: a node of its own for every row.
+        W and noise may also be [N, 1, ...], with a separate node for every row.
         """
         mean, variance = _moments(self.gp, self.compositor, X, W)
         draws = mean + np.sqrt(variance) * noise
@@ -58,7 +58,7 @@ class InnerLayer:
 
 @dataclass(frozen=True)
 class Posterior:
-    """All that prediction needs: the GP layers' q(u), the noise, the nodes, and the way back to the user's units."""
+    """Everything that prediction needs: q(u) of the GP layers, the noise, the nodes and the target transforms."""
 
     inner_layers: tuple[InnerLayer, ...]
     output_terms: tuple[SparseGP, ...]
@@ -66,25 +66,25 @@ class Posterior:
     compositor: Compositor
     """Joins x and w for the terms that see both."""
     noise: Noise
-    """Of the standardised targets."""
+    """Noise of the standardised targets."""
     latent_nodes: Array
     """W, [C, Dw]: the prior's quantiles at the points of a randomised Sobol sequence, computed when training ends."""
     node_weights: Array
-    """[C], of the nodes among themselves, sum one."""
+    """[C], weights of the nodes, which sum to one."""
     inner_noise: Array
     """[C, sum of Q]: standard normal nodes for the inner layers."""
     defence: Defence | None
     transforms: tuple[TargetTransform, ...]
     output_mean: MeanFunction
-    """Added to the terms, of x as the inner layers leave it, [D'] to [P]."""
+    """Added to the terms; a function of the output of the inner layers, [D'] to [P]."""
     noise_factors: Array | None = None
-    """[C, P], factors on the noise at each node (`Noise.factors`); None where it has no coordinates."""
+    """[C, P], factors on the noise at each node (`Noise.factors`); None if it has no coordinates."""
     input_projection: Array | None = None
-    """A, [D, D']: every layer sees x A; None where they see x."""
+    """A, [D, D']: every layer sees x A; None if they see x."""
     mixing: Array | None = None
-    """P, [Q, P]: the targets are f P plus noise; None where they are f plus noise."""
+    """P, [Q, P]: the targets are f P plus noise; None if they are f plus noise."""
     spread: float = 1.0
-    """Factor on the standard deviations at the nodes, found on rows that the training did not see."""
+    """Factor on the standard deviations at the nodes, fitted to rows that the training did not see."""
 
     @property
     def latent_dim(self) -> int:
@@ -95,13 +95,13 @@ class Posterior:
         """Return the predictive mixture of each row.
 
         p(y | x) = sum_c pi_c N(y; m(x, node_c), v(x, node_c) + noise): the average of the exact Gaussian output layer
-        over the nodes (Dutordoir et al. 2018, section 3.3, with a low-discrepancy sequence in place of random draws).
+        over the nodes (Dutordoir et al. 2018, section 3.3, with a low-discrepancy sequence instead of random draws).
 
         Args:
             X: [N, D], standardised features.
 
         Returns:
-            The mixture, [N] rows by [C] components (and the defensive ones).
+            The mixture of N rows, with C components and the defensive ones.
         """
         return average_mixture((self,), X)
 
@@ -110,7 +110,7 @@ class Posterior:
 
         Args:
             X: [n, D], standardised features.
-            component: [n], places among the components of `predict`.
+            component: [n], indices of components of `predict`.
 
         Returns:
             Its means and variances, two [n, P], standardised.
@@ -126,8 +126,8 @@ class Posterior:
             if self.defence is not None and len(own) < len(is_node):
                 wide = rows.start + np.flatnonzero(~is_node)
                 mean, variance = self.defence.components(X[wide])
-                place = np.arange(len(wide)), component[wide] - num_nodes
-                means[wide], variances[wide] = mean[place], variance[place]
+                chosen = np.arange(len(wide)), component[wide] - num_nodes
+                means[wide], variances[wide] = mean[chosen], variance[chosen]
 
         work_in_blocks(fill, len(X), self._width(X))
         return means, variances
@@ -143,7 +143,7 @@ class Posterior:
             Two [N, Dw].
 
         Raises:
-            ValueError: a target lies outside the range of its transform, so that no w explains it.
+            ValueError: a target is outside the domain of its transform, so that no w explains it.
         """
         Y = np.stack([transform.forward(targets[:, p]) for p, transform in enumerate(self.transforms)], axis=-1)
         if not np.isfinite(Y).all():
@@ -159,14 +159,14 @@ class Posterior:
         return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
 
     def latent_prior_band(self) -> Array:
-        """Return the edges of the prior's central 68 % for each latent variable, of the normal plus and minus one."""
+        """Return the ends of the prior's central 68 % for each latent variable, -1 and 1 for a standard normal."""
         order = np.argsort(self.latent_nodes, axis=0)
         levels = np.cumsum(self.node_weights[order], axis=0) - 0.5 * self.node_weights[order]
         columns = zip(levels.T, np.take_along_axis(self.latent_nodes, order, axis=0).T, strict=True)
         return np.stack([np.interp(ndtr([-1.0, 1.0]), level, nodes) for level, nodes in columns], axis=1)
 
     def noise_at(self, X: Array, node: IndexArray | None = None) -> Array:
-        """Return the noise variances at every node, or at one node of each row; [N, D] to [N or 1, C or 1, P]."""
+        """Return the noise variances at every node, or at one node per row; [N, D] to [N or 1, C or 1, P]."""
         noise = self.noise.at(X)[:, None, :]
         if self.noise_factors is None:
             return noise
@@ -179,7 +179,7 @@ class Posterior:
         return np.concatenate([(1.0 - defensive.sum()) * self.node_weights, defensive])
 
     def _width(self, X: Array) -> int:
-        """Return about how many numbers the arithmetic holds for a component of a row, the GPs' kernels aside."""
+        """Return the approximate number of values held per component of a row, without the GPs' kernels."""
         return X.shape[1] + self.latent_dim + self.compositor.num_intermediate + 4 * len(self.transforms)
 
     def _components(self, X: Array) -> Moments:
@@ -198,7 +198,7 @@ class Posterior:
         )
 
     def _node_moments(self, X: Array, node: IndexArray | None = None) -> Moments:
-        """Return the moments at every node, or at one node of each row, [N], with C = 1."""
+        """Return the moments at every node, or at one node per row, [N]; then C = 1."""
         W, inner_noise = self.latent_nodes, self.inner_noise
         if node is not None:
             W, inner_noise = W[node, None], inner_noise[node, None]
@@ -225,10 +225,10 @@ class Posterior:
 
 
 def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:
-    """Return the average of the posteriors' mixtures, all their components in one.
+    """Return the average of the posteriors' mixtures as one mixture with all their components.
 
     Args:
-        members: with the same targets, and all or none of them with a mixing matrix.
+        members: posteriors of the same targets, all or none of them with a mixing matrix.
         X: [N, D], standardised features.
     """
     first, weights = members[0], np.concatenate([member.weights for member in members]) / len(members)
@@ -251,7 +251,7 @@ def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:
 
 
 def _log_normal(deviations: Array, variances: Array, covariances: Array | None) -> Array:
-    """Return log N(deviations; 0, covariances) up to a constant, [N, C, P] to [N, C]; of the variances without them."""
+    """Return log N(deviations; 0, covariances or variances) up to a constant, [N, C, P] to [N, C]."""
     if covariances is None:
         return -0.5 * (deviations**2 / variances + np.log(variances)).sum(-1)
     factors = np.linalg.cholesky(covariances)

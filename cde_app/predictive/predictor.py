@@ -1,4 +1,4 @@
-"""The trained model of all targets: one factor that has them all, or a chain of factors with one target each."""
+"""The trained model of all targets: one factor with all of them, or a chain of factors with one target each."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 NODES_PER_COMPONENT = 1.5
-"""Nodes of a chain for each component of its factors: `docs/method.md` has what they gain."""
+"""Nodes of a chain per component of its factors; `docs/method.md` shows their effect."""
 
 
 @dataclass(frozen=True)
 class Latents:
     """p(w | x, y) of N rows under one model."""
 
-    places: tuple[int, ...]
-    """Places in the table of the model's targets."""
+    target_indices: tuple[int, ...]
+    """Indices of the model's targets in the table."""
     mean: Array
     """[N, Dw]."""
     sd: Array
     """[N, Dw], standard deviations."""
     prior_band: Array
-    """[2, Dw], the edges of the prior's central 68 %."""
+    """[2, Dw], ends of the prior's central 68 %."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class Predictor:
     """From standardised features to the forecast of every row."""
 
     neighbours: Neighbours | None
-    """Where the features of the nearest training rows come from, if the factors have them."""
+    """Source of the features from the nearest training rows, if the factors use them."""
     factors: tuple[Ensemble, ...]
-    """One, of all targets together; or one per target, each given the targets before it."""
+    """One factor for all targets together, or one per target, given the earlier targets."""
     order: tuple[int, ...]
-    """Places in the table of the targets, in the order of the chain."""
+    """Indices of the targets in the table, in the order of the chain."""
     nodes: Array
     """[G, 2 P] for a chain (see `Chain`), else empty."""
 
     @property
     def transforms(self) -> tuple[TargetTransform, ...]:
-        """[P], of the targets in the order of the table."""
+        """[P], transforms of the targets, in the order of the table."""
         in_order = [transform for factor in self.factors for transform in factor.members[0].transforms]
-        by_place = dict(zip(self.order, in_order, strict=True))
-        return tuple(by_place[place] for place in range(len(by_place)))
+        by_index = dict(zip(self.order, in_order, strict=True))
+        return tuple(by_index[index] for index in range(len(by_index)))
 
     def predict(self, X: Array) -> Forecast:
         """Return the forecast of each row; X [N, D], standardised."""
@@ -63,22 +63,22 @@ class Predictor:
         return Chain(self.factors, self.order, self.nodes, X)
 
     def latents(self, X: Array, targets: Array) -> list[Latents]:
-        """Return what the first member of each factor that has latent variables says about them: p(w | x, y).
+        """Return p(w | x, y) under the first member of each factor that has latent variables.
 
-        It comes from the nodes' likelihoods and not from the encoder, which is a proposal under the importance-weighted
-        objectives, several times wider than the posterior.
+        It is computed from the nodes' likelihoods and not by the encoder, which is only a proposal under the
+        importance-weighted objectives and several times wider than the posterior.
 
         Args:
             X: [N, D], standardised features.
             targets: [N, P], the user's units.
         """
         found, X, chained = [], self._features(X), len(self.factors) > 1
-        for factor, place in zip(self.factors, self.order, strict=False):
-            member, places = factor.members[0], (place,) if chained else tuple(range(len(self.order)))
+        for factor, target in zip(self.factors, self.order, strict=False):
+            member, own = factor.members[0], (target,) if chained else tuple(range(len(self.order)))
             if member.latent_dim:
-                mean, sd = member.latent_moments(X, targets[:, list(places)])
-                found.append(Latents(places, mean, sd, member.latent_prior_band()))
-            X = extend(X, member.transforms[0].forward(targets[:, place]))
+                mean, sd = member.latent_moments(X, targets[:, list(own)])
+                found.append(Latents(own, mean, sd, member.latent_prior_band()))
+            X = extend(X, member.transforms[0].forward(targets[:, target]))
         return found
 
     def _features(self, X: Array) -> Array:
@@ -98,9 +98,9 @@ def assemble_predictor(
     Args:
         neighbours: the source of the neighbours' features, if the factors were trained with them.
         factors: one, or one per target.
-        order: places of the targets, in the order of the chain.
-        num_components: C, of each factor.
-        seed: of the nodes over the earlier targets of a chain.
+        order: indices of the targets, in the order of the chain.
+        num_components: C of each factor.
+        seed: seed of the nodes for the earlier targets of a chain.
     """
     dim = 2 * len(order) if len(factors) > 1 else 0
     nodes = uniform_nodes(math.ceil(NODES_PER_COMPONENT * num_components), dim, seed=seed + 1)

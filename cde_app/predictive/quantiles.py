@@ -1,4 +1,4 @@
-"""Quantiles of Gaussian mixtures to the last digits, however far in the tail or deep between two modes.
+"""Quantiles of Gaussian mixtures to the last digits, even far in the tails or deep between two modes.
 
 Letters: N rows, C components, L levels.
 """
@@ -20,10 +20,10 @@ ROOT_TWO_PI = float(np.sqrt(2 * np.pi))
 def mixture_quantiles(weights: Array, means: Array, variances: Array, levels: Array) -> Array:
     """Solve F(y) = level for every row and level.
 
-    Newton's method on the normal score of F, which is a straight line for one component and close to one in any tail,
-    inside a bracket: the least and the greatest of the components' own quantiles. Bisection steps in where a step
-    leaves the bracket or does not halve the error. Levels above 1/2 are solved in the upper tail, whose small
-    probabilities keep their digits.
+    Newton's method is applied to the normal score of F, which is a straight line for one component and nearly straight
+    in any tail, inside a bracket: the smallest and the largest quantile of the components. A step that leaves the
+    bracket or does not halve the error is replaced by bisection. Levels above 1/2 are solved in the upper tail, whose
+    small probabilities are more precise.
 
     Args:
         weights: [C].

@@ -15,8 +15,8 @@ from cde_app.arrays import Array
 from cde_app.predictive.blocks import cache_blocks
 from cde_app.predictive.kernels import Kernel
 
-JITTER = 1e-6  # gpflow.default_jitter() as a constant, so that no TensorFlow is loaded; a test holds the two equal
-"""What is added to the diagonal of k(Z, Z), so that rounding leaves it positive definite."""
+JITTER = 1e-6  # gpflow.default_jitter() as a constant, to avoid loading TensorFlow; a test compares the two
+"""Added to the diagonal of k(Z, Z), so that it is positive definite despite rounding."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class SparseGP:
 
     @cached_property
     def _reductions(self) -> list[tuple[Array, Array]]:
-        """Per GP the columns b_j, [M, M], and the signs s_j, [M], of the variance as a signed sum of squares.
+        """For each GP, the columns b_j, [M, M], and signs s_j, [M], of the variance as a signed sum of squares.
 
-        v(x) = k(x, x) + sum_j s_j (b_j' k)^2, from the eigenvectors of q_sqrt q_sqrt' - I: one product per GP where the
-        definition takes two. (k' A k with one matrix A would cost the same, but the entries of L^-T L^-1 are as large
-        as 1 / jitter and cost half of the digits.)
+        v(x) = k(x, x) + sum_j s_j (b_j' k)^2, from the eigenvectors of q_sqrt q_sqrt' - I: one product per GP, not
+        two. (k' A k with one matrix A would cost the same, but the entries of L^-T L^-1 are as large as 1 / jitter and
+        lose half of the digits.)
         """
         reductions = []
         for projection in self.q_projection:
@@ -86,9 +86,9 @@ class SparseGP:
 
 
 def cholesky(K: Array) -> Array:
-    """Return the Cholesky factor of K plus the jitter, [M, M], as the model has it.
+    """Return the Cholesky factor of K plus the jitter, [M, M], as in the model.
 
     Raises:
-        numpy.linalg.LinAlgError: that is not positive definite.
+        numpy.linalg.LinAlgError: K plus the jitter is not positive definite.
     """
     return np.linalg.cholesky(K + JITTER * np.eye(len(K)))

@@ -1,4 +1,4 @@
-"""What all pictures share: the look, the title block, and files that are the same bytes every time."""
+"""What all pictures share: the style, the title block, and reproducible files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from cde_app.arrays import IndexArray
 from cde_app.storage import write_atomically
 
-# Okabe and Ito (2008), "Color universal design": told apart by colour-blind eyes.
+# Okabe and Ito (2008), "Color universal design": colours that colour-blind readers can distinguish.
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 INK, GREY = "#222222", "#8C8C8C"
 DOTS_PER_INCH = 150
@@ -53,7 +53,7 @@ def new_figure(
     """Make a figure with a title block at the top left and a grid of axes, without pyplot's global state.
 
     Args:
-        title: what to see, in a few words.
+        title: what the picture shows, in a few words.
         subtitle: how to read the picture.
         size: width and height [inches].
         rows: panels from top to bottom.
@@ -81,9 +81,9 @@ def figure_bytes(figure: Figure, image_format: Literal["png", "svg"]) -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None} if image_format == "svg" else {"Software": None}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a column name in a script without font
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a column name whose script the font lacks
         if figure.get_layout_engine() is not None:
-            # The layout depends on the one before: settle it once, so that every rendering has the same.
+            # Each layout depends on the previous one: compute it once, so that every rendering uses the same.
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
         figure.savefig(buffer, format=image_format, dpi=DOTS_PER_INCH, metadata=metadata, facecolor="white")
@@ -91,7 +91,7 @@ def figure_bytes(figure: Figure, image_format: Literal["png", "svg"]) -> bytes:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG or SVG, by the path's suffix, so that the file is either whole or not there.
+    """Write a figure as PNG or SVG, depending on the path's suffix; the file is complete or absent.
 
     Raises:
         ValueError: the suffix is neither .png nor .svg.
@@ -104,12 +104,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def thin(count: int, most: int) -> IndexArray:
-    """Choose at most `most` of `count` rows, evenly spaced."""
+    """Choose at most `most` of `count` indices, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp)) if count else np.empty(0, np.intp)
 
 
 def tint(colour: str, strength: float) -> tuple[float, float, float]:
-    """Mix a colour with white: strength 1 is the colour."""
+    """Mix a colour with white; strength 1 is the pure colour."""
     red, green, blue = (1 - strength * (1 - channel) for channel in to_rgb(colour))
     return red, green, blue
 
@@ -120,5 +120,5 @@ def with_unit(name: str, unit: str) -> str:
 
 
 def short_label(text: str, length: int) -> str:
-    """Cut a long label."""
+    """Truncate a long label."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,6 +1,6 @@
 """Pictures of densities: along one input, row by row, and jointly for two targets.
 
-Letters: N rows, P targets, G grid points. Everything is in the user's units.
+Letters: N rows, P targets, G grid points. All values are in the user's units.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def plot_density_heatmap(
     Args:
         forecast: forecasts at the G grid points.
         input_grid: [G], increasing [units of the input].
-        inputs: [N], the data's input; empty if there is none to show.
-        targets: [N], the data's target `target`.
+        inputs: [N], the input of the data; empty if there is no data to show.
+        targets: [N], the observations of target `target`.
         input_name: label of the x axis.
         target_name: label of the y axis.
         target_unit: shown in brackets, if any.
         target: which of the forecast's targets.
-        note: added to the subtitle, for example where the other inputs are held.
+        note: added to the subtitle, for example the values at which the other inputs are fixed.
     """
     input_grid, inputs, targets = (np.asarray(a, dtype=np.float64).ravel() for a in (input_grid, inputs, targets))
     least, low, median, high, most = forecast.quantile([0.005, 0.05, 0.5, 0.95, 0.995])[:, :, target]
@@ -68,7 +68,7 @@ def plot_density_heatmap(
     figure, axes = new_figure(f"How {target_name} is distributed along {input_name}", subtitle, size=(8.2, 5.4))
     ax = axes[0, 0]
     ax.grid(visible=False)
-    # The brightest colour is the peak of a typical column, or a single spike would leave all else dark.
+    # The brightest colour is the peak of a typical column; otherwise a single spike would leave the rest dark.
     norm = PowerNorm(0.5, vmin=0, vmax=float(np.quantile(density.max(axis=0), 0.95)) or 1.0)
     image = ax.pcolormesh(input_grid, y_grid, density, norm=norm, cmap="viridis", shading="gouraud", rasterized=True)
     if inputs.size:
@@ -85,7 +85,7 @@ def plot_density_heatmap(
     )
     legend = figure.legend(loc="outside lower left", ncols=3)
     if inputs.size and legend.legend_handles[0] is not None:
-        legend.legend_handles[0].set(facecolor="lightgrey", alpha=1.0)  # white dots would not show on the page
+        legend.legend_handles[0].set(facecolor="lightgrey", alpha=1.0)  # white dots would be invisible on the page
     return figure
 
 
@@ -99,7 +99,7 @@ def plot_ridges(
     target_unit: str = "",
     target: int = 0,
 ) -> Figure:
-    """Draw the densities of a few rows one above the other, with what was observed.
+    """Draw the densities of a few rows one above the other, with the observations.
 
     Args:
         forecast: forecasts of N rows, about a dozen.
@@ -146,7 +146,7 @@ def plot_joint_rows(
     target_names: Sequence[str],
     target_units: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw the joint density of two targets for a few rows: highest-density regions of 50 and 90%, and the truth.
+    """Draw the joint density of two targets for a few rows: highest-density regions of 50 and 90%, and observations.
 
     Args:
         forecast: forecasts of N rows; the first six are drawn.
@@ -164,8 +164,8 @@ def plot_joint_rows(
     names = [with_unit(target_names[p], units[p]) for p in pair]
     columns = min(num_panels, 3)
     figure, axes = new_figure(
-        f"How {target_names[pair[0]]} and {target_names[pair[1]]} move together",
-        "Dark: the smallest region that holds 50%; light: 90%."
+        f"How {target_names[pair[0]]} and {target_names[pair[1]]} vary together",
+        "Dark: the smallest region with 50% probability; light: 90%."
         + ("" if observed is None else " Cross: what happened."),
         rows=-(-num_panels // columns),
         columns=columns,
@@ -196,9 +196,9 @@ def plot_joint_rows(
 
 
 def axis_ends(lower: Array, upper: Array) -> Array:
-    """Return the ends of an axis for several intervals; of four or more, those far off may leave it.
+    """Return the ends of an axis for several intervals; if there are at least four, outlying ones may be cut off.
 
-    The axis reaches as far beyond the middle half of the intervals as that is long.
+    The axis extends beyond the middle half of the intervals by the length of that half.
     """
     if len(lower) < FEW_INTERVALS:
         return np.array([lower.min(), upper.max()])
@@ -208,14 +208,14 @@ def axis_ends(lower: Array, upper: Array) -> Array:
 
 
 def hpd_thresholds(density: Array, levels: Sequence[float]) -> list[float]:
-    """Return, for each level, the density above which that share of the mass on an even grid lies."""
+    """Return for each level the density above which that share of the mass lies, on an even grid."""
     ordered = np.sort(density, axis=None)[::-1]
     mass = np.cumsum(ordered) / np.sum(ordered)
     return [float(ordered[min(int(np.searchsorted(mass, level)), ordered.size - 1)]) for level in levels]
 
 
 def _padded_grid(values: ArrayLike, size: int) -> Array:
-    """Return an even grid over the values and 4% more on each side."""
+    """Return an even grid over the range of the values, with a margin of 4% on each side."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     low, high = float(finite.min()), float(finite.max())

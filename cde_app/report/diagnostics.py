@@ -1,4 +1,4 @@
-"""Pictures that tell whether to trust the model: training, calibration, the latent variable.
+"""Pictures that show whether to trust the model: training, calibration, the latent variable.
 
 Letters: N rows, P targets.
 """
@@ -20,18 +20,18 @@ from cde_app.evaluation.calibration import coverage_curve, ks_critical_value, ks
 from cde_app.report.canvas import BLUE, GREY, INK, STYLE, VERMILLION, new_figure, short_label, thin, tint
 
 LOCAL_KL = "_local_kl"
-"""How the key ends under which a history has the KL of the latent variable; the layer's name is before it."""
+"""Ending of the history's key for the KL of the latent variable; it begins with the name of the layer."""
 MAX_PANELS = 6
 MAX_ERROR_BARS = 800
 
 
 @matplotlib.rc_context(STYLE)
 def plot_history(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the training bound and, where there are any, the local KL and the validation score against the step.
+    """Draw the training bound and, if available, the local KL and the validation score against the step.
 
     Args:
-        history: entries with `training`, `step`, `bound`, `<name>_local_kl` and `validation_score` (None where none
-            was computed); the first of several trainings is drawn.
+        history: entries with `training`, `step`, `bound`, `<name>_local_kl` and `validation_score` (None if it was not
+            computed); the first of several trainings is drawn.
     """
     num_trainings = 1 + max((entry["training"] for entry in history), default=0)
     lead = "Training" if num_trainings == 1 else f"The first of {num_trainings} trainings"
@@ -94,13 +94,13 @@ def plot_latent(
     input_name: str,
     latent_name: str = "latent variable w",
 ) -> Figure:
-    """Draw what the encoder says about each row's latent variable, against one input.
+    """Draw the posterior of each row's latent variable against one input.
 
     Args:
-        inputs: [N], the data's input.
+        inputs: [N], the input of the data.
         w_mean: [N], means of p(w | x, y).
         w_sd: [N], standard deviations of p(w | x, y).
-        prior_band: [2], the edges of the prior's central 68 %, which is drawn shaded.
+        prior_band: [2], edges of the prior's central 68 %, which is shaded.
         input_name: label of the x axis.
         latent_name: label of the y axis.
     """
@@ -221,7 +221,7 @@ def _calibration_panels(
 
 
 def _named_panels(axes: Any, target_names: Sequence[str]) -> list[tuple[int, Axes]]:
-    """Pair panels with targets, give them titles if there are several, and hide what is left over."""
+    """Pair panels with targets, add titles if there are several, and hide unused panels."""
     panels = list(enumerate(axes.flat))[: len(target_names)]
     for p, ax in panels:
         if len(target_names) > 1:
@@ -238,7 +238,7 @@ def _legend_once(figure: Figure, axes: Any) -> None:
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[Array, Array]:
-    """Return the steps and values of one key, where it is a finite number."""
+    """Return the steps and values of one key, without entries that are not finite numbers."""
     pairs = [(entry["step"], entry[key]) for entry in history if entry.get(key) is not None]
     pairs = [pair for pair in pairs if math.isfinite(pair[1])]
     array = np.array(pairs, dtype=np.float64).reshape(-1, 2)
@@ -246,7 +246,7 @@ def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[Array, Arra
 
 
 def _running_median(values: Array) -> Array | None:
-    """Smooth a long noisy series; None if it is short."""
+    """Smooth a long noisy series; return None if it is short."""
     if values.size < 60:
         return None
     half = values.size // 40

@@ -1,4 +1,4 @@
-"""Which pictures a run or a table of predictions gets, by the shape of its data."""
+"""Which pictures a run or a table of predictions gets, depending on its numbers of inputs and targets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 Pictures = dict[str, Callable[[], bytes]]
-"""What draws each picture, by its name; one that cannot be drawn spares the others."""
+"""Function that draws each picture, by name; a failure of one does not affect the others."""
 RIDGE_ROWS, JOINT_ROWS, GRID_SIZE = 12, 6, 300
 
 
 @dataclass(frozen=True)
 class InputAxis:
-    """The one numeric input of a model, when it has no other: the axis of the heat map."""
+    """The numeric input of a model that has no other input: the axis of the heat map."""
 
     name: str
     centre: float
@@ -35,7 +35,7 @@ class InputAxis:
 
 @dataclass(frozen=True)
 class Scene:
-    """Rows to be pictured, and how to forecast them."""
+    """Rows to draw, and how to forecast them."""
 
     predict: Callable[[Array], Forecast]
     X: Array
@@ -48,7 +48,7 @@ class Scene:
     units: Sequence[str]
     axis: InputAxis | None
     cloud: tuple[Array, Array] | None = None
-    """Inputs [n] and targets [n, P] that the heat map shows as dots; None: the rows themselves."""
+    """Inputs [n] and targets [n, P] that the heat map shows as dots; None for the rows themselves."""
 
 
 def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictures:
@@ -105,9 +105,9 @@ def latent_pictures(
         inputs: [R].
         mean: [R, Dw], mean of p(w | x, y).
         sd: [R, Dw], its standard deviation.
-        prior_band: [2, Dw], the edges of the prior's central 68 %.
+        prior_band: [2, Dw], edges of the prior's central 68 %.
         input_name: label of the axis.
-        owner: the target whose latent variables they are; empty if they belong to all.
+        owner: the target to which the latent variables belong; empty if they belong to all.
         image_format: png or svg.
     """
     figures = {}
@@ -127,7 +127,7 @@ def latent_pictures(
 
 
 def training_pictures(history: Sequence[Mapping[str, Any]], image_format: Literal["png", "svg"]) -> Pictures:
-    """Return the training history."""
+    """Return the picture of the training history."""
     return _drawn({"history": partial(plot_history, history)}, image_format)
 
 
@@ -141,7 +141,7 @@ def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: 
 
 
 def _drawn(figures: Mapping[str, Callable[[], Figure]], image_format: Literal["png", "svg"]) -> Pictures:
-    """Turn what makes figures into what makes their files."""
+    """Turn functions that make figures into functions that render them."""
 
     def render(make: Callable[[], Figure]) -> bytes:
         return figure_bytes(make(), image_format)
@@ -157,7 +157,7 @@ def _along(scene: Scene, axis: InputAxis) -> tuple[Array, Forecast]:
 
 
 def _cloud(scene: Scene, axis: InputAxis) -> tuple[Array, Array]:
-    """Return the inputs that span the heat map and the targets, possibly none, that go with the first of them."""
+    """Return the inputs that span the heat map, and the targets of the first of them (possibly none)."""
     if scene.cloud is not None:
         return scene.cloud
     inputs = axis.centre + axis.scale * scene.X[:, 0]

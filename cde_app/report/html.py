@@ -1,4 +1,4 @@
-"""The report: one self-contained page that opens with whether the densities can be trusted."""
+"""The report: one self-contained page, which begins with whether the densities can be trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cde_app.words import flatten
 
 BASELINE_NAMES = {"climatology": "ignoring the inputs", "linear_gaussian": "straight line"}
 
-# By the start of a picture's name, in the order of the page: what a reader who cannot see it should know.
+# Alternative text by the start of a picture's name, in the order of the page.
 PICTURE_WORDS = {
     "pit": "Histogram of the probability integral transform, with the band of a calibrated forecast",
     "coverage": "Actual against nominal coverage of central intervals, with the band of a calibrated forecast",
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of numbers, already written out."""
+    """A table of numbers, formatted as text."""
 
     heading: str
     caption: str
@@ -67,11 +67,11 @@ def render_report(
     Args:
         title: heading of the page.
         metrics: what `cde evaluate --json` prints; `{}` if no rows were held out.
-        pictures: PNG or SVG by name; the name's start (`pit`, `heatmap`, ...) says what it shows and where it goes.
+        pictures: PNG or SVG by name; the name's start (`pit`, `heatmap`, ...) determines its position and its text.
         config_yaml: the resolved configuration.
         manifest: versions, seeds and hashes; nested mappings are written with dotted keys.
         warnings: sentences to show below the verdict.
-        history: what the trainings said on their way, as in `history.jsonl`.
+        history: the entries of `history.jsonl`.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -83,14 +83,14 @@ def render_report(
         verdict=verdict(metrics),
         warnings=list(warnings),
         tables=[*_tables(metrics), *_training_table(history)],
-        pictures=[_picture(name, pictures[name]) for name in sorted(pictures, key=_place)],
+        pictures=[_picture(name, pictures[name]) for name in sorted(pictures, key=_position)],
         config_yaml=config_yaml,
         manifest=[(key, _as_text(value)) for key, value in flatten(manifest, is_leaf=lambda tree: not tree)],
     )
 
 
 def format_score(entry: Mapping[str, Any] | None, *, percent: bool = False) -> str:
-    """Write a score with one standard error, to the error's second digit.
+    """Write a score with one standard error, rounded to the error's second digit.
 
     Args:
         entry: {"value", "se"}, either may be None.
@@ -115,7 +115,7 @@ def _fixed(value: float, error: float, decimals: int) -> str:
 
 
 def _facts(metrics: Mapping[str, Any]) -> str:
-    """Say on what the report rests."""
+    """Say on how many rows the report is based."""
     count = int(metrics.get("num_rows") or 0)
     if not count:
         return "No rows were held out."
@@ -217,7 +217,7 @@ def _target_table(metrics: Mapping[str, Any], targets: Sequence[str]) -> Table:
 
 
 def _training_table(history: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Lay out how each training ended, under the names that its history has."""
+    """Lay out the last entry of each training, under the names of the history."""
     last = {entry["training"]: entry for entry in history}
     if not last:
         return []
@@ -230,7 +230,7 @@ def _training_table(history: Sequence[Mapping[str, Any]]) -> list[Table]:
     return [
         Table(
             heading="Training",
-            caption="Where each training ended; bound and KL in nats per row of the standardised targets.",
+            caption="The last step of each training; bound and KL in nats per row of the standardised targets.",
             corner="Training",
             columns=columns,
             rows=[
@@ -242,17 +242,17 @@ def _training_table(history: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 
 def _subject(name: str) -> str:
-    """Return the known start of a picture's name, '' if it is unknown."""
+    """Return the known start of a picture's name, '' if there is none."""
     return next((start for start in PICTURE_WORDS if name.startswith(start)), "")
 
 
-def _place(name: str) -> int:
-    """Return a picture's place on the page: calibration, densities, model, then whatever else there is."""
+def _position(name: str) -> int:
+    """Return a picture's position on the page: calibration, densities, model, then all others."""
     return [*PICTURE_WORDS, ""].index(_subject(name))
 
 
 def _picture(name: str, content: bytes) -> dict[str, Any]:
-    """Inline a picture."""
+    """Embed a picture."""
     kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"
     subject = _subject(name)
     words = f"{PICTURE_WORDS[subject]} ({name})" if subject else name

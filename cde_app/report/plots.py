@@ -1,4 +1,4 @@
-"""Every picture of the tool: one function each, returning a figure whose title says what to see."""
+"""All pictures: one function each, returning a figure whose title says what to look for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished run must be before it is read: done, of a format that is known, and unchanged since its training."""
+"""Checks before a finished run is read: it is done, its format is known, and it is unchanged since its training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cde_app.runs import folder as run_folder
 from cde_app.runs.lock import is_locked
 from cde_app.storage import file_hash
 
-FORMAT_VERSION = 4  # before, labels and dates were read otherwise (2), or kernels and tails stored otherwise (3)
+FORMAT_VERSION = 4  # earlier formats read labels and dates (2), or stored kernels and tails (3), differently
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})
 
 
@@ -34,7 +34,7 @@ def check_finished(path: Path) -> None:
     """Check that a run is done.
 
     Raises:
-        RunError: it is not; says whether to wait or how to go on.
+        RunError: it is not; the message says whether to wait or how to resume.
     """
     if run_folder.is_finished(path):
         return
@@ -49,7 +49,7 @@ def check_finished(path: Path) -> None:
             state = str(status)
     raise RunError(
         f"{path}: expected a finished run; got one that is {state}. "
-        f"Go on with: cde train {path}/config.yaml --out {path} --resume"
+        f"Resume with: cde train {path}/config.yaml --out {path} --resume"
     )
 
 
@@ -75,16 +75,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if version < FORMAT_VERSION:
         raise RunError(
             f"{file}: format_version: expected {FORMAT_VERSION}; got {version}. "
-            "The run was written by an older cde, which stored its parts otherwise; train the run again."
+            "The run was written by an older cde, which stored its parts differently; train the run again."
         )
     return dict(manifest)
 
 
 def check_hashes(path: Path, hashes: Mapping[str, str]) -> None:
-    """Check that files are those that the training wrote.
+    """Check that files are unchanged since the training.
 
     Raises:
-        RunError: files are missing or changed; names every one.
+        RunError: files are missing or changed; the message names all of them.
     """
     faults = []
     for name, expected in hashes.items():

@@ -1,14 +1,13 @@
-"""A folder that cde writes, seen from outside: whose it is, who writes it, and how new contents replace the old.
+"""A folder that cde writes: what it is, which process writes it, and how new contents replace the old ones.
 
-What belongs to a folder lies inside it, under names that begin with `.cde-`:
+Everything that belongs to a folder is inside it, under names that begin with `.cde-`:
 
-- `.cde-next`: the successor of the contents, which grows there; it is whole once it has its `manifest.json`;
-- `.cde-arriving`: a successor whose entries are moving out into the folder, its manifest last;
-- `.cde-replaced`: the contents that a successor replaces, on their way out, their manifest first.
+- `.cde-next`: the successor of the contents, while it is written; it is complete once it has its `manifest.json`;
+- `.cde-arriving`: a successor whose entries are being moved into the folder, its manifest last;
+- `.cde-replaced`: the old contents, which are being moved out of the folder, their manifest first.
 
-`settle` is the whole way from a successor to contents. A process may die anywhere on it: `find` finds every file of the
-successor from the moment it is whole, and whoever writes the folder next goes the rest of the way. Who only reads never
-moves anything.
+`settle` does all steps that turn a successor into the contents. The process may die at any of them: `find` locates
+every file of a complete successor, and the next writer of the folder finishes the steps. Readers never move anything.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ PREDICTION_ENTRIES = frozenset(
 
 
 def find(folder: Path, name: str) -> Path:
-    """Return where a file of the contents is, which need not exist: in the folder, or still with a whole successor."""
+    """Return the path of a file of the contents, which need not exist: in the folder or in a complete successor."""
     if (folder / NEXT / "manifest.json").exists():
         return folder / NEXT / name
     waiting = folder / ARRIVING / name
@@ -67,7 +66,7 @@ def find(folder: Path, name: str) -> Path:
 
 
 def status(folder: Path) -> Status | None:
-    """Return the word in a folder's STATUS; None if it has none, which is how a folder that is no run is known."""
+    """Return the word in a folder's STATUS; None if there is no valid one, so that the folder is not a run."""
     try:
         word = find(folder, "STATUS").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -76,18 +75,18 @@ def status(folder: Path) -> Status | None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Say whether a folder is a run that is done, manifest included."""
+    """Return whether a folder is a run that is done and has its manifest."""
     return status(folder) == "done" and find(folder, "manifest.json").exists()
 
 
 def unfinished(path: Path) -> Path | None:
-    """Return the folder of a training that can go on: the successor's if there is one, else the run's, else None."""
+    """Return the folder of a training that can be resumed: the successor's, else the run's, else None."""
     candidates = (folder for folder in (path / NEXT, path) if status(folder) and not is_finished(folder))
     return next(candidates, None)
 
 
 def has_checkpoint(path: Path) -> bool:
-    """Say whether an unfinished training of this run could go on from a checkpoint."""
+    """Return whether an unfinished training of this run can be resumed from a checkpoint."""
     folder = unfinished(path)
     return folder is not None and any(file.is_file() for file in (folder / "checkpoints").rglob("[!.]*"))
 
@@ -96,7 +95,7 @@ def check_is_run(path: Path) -> None:
     """Check that a folder is a run, finished or not.
 
     Raises:
-        RunError: it is missing, or something else.
+        RunError: it is missing or not a run.
     """
     if not os.path.exists(path):
         raise RunError(f"{path}: expected a run directory; got nothing. Train one with: cde train CONFIG --out {path}")
@@ -109,10 +108,10 @@ def check_is_run(path: Path) -> None:
 
 
 def claim(path: Path, *, overwrite: bool) -> tuple[Path, int]:
-    """Make and lock the folder in which a run may grow; what it holds is left to `clear`.
+    """Make and lock the folder for a new run; `clear` deletes old contents later.
 
     Returns:
-        The folder, which is `path` or, where that is a finished run, its successor's; the lock's descriptor.
+        The folder, which is `path` or, if that is a finished run, the folder of its successor; the lock's descriptor.
 
     Raises:
         RunError: there are contents that may not be replaced, or another process is writing.
@@ -137,13 +136,13 @@ def claim(path: Path, *, overwrite: bool) -> tuple[Path, int]:
 
 
 def claim_unfinished(path: Path) -> tuple[Path, int]:
-    """Lock the folder of a training that can go on.
+    """Lock the folder of a training that can be resumed.
 
     Returns:
         The folder and the lock's descriptor.
 
     Raises:
-        RunError: there is none, or another process is writing it.
+        RunError: there is no such training, or another process is writing it.
     """
     settle(path)
     folder = unfinished(path)
@@ -157,7 +156,7 @@ def claim_unfinished(path: Path) -> tuple[Path, int]:
 
 
 def clear(folder: Path) -> None:
-    """Delete what earlier trainings left in a claimed folder.
+    """Delete the files of earlier trainings in a claimed folder.
 
     Raises:
         RunError: another process is writing a successor there.
@@ -171,17 +170,17 @@ def clear(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Be the only writer of a folder for the length of a block.
+    """Be the only writer of a folder during a block.
 
-    The folder is made if need be; a block that fails, or leaves it empty, takes it away again with the parents made
-    for it.
+    The folder is created if it is missing. If it is empty at the end of the block, it is removed again, with the
+    parents that were created.
 
     Args:
         folder: the folder.
-        wait: wait for another writer, where it is known to be quick.
+        wait: wait for another writer, if that is known to be quick.
 
     Raises:
-        RunError: another process is writing the folder, or it cannot be made.
+        RunError: another process is writing the folder, or it cannot be created.
     """
     made = [part for part in (folder, *folder.parents) if not os.path.exists(part)]
     try:
@@ -201,10 +200,10 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def predictions(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Hold a folder for predictions; they take the place of older ones when the block ends, if it does not fail.
+    """Hold a folder for predictions; they replace older ones at the end of the block, unless it fails.
 
     Yields:
-        The folder in which they grow. Their manifest is written last.
+        The folder to write them to, their manifest last.
 
     Raises:
         RunError: as `check_predictions`, or another process is writing the folder.
@@ -215,24 +214,24 @@ def predictions(path: Path, *, overwrite: bool) -> Iterator[Path]:
         _settle(path)
         check_predictions(path, overwrite=overwrite)
         _discard_leftovers(path)
-        growing = path / NEXT
-        delete(growing)
+        successor = path / NEXT
+        delete(successor)
         try:
             with writing(path, "a folder that can be written"):
-                growing.mkdir()
-            yield growing
+                successor.mkdir()
+            yield successor
             _settle(path)
         except BaseException:
-            if not (growing / "manifest.json").exists():
-                delete(growing)
+            if not (successor / "manifest.json").exists():
+                delete(successor)
             raise
 
 
 def check_predictions(path: Path, *, overwrite: bool) -> None:
-    """Check that predictions may be written to a folder; touch nothing.
+    """Check that predictions may be written to a folder, without changing it.
 
     Raises:
-        RunError: the folder has contents and `overwrite` is not given, or some of them are no predictions.
+        RunError: the folder has contents and `overwrite` is not given, or some of them are not predictions.
     """
     if os.path.exists(path) and not path.is_dir():
         raise RunError(f"{path} exists and is not a folder; choose another --out.")
@@ -249,7 +248,7 @@ def check_predictions(path: Path, *, overwrite: bool) -> None:
 
 
 def settle(path: Path, *, wait: bool = False) -> None:
-    """Let a whole successor take the place of the contents, from wherever a process that died has left it.
+    """Replace the contents by a complete successor, also if a process has died during this.
 
     Args:
         path: the folder.
@@ -264,7 +263,7 @@ def settle(path: Path, *, wait: bool = False) -> None:
 
 
 def _settle(path: Path) -> None:
-    """See `settle`; for who holds the folder."""
+    """Do the work of `settle`; the caller holds the folder."""
     # Entries move one by one and the folder itself is never renamed, so that `--out .`, links and mount points work.
     successor, arriving, replaced = (path / name for name in (NEXT, ARRIVING, REPLACED))
     with writing(path, "a folder that can be written"):
@@ -279,7 +278,7 @@ def _settle(path: Path) -> None:
 
 
 def _arrive(path: Path) -> None:
-    """Move what waits in `.cde-arriving` into the folder."""
+    """Move the entries of `.cde-arriving` into the folder."""
     arriving = path / ARRIVING
     for name in _manifest_last(_entries(arriving) - {".lock"}):
         _move(arriving / name, path / name)
@@ -291,7 +290,7 @@ def _manifest_last(names: set[str]) -> list[str]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename a file or a folder, over whatever is there."""
+    """Rename a file or a folder; replace whatever has the new name."""
     delete(target)
     os.rename(source, target)
 
@@ -300,7 +299,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete a run; a file in the folder that is no run's stays, and the folder with it."""
+    """Delete a run; files that do not belong to it stay, and then the folder stays too."""
     _discard_contents(folder)
     _discard_leftovers(folder)
     leave(folder)
@@ -314,7 +313,7 @@ def leave(folder: Path) -> None:
 
 
 def _discard_contents(folder: Path) -> None:
-    """Delete what a run has written; STATUS last, so that a crash leaves a folder that is still known as a run."""
+    """Delete the files of a run; STATUS last, so that after a crash the folder is still recognised as a run."""
     for name in sorted(os.listdir(folder) if folder.is_dir() else (), key=lambda name: name == "STATUS"):
         if name in RUN_ENTRIES - {".lock"}:
             delete(folder / name)
@@ -340,7 +339,7 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
         options = "--overwrite" if is_finished(path) and not can_resume else "--overwrite or --resume"
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass {options}.")
     if status(path) is None:
-        raise RunError(f"{path} exists and is not a run, so that --overwrite spares it; choose another --out.")
+        raise RunError(f"{path} exists and is not a run, so --overwrite does not replace it; choose another --out.")
     if foreign := sorted(names - RUN_ENTRIES):
         raise RunError(f"{path}: expected only a run's files; got {foreign[0]!r}. Move it, or choose another --out.")
 

@@ -13,19 +13,19 @@ from cde_app.storage import writing
 def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) -> int:
     """Become the only writer of a folder.
 
-    The lock is the system's (flock), so that it ends with the process however that ends; the file holds the process's
-    number for the message.
+    It is a lock of the system (flock), which ends with the process in any case; the file holds the process ID for the
+    message.
 
     Args:
         folder: the folder.
-        named: what the message calls it.
+        named: the folder's name in the message.
         wait: wait for another writer.
 
     Returns:
         The open descriptor that holds the lock.
 
     Raises:
-        RunError: another process holds it, or there is a file of that name that is none of ours.
+        RunError: another process holds it, or a file that is not a lock has its name.
     """
     path = folder / ".lock"
     while True:
@@ -51,7 +51,7 @@ def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) ->
 
 
 def is_locked(folder: Path) -> bool:
-    """Say whether a process is writing the folder."""
+    """Return whether a process is writing the folder."""
     try:
         lock = os.open(folder / ".lock", os.O_RDONLY)
     except OSError:

@@ -42,7 +42,7 @@ def provenance(inputs: Iterable[Path] = ()) -> dict[str, Any]:
     """Describe the running command.
 
     Args:
-        inputs: files that were read; those that exist (standard input does not) are hashed.
+        inputs: files that were read; existing ones are hashed (standard input is not a file).
 
     Returns:
         A mapping for a manifest: `cde_version`, `python`, `packages`, `argv`, `machine`, `inputs` (path -> SHA-256).

@@ -1,13 +1,12 @@
-"""The run directory: the only code that makes, locks, fills, checks and opens one.
+"""The run directory: the only code that creates, locks, fills, checks and opens one.
 
-A new run grows in its own place. With `overwrite`, a finished run stays in service while its successor grows inside
-it (see `folder`), and is replaced when the successor is done. A training that fails or is killed therefore never costs
-a finished run, and nothing has to be restored.
+A new run is written to its own folder. With `overwrite`, a finished run stays usable while its successor is written
+inside it (see `folder`), and is replaced when the successor is done. A training that fails or is killed therefore never
+destroys a finished run, and nothing has to be restored.
 
-`manifest.json` is written last, so that whoever waits for that file never takes a half-made run for a done one. A
-training that ends before its first checkpoint leaves nothing behind. The lock dies with its process, so that a killed
-run is free for `resume`. Only entries named in `folder.RUN_ENTRIES` are ever written or
-deleted.
+`manifest.json` is written last: a process that waits for this file never sees an incomplete run. A training that ends
+before its first checkpoint leaves nothing behind. The lock ends with its process, so that a killed run can be resumed.
+Only entries listed in `folder.RUN_ENTRIES` are ever written or deleted.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ from cde_app.runs.provenance import provenance
 from cde_app.storage import TEMPORARY_PREFIX, delete, file_hash, to_jsonable
 
 REWRITABLE_ENTRIES = frozenset({"plots", "report.html"})
-SECONDS_TO_CHANGE_PLACES = 0.1
-"""After which a run whose successor has just taken its place can be read."""
+SECONDS_TO_REPLACE = 0.1
+"""Time to wait before reading a run again that a successor may just have replaced."""
 UNHASHED_ENTRIES = REWRITABLE_ENTRIES | {"STATUS", "manifest.json", "log.txt", "checkpoints", ".lock"}
 
 
@@ -46,8 +45,8 @@ class Run:
     """A run directory.
 
     Attributes:
-        path: where the user wants the run.
-        folder: where it grows: inside `path` while it succeeds a finished run, else `path`.
+        path: the run directory that the user named.
+        folder: the folder that is written: inside `path` while the run succeeds a finished one, else `path`.
     """
 
     def __init__(self, path: Path, folder: Path, lock: int | None, *, replaces: bool = False) -> None:
@@ -63,13 +62,13 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, *, overwrite: bool) -> Run:
-        """Claim an empty or absent folder for a run, or with `overwrite` that of another run.
+        """Claim an empty or absent folder for a run or, with `overwrite`, the folder of another run.
 
-        The run begins when it is first written to; what was there before stays untouched until then.
+        The run begins with the first write; old contents stay untouched until then.
 
         Raises:
-            RunError: the folder has contents and `overwrite` is not given, is no run, holds files that are not a
-                run's, or is being written by another process.
+            RunError: the folder has contents and `overwrite` is not given, is not a run, holds files that do not
+                belong to a run, or is being written by another process.
         """
         path = Path(path)
         parents = [parent for parent in path.parents if not parent.exists()]
@@ -80,7 +79,7 @@ class Run:
 
     @classmethod
     def resume(cls, path: Path) -> Run:
-        """Go on with a run that was interrupted, failed or killed; it stays so until it is first written to.
+        """Resume a run that was interrupted, failed or killed; nothing changes until the first write.
 
         Raises:
             RunError: there is no such run, it is done, or another process is writing it.
@@ -90,7 +89,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """Open a finished run for reading; only its plots and its report may be written, by who holds it (`held`).
+        """Open a finished run for reading; only its plots and its report may be written, while it is `held`.
 
         Raises:
             RunError: the run is missing, not a run, incomplete, corrupt or from a newer format.
@@ -99,7 +98,7 @@ class Run:
         try:
             hashes = run_checks.check_run(path)
         except RunError:
-            time.sleep(SECONDS_TO_CHANGE_PLACES)
+            time.sleep(SECONDS_TO_REPLACE)
             hashes = run_checks.check_run(path)
         run = cls(path, path, None)
         run._hashes = hashes
@@ -111,7 +110,7 @@ class Run:
         """Return the path of one of the run's files, which need not exist yet.
 
         Raises:
-            ValueError: the name is no part of a run (see `folder.RUN_ENTRIES`).
+            ValueError: the name is not part of a run (see `folder.RUN_ENTRIES`).
         """
         parts = Path(name).parts
         if not parts or parts[0] not in RUN_ENTRIES or ".." in parts:
@@ -120,7 +119,7 @@ class Run:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Be the only one who writes the plots and the report of a finished run, for the length of a block.
+        """Be the only writer of the plots and the report of a finished run during a block.
 
         Raises:
             RunError: another process is writing the run.
@@ -130,7 +129,7 @@ class Run:
             yield
 
     def write_bytes(self, name: str, content: bytes) -> Path:
-        """Write a file of the run in one step: it has the old content or the new one, never a part."""
+        """Write a file of the run in one step: it has the old or the new content, never a part of it."""
         return storage.write_atomically(self._writable(name), content)
 
     def write_text(self, name: str, text: str) -> Path:
@@ -150,23 +149,23 @@ class Run:
         return storage.write_arrays(self._writable(name), arrays)
 
     def append_history(self, entry: Mapping[str, Any]) -> None:
-        """Append one line to `history.jsonl`; `history` skips a last line that a crash has cut off."""
+        """Append one line to `history.jsonl`; `history` skips a last line that a crash has truncated."""
         self._append("history.jsonl", json.dumps(to_jsonable(entry), allow_nan=False) + "\n")
 
-    def rewind_history(self, place: tuple[int, int]) -> None:
-        """Drop the history after a place (training, step), which a resumed run is about to write again."""
-        kept = [entry for entry in self.history() if (entry["training"], entry["step"]) <= place]
+    def rewind_history(self, progress: tuple[int, int]) -> None:
+        """Drop the history after a (training, step), because a resumed run is about to write it again."""
+        kept = [entry for entry in self.history() if (entry["training"], entry["step"]) <= progress]
         self.write_text("history.jsonl", "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def log(self, message: str) -> None:
-        """Append a line with the time to `log.txt`."""
+        """Append a line to `log.txt`, with the time."""
         self._append("log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Make an empty folder for what the writing needs on disk meanwhile; the end of the block deletes it.
+        """Make an empty folder for temporary files; it is deleted at the end of the block.
 
-        A process that is killed leaves it to the next one that writes the run.
+        If the process is killed, the next writer of the run deletes it.
         """
         folder = self.folder / f"{TEMPORARY_PREFIX}scratch"
         delete(folder)
@@ -189,11 +188,11 @@ class Run:
         return run_folder.status(self.folder)
 
     def has(self, name: str) -> bool:
-        """Say whether the run has this file."""
+        """Return whether the run has this file."""
         return self.file(name).exists()
 
     def files(self, name: str) -> list[Path]:
-        """Return the files that a name stands for, sorted: the file itself, or all below the folder; [] if none."""
+        """Return the files under a name, sorted: the file itself, or all files in the folder; [] if there are none."""
         top = self.file(name)
         found = [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
         return sorted(path for path in found if not path.name.startswith(TEMPORARY_PREFIX))
@@ -202,9 +201,9 @@ class Run:
         """Read a file of the run.
 
         Raises:
-            RunError: the file is missing, or no longer what it was when the run was opened.
+            RunError: the file is missing, or has changed since the run was opened.
         """
-        for _ in range(2):  # between finding and reading a successor may have moved the file
+        for _ in range(2):  # a successor may have moved the file between `find` and reading
             with contextlib.suppress(FileNotFoundError):
                 content = self.file(name).read_bytes()
                 break
@@ -212,7 +211,7 @@ class Run:
             raise RunError(f"{self.file(name)}: expected a file of the run; got nothing. Train the run again.")
         if name in self._hashes and hashlib.sha256(content).hexdigest() != self._hashes[name]:
             raise RunError(
-                f"{self.path}: expected a run that stays as it is; got one that was replaced while it was read. "
+                f"{self.path}: expected a run that does not change; got one that was replaced while it was read. "
                 "Start the command again."
             )
         return content
@@ -221,7 +220,7 @@ class Run:
         """Read a JSON file of the run.
 
         Raises:
-            RunError: the file is missing or no JSON.
+            RunError: the file is missing or not JSON.
         """
         try:
             return json.loads(self.read_bytes(name))
@@ -252,7 +251,7 @@ class Run:
         return dict(self.read_json("manifest.json"))
 
     def settings(self) -> dict[str, Any]:
-        """Return every setting of a finished run, as plain values: its configuration needs no second reading."""
+        """Return all settings of a finished run as plain values, without parsing its configuration again."""
         return dict(self.manifest()["settings"])
 
     # --- ending ---------------------------------------------------------------------------------------------------
@@ -266,14 +265,14 @@ class Run:
     ) -> None:
         """End the writing and release the lock.
 
-        `done` writes the manifest, deletes the checkpoints and puts the run in its place. The other two keep what is
-        needed to resume, or remove what was written if there is no checkpoint to resume from; before the first write,
-        and once the manifest is written, they change nothing.
+        `done` writes the manifest, deletes the checkpoints and moves the run to its final folder. The other two keep
+        what is needed to resume, or delete what was written if there is no checkpoint to resume from; before the first
+        write, and after the manifest is written, they change nothing.
 
         Args:
             status: how it ended.
-            manifest: seeds, seconds and whatever else the workflow knows, which may be `inputs` that were hashed when
-                they were read; the format version, `provenance` and the hashes of the outputs are added.
+            manifest: seeds, seconds and other facts from the workflow, possibly `inputs` that were hashed when they
+                were read; the format version, `provenance` and the hashes of the outputs are added.
             inputs: files that were read, to be hashed.
         """
         if self._lock is None:
@@ -287,7 +286,7 @@ class Run:
             if self.folder != self.path:
                 run_folder.settle(self.path, wait=True)
                 self.folder = self.path
-                os.close(self._lock)  # the file went with the successor's folder
+                os.close(self._lock)  # the lock file moved with the successor's folder
                 self._lock = None
         elif run_folder.is_finished(self.folder):
             pass
@@ -298,13 +297,13 @@ class Run:
                 run_folder.discard(self.folder)
             else:
                 run_folder.leave(self.folder)
-            with contextlib.suppress(OSError):  # somebody else's folder is not empty
+            with contextlib.suppress(OSError):  # a folder with other files is not empty
                 for parent in self._made_parents:
                     parent.rmdir()
         self._release()
 
     def __enter__(self) -> Self:
-        """Guard the writing: whatever leaves the block without `finish` ends the run as failed or interrupted."""
+        """Guard the writing: leaving the block without `finish` ends the run as failed or interrupted."""
         return self
 
     def __exit__(
@@ -324,14 +323,14 @@ class Run:
         return path
 
     def _begin(self) -> None:
-        """Take the place of what was there, or go on with it."""
+        """Replace the old contents, or resume from them."""
         self._has_begun = True
         if self._replaces:
             run_folder.clear(self.folder)
         self._set_status("running")
 
     def _append(self, name: str, line: str) -> None:
-        """Append with a single write, as one line of a log that others may be reading."""
+        """Append with a single write, because other processes may be reading the file."""
         path = self._writable(name)
         with storage.writing(path), path.open("ab", buffering=0) as file:
             file.write(line.encode())

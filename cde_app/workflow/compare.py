@@ -1,4 +1,4 @@
-"""`cde compare`: runs side by side, and what stands in the way of comparing them."""
+"""`cde compare`: runs side by side, and why they may not be comparable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_CHANGE_OF_SCALE = 1e-6
 
 
 def compare_runs(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
-    """Put several runs' scores, and the settings in which they differ, side by side; say why they are not comparable.
+    """Return the scores of several runs and the settings in which they differ; warn if they are not comparable.
 
     Raises:
         RunError: a run is missing, incomplete, corrupt or from a newer format.
@@ -46,29 +46,29 @@ def compare_runs(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
 
 @dataclass(frozen=True)
 class Scored:
-    """What the scores of a run are about."""
+    """What the scores of a run refer to."""
 
     targets: tuple[str, ...]
     units: tuple[str, ...]
-    """Of the targets, empty where unknown."""
+    """Units of the targets, empty where unknown."""
     files: tuple[str, ...]
     """Names of the table's files; none for standard input."""
     table: Hashable
-    """Equal where the tables are."""
+    """Equal if the tables are equal."""
     rows: Hashable
-    """Equal where the scored rows of equal tables are."""
+    """Equal if the same rows of equal tables were scored."""
     num_rows: int
     scales: tuple[float, ...]
     """Training standard deviations of the targets."""
 
     @property
     def score_units(self) -> dict[str, str]:
-        """In what each score that has a unit is measured."""
+        """The unit of each score that has one."""
         return score_units(self.targets, self.units)
 
     @classmethod
     def by(cls, run: Run, *, seed: int) -> Scored:
-        """Read it from a run, whose seed says which rows are scored where not all are.
+        """Read this from a run; the seed determines which rows are scored if not all are.
 
         Raises:
             RunError: a file is missing or corrupt.
@@ -89,29 +89,29 @@ class Scored:
 
 
 def comparison_warnings(runs: Mapping[str, Scored]) -> list[str]:
-    """Write why the scores of several runs are not comparable, a sentence for each reason."""
+    """Return why the scores of several runs are not comparable, one sentence for each reason."""
     warnings = []
     by_targets = _grouped(runs, lambda run: frozenset(run.targets))
     if len(by_targets) > 1:
-        told = _told(by_targets, lambda run: ", ".join(map(repr, run.targets)))
-        warnings.append(f"the runs have different targets ({told}); only coverage, pit_ks and skill can be compared.")
+        which = _described(by_targets, lambda run: ", ".join(map(repr, run.targets)))
+        warnings.append(f"the runs have different targets ({which}); only coverage, pit_ks and skill can be compared.")
     for group in by_targets:
         by_units = _grouped(group, lambda run: frozenset(zip(run.targets, run.units, strict=True)))
         if len(by_units) > 1:
-            told = _told(by_units, lambda run: ", ".join(map(repr, run.units)))
+            which = _described(by_units, lambda run: ", ".join(map(repr, run.units)))
             warnings.append(
-                f"the runs have different units ({told}); scores in different units have lines of their own."
+                f"the runs have different units ({which}); scores in different units have lines of their own."
             )
     by_table = _grouped(runs, lambda run: run.table)
     if len(by_table) > 1:
-        told = _told(by_table, lambda run: ", ".join(map(repr, run.files[:3])) or "standard input")
-        warnings.append(f"the runs were scored on different tables ({told}); a better score may mean easier rows.")
+        which = _described(by_table, lambda run: ", ".join(map(repr, run.files[:3])) or "standard input")
+        warnings.append(f"the runs were scored on different tables ({which}); a better score may mean easier rows.")
     for group in by_table:
         by_rows = _grouped(group, lambda run: run.rows)
         if len(by_rows) > 1:
-            told = _told(by_rows, lambda run: str(run.num_rows))
+            which = _described(by_rows, lambda run: str(run.num_rows))
             warnings.append(
-                f"the runs were scored on different rows of one table ({told}); a better score may mean easier rows."
+                f"the runs were scored on different rows of one table ({which}); a better score may mean easier rows."
             )
     for group in by_targets:
         scales = np.array(
@@ -120,20 +120,20 @@ def comparison_warnings(runs: Mapping[str, Scored]) -> list[str]:
         change = float((scales.max(axis=0) / scales.min(axis=0)).max()) - 1
         if change > LEAST_CHANGE_OF_SCALE:
             warnings.append(
-                "scores in training sds are in those of each run's own training rows, which differ by up to "
+                "scores in training sds use the sds of each run's own training rows, which differ by up to "
                 f"{100 * change:.2g} % ({', '.join(group)})."
             )
     return warnings
 
 
 def _grouped(runs: Mapping[str, Scored], key: Callable[[Scored], Hashable]) -> list[dict[str, Scored]]:
-    """Part the runs by a key, in their order."""
+    """Group the runs by a key, in their order."""
     groups: dict[Hashable, dict[str, Scored]] = {}
     for name, run in runs.items():
         groups.setdefault(key(run), {})[name] = run
     return list(groups.values())
 
 
-def _told(groups: list[dict[str, Scored]], tell: Callable[[Scored], str]) -> str:
+def _described(groups: list[dict[str, Scored]], describe: Callable[[Scored], str]) -> str:
     """Write what the runs of each group have in common."""
-    return "; ".join(f"{', '.join(group)}: {tell(next(iter(group.values())))}" for group in groups)
+    return "; ".join(f"{', '.join(group)}: {describe(next(iter(group.values())))}" for group in groups)

@@ -22,7 +22,7 @@ def evaluate_run(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     """Score a run on the rows it held out, or on every row of another table.
 
     Returns:
-        The scores, and `warnings` if there are any: whole sentences.
+        The scores, and `warnings` (whole sentences) if there are any.
 
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
@@ -38,7 +38,7 @@ def evaluate_run(run_path: Path, data_path: Path | None) -> dict[str, Any]:
 
 
 def blank_scores(run_path: Path) -> dict[str, Any]:
-    """Return scores of the form of `evaluate`'s, whose numbers mean nothing: they tell the names before the scoring.
+    """Return the form of the scores of `evaluate_run`, with meaningless numbers, to check names before scoring.
 
     Raises:
         RunError: the run is missing, incomplete, corrupt or from a newer format.

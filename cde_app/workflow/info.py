@@ -19,11 +19,11 @@ FACTS = (
     "rows",
     "dropped_features",
 )
-"""What is shown of the manifest."""
+"""Keys of the manifest that are shown."""
 
 
 def describe_run(run_path: Path) -> dict[str, Any]:
-    """Say what a run is: its table, model, training, scores and versions.
+    """Describe a run: its table, model, training, scores and versions.
 
     Raises:
         RunError: the run is missing, incomplete, corrupt or from a newer format.

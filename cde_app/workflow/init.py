@@ -13,12 +13,12 @@ from cde_app.data.table import read_table
 
 
 def infer_config(data_path: Path, targets: Sequence[str], *, folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Return a complete commented configuration for a table, column kinds inferred, and the remarks that head it.
+    """Return a complete, commented configuration for a table, with inferred column kinds, and the remarks at its top.
 
-    A relative path to the table becomes one relative to the folder where the configuration will stand.
+    A relative path to the table is made relative to the folder of the configuration.
 
     Raises:
-        DataError: the table cannot be read, or has no such target.
+        DataError: the table cannot be read, or a target does not exist.
     """
     path = data_path
     if str(data_path) != "-" and not data_path.is_absolute():

@@ -1,4 +1,4 @@
-"""What is pictured of a run, of the table it is judged by, and of predictions. Matplotlib is imported when needed."""
+"""The pictures of a run, of the table it is judged by, and of predictions. Matplotlib is imported when needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PICTURED_ROWS, LATENT_ROWS, FEWEST_WITNESSES = 2000, 500, 100
 
 
 def prediction_pictures(model: TrainedModel, frame: pd.DataFrame, *, source: str) -> Pictures:
-    """Return the densities of some rows; file name -> what draws it."""
+    """Return the pictures of the densities of some rows: file name -> function that draws it."""
     from cde_app.report.gallery import density_pictures
 
     contract = model.contract
@@ -45,7 +45,7 @@ def run_pictures(
     rows: Rows | None,
     image_format: ImageFormat,
 ) -> Pictures:
-    """Return everything there is to see about a run and the table it is judged by; file name -> what draws it."""
+    """Return all pictures of a run and the table it is judged by: file name -> function that draws it."""
     from cde_app.report.gallery import calibration_pictures, density_pictures, latent_pictures, training_pictures
 
     shown = (table.split.test if len(table.split.test) else table.split.train)[:PICTURED_ROWS]
@@ -59,7 +59,7 @@ def run_pictures(
     pictures = density_pictures(scene, image_format)
     if rows is not None:
         pictures |= calibration_pictures(rows["pit"], model.contract.targets, image_format)
-    # A training row is its own nearest neighbour: held-out rows are the better witnesses where there are enough.
+    # A training row is its own nearest neighbour: held-out rows are more informative if there are enough.
     witnesses = table.split.test if len(table.split.test) >= FEWEST_WITNESSES else np.arange(len(table.inputs))
     some = witnesses[np.linspace(0, len(witnesses) - 1, min(LATENT_ROWS, len(witnesses))).astype(int)]
     X = table.inputs[some]
@@ -71,23 +71,23 @@ def run_pictures(
             latent.sd,
             latent.prior_band,
             input_name=feature.name,
-            owner=model.contract.targets[latent.places[0]] if len(latents) > 1 else "",
+            owner=model.contract.targets[latent.target_indices[0]] if len(latents) > 1 else "",
             image_format=image_format,
         )
     return _picture_files(pictures | training_pictures(history, image_format), image_format)
 
 
-def keep_pictures(
-    pictures: Callable[[], Pictures], keep: Callable[[str, bytes], Path]
+def write_pictures(
+    pictures: Callable[[], Pictures], write: Callable[[str, bytes], Path]
 ) -> tuple[list[Path], dict[str, Exception]]:
-    """Draw and keep the pictures of work that is done, which no picture may cost: what fails here is returned.
+    """Draw and write the pictures of completed work; failures are returned, so that they cannot destroy that work.
 
     Args:
-        pictures: returns them.
-        keep: writes a file, by its name and content.
+        pictures: returns the pictures.
+        write: writes a file, given its name and content.
 
     Returns:
-        The files; and what was raised, by what is missing.
+        The files; and the exceptions, by what is missing.
     """
     files, failures = list[Path](), dict[str, Exception]()
     try:
@@ -96,26 +96,26 @@ def keep_pictures(
         return files, {"the pictures": error}
     for name, draw in found.items():
         try:
-            files.append(keep(name, draw()))
+            files.append(write(name, draw()))
         except Exception as error:
             failures[f"the picture {name}"] = error
     return files, failures
 
 
 def missing_picture(what: str, error: Exception) -> str:
-    """Say what is missing."""
+    """Write a warning about what is missing."""
     reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-    return f"{what} could not be drawn, everything else is whole; got {reason}"
+    return f"{what} could not be drawn, everything else is complete; got {reason}"
 
 
 def _picture_files(pictures: Pictures, image_format: ImageFormat) -> Pictures:
-    """Turn the pictures' names, of which the targets' are a part, into file names."""
+    """Turn the pictures' names, which contain names of targets, into file names."""
     names = file_names(pictures)
     return {f"{name}.{image_format}": draw for name, draw in zip(names, pictures.values(), strict=True)}
 
 
 def _scene(model: TrainedModel, X: Array, targets: Array | None, row_numbers: IndexArray) -> Scene:
-    """Gather what the density pictures need of some rows."""
+    """Collect what the density pictures need about some rows."""
     from cde_app.report.gallery import InputAxis, Scene
 
     contract, axis = model.contract, None

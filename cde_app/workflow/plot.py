@@ -9,20 +9,20 @@ from cde_app.runs.folder import held, status
 from cde_app.runs.run import Run
 from cde_app.storage import write_atomically
 from cde_app.trained_model import TrainedModel
-from cde_app.workflow.pictures import ImageFormat, keep_pictures, missing_picture, run_pictures
+from cde_app.workflow.pictures import ImageFormat, missing_picture, run_pictures, write_pictures
 from cde_app.workflow.scoring import score_table, seen_rows_warning, table_to_judge_by
 
 
 def plot_run(
     run_path: Path, data_path: Path | None, out_path: Path | None, *, image_format: ImageFormat
 ) -> tuple[list[Path], list[str]]:
-    """Draw a run's pictures, of the rows it held out or of another table; return the files and warnings.
+    """Draw the pictures of a run, for its held-out rows or another table; return the files and warnings.
 
     Args:
         run_path: the run directory.
         data_path: the other table.
-        out_path: the folder for the pictures; None takes the run's own, for the rows that it held out.
-        image_format: of the pictures.
+        out_path: the folder for the pictures; None for the run's own folder, for its held-out rows.
+        image_format: format of the pictures.
 
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
@@ -39,7 +39,7 @@ def plot_run(
             pictures = run_pictures(run.history(), model, table, rows, image_format)
             seen = None if data_path is None else seen_rows_warning(run, model, table)
             warnings = [seen] if seen else []
-            files, failures = keep_pictures(
+            files, failures = write_pictures(
                 lambda: pictures, lambda name, content: write_atomically(folder / name, content)
             )
     if failures and not files:

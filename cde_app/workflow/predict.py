@@ -23,34 +23,34 @@ from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.storage import write_arrays, write_atomically, write_json
 from cde_app.trained_model import TrainedModel
-from cde_app.workflow.pictures import keep_pictures, missing_picture, prediction_pictures
+from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
 from cde_app.workflow.prediction_files import PredictionWriter, component_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_FAULTS = 100
-"""Faults of skipped rows that the manifest of predictions names."""
+"""The largest number of faults of skipped rows in the manifest of predictions."""
 
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """What is asked of a prediction; None takes the run's setting."""
+    """The options of a prediction; None uses the run's setting."""
 
     num_samples: int | None = None
     """Draws per row; 0 writes none."""
     quantiles: Sequence[float] | None = None
     """Levels in (0, 1)."""
     seed: int | None = None
-    """Of the draws."""
+    """Seed of the draws."""
     file_format: FileFormat = "csv"
-    """Of the two tables."""
+    """Format of the two tables."""
     plots: bool = False
     """Draw the predictions."""
     components: bool = False
-    """Write the mixtures, which holds them in memory."""
+    """Write the mixtures; they are all in memory until then."""
     skip_faults: bool = False
-    """Leave out rows with faults in place of stopping."""
+    """Leave out rows with faults instead of stopping."""
 
 
 def predict_table(
@@ -62,8 +62,8 @@ def predict_table(
         run_path: the run directory.
         data_path: CSV or Parquet; needs the input columns; with the targets, `log_density` is written too.
         out_path: the folder for the predictions.
-        options: what is asked for.
-        overwrite: replace predictions that are there.
+        options: what to compute and write.
+        overwrite: replace existing predictions.
 
     Returns:
         {"rows", "files", "seconds", "warnings"} and what `RowCount.facts` returns; the warnings name pictures that
@@ -110,7 +110,7 @@ def predict_table(
         if options.components:
             files.append(write_arrays(folder / "mixture.npz", component_arrays(forecasts)))
         if pictured is not None:
-            drawn, failures = keep_pictures(
+            drawn, failures = write_pictures(
                 partial(prediction_pictures, model, pictured, source=source),
                 lambda name, content: write_atomically(folder / "plots" / name, content),
             )
@@ -131,7 +131,7 @@ def predict_table(
 
 
 class RowCount:
-    """How many rows a prediction has read, what it has left out, and which of the others ask for extrapolation."""
+    """How many rows a prediction has read and left out, and which of the others ask for extrapolation."""
 
     def __init__(self) -> None:
         self.read = self.predicted = self.skipped = self.outside = 0
@@ -141,7 +141,7 @@ class RowCount:
         self._misspelled: dict[str, tuple[str, str]] = {}
 
     def add(self, contract: ColumnContract, frame: pd.DataFrame, outside: BoolArray) -> None:
-        """Count rows that are predicted, and their cells outside the range of the training, [N, columns]."""
+        """Count predicted rows, and their cells that ask for extrapolation, [N, columns]."""
         self.predicted += len(frame)
         self.outside += int(outside.any(axis=1).sum())
         for column, cells in zip(contract.inputs, outside.sum(axis=0), strict=True):
@@ -150,7 +150,7 @@ class RowCount:
             self._misspelled = misspelled_labels(contract, frame) | self._misspelled
 
     def facts(self) -> dict[str, Any]:
-        """Return the counts by name: `left_out` has rows that `missing: drop` drops, `skipped` rows with faults."""
+        """Return the counts by name: `left_out` counts rows dropped by `missing: drop`, `skipped` rows with faults."""
         by_column = self._outside_by_column.most_common()
         return {
             "out_of_range": self.outside,
@@ -165,7 +165,7 @@ class RowCount:
 def usable_rows(
     chunks: Iterator[pd.DataFrame], contract: ColumnContract, count: RowCount, *, source: str, skip_faults: bool
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of each chunk that can be predicted, where there are any, and count the others.
+    """Yield the rows of each chunk that can be predicted, if there are any, and count the others.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -184,7 +184,7 @@ def usable_rows(
 
 
 def no_rows(source: str, faults: Sequence[RowFault]) -> DataError:
-    """Return the error of a table without a row that can be predicted."""
+    """Return the error for a table in which no row can be predicted."""
     if faults:
         expected = f"expected at least one row without faults; got none, first {faults[0]}. Clean the file."
     else:

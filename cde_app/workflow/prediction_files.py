@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class PredictionWriter:
-    """Write forecasts chunk by chunk; both files appear, complete, when the block ends, or nothing when it fails.
+    """Write forecasts chunk by chunk; both complete files appear when the block ends, and none if it fails.
 
     Args:
-        folder: where the files go; it exists.
+        folder: folder for the files; it exists.
         target_names: [P].
-        quantiles: levels of the quantile columns; one that is named twice gives one column.
+        quantiles: levels of the quantile columns; repeated levels give one column.
         num_samples: draws per row; 0 writes no samples file.
-        seed: of the draws.
-        file_format: of both files.
+        seed: seed of the draws.
+        file_format: format of both files.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PredictionWriter:
         Raises:
             RunError: the folder cannot be written.
         """
-        with self._stack, self._told():
+        with self._stack, self._reporting_errors():
             for writer in self._writers:
                 self._stack.enter_context(writer)
             self._stack = self._stack.pop_all()
@@ -73,22 +73,22 @@ class PredictionWriter:
         Raises:
             RunError: the folder cannot be written.
         """
-        with self._told():
+        with self._reporting_errors():
             self._stack.__exit__(kind, error, trace)
 
     def append(self, forecast: Forecast, *, row_numbers: IntArray, targets: Array | None, outside: BoolArray) -> None:
         """Write the forecasts of consecutive rows.
 
         Args:
-            forecast: of N rows.
-            row_numbers: [N], the rows' places in the table, counted from 1.
+            forecast: forecasts of N rows.
+            row_numbers: [N], numbers of the rows in the table, counted from 1.
             targets: [N, P], observations, if the table has them.
             outside: [N], whether the inputs lie outside the training range.
 
         Raises:
             RunError: the folder cannot be written.
         """
-        with self._told():
+        with self._reporting_errors():
             self._writers[0].append(
                 summary_columns(forecast, self.target_names, self.quantiles, row_numbers, targets, outside)
             )
@@ -97,7 +97,7 @@ class PredictionWriter:
                 self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
         self.num_rows += forecast.num_rows
 
-    def _told(self) -> AbstractContextManager[None]:
+    def _reporting_errors(self) -> AbstractContextManager[None]:
         return writing(self._folder, "a folder that can be written")
 
 
@@ -111,8 +111,8 @@ def summary_columns(
 ) -> Columns:
     """Return the columns of `summary`: row, per target mean, sd and quantiles, log_density, out_of_range.
 
-    No two have one name, whatever the targets are called: what follows the last underscore is never the same for the
-    columns of one target, and what is before it not for those of two.
+    The names are unique for any targets: the part after the last underscore differs between the columns of one target,
+    and the part before it between targets.
     """
     mean, sd, levels = forecast.mean(), forecast.sd(), forecast.quantile(quantiles) if quantiles else np.empty(0)
     columns: Columns = {"row": row_numbers}
@@ -128,7 +128,7 @@ def summary_columns(
 def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: IntArray) -> Columns:
     """Return draws [S, N, P] in long form: row, draw (counted from 1), targets.
 
-    A target that is called `row` or `draw` has an underscore more here, two if another target is called so.
+    A target named `row` or `draw` gets an underscore at its end, or two if another target already has that name.
     """
     num_samples, num_rows, _ = draws.shape
     columns: Columns = {
@@ -145,7 +145,7 @@ def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: IntAr
 
 
 def quantile_name(level: float) -> str:
-    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975: the percentage in full, which no other level has."""
+    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975: the full percentage, which is unique for each level."""
     percent = f"{100 * Decimal(repr(float(level))):f}".rstrip("0").rstrip(".")
     return f"q{percent.zfill(2) if '.' not in percent else percent}"
 
@@ -153,8 +153,8 @@ def quantile_name(level: float) -> str:
 def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
     """Return the mixtures of consecutive rows as arrays: weights [C], means and variances [N, C, P], transforms.
 
-    Where the targets depend on each other within a component there are `covariances` [N, C, P, P] too. `joint` says
-    whether they are the joint density of the targets, or, for a chain, each target's own density alone.
+    If the targets depend on each other within a component, there are `covariances` [N, C, P, P] too. `joint` says
+    whether the mixtures are the joint density of the targets or, for a chain, only the marginal density of each target.
     """
     mixtures = [forecast.components() for forecast in forecasts]
     first = mixtures[0]

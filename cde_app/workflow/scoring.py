@@ -1,4 +1,4 @@
-"""The scores of a run on the rows that it held out, or on those of another table, and what is to be said of them."""
+"""The scores of a run on its held-out rows or on another table, and warnings about them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 
 SCORED_ROWS = 50_000
-"""The most held-out rows that are scored: the standard errors are then below any difference that matters."""
+"""The largest number of held-out rows that are scored; the standard errors are then below any relevant difference."""
 
 
 @contextlib.contextmanager
 def table_to_judge_by(run: Run, model: TrainedModel, data_path: Path | None) -> Iterator[PreparedTable]:
-    """Prepare the table to judge a run by: its own with its split, or another one, all of it held out.
+    """Prepare the table to judge a run by: its own table with its split, or another one, held out completely.
 
     Raises:
         DataError: the table breaks the column contract or lacks the targets.
@@ -48,16 +48,16 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
 
     Args:
         run: the run.
-        path: of the table.
-        found: the hashes of its files; None reads them.
+        path: path of the table.
+        found: the hashes of its files; None computes them.
     """
-    got = "another content"
+    got = "different content"
     try:
         found = file_hashes(path) if found is None else found
     except DataError:
         found, got = {}, "no such file"
     if not found or found != run.manifest()["inputs"]:
-        got = "standard input, which is gone" if str(path) == "-" else got
+        got = "standard input, which cannot be read again" if str(path) == "-" else got
         raise RunError(
             f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
             "Name a table after the run."
@@ -67,10 +67,10 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
 def score_table(
     model: TrainedModel, table: PreparedTable, settings: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Rows | None]:
-    """Return the scores of the held-out rows beside the baselines', and the per-row scores of the model.
+    """Return the scores of the model and the baselines on the held-out rows, and the model's scores per row.
 
-    `settings` are those of the run, of which the seed and the chunks of a prediction matter.
-    Of more than `SCORED_ROWS` held-out rows so many are drawn; `drawn_from` of the scores says of how many.
+    `settings` are the settings of the run: the seed and the chunk size of predictions are used. If there are more than
+    `SCORED_ROWS` held-out rows, that many are drawn, and `drawn_from` in the scores is the number of all of them.
     """
     held_out = table.split.test
     rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=settings["seed"], stream=Stream.SCORED_ROWS)]
@@ -101,7 +101,7 @@ def score_table(
 
 
 def blank_metrics(target_names: Sequence[str]) -> dict[str, Any]:
-    """Return what `score_table` returns, of two rows of zeros: the names of all scores that there may be."""
+    """Return the scores of two rows of zeros, in the form of `score_table`: the names of all possible scores."""
     by_target = ("crps", "squared_error", "pit")
     by_row = ("nlpd", "energy_score", "scaled_crps", "scaled_squared_error")
     rows = {name: np.zeros((2, len(target_names))) for name in by_target} | {name: np.zeros(2) for name in by_row}
@@ -120,7 +120,7 @@ def _metrics(scored: dict[str, Rows], target_names: Sequence[str], *, drawn_from
 
 
 def seen_rows_warning(run: Run, model: TrainedModel, table: PreparedTable) -> str | None:
-    """Say how many rows of a table, none of which a run holds out, its training has seen; None if none or by chance."""
+    """Warn how many rows of another table a run's training has seen; None if there are none, or by chance."""
     hashes = sorted(table.hashes.values())
     if hashes and hashes == sorted(run.manifest()["inputs"].values()):
         num_seen = model.seen.num_rows
@@ -129,24 +129,24 @@ def seen_rows_warning(run: Run, model: TrainedModel, table: PreparedTable) -> st
     if not num_seen:
         return None
     return (
-        f"{num_seen} of these {len(table.fingerprints)} rows were trained on; their scores and pictures flatter. "
-        "Name a table of other rows, or none for those that the run held out."
+        f"{num_seen} of these {len(table.fingerprints)} rows were trained on; their scores and pictures are too "
+        "good. Name a table of other rows, or none for the run's held-out rows."
     )
 
 
 def outside_rows_warning(table: PreparedTable) -> str | None:
-    """Say how many rows of a table ask for what the training rows do not hold; None if none."""
+    """Warn how many rows of a table ask for extrapolation; None if there are none."""
     if not table.num_outside:
         return None
     return (
         f"{table.num_outside} of these {len(table.fingerprints)} rows are outside the range of the training data or "
-        "have labels that it lacks: their densities are extrapolations."
+        "have labels that are not in it: their densities are extrapolations."
     )
 
 
 def drawn_rows_warning(table: PreparedTable) -> str | None:
-    """Say that `score_table` draws from the held-out rows; None where it takes them all."""
+    """Warn that `score_table` samples the held-out rows; None if it uses all of them."""
     num_rows = len(table.split.test)
     if num_rows <= SCORED_ROWS:
         return None
-    return f"the scores are those of {SCORED_ROWS} rows drawn at random from {num_rows} held-out rows."
+    return f"the scores are for {SCORED_ROWS} rows drawn at random from {num_rows} held-out rows."

@@ -27,7 +27,7 @@ from cde_app.silence import silenced_stderr
 from cde_app.threads import spread_operations
 from cde_app.trained_model import assemble
 from cde_app.trees import to_tree
-from cde_app.workflow.pictures import keep_pictures, missing_picture, run_pictures
+from cde_app.workflow.pictures import missing_picture, run_pictures, write_pictures
 from cde_app.workflow.scoring import drawn_rows_warning, score_table
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
     Args:
         file: the configuration.
         run_path: the run directory.
-        resume: go on from the last checkpoint of an unfinished run.
-        overwrite: replace a run that is there.
-        on_event: is called with every stage and every few steps.
+        resume: continue from the last checkpoint of an unfinished run.
+        overwrite: replace an existing run.
+        on_event: called with every stage and every few steps.
 
     Returns:
         The scores, as in `metrics.json`.
 
     Raises:
-        ConfigError: the latent prior cannot be one, or the model does not fit the table.
+        ConfigError: the latent prior is invalid, or the model does not fit the table.
         DataError: the table breaks the column contract.
         NumericalError: training failed numerically after every retry.
         RunError: the run directory may not be written.
@@ -62,12 +62,12 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
         resolved = dump_config(config)
         if resume and run.read_bytes("config.yaml").decode() != resolved:
             raise RunError(
-                f"{run.file('config.yaml')}: a run is resumed with the settings it began with; got others. "
-                "Name the same CONFIG and --set, or train anew with --overwrite."
+                f"{run.file('config.yaml')}: a run must be resumed with its original settings; got others. "
+                "Name the same CONFIG and --set, or train again with --overwrite."
             )
         with run.scratch() as scratch:
             on_event(Progress("data", config.data.path))
-            with file.placing_faults():
+            with file.locating_faults():
                 table = prepare_training(config, scratch)
                 check_prior(config)
             run.write_text("config.yaml", resolved)
@@ -87,7 +87,7 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
             metrics, scored = score_table(model, table, settings)
             run.write_json("metrics.json", metrics)
             on_event(Progress("pictures"))
-            _, failures = keep_pictures(
+            _, failures = write_pictures(
                 lambda: run_pictures(run.history(), model, table, scored, "png"),
                 lambda name, content: run.write_bytes(f"plots/{name}", content),
             )
@@ -103,10 +103,10 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
 
 
 def check_prior(config: Config) -> None:
-    """Check what only TensorFlow Probability knows of the configuration: the family of the latent prior.
+    """Check the part of the configuration that only TensorFlow Probability knows: the family of the latent prior.
 
     Raises:
-        SettingError: the family or its parameters cannot be a prior.
+        SettingError: the family or its parameters are invalid for a prior.
     """
     if config.model.latent.dim == 0 or config.model.latent.prior.kind == "normal":
         return
@@ -119,7 +119,7 @@ def check_prior(config: Config) -> None:
 def train_in_run(
     config: Config, plan: Plan, table: PreparedTable, run: Run, scratch: Path, on_event: OnEvent
 ) -> Trained:
-    """Train, keeping checkpoints and the history in the run, and arrays as large as the table in the scratch folder."""
+    """Train; checkpoints and the history go to the run, arrays as large as the table to the scratch folder."""
     spread_operations()
     with silenced_stderr():
         from cde_app.training.checkpoint import Checkpoint
@@ -134,13 +134,13 @@ def train_in_run(
         arrays = run.read_arrays("checkpoints/training.npz")
         if int(arrays.get("format_version", 0)) != FORMAT_VERSION:
             raise RunError(
-                f"{run.path}: expected a checkpoint of format {FORMAT_VERSION}, that of this cde; got another. "
-                "Train anew with --overwrite."
+                f"{run.path}: expected a checkpoint of this cde's format, {FORMAT_VERSION}; got another. "
+                "Train again with --overwrite."
             )
         if json.loads(str(arrays["table"])) != table.hashes:
             raise RunError(
-                f"{source_name(config.data.path)}: a run is resumed with the table it began with; got another content. "
-                "Train anew with --overwrite."
+                f"{source_name(config.data.path)}: a run must be resumed with its original table; got different "
+                "content. Train again with --overwrite."
             )
         checkpoint = Checkpoint.from_arrays(arrays)
         run.rewind_history(checkpoint.place)
@@ -177,7 +177,7 @@ def train_in_run(
 
 
 def training_facts(plan: Plan, trained: Trained, table: PreparedTable) -> dict[str, Any]:
-    """Return what the manifest keeps of the trainings."""
+    """Return the facts about the trainings for the manifest."""
     names = table.contract.targets
     kinds = [transform.kind for transform in trained.predictor.transforms]
     return {
@@ -189,22 +189,22 @@ def training_facts(plan: Plan, trained: Trained, table: PreparedTable) -> dict[s
         "uses_neighbours": trained.predictor.neighbours is not None,
         "calibration": [vars(calibration) for calibration in trained.calibrations],
         "transforms": dict(zip(names, kinds, strict=True)),
-        "order_of_targets": [names[place] for place in trained.predictor.order],
+        "order_of_targets": [names[index] for index in trained.predictor.order],
         "dropped_features": list(table.contract.dropped),
         "inputs": table.hashes,
     }
 
 
 def logged(run: Run, on_event: OnEvent) -> OnEvent:
-    """Write every stage to the run's log too; the steps of the training are in its history.
+    """Also write every stage to the run's log; the steps of the training are in its history.
 
-    Each event is a moment at which a Ctrl-C that was swallowed is heeded.
+    Each event also checks for a Ctrl-C that was swallowed.
     """
 
-    def tell(event: Progress) -> None:
+    def log_and_report(event: Progress) -> None:
         interruption.check()
         if event.step is None:
             run.log(f"[{event.stage}] {event.message}".rstrip())
         on_event(event)
 
-    return tell
+    return log_and_report

@@ -85,7 +85,7 @@ def test_no_command_at_all_shows_the_help(cde: Callable, arguments: list[str]) -
     [
         (
             ["predict", "runs/a", "a.csv", "--out", "b", "--quantiles", "0.1,x,1.5"],
-            "--quantiles: expected numbers between 0 and 1, parted by commas; got 'x'.",
+            "--quantiles: expected numbers between 0 and 1, separated by commas; got 'x'.",
         ),
         (["evaluate", "runs/a", "--gate", "nlpd"], "--gate: expected KEY>NUMBER, with >, >=, < or <=; got 'nlpd'."),
         (["train", "-"], "--out: expected a run directory when CONFIG is standard input; got nothing."),

@@ -85,7 +85,7 @@ def test_an_interrupted_training_prints_how_to_go_on(capsys: pytest.CaptureFixtu
             raise KeyboardInterrupt
 
     assert failures.call(command, show_traceback=False) == 130
-    assert capsys.readouterr().err == "interrupted; go on with: cde train x.yaml --resume\n"
+    assert capsys.readouterr().err == "interrupted; resume with: cde train x.yaml --resume\n"
 
 
 def test_a_training_interrupted_before_its_first_checkpoint_says_that_nothing_was_kept(

@@ -108,7 +108,7 @@ def test_repeated_rows_are_counted() -> None:
     frame = pd.concat([table(), table().head(20)], ignore_index=True)
     assert warning_of(describe(frame)) == (
         "20 rows repeat an earlier row in every input and target; if they are copies, the scores of the held-out rows "
-        "are too good."
+        "are too optimistic."
     )
 
 
@@ -117,9 +117,9 @@ def test_a_target_with_atoms_is_to_be_judged_by_crps() -> None:
     atom = report.atoms[0]
     assert (atom.num_distinct, atom.rounding_step, atom.suspicious) == (6, 0.5, True)
     assert warning_of(report) == (
-        "target 'y' is taken as rounded to steps of 0.5 (6 distinct values); its noise keeps the variance of that "
-        "rounding, so that no density piles up on the values. Judge by CRPS, not by log density; the target's setting "
-        "rounding names another step, or 0 for none."
+        "target 'y' is taken as rounded to steps of 0.5 (6 distinct values); its noise has at least the variance of "
+        "that rounding, so that no density piles up on the values. Judge by CRPS, not by log density; set the target's "
+        "rounding to another step, or to 0 for none."
     )
     target = {"column": "y", "rounding": 0}
     without = describe(table(y=np.random.default_rng(1).integers(3, 9, 1000) / 2), data={"targets": [target]})
@@ -165,13 +165,15 @@ def test_the_rounding_step_is_found_where_most_rows_repeat_a_value(unit: float) 
 def test_few_training_rows_are_reported() -> None:
     report = describe(table(30), data={"split": {"kind": "random", "test": 0}})
     assert report.warnings == (
-        "the training rows are few (30); expect rough densities.",
+        "there are few training rows (30); expect rough densities.",
         "there are no test rows; the densities will not be scored. Set data.split.test.",
     )
 
 
 def test_few_test_rows_are_reported() -> None:
-    assert warning_of(describe(table(400))) == ("the test rows are few (40); expect scores with large standard errors.")
+    assert warning_of(describe(table(400))) == (
+        "there are few test rows (40); expect scores with large standard errors."
+    )
 
 
 def test_a_constant_input_is_reported() -> None:
@@ -250,7 +252,7 @@ def test_what_is_read_otherwise_than_one_may_think_is_told() -> None:
             "of the table."
         ),
         "column 'c' has 250 gaps (250 'NA'); a word that is a label must not be among data.format.gaps.",
-        "column 'c' has labels that differ in their spelling only, such as '1.1' and '1.10'; they stay apart.",
+        "column 'c' has labels that differ only in their spelling, such as '1.1' and '1.10'; they stay distinct.",
     )
     assert "  input  c  categorical, 3 distinct, 250 gaps ('NA')" in report_lines(report)
 

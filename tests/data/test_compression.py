@@ -90,7 +90,8 @@ def test_a_damaged_compressed_file_is_refused(kind: str, damage: str) -> None:
     else:
         packed[len(packed) // 2] ^= 0xFF
     fault = fault_of(bytes(packed))
-    assert re.fullmatch(rf"a: must be a whole {kind} file( that opens)?; got .+\. Check what wrote or sent it\.", fault)
+    expected = rf"a: must be a complete {kind} file( that opens)?; got .+\. Check what wrote or sent it\."
+    assert re.fullmatch(expected, fault)
 
 
 def test_the_faults_of_a_compressed_csv_have_their_lines() -> None:
@@ -162,7 +163,7 @@ def test_an_encrypted_archive_is_refused() -> None:
     for magic, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(magic) + place] |= 1  # the flag that says so
     assert fault_of(bytes(content)).startswith(
-        "a: must be a whole zip file that opens; got \"File 'a.csv' is encrypted"
+        "a: must be a complete zip file that opens; got \"File 'a.csv' is encrypted"
     )
 
 

@@ -225,9 +225,9 @@ def test_dates_have_offsets_in_a_prediction_if_those_of_the_training_had_them(na
             encode(contract, d=new)
         (fault,) = caught.value.faults
         assert re.fullmatch(
-            rf"a\.csv: column 'd' must have times {words} an offset from UTC, as the table of the training has; got 2 "
-            r"cells such as '2024-01-01.*', first in row 1 of the table\. Write them so, or train with the column's "
-            r"timezone\.",
+            rf"a\.csv: column 'd' must have times {words} an offset from UTC, like the training table; got 2 "
+            r"cells such as '2024-01-01.*', first in row 1 of the table\. Write them like that, or train with the "
+            r"column's timezone\.",
             fault,
         )
 
@@ -238,7 +238,7 @@ def test_dates_with_and_without_an_offset_in_one_column_are_refused() -> None:
     assert str(caught.value) == (
         "a.csv: column 'd' must have an offset from UTC in every time or in none; got none for 2 cells such as "
         "'2024-01-01T00:00', first in row 1 of the table, and one for '2024-01-02T12:00+01:00' in row 2 of the "
-        "table. Write all alike, or name the timezone of those without in the column's settings."
+        "table. Write all alike, or set the column's timezone for those without."
     )
 
 
@@ -614,7 +614,7 @@ def test_a_time_with_another_offset_than_the_training_has_is_a_fault_of_its_row(
     found = row_faults(contract, rows, source="a.csv")
     assert {fault.row: fault.reason for fault in found} == faults
     encode_inputs(contract, rows.drop(index=[row - 1 for row in faults]), source="a.csv")
-    with pytest.raises(DataError, match="times that occur once" if timezone else "as the table of the training has"):
+    with pytest.raises(DataError, match="times that occur once" if timezone else "like the training table"):
         encode_inputs(contract, rows, source="a.csv")
 
 

@@ -125,10 +125,10 @@ def test_codes_with_leading_zeros_are_labels() -> None:
     assert inference.data.inputs[0].kind == "categorical"
     assert inference.remarks == (
         (
-            "column 'a' has leading zeros, such as '007', and is taken as labels; give it kind: numeric if they are "
+            "column 'a' has leading zeros, such as '007', and is read as labels; give it kind: numeric if they are "
             "numbers."
         ),
-        "column 'a' has labels that differ in their spelling only, such as '007' and '07'; they stay apart.",
+        "column 'a' has labels that differ only in their spelling, such as '007' and '07'; they stay distinct.",
     )
     assert infer(a=["0", "0.5", "-0.25"]).data.inputs[0].kind == "numeric"
 
@@ -157,7 +157,7 @@ def test_times_with_and_without_an_offset_in_one_column_are_told() -> None:
     inference = infer(d=["2023-01-01T00:00", "2023-01-01T00:00Z", "2023-01-02"])
     assert inference.data.inputs[0].kind == "datetime"
     assert inference.remarks[0] == (
-        "column 'd' has times with and without an offset from UTC; name the timezone of those without."
+        "column 'd' has times with and without an offset from UTC; set the timezone for those without."
     )
 
 
@@ -175,7 +175,7 @@ def test_integers_that_numbers_do_not_hold_are_told() -> None:
     inference = infer(a=[str(2**60 + 1), "5", str(2**60 + 2)])
     (remark,) = inference.remarks
     assert remark == (
-        "column 'a' has integers that numbers do not hold exactly, such as 1152921504606846977; if they are labels, "
+        "column 'a' has integers too large for exact numbers, such as 1152921504606846977; if they are labels, "
         "give it kind: categorical."
     )
 

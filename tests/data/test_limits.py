@@ -48,67 +48,67 @@ def test_defaults_are_meant_to_be_as_large_as_the_table_allows(num_rows: int, nu
         (
             {},
             {"training": {"batch_size": 101, **ALONE}},
-            "training.batch_size: 101 is more than a training has rows (100); every step takes them all.",
+            "training.batch_size: 101 exceeds the rows per training (100); every step uses all of them.",
         ),
         (
             {},
             {"training": {"batch_size": 91}},  # four members, each of which leaves out a tenth
-            "training.batch_size: 91 is more than a training has rows (90); every step takes them all.",
+            "training.batch_size: 91 exceeds the rows per training (90); every step uses all of them.",
         ),
         (
             {},
             {"model": {"output": {"structure": "additive", "num_inducing": 101}}, "training": ALONE},
-            "model.output.num_inducing: 101 is more than a training has rows (100); a row has at most one.",
+            "model.output.num_inducing: 101 exceeds the rows per training (100); at most one per row is used.",
         ),
         (
             {},
             {"model": {"layers": [{}, {"num_inducing": 91}]}},
-            "model.layers.1.num_inducing: 91 is more than a training has rows (90); a row has at most one.",
+            "model.layers.1.num_inducing: 91 exceeds the rows per training (90); at most one per row is used.",
         ),
         (
             {},
             {"model": {"likelihood": {"kind": "heteroscedastic_gaussian", "num_inducing": 91}}},
-            "model.likelihood.num_inducing: 91 is more than a training has rows (90); a row has at most one.",
+            "model.likelihood.num_inducing: 91 exceeds the rows per training (90); at most one per row is used.",
         ),
         (
             {"num_train": 5000},
             {"model": {"output": {"structure": "additive", "num_inducing": 2001}}},
-            "model.output.num_inducing: 2001 is more than training.warm_start.max_rows (2000); a row has at most one.",
+            "model.output.num_inducing: 2001 exceeds training.warm_start.max_rows (2000); at most one per row is used.",
         ),
         (
             {},
             {"model": {"layers": [{"num_gps": 4}]}},
-            "model.layers.0.num_gps: 4 is more than there are features (3); the layer has a GP for each that it sees.",
+            "model.layers.0.num_gps: 4 exceeds the number of features (3); the layer has one GP for each.",
         ),
         (
             {},
             {"model": {"layers": [{"num_gps": 2, "mean": {"kind": "pca"}}, {"num_gps": 3}]}},
-            "model.layers.1.num_gps: 3 is more than there are features (2); the layer has a GP for each that it sees.",
+            "model.layers.1.num_gps: 3 exceeds the number of features (2); the layer has one GP for each.",
         ),
         (
             {},
             {"model": {"neighbours": {"enabled": True}, "layers": [{"num_gps": 6}]}},
-            "model.layers.0.num_gps: 6 is more than there are features (5); the layer has a GP for each that it sees.",
+            "model.layers.0.num_gps: 6 exceeds the number of features (5); the layer has one GP for each.",
         ),
         (
             {},
             {"model": {"input_projection": {"dim": 4}}},
-            "model.input_projection.dim: 4 is more than there are features (3); the projection is as wide as they are.",
+            "model.input_projection.dim: 4 exceeds the number of features (3); it has one dimension for each.",
         ),
         (
             {"targets": ("y", "z")},
             {"model": {"targets_model": "joint", "output": {"structure": "additive", "mixing": {"num_latent_gps": 3}}}},
-            "model.output.mixing.num_latent_gps: 3 is more than there are targets (2); there is a GP for each.",
+            "model.output.mixing.num_latent_gps: 3 exceeds the number of targets (2); there is one GP for each.",
         ),
         (
             {},
             {"model": {"neighbours": {"count": 100}}},
-            "model.neighbours.count: 100 is more than there are other training rows (99); all are neighbours.",
+            "model.neighbours.count: 100 exceeds the number of other training rows (99); all of them are used.",
         ),
         (
             {},
             {"predict": {"num_components": 3}},
-            "predict.num_components: 3 is fewer than the ensemble has members (4); each has one component at least.",
+            "predict.num_components: 3 is below the number of ensemble members (4); each has at least one component.",
         ),
         (
             {},
@@ -123,7 +123,7 @@ def test_defaults_are_meant_to_be_as_large_as_the_table_allows(num_rows: int, nu
         (
             {"num_validation": 7},
             {"training": {"calibration": {"left_out": 0.2}}},
-            "training.calibration.left_out: 0.2 has no effect, as the 7 validation rows judge every training.",
+            "training.calibration.left_out: 0.2 has no effect, as every training uses the 7 validation rows.",
         ),
         (
             {},

@@ -43,12 +43,12 @@ def hours(num_rows: int = 2000, *, wander: float = 0.2) -> pd.DataFrame:
 
 
 GROUPS = (
-    "rows of the same 'id' follow each other and are alike (100 values): the scores of a random split flatter if the "
-    "model is to predict new ones; then set data.split to {kind: group, column: id}."
+    "rows with the same 'id' are consecutive and alike (100 values): a random split gives scores that are too good if "
+    "the model is to predict new values; in that case set data.split to {kind: group, column: id}."
 )
 TIMES = (
-    "the rows are in the order of 'time', and rows that follow each other are alike: the scores of a random split "
-    "flatter if the model is to predict later ones; then set data.split to {kind: time, column: time}."
+    "the rows are in the order of 'time', and consecutive rows are alike: a random split gives scores that are too "
+    "good if the model is to predict later rows; in that case set data.split to {kind: time, column: time}."
 )
 
 

@@ -120,7 +120,7 @@ def test_a_training_is_warned_of_what_its_cells_and_its_target_are() -> None:
     )
     assert prepare(config, "folder").warnings == (
         "column 'c' has 1 gap (1 'NA'); a word that is a label must not be among data.format.gaps.",
-        "column 'c' has labels that differ in their spelling only, such as 'A' and 'a'; they stay apart.",
+        "column 'c' has labels that differ only in their spelling, such as 'A' and 'a'; they stay distinct.",
         (
             "target 'y' is exactly 0 in 67 % of the rows and never below: forecasts will have mass below 0; read it as "
             "mass at 0."
@@ -135,7 +135,7 @@ def test_a_score_on_few_groups_is_told(test: float, num_groups: int) -> None:
     pd.DataFrame(table).to_csv("t.csv", index=False)
     config = config_of("t.csv", ["x"], split={"kind": "group", "column": "g", "test": test, "validation": 0})
     warning = (
-        "the test rows are of 3 groups of 'g', whose rows may be alike: standard errors and verdict take every row for "
-        "itself and promise too much. Raise data.split.test, or evaluate a table of new groups."
+        "the test rows are from 3 groups of 'g', whose rows may be alike: standard errors and verdict treat rows as "
+        "independent and are too optimistic. Raise data.split.test, or evaluate a table of new groups."
     )
     assert prepare(config, "folder").warnings == ((warning,) if num_groups < 20 else ())

@@ -122,7 +122,7 @@ def test_the_warning_names_the_column_the_step_and_the_way_out() -> None:
     found = find_rounding("grade", GRADES, Identity.fit(GRADES), "auto")
     assert found is not None
     assert found.warning() == (
-        "target 'grade' is taken as rounded to steps of 1 (6 distinct values); its noise keeps the variance of that "
-        "rounding, so that no density piles up on the values. Judge by CRPS, not by log density; the target's setting "
-        "rounding names another step, or 0 for none."
+        "target 'grade' is taken as rounded to steps of 1 (6 distinct values); its noise has at least the variance of "
+        "that rounding, so that no density piles up on the values. Judge by CRPS, not by log density; set the target's "
+        "rounding to another step, or to 0 for none."
     )

@@ -148,7 +148,7 @@ def test_a_gap_in_the_column_of_a_split_is_named(kind: str) -> None:
     split = SPLITS[kind]
     name = split.column  # type: ignore[union-attr]
     assert fault_of(split, **{name: [1, None, 3]}) == (
-        f"a.csv: column {name!r} must have a value in every row, as data.split goes by it; got 1 empty, first in "
+        f"a.csv: column {name!r} must have a value in every row, as data.split uses it; got 1 empty, first in "
         "row 2 of the table. Fill the column, or choose another data.split."
     )
 

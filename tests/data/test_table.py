@@ -181,7 +181,7 @@ def test_text_that_is_not_utf8_is_named_by_its_line_and_byte() -> None:
 
 
 def test_a_broken_parquet_file_is_refused() -> None:
-    assert fault_of("a.parquet", b"PAR1 and no more").startswith("a.parquet: must be a whole Parquet file; got ")
+    assert fault_of("a.parquet", b"PAR1 and no more").startswith("a.parquet: must be a complete Parquet file; got ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
@@ -210,7 +210,7 @@ def test_all_faults_of_all_partitions_are_reported_at_once() -> None:
     with pytest.raises(DataError) as caught:
         read_table("p*.csv")
     assert len(caught.value.faults) == 3
-    assert "p3.csv: must have the columns of p1.csv; got ['z'] besides. Make the partitions alike." in str(caught.value)
+    assert "p3.csv: must have the columns of p1.csv; got also ['z']. Make the files alike." in str(caught.value)
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])

@@ -234,9 +234,9 @@ def test_integers_that_a_float_does_not_hold_are_found() -> None:
         ("0x1F", "a hexadecimal number; write plain digits, such as 1234.5."),
         ("1_000", "a number with underscores; write plain digits, such as 1234.5."),
         ("5 kg", "a number with a unit; write plain digits, such as 1234.5."),
-        ("١٢", "a number in other signs than + - . and 0 to 9; write plain digits, such as 1234.5."),
-        ("½", "a number in other signs than + - . and 0 to 9; write plain digits, such as 1234.5."),
-        ("−5", "a number in other signs than + - . and 0 to 9; write plain digits, such as 1234.5."),
+        ("١٢", "a number with characters other than + - . and 0 to 9; write plain digits, such as 1234.5."),
+        ("½", "a number with characters other than + - . and 0 to 9; write plain digits, such as 1234.5."),
+        ("−5", "a number with characters other than + - . and 0 to 9; write plain digits, such as 1234.5."),
         *((cell, "") for cell in ("5", "north", "7C2", "", "a,b", "1.2.3")),
     ],
 )

@@ -132,7 +132,7 @@ def test_every_distribution_of_tfp_is_a_prior_or_refused_with_a_reason(family: s
         assert caught.value.key == FAMILY
         why = f", {REASONS[family]}" if family in REASONS else ""
         assert caught.value.message == (
-            "expected a fully reparameterisable family of continuous scalars on a support that stays; "
+            "expected a fully reparameterisable family of continuous scalars with a fixed support; "
             f"got {family!r}{why}. Choose one such as 'Laplace', 'StudentT' or 'Gamma'."
         )
 

@@ -198,7 +198,7 @@ def test_the_joint_picture_has_common_axes_and_a_panel_for_each_of_at_most_six_r
     assert len(figure.axes) == 6
     assert len({ax.get_xlim() for ax in figure.axes}) == 1
     assert len({ax.get_ylim() for ax in figure.axes}) == 1
-    assert "How a and b move together" in texts(figure)
+    assert "How a and b vary together" in texts(figure)
     figure_bytes(figure, "png")
 
 

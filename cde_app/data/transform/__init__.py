@@ -1,8 +1,8 @@
 """The monotone map from a target to the standardised scale the model sees, with its log-Jacobian.
 
-z = (T(y) - location) / scale. A kind of T is a class in a module of its own, and an entry in `kinds`, which names it by
-its settings; whoever needs to know something of a transform asks its class.
-NumPy and SciPy only: prediction reads this package without pandas.
+z = (T(y) - location) / scale. A kind of T is a class in a module of its own, and an entry in `kinds`, which maps its
+settings to it; all properties of a transform are in its class.
+NumPy and SciPy only: prediction imports this package without pandas.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from cde_app.arrays import Array
 from cde_app.data.transform.target_transform import LARGEST_LOG, TargetTransform
 
 WIDTH_BOUNDS = (0.01, 100.0)
-"""In spreads. At the upper one T is linear in the bulk of the targets, at the lower one a logarithm on each side."""
+"""[spreads]. At the upper bound T is linear in the bulk of the targets, at the lower one a logarithm on each side."""
 _FIRST_WIDTHS = 9
-"""From bound to bound; the search begins at the best."""
+"""Number of widths between the bounds; the search begins at the best of them."""
 _SMALLEST_SPREAD = 1e-100
-"""Of the largest distance from the centre, so that no quotient of the two is too large for a float."""
+"""As a share of the largest distance from the centre, so that their quotient does not overflow."""
 _SMALLEST_VARIANCE = 1e-20
-"""Of T(y), where the rows off the centre are all but equal and their variance is an error of rounding."""
+"""Lower limit of the variance of T(y), which is a rounding error if the rows off the centre are almost equal."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Arcsinh(TargetTransform):
 
     @classmethod
     def _parameters(cls, y: Array, **options: float) -> dict[str, float]:
-        """Return the median, and the width that maximises the likelihood of a normal T(y) within a hundred spreads.
+        """Return the median, and the width within `WIDTH_BOUNDS` that maximises the likelihood of a normal T(y).
 
-        A spread is the median distance from the centre. Rows at the centre are left out: their density there grows
-        without bound as the width vanishes, and half of the targets may be one value.
+        The spread is the median distance from the centre. Rows at the centre are left out: their density grows without
+        bound as the width goes to zero, and half of the targets may have that value.
         """
         centre = float(np.median(y))
         distances = (y - centre)[y != centre]
@@ -58,7 +58,7 @@ class Arcsinh(TargetTransform):
 
     @property
     def _largest(self) -> float:
-        """The u whose y is about 1e299 from the centre."""
+        """The u whose y is at a distance of about 1e299 from the centre."""
         return LARGEST_LOG - max(math.log(self.width), 0.0)
 
     def _value(self, y: Array) -> Array:
@@ -74,8 +74,8 @@ class Arcsinh(TargetTransform):
     def normal_moments(self, means: Array, variances: Array) -> tuple[Array, Array]:
         """Return mean and variance of Johnson's S_U (1949).
 
-        For u ~ N(m, v): E sinh u = exp(v / 2) sinh m and Var sinh u = (exp(v) - 1) (exp(v) cosh 2 m + 1) / 2, here
-        with the exponents of either product in one, so that they saturate together.
+        For u ~ N(m, v): E sinh u = exp(v / 2) sinh m and Var sinh u = (exp(v) - 1) (exp(v) cosh 2 m + 1) / 2. The
+        exponents of each product are added first, so that its factors saturate together.
         """
         m, v = self.location + self.scale * means, self.scale**2 * variances
         size = np.abs(m)

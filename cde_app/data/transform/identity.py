@@ -1,4 +1,4 @@
-"""No transform but the standardisation."""
+"""No transform except the standardisation."""
 
 from __future__ import annotations
 

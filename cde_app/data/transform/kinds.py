@@ -1,4 +1,4 @@
-"""Which transforms there are, and what is asked of them by their settings or their name."""
+"""The kinds of transforms, and what is looked up by their settings."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ KINDS: dict[type[config.Section], type[TargetTransform]] = {
     config.LogitTransform: Logit,
     config.ArcsinhTransform: Arcsinh,
 }
-"""The transform of each settings' class; `auto` tries them in this order, and keeps the first unless one gains."""
+"""The transform of each class of settings; `auto` tries them in this order, and takes the first if no other gains."""
 
 
 def fit_transform(settings: config.Section, y: ArrayLike, *, label: str) -> TargetTransform:
-    """Fit the transform that is named by its settings, see `TargetTransform.fit`.
+    """Fit the transform of some settings; see `TargetTransform.fit`.
 
     Args:
-        settings: of one transform, not of `auto`.
+        settings: the settings of one transform, not `auto`.
         y: [N], training targets [units of the target].
         label: how an error names the target.
     """
@@ -34,7 +34,7 @@ def fit_transform(settings: config.Section, y: ArrayLike, *, label: str) -> Targ
 
 
 def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[TargetTransform]:
-    """Fit every transform that `auto` chooses from, the identity first; those that do not suit y are left out.
+    """Fit every transform that `auto` chooses from, the identity first; leave out those that do not suit y.
 
     Args:
         y: [N], training targets [units of the target].
@@ -54,10 +54,10 @@ def candidate_transforms(y: ArrayLike, *, label: str = "the target") -> list[Tar
 
 
 def domain_of(settings: config.Section) -> Domain:
-    """Return where a target may lie; with `auto` anywhere, as the identity suits every target."""
+    """Return where a target may lie; with `auto` anywhere, because the identity suits every target."""
     return KINDS.get(type(settings), Identity).domain(**_options(settings))
 
 
 def _options(settings: config.Section) -> dict[str, float]:
-    """Return what the settings say beside the kind."""
+    """Return the settings other than the kind."""
     return settings.model_dump(exclude={"kind"})

@@ -1,4 +1,4 @@
-"""Where values lie and how widely: of features, and of targets behind their transform."""
+"""Location and scale of features and of transformed targets."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from cde_app.arrays import Array
 
 NORMAL_WIDTH = 3.29
-"""Of the central 90 % of a normal, in standard deviations."""
+"""Width of the central 90 % of a normal distribution, in standard deviations."""
 HEAVY = 2.5
-"""By how many times its standard deviation exceeds that of its central 90 % where outliers make the former."""
+"""If the standard deviation is larger than that of the central 90 % by this factor, it is due to outliers."""
 
 
 def robust_location_and_scale(u: Array) -> tuple[float, float]:
-    """Return mean and standard deviation, or, where a few rows make them, median and width of the central 90 %.
+    """Return mean and standard deviation or, if a few rows dominate them, median and width of the central 90 %.
 
-    A value of 1e9 among some hundred of about one would else leave all others the same to twelve digits.
+    Otherwise a value of 1e9 among a hundred values near one would make all others equal to twelve digits.
 
     Args:
         u: [N].
@@ -30,9 +30,9 @@ def robust_location_and_scale(u: Array) -> tuple[float, float]:
 
 
 def mean_and_sd(values: Array) -> tuple[float, float]:
-    """Return the mean and the standard deviation of values [N]; it is above 0 wherever two of them differ.
+    """Return the mean and the standard deviation of values [N]; the latter is above 0 if any two values differ.
 
-    They are divided by a power of two meanwhile, which rounds nothing, so that no unit makes a square vanish.
+    The values are scaled by a power of two, which is exact, so that their squares do not underflow in any unit.
     """
     _, exponent = math.frexp(float(np.max(np.abs(values))))
     scaled = np.ldexp(values, -exponent)

@@ -1,4 +1,4 @@
-"""What every target transform is: a monotone map T of its own, then the standardisation that all have in common."""
+"""The base class of target transforms: each has its own monotone map T; all share the standardisation after it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ LARGEST_LOG = 690.0  # exp(690) = 1e299 is still a float
 
 
 class UnsuitedError(DataError):
-    """The targets vary, but not all of them lie where the transform is defined, or it leaves them no difference."""
+    """The targets vary, but some are outside the transform's domain, or it maps all of them to the same value."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Where a transform is defined, and what is said of a value elsewhere: `must <expected>; got <value>. <advice>`.
+    """Where a transform is defined, and the message for a value elsewhere: `must <expected>; got <value>. <advice>`.
 
     Args:
         lower, upper: ends of the open interval [units of the target].
-        expected: what a value must do.
-        advice: what helps.
+        expected: the condition on a value.
+        advice: what to do about other values.
     """
 
     lower: float = -np.inf
@@ -38,7 +38,7 @@ class Domain:
     advice: str = "Clean the table."
 
     def is_outside(self, y: Array) -> BoolArray:
-        """Say which targets have no place; any shape."""
+        """Return which targets are outside; any shape."""
         return (y <= self.lower) | (y >= self.upper)
 
 
@@ -46,20 +46,20 @@ class Domain:
 class TargetTransform(ABC):
     """One target's map y -> z = (T(y) - location) / scale, strictly increasing.
 
-    A kind of transform is a subclass, whose further fields are the parameters of its T. It has T, its inverse and its
-    slope, and overrides what does not hold for it: the class variables, `domain`, `_parameters`, `bend`,
-    `normal_moments`.
+    A kind of transform is a subclass, whose further fields are the parameters of its T. It implements T, its inverse
+    and its slope, and overrides the defaults that do not hold for it: the class variables, `domain`, `_parameters`,
+    `bend`, `normal_moments`.
 
     Args:
-        location: mean of T(y) over the training rows; where outliers make it, the median [units of T].
-        scale: standard deviation of T(y) over them; likewise the width of the central 90 %; > 0 [units of T].
+        location: mean of T(y) over the training rows, or the median if outliers dominate the mean [units of T].
+        scale: standard deviation of T(y) over them, or likewise the width of the central 90 %; > 0 [units of T].
     """
 
     location: float
     scale: float
 
     kind: ClassVar[str]
-    """As in the configuration."""
+    """The name in the configuration."""
     is_affine: ClassVar[bool] = False
     """Whether y = location + scale z, so that moments and quantiles need no integration."""
     auto_may_choose: ClassVar[bool] = False
@@ -74,7 +74,7 @@ class TargetTransform(ABC):
         Args:
             y: [N], training targets [units of the target].
             label: how an error names the target, such as `wine.csv: column 'quality'`.
-            options: the settings of the kind beside its name.
+            options: the settings of the kind, without its name.
 
         Raises:
             DataError: y has a gap or an infinity, or is constant.
@@ -103,12 +103,12 @@ class TargetTransform(ABC):
 
     @classmethod
     def domain(cls, **options: float) -> Domain:
-        """Return where T is defined, which the options alone decide: by default, everywhere."""
+        """Return where T is defined, which depends only on the options; the default is everywhere."""
         return Domain()
 
     @classmethod
     def _parameters(cls, y: Array, **options: float) -> dict[str, float]:
-        """Return T's parameters for finite targets [N] that vary: by default, they are the options."""
+        """Return T's parameters for finite targets [N] that vary; by default, these are the options."""
         return options
 
     # --- both ways ------------------------------------------------------------------------------------------------
@@ -120,14 +120,15 @@ class TargetTransform(ABC):
             y: targets, any shape [units of the target].
 
         Returns:
-            z, same shape; -inf at and below the domain and inf at and above it, so that the density there is zero.
+            z, same shape; -inf at or below the lower end of the domain, inf at or above the upper end, so that the
+            density there is zero.
         """
         return (self._value(np.asarray(y, dtype=np.float64)) - self.location) / self.scale
 
     def inverse(self, z: ArrayLike) -> Array:
         """Map standardised values back to targets.
 
-        Saturates near 1e299 instead of overflowing, and at the edge of T's range where that is bounded; strictly
+        Saturates near 1e299 instead of overflowing, and at the edge of T's range if that is bounded; strictly
         increasing elsewhere (up to rounding).
 
         Args:
@@ -167,11 +168,11 @@ class TargetTransform(ABC):
 
     @property
     def bend(self) -> float:
-        """A target at which T bends, and a quadrature's panel should end; any, if there is none."""
+        """A target at which T bends and a panel of a quadrature should end; arbitrary if there is none."""
         return 0.0
 
     def normal_moments(self, means: Array, variances: Array) -> tuple[Array, Array] | None:
-        """Return mean and variance of y where z is normal, in closed form; None if there is none.
+        """Return mean and variance of y for a normal z, if there is a closed form, else None.
 
         Args:
             means: any shape, standardised.

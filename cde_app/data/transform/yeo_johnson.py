@@ -14,17 +14,17 @@ from cde_app.arrays import Array
 from cde_app.data.transform.standardisation import mean_and_sd
 from cde_app.data.transform.target_transform import LARGEST_LOG, TargetTransform
 
-# Within these exponents both branches reach infinity. Outside, the range is bounded and a normal z would put mass where
-# no y is: the density would not integrate to one.
+# Between these exponents both branches are unbounded. Outside, the range is bounded, and a normal z would put mass
+# where there is no y: the density would not integrate to one.
 EXPONENT_BOUNDS = (0.0, 2.0)
 _TINY_POWER = 1e-12
 
 
 @dataclass(frozen=True)
 class YeoJohnson(TargetTransform):
-    """T(y) = ((1 + t)^exponent - 1) / exponent for t = (y - centre) / spread >= 0; for t < 0 its mirror image.
+    """T(y) = ((1 + t)^exponent - 1) / exponent for t = (y - centre) / spread >= 0, and the mirror image for t < 0.
 
-    There the exponent is two minus it.
+    The exponent of the mirror image is 2 - exponent.
 
     Args:
         exponent: the power lambda.
@@ -43,9 +43,9 @@ class YeoJohnson(TargetTransform):
 
     @classmethod
     def _parameters(cls, y: Array, **options: float) -> dict[str, float]:
-        """Return the exponent that maximises the likelihood of a normal T(y) within [0, 2], and what comes before it.
+        """Return centre, spread, and the exponent in [0, 2] that maximises the likelihood of a normal T(y).
 
-        y is centred by its median and divided by its interquartile range first, so that the exponent does not depend on
+        y is first centred by its median and divided by its interquartile range, so that the exponent does not depend on
         the units.
         """
         first, centre, third = (float(value) for value in np.quantile(y, [0.25, 0.5, 0.75]))
@@ -103,7 +103,7 @@ def _power(a: Array, power: float) -> Array:
 
 
 def _inverse_power(u: Array, power: float) -> Array:
-    """Invert `_power` for u >= 0; beyond its range (power < 0) give the value at the range's edge."""
+    """Invert `_power` for u >= 0; beyond its range (power < 0) return the value at the edge of the range."""
     if abs(power) < _TINY_POWER:
         logs = u
     else:

@@ -1,4 +1,4 @@
-"""The kernels in NumPy: a class for each kind, with all that is to be known of it outside of TensorFlow."""
+"""The kernels in NumPy: one class per kind, with everything that is needed outside TensorFlow."""
 
 from __future__ import annotations
 

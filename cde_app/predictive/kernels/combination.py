@@ -19,10 +19,10 @@ from cde_app.predictive.kernels.kernel import Kernel, Leaf, Pullback
 
 @dataclass(frozen=True)
 class Combination(Kernel):
-    """A kernel of kernels."""
+    """A kernel that combines several kernels."""
 
     combine: ClassVar[np.ufunc]
-    """Of two parts."""
+    """The operation on two parts."""
     parts: tuple[Kernel, ...]
 
     @staticmethod
@@ -33,7 +33,7 @@ class Combination(Kernel):
     @staticmethod
     @abstractmethod
     def slopes(values: Sequence[Array]) -> Sequence[Array | None]:
-        """Return the derivatives of the whole to each of its parts, given their values; None for one."""
+        """Return the derivative of the combination with respect to each part, given their values; None means 1."""
 
     def with_log_parameters(self, logs: Array) -> Self:
         """Return the kernel with other parameters, [R]; the inverse of `log_parameters`."""
@@ -42,11 +42,11 @@ class Combination(Kernel):
         return replace(self, parts=tuple(part.with_log_parameters(share) for part, share in parts))
 
     def leaves(self) -> list[Leaf]:
-        """Return the kernels that are no sum and no product, in their order."""
+        """Return the kernels that are not sums or products, in order."""
         return [leaf for part in self.parts for leaf in part.leaves()]
 
     def to(self, Z: Array) -> Callable[[Array], Array]:
-        """Return X -> k(X, Z), with what depends on Z alone computed once; Z [M, D], X [n, D] to [n, M]."""
+        """Return X -> k(X, Z); the parts that depend only on Z are computed once; Z [M, D], X [n, D] to [n, M]."""
         first, *rest = [part.to(Z) for part in self.parts]
 
         def combined(X: Array) -> Array:
@@ -75,50 +75,50 @@ class Combination(Kernel):
         return self.combine.reduce([part.diagonal(X) for part in self.parts], axis=0)
 
     def diagonal_gradient(self, X: Array, upstream: Array) -> Array:
-        """Return the gradient to the log parameters, [R], of sum_n upstream_n k(x_n, x_n); [n, D] and [n]."""
+        """Return the gradient of sum_n upstream_n k(x_n, x_n) with respect to the log parameters, [R]."""
         to_parts = self._upstreams(upstream, [part.diagonal(X) for part in self.parts])
         parts = zip(self.parts, to_parts, strict=True)
         return np.concatenate([part.diagonal_gradient(X, to_part) for part, to_part in parts])
 
     def _upstreams(self, upstream: Array, values: Sequence[Array]) -> Iterator[Array]:
-        """Yield the gradients to the values of the parts, given that to their combination."""
+        """Yield the gradient with respect to each part, given that with respect to their combination."""
         for slope in self.slopes(values):
             yield upstream if slope is None else upstream * slope
 
 
 @dataclass(frozen=True)
 class Sum(Combination):
-    """The sum of kernels: a sum of functions."""
+    """A sum of kernels: the function is a sum of functions."""
 
     kind = "sum"
     combine = np.add
 
     @staticmethod
     def shares(variance: float, num_parts: int) -> list[float]:
-        """Share equally."""
+        """Divide the variance equally."""
         return [variance / num_parts] * num_parts
 
     @staticmethod
     def slopes(values: Sequence[Array]) -> list[None]:
-        """Return None for one, of every part."""
+        """Return None for every part: all derivatives are 1."""
         return [None] * len(values)
 
 
 @dataclass(frozen=True)
 class Product(Combination):
-    """The product of kernels: a function that needs all of them to be near."""
+    """A product of kernels: two points are similar only if all factors say so."""
 
     kind = "product"
     combine = np.multiply
 
     @staticmethod
     def shares(variance: float, num_parts: int) -> list[float]:
-        """Give the first factor all, and the others 1."""
+        """Give all of the variance to the first factor, and 1 to the others."""
         return [variance] + [1.0] * (num_parts - 1)
 
     @staticmethod
     def slopes(values: Sequence[Array]) -> Sequence[Array | None]:
-        """Return the products of the other parts."""
+        """Return the product of the other parts for each part."""
         if len(values) == 1:
             return [None]
         others = [[value for other, value in enumerate(values) if other != part] for part in range(len(values))]

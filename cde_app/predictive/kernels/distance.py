@@ -16,15 +16,15 @@ from cde_app.arrays import Array
 from cde_app.predictive.kernels.kernel import Leaf, Pullback
 
 Pair = tuple[Array, Array]
-"""Something of X and the same of Z."""
+"""An array for X and the corresponding one for Z."""
 
 
 @dataclass(frozen=True)
 class DistanceKernel(Leaf):
     """v rho(|p(x) - p(z)|^2), where p(x) are points in e dimensions and rho(0) = 1.
 
-    A subclass has its formula twice: prediction multiplies a constant into the distance, where it costs nothing, and
-    the gradient needs the bare distance.
+    A subclass implements its formula twice: for prediction, a constant factor is included in the distance at no cost;
+    the gradient needs the pure distance.
     """
 
     variance: float
@@ -35,7 +35,7 @@ class DistanceKernel(Leaf):
     @property
     @abstractmethod
     def factor(self) -> float:
-        """What the squared distance is multiplied by where the formula is simplest."""
+        """Factor on the squared distance with which the formula is simplest."""
 
     @abstractmethod
     def of_distance(self, values: Array) -> Array:
@@ -43,9 +43,9 @@ class DistanceKernel(Leaf):
 
     @abstractmethod
     def of_square(self, square: Array) -> tuple[Array, Array]:
-        """Return the covariances at squared distances, and -2 times their derivative to these.
+        """Return the covariances at squared distances, and -2 times their derivatives with respect to these.
 
-        Temporaries are written into: memory that is asked for again and again costs as much as the arithmetic.
+        Temporaries are reused: repeated allocation costs as much as the arithmetic.
         """
 
     @abstractmethod
@@ -54,19 +54,19 @@ class DistanceKernel(Leaf):
 
     @abstractmethod
     def pull_points(self, inputs: Pair, points: Pair, to_points: Pair) -> tuple[list[Array], Pair]:
-        """Pull gradients from points back to what they are made of.
+        """Turn gradients with respect to the points into those with respect to the parameters of p and the inputs.
 
         Args:
             inputs: x, [n, d], and z, [M, d].
             points: p(x), [n, e], and p(z), [M, e].
-            to_points: the gradients to these.
+            to_points: the gradients with respect to the points.
 
         Returns:
-            The gradients to the logarithms of the parameters of p, one array for each, and those to the inputs.
+            The gradients with respect to the log parameters of p, one array per parameter, and to the inputs.
         """
 
     def shape_slopes(self, covariance: Array, square: Array) -> list[Array]:
-        """Return the derivatives of the covariances to the logarithms of the parameters of rho, which most have not."""
+        """Return the derivatives of the covariances with respect to the log parameters of rho; most have none."""
         return []
 
     def _to(self, z: Array) -> Callable[[Array], Array]:
@@ -92,7 +92,7 @@ class DistanceKernel(Leaf):
 
 @dataclass(frozen=True)
 class Stationary(DistanceKernel):
-    """A function of the distance in lengthscales, p(x) = x / l."""
+    """A function of the distance in units of the lengthscales, p(x) = x / l."""
 
     @classmethod
     def start(
@@ -106,7 +106,7 @@ class Stationary(DistanceKernel):
         return x / self.lengthscales
 
     def pull_points(self, inputs: Pair, points: Pair, to_points: Pair) -> tuple[list[Array], Pair]:
-        """Pull gradients from points back to the lengthscales and the inputs."""
+        """Turn gradients with respect to the points into those with respect to lengthscales and inputs."""
         to_x, to_z = to_points
         return [-summed_products(to_points, points)], (to_x / self.lengthscales, to_z / self.lengthscales)
 
@@ -117,7 +117,7 @@ def summed_products(left: Pair, right: Pair) -> Array:
 
 
 def squared_distance_to(Z: Array, *, factor: float) -> Callable[[Array], Array]:
-    """Return X -> factor |x - z|^2, [n, e] to [n, M], as one product of centred points, so that little cancels."""
+    """Return X -> factor |x - z|^2, [n, e] to [n, M]: one product of points, centred to reduce cancellation."""
     (num_points, dim), centre = Z.shape, Z.mean(0)
     Z = Z - centre
     columns = factor * np.vstack([-2.0 * Z.T, np.einsum("md,md->m", Z, Z), np.ones(num_points)])

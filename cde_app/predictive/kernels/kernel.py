@@ -1,4 +1,4 @@
-"""What every kernel can do, and what those have in common that are no sum and no product.
+"""The base class of all kernels, and the base class of those that are not sums or products.
 
 Letters: n points, M inducing inputs, D inputs of a kernel, d inputs of a leaf, R parameters.
 """
@@ -15,19 +15,19 @@ import numpy as np
 from cde_app.arrays import Array
 
 Pullback = Callable[[Array], tuple[Array, Array, Array]]
-"""The gradient to k(X, Z), [n, M], to the gradients to the log parameters [R], to X [n, D] and to Z [M, D]."""
+"""Maps the gradient with respect to k(X, Z), [n, M], to those with respect to log parameters [R], X and Z."""
 
 
 @dataclass(frozen=True)
 class Kernel(ABC):
-    """A kernel of D inputs, with the gradient that the warm start needs, where a compiled graph would not pay.
+    """A kernel of D inputs, with the gradient for the warm start, for which a compiled graph would not pay off.
 
-    The parameters are positive and are told by their logarithms, leaf by leaf, in the order of the leaf's fields. They
-    are those that GPflow trains.
+    The parameters are positive and are given by their logarithms, leaf by leaf, in the order of the leaf's fields.
+    GPflow trains the same parameters.
     """
 
     kind: ClassVar[str]
-    """The name in the settings and in what is stored."""
+    """The name in the settings and in stored runs."""
 
     def covariance(self, X: Array, Z: Array) -> Array:
         """Return k(X, Z); [n, D] and [M, D] to [n, M]."""
@@ -44,11 +44,11 @@ class Kernel(ABC):
 
     @abstractmethod
     def leaves(self) -> list[Leaf]:
-        """Return the kernels that are no sum and no product, in their order."""
+        """Return the kernels that are not sums or products, in order."""
 
     @abstractmethod
     def to(self, Z: Array) -> Callable[[Array], Array]:
-        """Return X -> k(X, Z), with what depends on Z alone computed once; Z [M, D], X [n, D] to [n, M]."""
+        """Return X -> k(X, Z), with everything that depends only on Z computed once; Z [M, D], X [n, D] to [n, M]."""
 
     @abstractmethod
     def with_pullback(self, X: Array, Z: Array) -> tuple[Array, Pullback]:
@@ -60,18 +60,18 @@ class Kernel(ABC):
 
     @abstractmethod
     def diagonal_gradient(self, X: Array, upstream: Array) -> Array:
-        """Return the gradient to the log parameters, [R], of sum_n upstream_n k(x_n, x_n); [n, D] and [n]."""
+        """Return the gradient of sum_n upstream_n k(x_n, x_n) with respect to the log parameters, [R]."""
 
 
 @dataclass(frozen=True)
 class Leaf(Kernel):
     """A kernel that acts on d of the D inputs; all its fields but `columns` are parameters.
 
-    A subclass says what it is of its own d inputs.
+    A subclass implements it as a function of its d inputs.
     """
 
     variance: float | Array
-    """k(x, x), or what makes it up, input by input."""
+    """k(x, x), or the contribution of each input to it."""
     columns: tuple[int, ...] | None = field(default=None, kw_only=True)
     """The d inputs; None for all."""
 
@@ -83,8 +83,8 @@ class Leaf(Kernel):
         """Return the kernel before training.
 
         Args:
-            settings: those of this kind.
-            variance: k(x, x), on average over standardised inputs.
+            settings: the settings of this kind.
+            variance: k(x, x), averaged over standardised inputs.
             lengthscales: [d], positive.
             scales: [d], the length of one standardised unit [units of the input].
             columns: the d inputs; None for all.
@@ -100,7 +100,7 @@ class Leaf(Kernel):
 
     @classmethod
     def parameter_names(cls) -> list[str]:
-        """Return the names of the parameters, in their order."""
+        """Return the names of the parameters, in order."""
         return [each.name for each in fields(cls) if each.name != "columns"]
 
     def parameters(self) -> dict[str, float | Array]:
@@ -126,7 +126,7 @@ class Leaf(Kernel):
         return X if self.columns is None else X[:, list(self.columns)]
 
     def to(self, Z: Array) -> Callable[[Array], Array]:
-        """Return X -> k(X, Z), with what depends on Z alone computed once; Z [M, D], X [n, D] to [n, M]."""
+        """Return X -> k(X, Z), with everything that depends only on Z computed once; Z [M, D], X [n, D] to [n, M]."""
         covariance = self._to(self.inputs(Z))
         return lambda X: covariance(self.inputs(X))
 
@@ -145,13 +145,13 @@ class Leaf(Kernel):
         return np.full(len(X), self.variance)
 
     def diagonal_gradient(self, X: Array, upstream: Array) -> Array:
-        """Return the gradient to the log parameters, [R], of sum_n upstream_n k(x_n, x_n); [n, D] and [n]."""
-        gradient = np.zeros(len(self.log_parameters()))  # to the variance alone, which is the first
+        """Return the gradient of sum_n upstream_n k(x_n, x_n) with respect to the log parameters, [R]."""
+        gradient = np.zeros(len(self.log_parameters()))  # nonzero only for the variance, which comes first
         gradient[0] = upstream @ self.diagonal(X)
         return gradient
 
     def _widened(self, to_inputs: Array, shape: tuple[int, ...]) -> Array:
-        """Return the gradient to the kernel's inputs as one to all inputs; [n, d] to [n, D]."""
+        """Expand a gradient with respect to the kernel's inputs to all inputs; [n, d] to [n, D]."""
         if self.columns is None:
             return to_inputs
         to_all = np.zeros(shape)

@@ -1,4 +1,4 @@
-"""Kernels of no distance: planes through the origin, and one level for all points.
+"""Kernels that do not depend on a distance: planes through the origin, and one level for all points.
 
 Letters: n points, d inputs of a kernel.
 """
@@ -35,7 +35,7 @@ class Linear(Leaf):
         return self.inputs(X) ** 2 @ self.variance
 
     def diagonal_gradient(self, X: Array, upstream: Array) -> Array:
-        """Return the gradient to the log variances, [d], of sum_n upstream_n k(x_n, x_n); [n, D] and [n]."""
+        """Return the gradient of sum_n upstream_n k(x_n, x_n) with respect to the log variances, [d]."""
         return self.variance * (upstream @ self.inputs(X) ** 2)
 
     def _to(self, z: Array) -> Callable[[Array], Array]:

@@ -1,4 +1,4 @@
-"""The kernel of functions that repeat themselves.
+"""The kernel of periodic functions.
 
 Letters: n points, d inputs of a kernel.
 """
@@ -40,28 +40,28 @@ class Periodic(DistanceKernel):
         scales: Array,
         columns: tuple[int, ...] | None,
     ) -> Self:
-        """Return the kernel before training; its lengthscales, 1, are those of the circles and not of the inputs."""
+        """Return the kernel before training; the lengthscales are 1, because they refer to circles, not to inputs."""
         return cls(variance, np.ones(len(scales)), settings.period / scales, columns=columns)
 
     def of_distance(self, values: Array) -> Array:
-        """Return v e^a of a = -s / 2, s the squared distance."""
+        """Return v e^a for a = -s / 2, with the squared distance s."""
         return exponential(values, self.variance)
 
     def of_square(self, square: Array) -> tuple[Array, Array]:
-        """Return v exp(-s / 2), twice: it is -2 times its own derivative."""
+        """Return v exp(-s / 2) twice, because it equals -2 times its derivative."""
         covariance = exponential(np.multiply(square, self.factor), self.variance)
         return covariance, covariance
 
     def points(self, x: Array) -> Array:
         """Return points on circles of radius 1 / (2 l), at the angles 2 pi x / p; [n, d] to [n, 2 d].
 
-        The squared distance of the angles of x and z is sin^2(pi (x - z) / p) / l^2.
+        The squared distance between the points of x and z is sin^2(pi (x - z) / p) / l^2.
         """
         angles = 2.0 * np.pi * x / self.period
         return np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / np.tile(2.0 * self.lengthscales, 2)
 
     def pull_points(self, inputs: Pair, points: Pair, to_points: Pair) -> tuple[list[Array], Pair]:
-        """Pull gradients from points back to the lengthscales, the periods and the inputs."""
+        """Turn gradients with respect to the points into those for lengthscales, periods and inputs."""
         to_lengthscales = (-summed_products(to_points, points)).reshape(2, -1).sum(0)  # cosines and sines
         angle = 2.0 * np.pi / self.period
         to_inputs = angle * _along_circles(points[0], to_points[0]), angle * _along_circles(points[1], to_points[1])
@@ -69,7 +69,7 @@ class Periodic(DistanceKernel):
 
 
 def _along_circles(on_circles: Array, gradient: Array) -> Array:
-    """Return the gradient to the angles of points on circles, [n, 2 d] to [n, d]."""
+    """Return the gradient with respect to the angles of points on circles, [n, 2 d] to [n, d]."""
     cosines, sines = np.split(on_circles, 2, axis=1)
     to_cosines, to_sines = np.split(gradient, 2, axis=1)
     return cosines * to_sines - sines * to_cosines

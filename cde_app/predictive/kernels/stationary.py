@@ -1,4 +1,4 @@
-"""Kernels of the distance in lengthscales: squared exponential, Matern, rational quadratic.
+"""Kernels of the distance in units of the lengthscales: squared exponential, Matern, rational quadratic.
 
 Source: Rasmussen and Williams (2006), chapter 4, with GPflow's parameters.
 """
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from cde_app import config
 
 SMALLEST_SQUARE = 1e-12
-"""Below this squared distance two points are one: a kernel that has a kink there has no slope."""
+"""Points with a smaller squared distance count as equal: there, a kernel with a kink gets a slope of zero."""
 
 
 @dataclass(frozen=True)
 class SquaredExponential(Stationary):
-    """v exp(-s / 2) of the squared distance s."""
+    """v exp(-s / 2) for the squared distance s."""
 
     kind = "squared_exponential"
     factor = -0.5
 
     def of_distance(self, values: Array) -> Array:
-        """Return v e^a of a = -s / 2."""
+        """Return v e^a for a = -s / 2."""
         return exponential(values, self.variance)
 
     def of_square(self, square: Array) -> tuple[Array, Array]:
-        """Return v exp(-s / 2), twice: it is -2 times its own derivative."""
+        """Return v exp(-s / 2) twice, because it equals -2 times its derivative."""
         covariance = exponential(np.multiply(square, self.factor), self.variance)
         return covariance, covariance
 
 
 @dataclass(frozen=True)
 class RationalQuadratic(Stationary):
-    """v (1 + s / (2 alpha))^-alpha of the squared distance s."""
+    """v (1 + s / (2 alpha))^-alpha for the squared distance s."""
 
     kind = "rational_quadratic"
     alpha: float
-    """The weight of the longer lengthscales falls with it."""
+    """The larger it is, the lower the weight of longer lengthscales."""
 
     @classmethod
     def start(
@@ -65,20 +65,20 @@ class RationalQuadratic(Stationary):
         return 0.5 / self.alpha
 
     def of_distance(self, values: Array) -> Array:
-        """Return v (1 + a)^-alpha of a = s / (2 alpha)."""
+        """Return v (1 + a)^-alpha for a = s / (2 alpha)."""
         values += 1.0
         np.power(values, -self.alpha, out=values)
         values *= self.variance
         return values
 
     def of_square(self, square: Array) -> tuple[Array, Array]:
-        """Return the covariances, and -2 times their derivative, which is the covariances over 1 + s / (2 alpha)."""
+        """Return the covariances, and -2 times their derivative: the covariances divided by 1 + s / (2 alpha)."""
         base = 1.0 + self._excess(square)
         covariance = self.variance * base**-self.alpha
         return covariance, covariance / base
 
     def shape_slopes(self, covariance: Array, square: Array) -> list[Array]:
-        """Return the derivative of the covariances to log alpha."""
+        """Return the derivative of the covariances with respect to log alpha."""
         excess = self._excess(square)
         return [covariance * (self.alpha * (excess / (1.0 + excess) - np.log1p(excess)))]
 
@@ -88,7 +88,7 @@ class RationalQuadratic(Stationary):
 
 @dataclass(frozen=True)
 class Matern(Stationary):
-    """v p(r) e^-r of r^2 = 2 nu s, s the squared distance and p a polynomial of degree nu - 1/2; `factor` is 2 nu."""
+    """v p(r) e^-r for r^2 = 2 nu s, with squared distance s and a polynomial p of degree nu - 1/2; `factor` is 2 nu."""
 
     @abstractmethod
     def polynomial(self, root: Array) -> Array | float:
@@ -96,7 +96,7 @@ class Matern(Stationary):
 
     @abstractmethod
     def with_decline(self, root: Array, decay: Array, square: Array) -> tuple[Array, Array]:
-        """Return what `of_square` returns; overwrites the first two.
+        """Return the result of `of_square`; overwrites the first two arguments.
 
         Args:
             root: r.
@@ -105,8 +105,8 @@ class Matern(Stationary):
         """
 
     def of_distance(self, values: Array) -> Array:
-        """Return v p(r) e^-r of r^2."""
-        np.maximum(values, 0.0, out=values)  # which rounding may leave a little below
+        """Return v p(r) e^-r, given r^2."""
+        np.maximum(values, 0.0, out=values)  # rounding may make them slightly negative
         np.sqrt(values, out=values)
         polynomial = self.polynomial(values)
         np.negative(values, out=values)
@@ -115,7 +115,7 @@ class Matern(Stationary):
         return values
 
     def of_square(self, square: Array) -> tuple[Array, Array]:
-        """Return the covariances at squared distances, and -2 times their derivative to these."""
+        """Return the covariances at squared distances, and -2 times their derivatives with respect to these."""
         root = np.maximum(square, 0.0)
         root *= self.factor
         np.sqrt(root, out=root)
@@ -125,7 +125,7 @@ class Matern(Stationary):
 
 @dataclass(frozen=True)
 class Matern12(Matern):
-    """v e^-r of r^2 = s."""
+    """v e^-r for r^2 = s."""
 
     kind = "matern12"
     factor = 1.0
@@ -141,7 +141,7 @@ class Matern12(Matern):
 
 @dataclass(frozen=True)
 class Matern32(Matern):
-    """v (1 + r) e^-r of r^2 = 3 s."""
+    """v (1 + r) e^-r for r^2 = 3 s."""
 
     kind = "matern32"
     factor = 3.0
@@ -162,7 +162,7 @@ class Matern32(Matern):
 
 @dataclass(frozen=True)
 class Matern52(Matern):
-    """v (1 + r + r^2 / 3) e^-r of r^2 = 5 s."""
+    """v (1 + r + r^2 / 3) e^-r for r^2 = 5 s."""
 
     kind = "matern52"
     factor = 5.0
