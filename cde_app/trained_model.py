@@ -12,12 +12,12 @@ from cde_app.arrays import Array
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.fingerprints import SeenRows
 from cde_app.data.prepared import PreparedTable
-from cde_app.data.rounding import RoundedTarget
 from cde_app.data.split import Split
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
+from cde_app.machine.rows import Stream, draw_rows
 from cde_app.predictive.predictor import Predictor
-from cde_app.rows import Stream, draw_rows
 from cde_app.runs.run import Run
+from cde_app.targets.rounding import RoundedTarget
 from cde_app.trees import from_tree, pack, to_tree, unpack
 
 BASELINE_ROWS = 200_000

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cde_app.threads import VARIABLES
+from cde_app.machine.threads import VARIABLES
 
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER:  # as many workers as cores, and so one thread each: told before NumPy is loaded

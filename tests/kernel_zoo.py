@@ -5,7 +5,7 @@ from __future__ import annotations
 import gpflow
 import numpy as np
 
-from cde_app.predictive.kernels import (
+from cde_app.gp.kernels import (
     Constant,
     Kernel,
     Linear,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cde_app import config
-from cde_app.data.transform import Identity
 from cde_app.model.build import Model, build_model
 from cde_app.predictive.posterior import Posterior
+from cde_app.targets import Identity
 from cde_app.training.export import export_posterior
 from cde_app.training.features import Axis, Features
 from cde_app.training.start.model import starting_point
@@ -26,7 +26,7 @@ class Small:
     """A model on 40 rows of 3 features, with all that it was made of."""
 
     model: Model
-    settings: config.Model
+    settings: config.ModelSettings
     regression: SparseRegression
     X: np.ndarray
     Y: np.ndarray
@@ -48,7 +48,7 @@ class Small:
 
 
 def small_model(num_targets: int = 1, *, warm: bool = True, noise_floor: float = 0.0, **settings: Any) -> Small:
-    """Build a model at its starting point; keywords are settings of `config.Model`."""
+    """Build a model at its starting point; keywords are settings of `config.ModelSettings`."""
     random = np.random.default_rng(1)
     X = random.standard_normal((NUM_ROWS, NUM_FEATURES))
     signal = np.sin(X @ random.standard_normal((NUM_FEATURES, num_targets)))
@@ -58,7 +58,7 @@ def small_model(num_targets: int = 1, *, warm: bool = True, noise_floor: float =
     if output["structure"] == "additive":
         output = {"num_inducing_latent": 8} | output
     inner = [{"num_inducing": 6, "num_gps": 2} | layer for layer in settings.pop("layers", [])]
-    model = config.Model.model_validate({"output": output, "layers": inner, **settings})
+    model = config.ModelSettings.model_validate({"output": output, "layers": inner, **settings})
     warm_start = config.WarmStart(enabled=warm, max_steps=20)
     features = Features(X, AXES)
     regression = fit_sparse_regression(features, Y, warm_start, model.output, seed=0, noise_floor=noise_floor)

@@ -19,9 +19,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cde_app import interruption
 from cde_app.cli import failures
 from cde_app.config_file import load_config
+from cde_app.machine import interruption
 from cde_app.progress import Progress
 from cde_app.runs.folder import held
 from cde_app.workflow.train import train_run

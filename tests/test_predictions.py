@@ -12,9 +12,9 @@ import pytest
 
 from cde_app.cli.options import parse_quantiles
 from cde_app.cli.output import format_value, is_score
-from cde_app.data.transform import Identity
 from cde_app.errors import UsageError
 from cde_app.predictive.mixture import Mixture
+from cde_app.targets import Identity
 from cde_app.words import flatten
 from cde_app.workflow.prediction_files import PredictionWriter, quantile_name, sample_columns, summary_columns
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from cde_app.errors import RunError
+from cde_app.machine.storage import file_hash, file_names
 from cde_app.runs import folder as run_folder
 from cde_app.runs.run import FORMAT_VERSION, Run
-from cde_app.storage import file_hash, file_names
 
 
 def finished_run(path: Path, content: str = "first", *, overwrite: bool = False) -> Run:

@@ -24,8 +24,8 @@ import pytest
 
 from cde_app.cli.predict import report_result
 from cde_app.data.table import write_table
-from cde_app.data.transform import TargetTransform
 from cde_app.runs.run import Run
+from cde_app.targets import TargetTransform
 from cde_app.trained_model import TrainedModel
 from cde_app.trees import from_tree
 from cde_app.words import flatten

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cde_app.data.transform import Identity, TargetTransform
-from cde_app.data.transform.arcsinh import Arcsinh
-from cde_app.data.transform.log import Log
-from cde_app.data.transform.logit import Logit
-from cde_app.data.transform.yeo_johnson import YeoJohnson
+from cde_app.targets import Identity, TargetTransform
+from cde_app.targets.arcsinh import Arcsinh
+from cde_app.targets.log import Log
+from cde_app.targets.logit import Logit
+from cde_app.targets.yeo_johnson import YeoJohnson
 
 EXAMPLES: dict[str, TargetTransform] = {
     "identity": Identity(location=3.0, scale=2.5),

@@ -11,11 +11,11 @@ import pandas as pd
 from cde_app.config import Config
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, prepare_training
+from cde_app.machine.blocks import one_blas_thread
+from cde_app.machine.threads import spread_operations
 from cde_app.plan import plan_trainings
-from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.predictor import assemble_predictor
-from cde_app.threads import spread_operations
 from cde_app.training.choices import choose
 from cde_app.training.export import export_posterior
 from cde_app.training.features import Axis, Features

@@ -18,17 +18,17 @@ from scipy.cluster.vq import kmeans2
 
 from cde_app import config
 from cde_app.arrays import Array
-from cde_app.data.transform import Identity
+from cde_app.gp.compositor import Concatenation
+from cde_app.gp.kernels import SquaredExponential
+from cde_app.gp.likelihood import NormalNoise
+from cde_app.gp.mean_function import PCAMeanFunction, ZeroMeanFunction
+from cde_app.machine.threads import spread_operations
 from cde_app.model.build import Model, build_model
 from cde_app.model.encoder import build_encoder
 from cde_app.model.prior import build_prior
 from cde_app.model.start import EncoderStart, GPStart, InnerStart, ModelStart
 from cde_app.plan import plan_trainings
-from cde_app.predictive.compositor import Concatenation
-from cde_app.predictive.kernels import SquaredExponential
-from cde_app.predictive.mean_function import PCAMeanFunction, ZeroMeanFunction
-from cde_app.predictive.noise import NormalNoise
-from cde_app.threads import spread_operations
+from cde_app.targets import Identity
 from cde_app.training.checkpoint import Unfinished
 from cde_app.training.features import Axis, Features
 from cde_app.training.loop import Schedule, Trainer
@@ -61,9 +61,11 @@ def synthetic_rows(num_rows: int, num_features: int, *, seed: int) -> tuple[Arra
     return X, ((y - y.mean()) / y.std())[:, None]
 
 
-def settings_of_model() -> config.Model:
+def settings_of_model() -> config.ModelSettings:
     """Return the `model` block from which both sides take the latent layer; the encoder sees y itself."""
-    return config.Model.model_validate({"latent": {"dim": LATENT_DIM, "encoder": {"kind": "mlp", "residual": False}}})
+    return config.ModelSettings.model_validate(
+        {"latent": {"dim": LATENT_DIM, "encoder": {"kind": "mlp", "residual": False}}}
+    )
 
 
 def settings_of_training(sizes: Sizes) -> config.Training:

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from cde_app import config
-from cde_app.data.transform import Identity
 from cde_app.model.build import Model
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor, assemble_predictor
+from cde_app.targets import Identity
 from cde_app.training.export import export_posterior
 from cde_app.training.tails import fit_defence
 from measurements.models import (

@@ -38,7 +38,7 @@ def init(
     quiet: options.Quiet = None,
 ) -> None:
     """Read a table and write a commented configuration for it."""
-    from cde_app import storage
+    from cde_app.machine import storage
     from cde_app.workflow.init import infer_config
 
     if str(output) == "-":

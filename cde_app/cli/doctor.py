@@ -8,10 +8,10 @@ import sys
 
 import typer
 
-from cde_app import threads
 from cde_app.cli import options
 from cde_app.cli.output import emit_json, emit_values
 from cde_app.errors import UsageError
+from cde_app.machine import threads
 
 
 def register(app: typer.Typer) -> None:

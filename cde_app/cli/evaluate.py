@@ -10,7 +10,7 @@ from cde_app.cli import options
 from cde_app.cli.console import say
 from cde_app.cli.gates import check_gates, check_names, parse_gates
 from cde_app.cli.output import emit_json, emit_scores
-from cde_app.threads import limit_threads
+from cde_app.machine.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:

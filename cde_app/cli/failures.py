@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cde_app import interruption
 from cde_app.cli.console import say
 from cde_app.errors import CdeError
+from cde_app.machine import interruption
 
 BUG = 1
 INTERRUPTED = 130

@@ -10,7 +10,7 @@ import typer
 from cde_app.cli import options
 from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json, emit_side_by_side, emit_values, with_units
-from cde_app.threads import limit_threads
+from cde_app.machine.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:

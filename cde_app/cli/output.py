@@ -24,7 +24,7 @@ def emit(text: str) -> None:
 
 def emit_json(value: Any) -> None:
     """Write a value as JSON; numbers that are not finite become null."""
-    from cde_app.storage import to_jsonable
+    from cde_app.machine.storage import to_jsonable
 
     emit(json.dumps(to_jsonable(value), indent=2, allow_nan=False, ensure_ascii=False))
 

@@ -11,7 +11,7 @@ import typer
 from cde_app.cli import options
 from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json
-from cde_app.threads import limit_threads
+from cde_app.machine.threads import limit_threads
 
 MOST_NAMED = 3
 """The largest number of inputs that a warning names."""

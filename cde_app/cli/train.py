@@ -13,7 +13,7 @@ from cde_app.cli.console import ProgressDisplay, say
 from cde_app.cli.failures import guarded_training
 from cde_app.cli.output import emit, emit_json, emit_scores
 from cde_app.errors import UsageError
-from cde_app.threads import limit_threads
+from cde_app.machine.threads import limit_threads
 
 
 def register(app: typer.Typer) -> None:

@@ -21,7 +21,7 @@ class KernelSettings(Section):
     """Whether it acts on numeric columns only."""
 
 
-class SquaredExponential(KernelSettings):
+class SquaredExponentialKernel(KernelSettings):
     """Infinitely smooth functions, one lengthscale per input."""
 
     kind: Literal["squared_exponential"] = "squared_exponential"
@@ -29,7 +29,7 @@ class SquaredExponential(KernelSettings):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Matern(KernelSettings):
+class MaternKernel(KernelSettings):
     """Rougher functions, one lengthscale per input."""
 
     kind: Literal["matern12", "matern32", "matern52"]
@@ -37,7 +37,7 @@ class Matern(KernelSettings):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class RationalQuadratic(KernelSettings):
+class RationalQuadraticKernel(KernelSettings):
     """Smooth functions that vary on long and short scales, one lengthscale per input."""
 
     kind: Literal["rational_quadratic"] = "rational_quadratic"
@@ -47,7 +47,7 @@ class RationalQuadratic(KernelSettings):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Periodic(KernelSettings):
+class PeriodicKernel(KernelSettings):
     """Functions that repeat exactly, smooth within a period; numeric columns only."""
 
     numeric_only = True
@@ -58,7 +58,7 @@ class Periodic(KernelSettings):
     """Inputs the kernel acts on: columns, earlier targets of a chain, neighbours, latent (w); [] = all."""
 
 
-class Linear(KernelSettings):
+class LinearKernel(KernelSettings):
     """Planes through the origin, one variance per input; they extrapolate beyond the training rows."""
 
     kind: Literal["linear"] = "linear"
@@ -88,7 +88,7 @@ class ProductKernel(Section):
     """The factors, of any kind."""
 
 
-LeafKernel = SquaredExponential | Matern | RationalQuadratic | Periodic | Linear
+LeafKernel = SquaredExponentialKernel | MaternKernel | RationalQuadraticKernel | PeriodicKernel | LinearKernel
 """Kernels with `columns`."""
 CombinedKernel = SumKernel | ProductKernel
 """Kernels made of kernels."""

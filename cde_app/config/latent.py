@@ -30,7 +30,7 @@ class TFPPrior(Section):
     """Parameters by name, such as {loc: 0, scale: 1}; each a number, or a list with one per latent variable."""
 
 
-class MLPEncoder(Section):
+class MLPEncoderSettings(Section):
     """q(w | x, y) from a small neural network."""
 
     kind: Literal["mlp"] = "mlp"
@@ -107,7 +107,7 @@ class Latent(Section):
     """Latent variables per row; 0 = no latent layer, a plain (deep) GP."""
     prior: NormalPrior | TFPPrior = Field(default=NormalPrior(), discriminator="kind")
     """Prior p(w)."""
-    encoder: MLPEncoder | PerRowEncoder = Field(default=MLPEncoder(), discriminator="kind")
+    encoder: MLPEncoderSettings | PerRowEncoder = Field(default=MLPEncoderSettings(), discriminator="kind")
     """Approximate posterior q(w | x, y)."""
     compositor: Compositor = Field(default=WarpCompositor(), discriminator="kind")
     """How x and w are combined for the GPs that see both."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from cde_app.config.kernel import Inducing, Kernel, Matern, SquaredExponential, SumKernel
+from cde_app.config.kernel import Inducing, Kernel, MaternKernel, SquaredExponentialKernel, SumKernel
 from cde_app.config.section import PositiveInt, Section
 
 
@@ -52,7 +52,7 @@ InnerMean = ZeroMean | IdentityMean | PCAMean | ConstantMean | LinearMean
 OutputMean = ZeroMean | IdentityMean | ConstantMean | LinearMean
 
 
-class InnerLayer(Section):
+class InnerLayerSettings(Section):
     """An inner GP layer: x <- m(x) + P f(x), with f a vector of independent GPs."""
 
     num_gps: PositiveInt = 5
@@ -61,7 +61,7 @@ class InnerLayer(Section):
     """Number of inducing inputs."""
     inducing: Inducing = Inducing()
     """How the initial inducing inputs are chosen."""
-    kernel: Kernel = SquaredExponential()
+    kernel: Kernel = SquaredExponentialKernel()
     """Kernel of f."""
     mean: InnerMean = Field(default=IdentityMean(), discriminator="kind")
     """identity keeps the width and adds the GPs along the leading principal directions; others reduce it to num_gps."""
@@ -69,7 +69,7 @@ class InnerLayer(Section):
     """false = f sees x, and all latent draws of a row share its draw; true = f sees c(x, w)."""
 
 
-class InputProjection(Section):
+class InputProjectionSettings(Section):
     """Every GP sees x A instead of x; A [D, dim] is learned and starts at the leading principal directions."""
 
     dim: PositiveInt
@@ -93,9 +93,9 @@ class AdditiveOutput(Section):
     """Number of inducing inputs of h."""
     inducing: Inducing = Inducing()
     """How the initial inducing inputs are chosen."""
-    kernel: Kernel = SumKernel(kernels=(SquaredExponential(), Matern(kind="matern32")))
+    kernel: Kernel = SumKernel(kernels=(SquaredExponentialKernel(), MaternKernel(kind="matern32")))
     """Kernel of g."""
-    kernel_latent: Kernel = SquaredExponential()
+    kernel_latent: Kernel = SquaredExponentialKernel()
     """Kernel of h."""
     mixing: OutputMixing | None = None
     """null = one GP per target; {num_latent_gps: 2} = two GPs shared by all targets, which makes them dependent."""
@@ -111,7 +111,7 @@ class JointOutput(Section):
     """Number of inducing inputs."""
     inducing: Inducing = Inducing()
     """How the initial inducing inputs are chosen."""
-    kernel: Kernel = SquaredExponential()
+    kernel: Kernel = SquaredExponentialKernel()
     """Kernel of f."""
     mean: OutputMean = Field(default=ZeroMean(), discriminator="kind")
     """Mean function, added to f(x, w)."""

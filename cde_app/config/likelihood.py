@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from cde_app.config.kernel import Inducing, Kernel, SquaredExponential
+from cde_app.config.kernel import Inducing, Kernel, SquaredExponentialKernel
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
 
 
@@ -38,7 +38,7 @@ class HeteroscedasticGaussianLikelihood(NoiseSettings):
     """Number of inducing inputs of a."""
     inducing: Inducing = Inducing()
     """How the initial inducing inputs are chosen."""
-    kernel: Kernel = SquaredExponential()
+    kernel: Kernel = SquaredExponentialKernel()
     """Kernel of a."""
 
 

@@ -9,13 +9,13 @@ from pydantic import Field, model_validator
 
 from cde_app.config.kernel import CombinedKernel, Kernel, LeafKernel
 from cde_app.config.latent import Latent
-from cde_app.config.layer import AdditiveOutput, InnerLayer, InputProjection, Output
+from cde_app.config.layer import AdditiveOutput, InnerLayerSettings, InputProjectionSettings, Output
 from cde_app.config.likelihood import GaussianLikelihood, Likelihood
 from cde_app.config.section import ColumnName, Fraction, PositiveInt, Section
 from cde_app.errors import SettingError
 
 
-class Neighbours(Section):
+class NeighboursSettings(Section):
     """Features from the nearest training rows: the weighted mean of each of their targets, and the distance."""
 
     enabled: bool | Literal["auto"] = "auto"
@@ -24,18 +24,18 @@ class Neighbours(Section):
     """Number of neighbours per row."""
 
 
-class Model(Section):
+class ModelSettings(Section):
     """The latent-variable deep GP."""
 
     targets_model: Literal["joint", "chain"] = "chain"
     """Several targets: chain = p(y1 | x) p(y2 | x, y1) ..., one model per target; joint = one model, shared kernels."""
     chain_order: tuple[ColumnName, ...] = ()
     """Order of the targets in the chain; [] = the order of `data.targets`."""
-    neighbours: Neighbours = Neighbours()
+    neighbours: NeighboursSettings = NeighboursSettings()
     latent: Latent = Latent()
-    input_projection: InputProjection | None = None
+    input_projection: InputProjectionSettings | None = None
     """null = the GPs see x; {dim: 3} = they see three learned linear combinations of x (the encoder sees x)."""
-    layers: tuple[InnerLayer, ...] = (InnerLayer(),)
+    layers: tuple[InnerLayerSettings, ...] = (InnerLayerSettings(),)
     """Inner GP layers; [] = none, the single-layer GP-CDE."""
     output: Output = Field(default=AdditiveOutput(), discriminator="structure")
     """Output layer, the last GP layer."""
@@ -45,7 +45,7 @@ class Model(Section):
     """Total weight of Student's t around the warm start and the climatology before calibration; 0 = none [fraction]."""
 
     @model_validator(mode="after")
-    def _mixing_has_normal_noise(self) -> Model:
+    def _mixing_has_normal_noise(self) -> ModelSettings:
         if self.output.mixing is not None and not self.likelihood.allows_mixing:
             raise SettingError(
                 ("output", "mixing"),
@@ -67,7 +67,7 @@ class KernelPlace(NamedTuple):
     """The earlier projection or mean function after which the inputs are no longer columns; None if there is none."""
 
 
-def kernel_places(model: Model) -> Iterator[KernelPlace]:
+def kernel_places(model: ModelSettings) -> Iterator[KernelPlace]:
     """Yield every kernel of every layer that may name columns."""
     has_latent = model.latent.dim > 0
     mixed_by: tuple[str | int, ...] | None = None if model.input_projection is None else ("model", "input_projection")

@@ -90,7 +90,7 @@ class EarlyStopping(Section):
     """Steps without a better score before training stops."""
 
 
-class Calibration(Section):
+class CalibrationSettings(Section):
     """Adjusts the width of the densities on rows the training has not seen: validation rows or left-out rows."""
 
     enabled: bool = True
@@ -121,7 +121,7 @@ class Training(Section):
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
-    calibration: Calibration = Calibration()
+    calibration: CalibrationSettings = CalibrationSettings()
     checkpoint_every: PositiveInt = 200
     """Steps between checkpoints."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cde_app.config.data import Data
-from cde_app.config.model import Model
+from cde_app.config.model import ModelSettings
 from cde_app.config.predict import Predict
 from cde_app.config.section import Section
 from cde_app.config.training import Training
@@ -22,7 +22,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random draw."""
     data: Data
-    model: Model = Model()
+    model: ModelSettings = ModelSettings()
     training: Training = Training()
     predict: Predict = Predict()
 

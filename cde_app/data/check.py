@@ -17,11 +17,11 @@ from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.data.model_fit import unchecked_settings
 from cde_app.data.prepared import fit_training
 from cde_app.data.readings import Readings
-from cde_app.data.rounding import RoundedTarget, find_rounding, rounding_step
 from cde_app.data.split import Split
-from cde_app.data.transform import fit_transform
+from cde_app.machine.rows import blocks_of
 from cde_app.plan import Plan, plan_trainings
-from cde_app.rows import blocks_of
+from cde_app.targets import fit_transform
+from cde_app.targets.rounding import RoundedTarget, find_rounding, rounding_step
 from cde_app.words import list_names
 
 _ATOM_SHARE = 0.03

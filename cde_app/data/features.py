@@ -16,7 +16,7 @@ import numpy as np
 from cde_app import config
 from cde_app.arrays import Array, BoolArray
 from cde_app.data.readers import Kind, MissingKind
-from cde_app.data.transform.standardisation import mean_and_sd
+from cde_app.targets.standardisation import mean_and_sd
 
 _TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]
 # A sine or cosine with a smaller range is constant: times at the same hour differ only by rounding.

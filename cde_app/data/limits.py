@@ -29,7 +29,7 @@ class InducingInputs(NamedTuple):
         return self.number if self.sees_latent else min(self.number, num_rows)
 
 
-def inducing_inputs(model: config.Model) -> Iterator[InducingInputs]:
+def inducing_inputs(model: config.ModelSettings) -> Iterator[InducingInputs]:
     """Yield the inducing inputs of every sparse GP."""
     output, has_latent = model.output, model.latent.dim > 0
     for index, layer in enumerate(model.layers):
@@ -119,7 +119,7 @@ def _sizes(settings: config.Config, *, num_train: int, num_rows: int, members: i
         )
 
 
-def _widths(model: config.Model, *, num_features: int, num_targets: int) -> Iterator[str]:
+def _widths(model: config.ModelSettings, *, num_features: int, num_targets: int) -> Iterator[str]:
     """Report numbers that are larger than the table's features or targets allow.
 
     The features of the nearest rows, and the earlier targets of a chain, are added to those of the table.

@@ -7,7 +7,7 @@ from cde_app.data.encoding import ColumnContract
 from cde_app.errors import DataError, SettingError
 
 
-def check_model(model: config.Model, contract: ColumnContract, *, source: str) -> None:
+def check_model(model: config.ModelSettings, contract: ColumnContract, *, source: str) -> None:
     """Check the model against the features.
 
     Args:
@@ -40,7 +40,7 @@ def check_model(model: config.Model, contract: ColumnContract, *, source: str) -
         )
 
 
-def unchecked_settings(model: config.Model) -> tuple[str, ...]:
+def unchecked_settings(model: config.ModelSettings) -> tuple[str, ...]:
     """Report what only the training can check: TensorFlow Probability alone knows its families."""
     prior = model.latent.prior
     if not model.latent.dim or prior.kind != "tfp":
@@ -48,7 +48,7 @@ def unchecked_settings(model: config.Model) -> tuple[str, ...]:
     return (f"model.latent.prior: `cde train` will check the family {prior.family!r} and its parameters.",)
 
 
-def _widest_factor(model: config.Model, contract: ColumnContract) -> tuple[int, int]:
+def _widest_factor(model: config.ModelSettings, contract: ColumnContract) -> tuple[int, int]:
     """Return the numbers of features and targets of the model, or of the last model of a chain."""
     num_features, num_targets = len(contract.feature_names), len(contract.targets)
     if model.neighbours.enabled is True:
@@ -58,7 +58,7 @@ def _widest_factor(model: config.Model, contract: ColumnContract) -> tuple[int, 
     return num_features + num_targets - 1, 1
 
 
-def _width_of_output(model: config.Model, num_features: int) -> int:
+def _width_of_output(model: config.ModelSettings, num_features: int) -> int:
     """Return the number of features that the output layer sees."""
     if model.input_projection is not None:
         num_features = min(model.input_projection.dim, num_features)

@@ -28,13 +28,13 @@ from cde_app.data.fingerprints import Fingerprints, fingerprint_rows
 from cde_app.data.limits import limited_settings
 from cde_app.data.model_fit import check_model
 from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
-from cde_app.data.rounding import edge_warnings
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError
+from cde_app.machine.rows import BLOCK_ROWS, RowFile, blocks_of, map_rows
+from cde_app.machine.storage import file_hash
 from cde_app.plan import plan_trainings
-from cde_app.rows import BLOCK_ROWS, RowFile, blocks_of, map_rows
-from cde_app.storage import file_hash
+from cde_app.targets.rounding import edge_warnings
 
 FEW_TEST_GROUPS = 20
 """With fewer test groups, what these have in common may be mistaken for a property of all rows."""

@@ -27,8 +27,8 @@ from cde_app.data.columns import (
 )
 from cde_app.data.faults import MarkedCells, OffsetCells, RowFault, count_gaps, label_remarks, written_gap
 from cde_app.data.looks import Look, look_of_date, look_of_number
-from cde_app.data.transform import domain_of
 from cde_app.errors import FaultOfSetting
+from cde_app.targets import domain_of
 
 Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
 MissingKind = Literal["error", "drop", "impute_with_indicator"]

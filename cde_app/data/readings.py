@@ -17,7 +17,7 @@ from cde_app.data.order import OrderedColumns, order_warning
 from cde_app.data.readers import ColumnReader, TargetReader, faults_of
 from cde_app.data.split import SplitCells
 from cde_app.errors import DataError
-from cde_app.rows import RowFile, map_rows
+from cde_app.machine.rows import RowFile, map_rows
 
 
 @dataclass(frozen=True)

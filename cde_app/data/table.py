@@ -22,7 +22,7 @@ from cde_app.data.columns import Foreign
 from cde_app.data.compression import DAMAGED
 from cde_app.data.files import Partition, columns_of, open_partitions, source_name
 from cde_app.errors import DataError
-from cde_app.storage import TEMPORARY_PREFIX
+from cde_app.machine.storage import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

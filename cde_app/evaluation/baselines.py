@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cde_app.arrays import Array
-from cde_app.data.transform import Identity
-from cde_app.predictive.blocks import one_blas_thread
+from cde_app.machine.blocks import one_blas_thread
 from cde_app.predictive.kernel_density import SMALLEST_SD, kernel_density
 from cde_app.predictive.mixture import Mixture
+from cde_app.targets import Identity
 
 # 2^8 = 256 components, the default number of a model's density, so that scoring costs the same.
 MERGE_DEPTH = 8

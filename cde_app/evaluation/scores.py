@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cde_app.arrays import Array, IntArray
-from cde_app.evaluation.calibration import inside_central_interval, ks_distance
-from cde_app.predictive.blocks import work_in_blocks
+from cde_app.evaluation.verdict import inside_central_interval, ks_distance
+from cde_app.machine.blocks import work_in_blocks
 from cde_app.predictive.forecast import Forecast
 
 Rows = dict[str, Array]

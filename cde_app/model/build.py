@@ -30,7 +30,7 @@ class Model:
     num_data: int
 
 
-def build_model(settings: config.Model, start: ModelStart, *, num_features: int, seed: int) -> Model:
+def build_model(settings: config.ModelSettings, start: ModelStart, *, num_features: int, seed: int) -> Model:
     """Return the model at its starting point.
 
     Args:

@@ -1,4 +1,4 @@
-"""How x and w are joined for a GP that sees both: a Keras layer for every class of `predictive/compositor.py`."""
+"""How x and w are joined for a GP that sees both: a Keras layer for every class of `gp/compositor.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from gpflow.keras import tf_keras
 
-from cde_app.predictive.compositor import Addition, Compositor, Concatenation, Multiplication, Projected, Warp
+from cde_app.gp.compositor import Addition, Compositor, Concatenation, Multiplication, Projected, Warp
 
 STOCK: dict[type[Compositor], type[tf_keras.layers.Layer]] = {
     Concatenation: tf_keras.layers.Concatenate,

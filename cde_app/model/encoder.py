@@ -24,7 +24,7 @@ DROPOUT_STREAM = 1000
 
 
 def build_encoder(
-    settings: config.MLPEncoder | config.PerRowEncoder,
+    settings: config.MLPEncoderSettings | config.PerRowEncoder,
     prior: Prior,
     start: EncoderStart,
     *,
@@ -77,7 +77,7 @@ class MLPEncoder(tf_keras.layers.Layer):
     """
 
     def __init__(
-        self, settings: config.MLPEncoder, prior: Prior, start: EncoderStart, *, num_features: int, seed: int
+        self, settings: config.MLPEncoderSettings, prior: Prior, start: EncoderStart, *, num_features: int, seed: int
     ) -> None:
         super().__init__(name="encoder", dtype=gpflow.default_float())
         self.num_features = num_features

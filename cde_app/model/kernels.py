@@ -17,8 +17,8 @@ from typing import Any
 import gpflow
 import tensorflow as tf
 
+from cde_app.gp.kernels import COMBINATIONS, LEAVES, Combination, Kernel
 from cde_app.model.parameter import positive_parameter
-from cde_app.predictive.kernels import COMBINATIONS, LEAVES, Combination, Kernel
 
 SMALLEST_SQUARE = 1e-36
 """Lower limit of a squared distance, before the square root."""

@@ -15,11 +15,11 @@ from gpflow.keras import tf_keras
 from gpflux.layers import GPLayer
 
 from cde_app.arrays import Array
+from cde_app.gp.mean_function import MeanFunction
 from cde_app.model.compositor import build_compositor
 from cde_app.model.kernels import build_kernel
 from cde_app.model.parameter import positive_parameter, triangular_parameter
 from cde_app.model.start import GPStart, InnerStart
-from cde_app.predictive.mean_function import MeanFunction
 
 
 def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:

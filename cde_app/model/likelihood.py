@@ -1,4 +1,4 @@
-"""p(y | f) in training: GPflow's likelihood for every class of `predictive/noise.py`, with some further methods.
+"""p(y | f) in training: GPflow's likelihood for every class of `gp/likelihood.py`, with some further methods.
 
 Letters: B rows of a batch, K draws per row, D features, P targets, Q GPs, M inducing inputs of the noise.
 """
@@ -17,10 +17,10 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 from cde_app.arrays import Array
+from cde_app.gp.likelihood import Noise, NormalNoise, StudentTNoise, VaryingNoise
+from cde_app.gp.sparse_gp import cholesky
 from cde_app.model.kernels import build_kernel, read_kernel
 from cde_app.model.moments import whitened_covariance
-from cde_app.predictive.noise import Noise, NormalNoise, StudentTNoise, VaryingNoise
-from cde_app.predictive.sparse_gp import cholesky
 
 LOG_2PI = float(np.log(2 * np.pi))
 HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cde_app.arrays import Array
-from cde_app.predictive.compositor import Compositor
-from cde_app.predictive.kernels import Kernel
-from cde_app.predictive.mean_function import MeanFunction
-from cde_app.predictive.noise import Noise
+from cde_app.gp.compositor import Compositor
+from cde_app.gp.kernels import Kernel
+from cde_app.gp.likelihood import Noise
+from cde_app.gp.mean_function import MeanFunction
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import numpy as np
 from scipy.special import ndtri
 
 from cde_app.arrays import Array, IndexArray, IntArray
-from cde_app.predictive.blocks import work_in_blocks
+from cde_app.machine.blocks import work_in_blocks
+from cde_app.predictive.component_moments import component_moments
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
-from cde_app.predictive.moments import component_moments
 
 if TYPE_CHECKING:
-    from cde_app.data.transform import TargetTransform
     from cde_app.predictive.ensemble import Ensemble
+    from cde_app.targets import TargetTransform
 
 
 INPUT_RANGE = 6.0

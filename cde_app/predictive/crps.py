@@ -11,10 +11,10 @@ import numpy as np
 from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.predictive.blocks import cache_blocks, work_in_blocks
+from cde_app.machine.blocks import cache_blocks, work_in_blocks
 
 if TYPE_CHECKING:
-    from cde_app.data.transform import TargetTransform
+    from cde_app.targets import TargetTransform
 
 
 SMALLEST_LOG = -700.0

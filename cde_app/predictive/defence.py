@@ -11,9 +11,9 @@ import numpy as np
 from scipy.special import gammaincc
 
 from cde_app.arrays import Array
+from cde_app.gp.mean_function import MeanFunction
+from cde_app.gp.sparse_gp import SparseGP
 from cde_app.predictive.kernel_density import KernelDensity
-from cde_app.predictive.mean_function import MeanFunction
-from cde_app.predictive.sparse_gp import SparseGP
 
 LEAST_WEIGHT = 1e-6
 """Components with less weight are left out: they hardly affect the density, but may dominate its variance."""

@@ -15,13 +15,13 @@ import numpy as np
 from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray, IntArray
-from cde_app.predictive.blocks import cache_blocks, work_in_blocks
+from cde_app.machine.blocks import cache_blocks, work_in_blocks
+from cde_app.predictive.component_moments import HERMITE_DEGREE, component_moments, hermite_coefficients
 from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
-from cde_app.predictive.moments import HERMITE_DEGREE, component_moments, hermite_coefficients
 from cde_app.predictive.quantiles import mixture_quantiles
 
 if TYPE_CHECKING:
-    from cde_app.data.transform import TargetTransform
+    from cde_app.targets import TargetTransform
 
 
 LOG_2PI = float(np.log(2 * np.pi))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.rows import Stream, draw_rows
-from cde_app.threads import num_threads
+from cde_app.machine.rows import Stream, draw_rows
+from cde_app.machine.threads import num_threads
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree

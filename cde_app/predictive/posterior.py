@@ -13,14 +13,14 @@ import numpy as np
 from scipy.special import logsumexp, ndtr
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.data.transform import TargetTransform
-from cde_app.predictive.blocks import work_in_blocks
-from cde_app.predictive.compositor import Compositor
+from cde_app.gp.compositor import Compositor
+from cde_app.gp.likelihood import Noise
+from cde_app.gp.mean_function import MeanFunction
+from cde_app.gp.sparse_gp import SparseGP
+from cde_app.machine.blocks import work_in_blocks
 from cde_app.predictive.defence import Defence
-from cde_app.predictive.mean_function import MeanFunction
 from cde_app.predictive.mixture import Mixture
-from cde_app.predictive.noise import Noise
-from cde_app.predictive.sparse_gp import SparseGP
+from cde_app.targets import TargetTransform
 
 
 class Moments(NamedTuple):

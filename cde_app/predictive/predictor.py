@@ -13,8 +13,8 @@ from cde_app.predictive.neighbours import Neighbours
 from cde_app.predictive.nodes import uniform_nodes
 
 if TYPE_CHECKING:
-    from cde_app.data.transform import TargetTransform
     from cde_app.predictive.forecast import Forecast
+    from cde_app.targets import TargetTransform
 
 
 NODES_PER_COMPONENT = 1.5

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from cde_app.arrays import Array
-from cde_app.predictive.blocks import work_in_blocks
+from cde_app.machine.blocks import work_in_blocks
 from cde_app.predictive.crps import SMALLEST_LOG
 
 MOST_STEPS = 200

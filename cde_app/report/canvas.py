@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from cde_app.arrays import IndexArray
-from cde_app.storage import write_atomically
+from cde_app.machine.storage import write_atomically
 
 # Okabe and Ito (2008), "Color universal design": colours that colour-blind readers can distinguish.
 BLUE, VERMILLION = "#0072B2", "#D55E00"

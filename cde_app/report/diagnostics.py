@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from cde_app.arrays import Array
-from cde_app.evaluation.calibration import coverage_curve, ks_critical_value, ks_distance, pit_histogram
+from cde_app.evaluation.verdict import coverage_curve, ks_critical_value, ks_distance, pit_histogram
 from cde_app.report.canvas import BLUE, GREY, INK, STYLE, VERMILLION, new_figure, short_label, thin, tint
 
 LOCAL_KL = "_local_kl"

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from cde_app.evaluation.calibration import verdict
+from cde_app.evaluation.verdict import verdict
 from cde_app.words import flatten
 
 BASELINE_NAMES = {"climatology": "ignoring the inputs", "linear_gaussian": "straight line"}

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cde_app.errors import RunError
+from cde_app.machine.storage import file_hash
 from cde_app.runs import folder as run_folder
 from cde_app.runs.lock import is_locked
-from cde_app.storage import file_hash
 
 FORMAT_VERSION = 4  # earlier formats read labels and dates (2), or stored kernels and tails (3), differently
 VERIFIED_ENTRIES = frozenset({"posterior", "columns.json", "config.yaml", "baselines.npz", "split.npz"})

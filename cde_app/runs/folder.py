@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from cde_app.errors import RunError
+from cde_app.machine.storage import TEMPORARY_PREFIX, delete, writing
 from cde_app.runs.lock import take_lock
-from cde_app.storage import TEMPORARY_PREFIX, delete, writing
 
 Status = Literal["running", "done", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("running", "done", "failed", "interrupted")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from cde_app.errors import RunError
-from cde_app.storage import writing
+from cde_app.machine.storage import writing
 
 
 def take_lock(folder: Path, *, named: Path | None = None, wait: bool = False) -> int:

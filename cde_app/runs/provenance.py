@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cde_app import __version__
-from cde_app.storage import file_hash
+from cde_app.machine.storage import file_hash
 
 DISTRIBUTION = "cde-app"
 

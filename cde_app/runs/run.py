@@ -25,15 +25,15 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from cde_app import storage
 from cde_app.arrays import AnyArray
 from cde_app.errors import RunError
+from cde_app.machine import storage
+from cde_app.machine.storage import TEMPORARY_PREFIX, delete, file_hash, to_jsonable
 from cde_app.runs import checks as run_checks
 from cde_app.runs import folder as run_folder
 from cde_app.runs.checks import FORMAT_VERSION
 from cde_app.runs.folder import RUN_ENTRIES, Status
 from cde_app.runs.provenance import provenance
-from cde_app.storage import TEMPORARY_PREFIX, delete, file_hash, to_jsonable
 
 REWRITABLE_ENTRIES = frozenset({"plots", "report.html"})
 SECONDS_TO_REPLACE = 0.1

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cde_app.arrays import AnyArray, Array
-from cde_app.data.transform import TargetTransform
 from cde_app.predictive.posterior import Posterior
+from cde_app.targets import TargetTransform
 from cde_app.training.warm_start import SparseRegression
 from cde_app.trees import from_tree, pack, to_tree, unpack
 

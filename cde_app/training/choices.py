@@ -9,14 +9,14 @@ import numpy as np
 
 from cde_app.arrays import Array
 from cde_app.config import Config
-from cde_app.data.rounding import RoundedTarget, find_rounding
-from cde_app.data.transform import TargetTransform
-from cde_app.predictive.blocks import one_blas_thread
+from cde_app.machine.blocks import one_blas_thread
 from cde_app.progress import Progress
+from cde_app.targets import TargetTransform
+from cde_app.targets.rounding import RoundedTarget, find_rounding
 from cde_app.training.checkpoint import Checkpoint
+from cde_app.training.choose_neighbours import uses_neighbours
+from cde_app.training.choose_transform import choose_transform
 from cde_app.training.member import TrainingData, standardise
-from cde_app.training.neighbourhood import uses_neighbours
-from cde_app.training.target_transform import choose_transform
 
 
 @one_blas_thread()

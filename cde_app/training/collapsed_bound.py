@@ -15,9 +15,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from cde_app.arrays import Array
-from cde_app.predictive.blocks import map_blocks
-from cde_app.predictive.kernels import Kernel, Pullback
-from cde_app.predictive.sparse_gp import cholesky
+from cde_app.gp.kernels import Kernel, Pullback
+from cde_app.gp.sparse_gp import cholesky
+from cde_app.machine.blocks import map_blocks
 
 SMALLEST_NOISE = 1e-6
 LARGEST_LOG = 50.0

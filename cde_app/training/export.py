@@ -6,7 +6,7 @@ import numpy as np
 from gpflux.layers import GPLayer
 
 from cde_app import config
-from cde_app.data.transform import TargetTransform
+from cde_app.gp.sparse_gp import SparseGP
 from cde_app.model.build import Model
 from cde_app.model.compositor import read_compositor
 from cde_app.model.kernels import read_kernel
@@ -14,12 +14,12 @@ from cde_app.model.moments import whitening_matrix
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost
 from cde_app.predictive.posterior import InnerLayer, Posterior
-from cde_app.predictive.sparse_gp import SparseGP
+from cde_app.targets import TargetTransform
 
 
 def export_posterior(
     model: Model,
-    settings: config.Model,
+    settings: config.ModelSettings,
     transforms: tuple[TargetTransform, ...],
     defence: Defence | None,
     *,

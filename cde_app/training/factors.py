@@ -9,11 +9,11 @@ import numpy as np
 
 from cde_app import config
 from cde_app.arrays import Array, IndexArray
-from cde_app.data.transform import TargetTransform
+from cde_app.machine.rows import blocks_of, store_rows
 from cde_app.plan import Plan
 from cde_app.predictive.chain import extend
 from cde_app.predictive.neighbours import Neighbours
-from cde_app.rows import blocks_of, store_rows
+from cde_app.targets import TargetTransform
 from cde_app.training.features import Axis, neighbour_axes
 from cde_app.training.member import Factor, TrainingData
 

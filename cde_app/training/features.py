@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cde_app import config
 from cde_app.arrays import Array, IndexArray
-from cde_app.predictive.compositor import Compositor
+from cde_app.gp.compositor import Compositor
 
 
 @dataclass(frozen=True)

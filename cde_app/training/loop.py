@@ -17,11 +17,11 @@ from gpflow.keras import tf_keras
 from cde_app import config
 from cde_app.arrays import Array, IntArray
 from cde_app.errors import NumericalError
+from cde_app.machine.rows import Stream, generator
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import bound, posteriors
 from cde_app.progress import Progress
-from cde_app.rows import Stream, generator
 from cde_app.training.gpflux_fit import GPfluxFit
 from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient_step
 

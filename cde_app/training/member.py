@@ -10,13 +10,13 @@ import numpy as np
 
 from cde_app.arrays import Array
 from cde_app.config import Config
-from cde_app.data.transform import TargetTransform
+from cde_app.machine.rows import Stream, draw_rows
 from cde_app.model.build import build_model
 from cde_app.plan import Plan
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.posterior import Posterior
 from cde_app.progress import Progress
-from cde_app.rows import Stream, draw_rows
+from cde_app.targets import TargetTransform
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
 from cde_app.training.features import Features

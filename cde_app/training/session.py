@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from cde_app.config import Config
-from cde_app.data.rounding import RoundedTarget
+from cde_app.machine.blocks import one_blas_thread
+from cde_app.machine.rows import Stream, draw_rows, generator
 from cde_app.plan import Plan, Unit
-from cde_app.predictive.blocks import one_blas_thread
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
 from cde_app.predictive.predictor import Predictor, assemble_predictor
 from cde_app.progress import Progress
-from cde_app.rows import Stream, draw_rows, generator
+from cde_app.targets.rounding import RoundedTarget
 from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.choices import find_roundings, noise_floors

@@ -11,10 +11,10 @@ from scipy.optimize import minimize
 from scipy.special import gammaln, stdtr
 
 from cde_app.arrays import Array
-from cde_app.data.transform import TargetTransform
+from cde_app.predictive.component_moments import component_moments
 from cde_app.predictive.defence import LEAST_WEIGHT, Defence, scale_mixture
 from cde_app.predictive.kernel_density import kernel_density
-from cde_app.predictive.moments import component_moments
+from cde_app.targets import TargetTransform
 from cde_app.training.warm_start import SparseRegression, solve_sparse_regression
 
 SCALES_BEYOND = 2

@@ -13,11 +13,11 @@ from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.arrays import Array
-from cde_app.predictive.blocks import map_blocks
-from cde_app.predictive.kernels import Kernel
-from cde_app.predictive.mean_function import MEAN_FUNCTIONS, MeanFunction, ZeroMeanFunction
-from cde_app.predictive.sparse_gp import SparseGP, cholesky
-from cde_app.rows import Stream, draw_rows, generator
+from cde_app.gp.kernels import Kernel
+from cde_app.gp.mean_function import MEAN_FUNCTIONS, MeanFunction, ZeroMeanFunction
+from cde_app.gp.sparse_gp import SparseGP, cholesky
+from cde_app.machine.blocks import map_blocks
+from cde_app.machine.rows import Stream, draw_rows, generator
 from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
 from cde_app.training.features import Features
 from cde_app.training.start.gp import posterior_of_whitened, start_prior

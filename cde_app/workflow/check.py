@@ -10,7 +10,7 @@ from cde_app.data.check import TableReport, describe_table
 from cde_app.data.files import source_name
 from cde_app.data.readings import read_for_training
 from cde_app.data.table import iter_table
-from cde_app.rows import BLOCK_ROWS
+from cde_app.machine.rows import BLOCK_ROWS
 
 
 def check_table(file: ConfigFile) -> TableReport:

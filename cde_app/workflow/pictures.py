@@ -14,7 +14,7 @@ from cde_app.arrays import Array, IndexArray
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, known_targets
 from cde_app.evaluation.scores import Rows
-from cde_app.storage import file_names
+from cde_app.machine.storage import file_names
 from cde_app.trained_model import TrainedModel
 
 if TYPE_CHECKING:

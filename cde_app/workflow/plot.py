@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cde_app.errors import RunError
+from cde_app.machine.storage import write_atomically
 from cde_app.runs.folder import held, status
 from cde_app.runs.run import Run
-from cde_app.storage import write_atomically
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import ImageFormat, missing_picture, run_pictures, write_pictures
 from cde_app.workflow.scoring import score_table, seen_rows_warning, table_to_judge_by

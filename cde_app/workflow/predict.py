@@ -17,11 +17,11 @@ from cde_app.data.files import source_name, unchanged
 from cde_app.data.prepared import file_hashes, known_targets
 from cde_app.data.table import FileFormat, iter_table
 from cde_app.errors import DataError, RunError
+from cde_app.machine.storage import write_arrays, write_atomically, write_json
 from cde_app.predictive.forecast import Forecast
 from cde_app.runs.folder import predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
-from cde_app.storage import write_arrays, write_atomically, write_json
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
 from cde_app.workflow.prediction_files import PredictionWriter, component_arrays

@@ -13,7 +13,7 @@ import numpy as np
 
 from cde_app.arrays import AnyArray, Array, BoolArray, IntArray
 from cde_app.data.table import FileFormat, TableWriter
-from cde_app.storage import writing
+from cde_app.machine.storage import writing
 from cde_app.trees import to_tree
 
 if TYPE_CHECKING:

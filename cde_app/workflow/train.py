@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cde_app import interruption
 from cde_app.config import Config
 from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import dump_config
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, prepare_training
 from cde_app.errors import RunError
+from cde_app.machine import interruption
+from cde_app.machine.rows import gather_rows
+from cde_app.machine.silence import silenced_stderr
+from cde_app.machine.threads import spread_operations
 from cde_app.plan import Plan, plan_trainings
 from cde_app.progress import Progress
-from cde_app.rows import gather_rows
 from cde_app.runs.checks import FORMAT_VERSION
 from cde_app.runs.run import Run
-from cde_app.silence import silenced_stderr
-from cde_app.threads import spread_operations
 from cde_app.trained_model import assemble
 from cde_app.trees import to_tree
 from cde_app.workflow.pictures import missing_picture, run_pictures, write_pictures

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cde_app import rows
 from cde_app.config import Config
 from cde_app.data import prepared
 from cde_app.data.prepared import PreparedTable, prepare_evaluation, prepare_training
 from cde_app.data.table import read_table, write_table
+from cde_app.machine import rows
 
 
 @pytest.fixture(autouse=True)

@@ -15,14 +15,14 @@ from cde_app import config
 from cde_app.arrays import Array
 from cde_app.data.encoding import encode_inputs, fit_contract
 from cde_app.data.readers import TargetReader
-from cde_app.data.rounding import find_rounding, rounding_step
-from cde_app.data.transform import KINDS, Identity, TargetTransform, candidate_transforms
-from cde_app.data.transform.log import Log
-from cde_app.data.transform.logit import Logit
 from cde_app.errors import DataError
 from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import score_rows, summarise
 from cde_app.report.densities import _padded_grid
+from cde_app.targets import KINDS, Identity, TargetTransform, candidate_transforms
+from cde_app.targets.log import Log
+from cde_app.targets.logit import Logit
+from cde_app.targets.rounding import find_rounding, rounding_step
 
 UNITS = (1e-15, 1e-12, 1e-9, 1e-3, 0.7, 1e6, 1e15)
 OFFSETS = (0.0, 1.0, -1e3, 1e6, -1e9, 1e9)

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
-from cde_app.evaluation.calibration import ks_distance
+from cde_app.evaluation.verdict import ks_distance
 
 
 def test_the_climatology_of_a_few_rows_is_the_kernel_density_by_hand():

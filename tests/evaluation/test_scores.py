@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cde_app.data.transform import Identity
-from cde_app.data.transform.log import Log
 from cde_app.evaluation.scores import concatenate_rows, energy_score, score_rows, skill, summarise
 from cde_app.predictive.mixture import Mixture
+from cde_app.targets import Identity
+from cde_app.targets.log import Log
 
 
 def make_gaussian(means: np.ndarray, sds: np.ndarray, *, location: float = 0.0, scale: float = 1.0) -> Mixture:

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from cde_app import config
+from cde_app.gp.kernels import COMBINATIONS, LEAVES
 from cde_app.model.kernels import COUNTERPARTS, build_kernel, covariance, read_kernel
-from cde_app.predictive.kernels import COMBINATIONS, LEAVES
 from cde_app.trees import to_tree
 from tests.kernel_zoo import KERNELS, gpflow_parameters
 

@@ -16,13 +16,13 @@ from scipy.special import logsumexp, ndtr, ndtri
 
 from cde_app import config
 from cde_app.errors import ConfigError
+from cde_app.gp.compositor import COMPOSITORS, Compositor, Concatenation, Warp
 from cde_app.model.compositor import LEARNED, STOCK, build_compositor, read_compositor
 from cde_app.model.kernels import read_kernel
 from cde_app.model.latent import LatentLayer, build_latent_layer, stratified_normal
 from cde_app.model.objective import bound
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
-from cde_app.predictive.compositor import COMPOSITORS, Compositor, Concatenation, Warp
 from cde_app.predictive.posterior import Posterior
 from cde_app.training.start.latent import latent_lengthscales, start_compositor
 from cde_app.trees import from_tree

@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 from gpflow.kullback_leiblers import gauss_kl
 
+from cde_app.gp.kernels import Kernel, SquaredExponential
+from cde_app.gp.sparse_gp import JITTER, cholesky
 from cde_app.model.kernels import build_kernel
 from cde_app.model.layers import build_gp
 from cde_app.model.moments import (
@@ -24,8 +26,6 @@ from cde_app.model.moments import (
     whitened_posterior,
 )
 from cde_app.model.start import GPStart
-from cde_app.predictive.kernels import Kernel, SquaredExponential
-from cde_app.predictive.sparse_gp import JITTER, cholesky
 from cde_app.training.export import export_gp
 from tests.kernel_zoo import KERNELS
 from tests.small_models import perturb, small_model

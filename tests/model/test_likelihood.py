@@ -13,11 +13,11 @@ from scipy.integrate import quad, simpson
 from scipy.stats import norm, t
 
 from cde_app import config
+from cde_app.gp.kernels import SquaredExponential
+from cde_app.gp.likelihood import NOISES, StudentTNoise
 from cde_app.model.likelihood import TRAINED, build_likelihood
 from cde_app.model.objective import bound
-from cde_app.predictive.kernels import SquaredExponential
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost
-from cde_app.predictive.noise import NOISES, StudentTNoise
 from tests.small_models import perturb, small_model
 from tests.storing import stored_and_read
 
@@ -31,7 +31,7 @@ kinds = pytest.mark.parametrize("kind", LIKELIHOODS)
 
 def likelihood_settings(kind: str, **settings: Any) -> config.Likelihood:
     values = {"kind": kind, **LIKELIHOODS[kind], **settings}
-    return config.Model.model_validate({"likelihood": values}).likelihood
+    return config.ModelSettings.model_validate({"likelihood": values}).likelihood
 
 
 def build(kind: str, noise: list[float], *, floor: Any = 0.0, **settings: Any) -> Any:

@@ -9,14 +9,14 @@ import pytest
 import tensorflow as tf
 
 from cde_app import config
+from cde_app.gp.mean_function import MEAN_FUNCTIONS, MeanFunction
 from cde_app.model.layers import MeanLayer
-from cde_app.predictive.mean_function import MEAN_FUNCTIONS, MeanFunction
 from tests.storing import stored_and_read
 
 RANDOM = np.random.default_rng(0)
 X, DIRECTIONS = RANDOM.standard_normal((50, 3)), np.linalg.qr(RANDOM.standard_normal((3, 2)))[0]
 Y = X @ RANDOM.standard_normal((3, 3)) + 2.0
-SECTIONS = (config.InnerLayer, config.JointOutput)
+SECTIONS = (config.InnerLayerSettings, config.JointOutput)
 INNER, OUTPUT = (get_args(section.model_fields["mean"].annotation) for section in SECTIONS)
 kinds = pytest.mark.parametrize("kind", MEAN_FUNCTIONS)
 

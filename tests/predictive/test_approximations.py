@@ -11,12 +11,12 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import t as student_t
 
-from cde_app.data.transform.yeo_johnson import YeoJohnson
+from cde_app.gp.likelihood import StudentTNoise
+from cde_app.predictive.component_moments import component_moments
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.mixture import Mixture
-from cde_app.predictive.moments import component_moments
 from cde_app.predictive.nodes import gaussian_nodes
-from cde_app.predictive.noise import StudentTNoise
+from cde_app.targets.yeo_johnson import YeoJohnson
 from tests.small_models import perturb, small_model
 
 NUM_NODES = 256

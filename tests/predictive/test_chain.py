@@ -11,23 +11,23 @@ from scipy.integrate import simpson
 from scipy.special import ndtri
 from scipy.stats import norm
 
-from cde_app.data.transform import Identity, TargetTransform
-from cde_app.data.transform.log import Log
-from cde_app.data.transform.yeo_johnson import YeoJohnson
-from cde_app.evaluation.calibration import ks_critical_value, ks_distance
+from cde_app.evaluation.verdict import ks_critical_value, ks_distance
+from cde_app.gp.compositor import Concatenation
+from cde_app.gp.kernels import Linear, SquaredExponential
+from cde_app.gp.likelihood import NormalNoise
+from cde_app.gp.mean_function import PCAMeanFunction, ZeroMeanFunction
+from cde_app.gp.sparse_gp import SparseGP
 from cde_app.predictive.chain import Chain, extend
-from cde_app.predictive.compositor import Concatenation
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.kernel_density import KernelDensity
-from cde_app.predictive.kernels import Linear, SquaredExponential
-from cde_app.predictive.mean_function import PCAMeanFunction, ZeroMeanFunction
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture
 from cde_app.predictive.nodes import gaussian_nodes, in_boxes, uniform_nodes
-from cde_app.predictive.noise import NormalNoise
 from cde_app.predictive.posterior import Posterior
 from cde_app.predictive.predictor import Predictor, assemble_predictor
-from cde_app.predictive.sparse_gp import SparseGP
+from cde_app.targets import Identity, TargetTransform
+from cde_app.targets.log import Log
+from cde_app.targets.yeo_johnson import YeoJohnson
 from tests.storing import stored_and_read
 
 IDENTITY, LOG = Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0)

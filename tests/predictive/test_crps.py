@@ -7,13 +7,13 @@ import pytest
 from scipy.integrate import simpson
 from scipy.special import ndtr
 
-from cde_app.data.transform import Identity, TargetTransform
-from cde_app.data.transform.log import Log
-from cde_app.data.transform.yeo_johnson import YeoJohnson
-from cde_app.predictive import blocks
+from cde_app.machine import blocks
 from cde_app.predictive import crps as crps_module
 from cde_app.predictive.crps import gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.mixture import Mixture
+from cde_app.targets import Identity, TargetTransform
+from cde_app.targets.log import Log
+from cde_app.targets.yeo_johnson import YeoJohnson
 from tests.transforms import EXAMPLES
 
 IDENTITY = Identity(1.0, 2.0)

@@ -11,11 +11,11 @@ from scipy.integrate import quad, simpson
 from scipy.special import ndtr
 from scipy.stats import kstwobign, lognorm, multivariate_normal, norm
 
-from cde_app.data.transform import Identity, TargetTransform
-from cde_app.data.transform.log import Log
-from cde_app.data.transform.yeo_johnson import YeoJohnson
-from cde_app.predictive import blocks
+from cde_app.machine import blocks
 from cde_app.predictive.mixture import Mixture
+from cde_app.targets import Identity, TargetTransform
+from cde_app.targets.log import Log
+from cde_app.targets.yeo_johnson import YeoJohnson
 from tests.transforms import EXAMPLES
 
 IDENTITY = Identity(5.0, 3.0)

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm, t
 
+from cde_app.gp.likelihood import StudentTNoise
 from cde_app.predictive.nodes import gaussian_nodes, split_outermost
-from cde_app.predictive.noise import StudentTNoise
 
 NUM_NODES, SEEDS = 256, range(20)
 NOISE = 0.3

@@ -7,18 +7,18 @@ import pytest
 from scipy.linalg import cholesky
 from scipy.stats import norm
 
-from cde_app.data.transform import Identity
-from cde_app.data.transform.log import Log
-from cde_app.predictive import blocks
-from cde_app.predictive.compositor import Concatenation
+from cde_app.gp.compositor import Concatenation
+from cde_app.gp.kernels import Matern52
+from cde_app.gp.likelihood import NormalNoise
+from cde_app.gp.mean_function import LinearMeanFunction, PCAMeanFunction
+from cde_app.gp.sparse_gp import SparseGP
+from cde_app.machine import blocks
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.kernel_density import KernelDensity
-from cde_app.predictive.kernels import Matern52
-from cde_app.predictive.mean_function import LinearMeanFunction, PCAMeanFunction
 from cde_app.predictive.nodes import gaussian_nodes
-from cde_app.predictive.noise import NormalNoise
 from cde_app.predictive.posterior import InnerLayer, Posterior
-from cde_app.predictive.sparse_gp import SparseGP
+from cde_app.targets import Identity
+from cde_app.targets.log import Log
 from tests.storing import stored_and_read
 
 TRANSFORMS = (Identity(5.0, 3.0), Log(0.4, 0.8, shift=0.0))

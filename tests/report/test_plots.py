@@ -9,7 +9,6 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from cde_app.data.transform import Identity
 from cde_app.predictive.mixture import Mixture
 from cde_app.report.densities import axis_ends, hpd_thresholds
 from cde_app.report.plots import (
@@ -24,6 +23,7 @@ from cde_app.report.plots import (
     save_figure,
     spread_rows,
 )
+from cde_app.targets import Identity
 
 
 def make_mixture(num_rows: int, num_targets: int, *, dependent: bool = False) -> Mixture:

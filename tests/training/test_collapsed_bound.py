@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cde_app.gp.kernels import SquaredExponential, Sum
 from cde_app.model.kernels import build_kernel
-from cde_app.predictive.kernels import SquaredExponential, Sum
 from cde_app.training.collapsed_bound import LARGEST_LOG, Hyperparameters, collapsed_bound, maximise_bound
 from tests.kernel_zoo import KERNELS, gpflow_parameters
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cde_app import config
-from cde_app.predictive.kernels import Kernel, Linear, Matern32
+from cde_app.gp.kernels import Kernel, Linear, Matern32
 from cde_app.training.start.gp import choose_inducing, greedy_variance
 
 KERNEL = Matern32(1.4, np.array([0.8, 1.3]))

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from cde_app import config
-from cde_app.predictive.kernels import Kernel
+from cde_app.gp.kernels import Kernel
 from cde_app.training.features import Axis
 from cde_app.training.start.gp import lengthscales_of, start_kernel
 

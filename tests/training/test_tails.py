@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import t as student_t
 
 from cde_app import config
-from cde_app.data.transform import Identity
-from cde_app.data.transform.log import Log
 from cde_app.predictive.defence import scale_mixture
+from cde_app.targets import Identity
+from cde_app.targets.log import Log
 from cde_app.training.features import Axis, Features
 from cde_app.training.tails import fit_defence, fit_student_t, student_t_beyond, widest_variance
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression, tamed

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from cde_app import config
-from cde_app.data.transform.yeo_johnson import YeoJohnson
+from cde_app.gp.kernels import Matern32, SquaredExponential
 from cde_app.model.kernels import build_kernel
-from cde_app.predictive.kernels import Matern32, SquaredExponential
+from cde_app.targets.yeo_johnson import YeoJohnson
+from cde_app.training.choose_transform import choose_transform
 from cde_app.training.features import Axis, Features
 from cde_app.training.start.gp import cluster_centres
 from cde_app.training.start.latent import split_noise
-from cde_app.training.target_transform import choose_transform
 from cde_app.training.warm_start import fit_sparse_regression, solve_sparse_regression
 from tests.small_models import small_model
 
@@ -21,7 +21,7 @@ AXES = (Axis("x"),)
 CONFIG = config.Config.model_validate(
     {"schema_version": 1, "data": {"path": "x.csv", "inputs": ["x"], "targets": ["y"]}}
 )
-SMOOTH = config.JointOutput(kernel=config.SquaredExponential(), num_inducing=30)
+SMOOTH = config.JointOutput(kernel=config.SquaredExponentialKernel(), num_inducing=30)
 
 
 def table(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -21,12 +21,12 @@ from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.arrays import Array, IndexArray
+from cde_app.gp.compositor import COMPOSITORS, Compositor, central_ends
+from cde_app.gp.likelihood import ROOM_ABOVE_FLOOR
+from cde_app.machine.rows import Stream, generator
 from cde_app.model.encoder import RESIDUAL_RANGE
 from cde_app.model.prior import Prior
 from cde_app.model.start import EncoderStart, TrendStart
-from cde_app.predictive.compositor import COMPOSITORS, Compositor, central_ends
-from cde_app.predictive.noise import ROOM_ABOVE_FLOOR
-from cde_app.rows import Stream, generator
 from cde_app.training.features import Features
 from cde_app.training.start.gp import lengthscales_of
 from cde_app.training.warm_start import SparseRegression
@@ -123,7 +123,7 @@ def start_factor(
 
 
 def start_encoder(
-    settings: config.MLPEncoder | config.PerRowEncoder, warm: WarmFit, factor: LinearFactor
+    settings: config.MLPEncoderSettings | config.PerRowEncoder, warm: WarmFit, factor: LinearFactor
 ) -> EncoderStart:
     """Return the posterior of w given r, as far as the encoder can represent it, and the mean that it subtracts."""
     regression, (slope, sd) = warm.regression, factor.posterior()

@@ -19,15 +19,15 @@ from scipy.linalg import solve_triangular
 
 from cde_app import config
 from cde_app.arrays import Array
+from cde_app.gp.compositor import Compositor, Concatenation
+from cde_app.gp.directions import principal_directions
+from cde_app.gp.kernels import Kernel
+from cde_app.gp.likelihood import NOISES, Noise
+from cde_app.gp.mean_function import MEAN_FUNCTIONS, MeanFunction
+from cde_app.gp.sparse_gp import cholesky
+from cde_app.machine.rows import Stream, generator
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import GPStart, InnerStart, ModelStart
-from cde_app.predictive.compositor import Compositor, Concatenation
-from cde_app.predictive.directions import principal_directions
-from cde_app.predictive.kernels import Kernel
-from cde_app.predictive.mean_function import MEAN_FUNCTIONS, MeanFunction
-from cde_app.predictive.noise import NOISES, Noise
-from cde_app.predictive.sparse_gp import cholesky
-from cde_app.rows import Stream, generator
 from cde_app.training.features import Features, mixed_features
 from cde_app.training.start.gp import fitted_gp, start_prior, unexplained_variance
 from cde_app.training.start.latent import (
@@ -49,7 +49,7 @@ PLANE_NOISE = 0.01
 
 
 def starting_point(
-    settings: config.Model,
+    settings: config.ModelSettings,
     warm_start: config.WarmStart,
     regression: SparseRegression,
     features: Features,
@@ -97,7 +97,7 @@ def starting_point(
     )
 
 
-def start_projection(settings: config.InputProjection | None, X: Array) -> Array | None:
+def start_projection(settings: config.InputProjectionSettings | None, X: Array) -> Array | None:
     """Return A, the leading principal directions of X, [D, D'], D' <= D; None without a projection."""
     return None if settings is None else principal_directions(X, min(settings.dim, X.shape[1]))
 
@@ -116,7 +116,7 @@ def start_mixing(settings: config.OutputMixing | None, Y: Array) -> Array | None
 
 
 def start_inner_layers(
-    settings: config.Model, prior: Prior | None, features: Features, *, seed: int
+    settings: config.ModelSettings, prior: Prior | None, features: Features, *, seed: int
 ) -> tuple[tuple[InnerStart, ...], Features]:
     """Return inner layers that start close to their mean functions, and the features that they hand on."""
     starts = []
@@ -138,7 +138,7 @@ def start_inner_layers(
     return tuple(starts), features
 
 
-def inner_gp(layer: config.InnerLayer, inputs: Features, directions: Array, *, seed: int) -> GPStart:
+def inner_gp(layer: config.InnerLayerSettings, inputs: Features, directions: Array, *, seed: int) -> GPStart:
     """Return f of one layer, almost zero, or the principal components themselves where m does not carry x on.
 
     Args:
@@ -159,7 +159,13 @@ def inner_gp(layer: config.InnerLayer, inputs: Features, directions: Array, *, s
 
 
 def start_output(
-    settings: config.Model, warm: WarmFit, seen: Features, plane: LatentPlane | None, mixing: Array | None, *, seed: int
+    settings: config.ModelSettings,
+    warm: WarmFit,
+    seen: Features,
+    plane: LatentPlane | None,
+    mixing: Array | None,
+    *,
+    seed: int,
 ) -> tuple[tuple[GPStart, ...], MeanFunction, Array]:
     """Return the terms of the output layer, m, and the variance of y that they leave to the noise, [P].
 

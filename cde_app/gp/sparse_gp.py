@@ -1,0 +1,94 @@
+"""A trained sparse Gaussian process as arrays, and its moments in NumPy.
+
+Letters: n points, M inducing inputs, Q independent GPs that share the kernel and the inducing inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cde_app.arrays import Array
+from cde_app.gp.kernels import Kernel
+from cde_app.machine.blocks import cache_blocks
+
+JITTER = 1e-6  # gpflow.default_jitter() as a constant, to avoid loading TensorFlow; a test compares the two
+"""Added to the diagonal of k(Z, Z), so that it is positive definite despite rounding."""
+
+
+@dataclass(frozen=True)
+class SparseGP:
+    """q(f) of a zero-mean sparse GP with whitened inducing variables, u = L v, q(v) = N(q_mu, q_sqrt q_sqrt').
+
+    Source: Hensman et al. (2015), equations 6 to 8, whitened; equal to GPflux's `GPLayer.predict`.
+    """
+
+    kernel: Kernel
+    inducing_inputs: Array
+    """Z, [M, D]."""
+    whitening: Array
+    """L^-1, [M, M], L = `cholesky(k(Z, Z))`."""
+    q_mu: Array
+    """[M, Q]."""
+    q_projection: Array
+    """q_sqrt' L^-1, [Q, M, M]."""
+    sees_latent: bool
+    """Whether the inputs are [x, w] or x alone."""
+
+    @property
+    def num_gps(self) -> int:
+        """Q."""
+        return self.q_mu.shape[1]
+
+    def moments(self, X: Array) -> tuple[Array, Array]:
+        """Return the marginal means and variances of q(f(X)); [n, D] to two [n, Q].
+
+        m(x) = k(x)' L^-T q_mu, v(x) = k(x, x) - k(x)' L^-T (I - q_sqrt q_sqrt') L^-1 k(x).
+        """
+        means = np.empty((len(X), self.num_gps))
+        variances = np.empty((len(X), self.num_gps))
+        for rows in cache_blocks(len(X), len(self.inducing_inputs) * self.num_gps):
+            covariance = self._covariance(X[rows])
+            means[rows] = covariance @ self._mean_weights
+            for q, (reduction, signs) in enumerate(self._reductions):
+                reduced = covariance @ reduction
+                np.square(reduced, out=reduced)
+                variances[rows, q] = reduced @ signs
+        return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0)
+
+    @cached_property
+    def _covariance(self) -> Callable[[Array], Array]:
+        """X -> k(X, Z)."""
+        return self.kernel.to(self.inducing_inputs)
+
+    @cached_property
+    def _mean_weights(self) -> Array:
+        """L^-T q_mu, [M, Q]."""
+        return self.whitening.T @ self.q_mu
+
+    @cached_property
+    def _reductions(self) -> list[tuple[Array, Array]]:
+        """For each GP, the columns b_j, [M, M], and signs s_j, [M], of the variance as a signed sum of squares.
+
+        v(x) = k(x, x) + sum_j s_j (b_j' k)^2, from the eigenvectors of q_sqrt q_sqrt' - I: one product per GP, not
+        two. (k' A k with one matrix A would cost the same, but the entries of L^-T L^-1 are as large as 1 / jitter and
+        lose half of the digits.)
+        """
+        reductions = []
+        for projection in self.q_projection:
+            q_sqrt = np.linalg.solve(self.whitening.T, projection.T)
+            values, vectors = np.linalg.eigh(q_sqrt @ q_sqrt.T - np.eye(len(q_sqrt)))
+            reductions.append((self.whitening.T @ (vectors * np.sqrt(np.abs(values))), np.sign(values)))
+        return reductions
+
+
+def cholesky(K: Array) -> Array:
+    """Return the Cholesky factor of K plus the jitter, [M, M], as in the model.
+
+    Raises:
+        numpy.linalg.LinAlgError: K plus the jitter is not positive definite.
+    """
+    return np.linalg.cholesky(K + JITTER * np.eye(len(K)))

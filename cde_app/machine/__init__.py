@@ -1,0 +1,1 @@
+"""What is between cde and the machine: threads, memory, files, interruptions."""

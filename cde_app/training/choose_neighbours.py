@@ -1,0 +1,67 @@
+"""Whether the nearest training rows are among a run's features, by the held-out density of sparse GPs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cde_app import config
+from cde_app.arrays import Array
+from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
+from cde_app.training.choose_transform import split_for_screening
+from cde_app.training.features import Features, neighbour_axes
+from cde_app.training.warm_start import fit_screening_regression
+
+MIN_GAIN, CLEAR_GAIN = 0.02, 0.1
+"""The features must gain this much [nats per row and target], or so much that no second look is needed."""
+FEWEST_ROWS, MOST_ROWS = 50, 10_000
+FEWEST_FEATURES = 3
+"""On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
+
+
+def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, noise_floor: Array) -> bool:
+    """Say whether a run appends the features of the nearest training rows.
+
+    Args:
+        settings: the configuration; `model.neighbours.enabled` decides, or leaves it to the screening.
+        features: of the N training rows.
+        Y: [N, P], standardised targets.
+        noise_floor: [P], smallest noise variances.
+    """
+    neighbours, X = settings.model.neighbours, features.X
+    if neighbours.enabled != "auto":
+        return neighbours.enabled and len(X) > 1
+    if len(X) < FEWEST_ROWS or features.num_features < FEWEST_FEATURES:
+        return False
+    if settings.data.split.kind in ("group", "time"):
+        return False  # a training row's nearest are of its own group or hour, which a new row does not have
+    if settings.model.output.mean.keeps_columns:
+        return False  # which has no target for another feature
+    held_out, fitted = split_for_screening(len(X), seed=settings.seed, most=MOST_ROWS)
+    others = np.setdiff1d(draw_neighbours(len(X), seed=settings.seed), held_out)
+    known = np.union1d(others, fitted)  # more than those that fit: the more there are, the nearer they lie
+    nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
+    bare = features.select(fitted)
+    extended = bare.extended(
+        nearest.extend_training_rows(bare.X, np.searchsorted(known, fitted)), neighbour_axes(Y.shape[1])
+    )
+    extended_held_out = nearest.extend(X[held_out])
+
+    def gain(*, rough: bool) -> float:
+        def score(inputs: Features, held_out_inputs: Array) -> float:
+            regression = fit_screening_regression(inputs, Y[fitted], settings, noise_floor=noise_floor, rough=rough)
+            return float(regression.log_density(held_out_inputs, Y[held_out]).mean())
+
+        return score(extended, extended_held_out) - score(bare, X[held_out])
+
+    return is_gain(lambda: gain(rough=True), lambda: gain(rough=False))
+
+
+def is_gain(of_rough: Callable[[], float], of_good: Callable[[], float]) -> bool:
+    """Judge by the gain of a rough GP and, only where that does not settle it, by that of one like the warm start.
+
+    A rough GP has more use for neighbours than a good one: a small gain must be one for a good one too.
+    """
+    first = of_rough()
+    return first > CLEAR_GAIN or (first > MIN_GAIN and of_good() > MIN_GAIN)
