@@ -1,4 +1,4 @@
-"""What a run will train, from sizes alone: which trainings, on how many rows, for how many steps."""
+"""What a run will train, from sizes only: which trainings, on how many rows, for how many steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Unit:
 
     name: str
     factor: int
-    """Which factor of the chain, from 0; 0 where one model has all targets."""
+    """Which factor of the chain, from 0; 0 if one model has all targets."""
     member: int
     """Which member of the factor's ensemble, from 0."""
     seed: int
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def num_factors(self) -> int:
-        """Factors of the chain; 1 where one model has all targets."""
+        """Factors of the chain; 1 if one model has all targets."""
         return len(self.units) // self.num_members
 
 

@@ -16,7 +16,7 @@ class Progress:
     """Which of the run's trainings, from 0."""
     num_trainings: int = 1
     step: int | None = None
-    """Steps done; None where no steps are counted."""
+    """Steps done; None if no steps are counted."""
     num_taken: int = 0
     """Steps since the previous event."""
     max_steps: int | None = None

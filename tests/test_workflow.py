@@ -455,7 +455,7 @@ def test_unseen_labels_and_far_inputs_are_predicted_and_flagged(tiny_run: Any, c
     Path("new.csv").write_text("x,region\n0,north\n0,west\n99,south\n")
     outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
     assert outcome.code == 0
-    warning = "warning: 2 of 3 rows are outside the range of the training data ('x' in 1, 'region' in 1); their"
+    warning = "warning: 2 of 3 rows are outside the range of the training data ('x' in 1, 'region' in 1); the"
     assert warning in outcome.err
     summary = pd.read_csv("out/summary.csv")
     assert list(summary["out_of_range"]) == [False, True, True]
@@ -487,7 +487,7 @@ def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(capsy
     for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
         some = dict(list(counts.items())[:num_inputs])
         report_result(result | {"out_of_range_by_column": some}, quiet=False)
-        assert f"('a' in 9, 'b' in 7, {end} their column" in capsys.readouterr().err
+        assert f"('a' in 9, 'b' in 7, {end} the column" in capsys.readouterr().err
 
 
 FAULTY_ROWS = """\

@@ -1,4 +1,4 @@
-"""`cde plot`, `cde report`, `cde info` and `cde compare`: looking at runs."""
+"""`cde plot`, `cde report`, `cde info` and `cde compare`: inspecting runs."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """Return the alternatives of a union, or the annotation alone."""
+    """Return the alternatives of a union, or the annotation itself."""
     bare = _bare(annotation)
     is_union = get_origin(bare) in (Union, UnionType)
     return get_args(bare) if is_union else (annotation,)

@@ -48,7 +48,7 @@ def foreign_noun(column: pd.Series) -> str | None:
 
 
 def foreign_fault(noun: str, name: str, expected: str, *, source: str) -> str:
-    """Write that a column holds what cannot be used."""
+    """Report a column whose content cannot be used."""
     return (
         f"{source}: column {name!r} must be {expected}; got {noun}. "
         "Write numbers, dates or labels instead, or choose another column."
@@ -182,7 +182,7 @@ def _label(value: object) -> str:
     if isinstance(value, Decimal) and value.is_finite():
         digits = format(value, "f")
         return digits.rstrip("0").rstrip(".") if "." in digits else digits
-    if isinstance(value, datetime.date) and not pd.isna(value):  # a datetime, and pandas' own, too
+    if isinstance(value, datetime.date) and not pd.isna(value):  # also a datetime and pandas' own
         return value.isoformat()
     return str(value)
 

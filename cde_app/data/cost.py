@@ -1,4 +1,4 @@
-"""A rough estimate of what a training costs, from sizes alone."""
+"""A rough estimate of what a training costs, from sizes only."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def check_model(model: config.ModelSettings, contract: ColumnContract, *, source
 
 
 def unchecked_settings(model: config.ModelSettings) -> tuple[str, ...]:
-    """Report what only the training can check: TensorFlow Probability alone knows its families."""
+    """Report what only the training can check, because only TensorFlow Probability knows its families."""
     prior = model.latent.prior
     if not model.latent.dim or prior.kind != "tfp":
         return ()

@@ -60,7 +60,7 @@ def text_gaps(text: Any, form: TableFormat) -> BoolArray:
 
 
 def text_numbers(text: Any, form: TableFormat) -> tuple[Array, BoolArray]:
-    """Read numbers, each the nearest float; `true` and `false` in any case are 1 and 0.
+    """Read numbers as the nearest floats; `true` and `false` in any case are 1 and 0.
 
     Returns:
         [N] numbers, NaN where the cell is not one; [N] whether it is one.

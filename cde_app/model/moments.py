@@ -115,12 +115,12 @@ def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple
 
 
 def whitening_matrix(gp: GPLayer) -> tf.Tensor:
-    """Return L^-1, L the Cholesky factor of k(Z, Z) + jitter, [M, M]."""
+    """Return L^-1, where L is the Cholesky factor of k(Z, Z) + jitter, [M, M]."""
     return inverse_factor(jittered_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z))
 
 
 def whitened_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
-    """Return L^-1 k(Z, X), L the Cholesky factor of k(Z, Z) + jitter; Z [M, D], X [n, D] to [M, n]."""
+    """Return L^-1 k(Z, X), where L is the Cholesky factor of k(Z, Z) + jitter; Z [M, D], X [n, D] to [M, n]."""
     return inverse_factor(jittered_covariance(kernel, Z)) @ covariance(kernel, Z, X)
 
 

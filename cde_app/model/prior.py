@@ -190,7 +190,7 @@ def build_prior(settings: config.Latent) -> Prior:
     )
     try:
         family(**parameters)
-    except Exception as error:  # as each family sees fit
+    except Exception as error:  # the class depends on the family
         raise SettingError(PARAMETERS, needed + _first_line(error)) from None
     bijectors = {key: properties[key].default_constraining_bijector_fn() for key in parameters if key in FAMILIES[name]}
     for key, bijector in bijectors.items():
@@ -269,7 +269,7 @@ def _check_values(
         log_density = distribution.log_prob(distribution.sample(64, seed=tf.constant([0, 0])))
         if np.isfinite(log_density).all():
             return
-    except Exception as error:  # as each family sees fit
+    except Exception as error:  # the class depends on the family
         reason = _first_line(error)
     raise SettingError(PARAMETERS, f"expected a proper density; got {given!r}. {reason}")
 

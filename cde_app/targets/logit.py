@@ -16,7 +16,7 @@ from cde_app.targets.transform import Domain, TargetTransform
 class Logit(TargetTransform):
     """T(y) = log((y - lower) / (upper - y)).
 
-    `auto` never chooses it: bounds are knowledge that only the user has.
+    `auto` never chooses it, because only the user knows the bounds.
 
     Args:
         lower, upper: ends of the open interval of possible values [units of the target].
