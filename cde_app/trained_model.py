@@ -14,7 +14,8 @@ from cde_app.data.fingerprints import SeenRows
 from cde_app.data.prepared import PreparedTable
 from cde_app.data.split import Split
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
-from cde_app.machine.rows import Stream, draw_rows
+from cde_app.machine.rows import draw_rows
+from cde_app.machine.streams import Stream
 from cde_app.predictive.predictor import Predictor
 from cde_app.runs.run import Run
 from cde_app.targets.rounding import RoundedTarget

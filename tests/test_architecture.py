@@ -150,7 +150,7 @@ def test_predictions_load_nothing_of_scipy_that_takes_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["training.warm_start", "training.collapsed_bound", "training.start.gp", "gp.kernels"]
+    "module", ["training.warm_start", "training.collapsed_bound", "training.gp_start", "gp.kernels"]
 )
 def test_the_warm_start_needs_no_tensorflow(module: str) -> None:
     loaded = loaded_by(f"cde_app.{module}")

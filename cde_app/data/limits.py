@@ -120,12 +120,9 @@ def _sizes(settings: config.Config, *, num_train: int, num_rows: int, members: i
 
 
 def _widths(model: config.ModelSettings, *, num_features: int, num_targets: int) -> Iterator[str]:
-    """Report numbers that are larger than the table's features or targets allow.
-
-    The features of the nearest rows, and the earlier targets of a chain, are added to those of the table.
-    """
+    """Report numbers that exceed the features or targets of the model, or of every model of a chain."""
     projection, mixing = model.input_projection, model.output.mixing
-    width = num_features + (num_targets + 1 if model.neighbours.enabled is True else 0)
+    width, _ = model.widest_factor(num_features, num_targets)
     if projection is not None and projection.dim > width:
         yield (
             f"model.input_projection.dim: {projection.dim} exceeds the number of features ({width}); it has "

@@ -15,7 +15,8 @@ from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
 from cde_app.errors import DataError, RunError
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
-from cde_app.machine.rows import Stream, blocks_of, draw_rows
+from cde_app.machine.rows import blocks_of, draw_rows
+from cde_app.machine.streams import Stream
 from cde_app.predictive.forecast import Forecast
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
