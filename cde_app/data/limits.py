@@ -33,12 +33,13 @@ def inducing_inputs(model: config.ModelSettings) -> Iterator[InducingInputs]:
     """Yield the inducing inputs of every sparse GP."""
     output, has_latent = model.output, model.latent.dim > 0
     for index, layer in enumerate(model.layers):
-        yield InducingInputs(f"model.layers.{index}", layer, "num_inducing", False)
-    yield InducingInputs("model.output", output, "num_inducing", has_latent and output.structure == "joint")
+        yield InducingInputs(f"model.layers.{index}", layer, "num_inducing", sees_latent=False)
+    sees_latent = has_latent and output.structure == "joint"
+    yield InducingInputs("model.output", output, "num_inducing", sees_latent=sees_latent)
     if output.structure == "additive" and has_latent:
-        yield InducingInputs("model.output", output, "num_inducing_latent", True)
+        yield InducingInputs("model.output", output, "num_inducing_latent", sees_latent=True)
     if hasattr(model.likelihood, "num_inducing"):
-        yield InducingInputs("model.likelihood", model.likelihood, "num_inducing", False)
+        yield InducingInputs("model.likelihood", model.likelihood, "num_inducing", sees_latent=False)
 
 
 def limited_settings(
