@@ -31,10 +31,10 @@ MODEL_ROWS, DEFENCE_ROWS = 1.0, 0.05
 """Prior counts of rows explained by the model and by each defensive part: small, so that an idle part vanishes."""
 PRICE_OF_FAR_SCALES, PRICE_OF_A_ROW = 2.0, 0.01
 """Largest loss of log likelihood [nats] for which the widest scales keep their own weights, in all and per unseen row.
-If Student's t is right, one or two rows reach that far; that none did is no proof against it, which a likelihood ratio
-rejects at five percent. A handful of rows can reject nothing, and pays no more per row than many do."""
+If Student's t is right, one or two rows reach that far; that none did does not refute it: a likelihood ratio rejects at
+five percent. A handful of rows, which could reject nothing, pays no more per row than many do."""
 STEPS, TOLERANCE = 500, 1e-7
-"""Largest number of steps of expectation maximisation, and the change of the shares below which it ends."""
+"""Largest number of steps of expectation maximisation, and the change in a share below which it ends."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
 
     Args:
         ensemble: as it was trained.
-        unseen: per member the rows that it did not see, if any; that member alone is judged by them.
+        unseen: per member the rows that it did not see, if any; only that member is judged by them.
 
     Returns:
         The ensemble, with the same calibration for every member, and the numbers.

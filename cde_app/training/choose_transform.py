@@ -58,6 +58,6 @@ def choose_transform(
 
 
 def split_for_screening(num_rows: int, *, seed: int, most: int = SCREENING_ROWS) -> tuple[IndexArray, IndexArray]:
-    """Return the rows held out and the rows fitted for a choice before training, in total at most `most`."""
+    """Return the rows held out and the rows fitted for a choice before training, at most `most` in total."""
     rows = generator(seed, Stream.SCREENING_ROWS).permutation(num_rows)[:most]
     return tuple(np.split(rows, [round(HELD_OUT * len(rows))]))

@@ -21,8 +21,8 @@ from cde_app.machine.blocks import map_blocks
 
 SMALLEST_NOISE = 1e-6
 LARGEST_LOG_PARAMETER = 50.0
-"""Limit on the log of a parameter, which has no effect beyond it: the lengthscale of an irrelevant input would grow
-until it overflows."""
+"""Limit on the log of a parameter, which has no effect beyond it: the lengthscale of an irrelevant input would
+otherwise grow until it overflows."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, Bou
 
 
 def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int) -> Hyperparameters:
-    """Return the best point that L-BFGS finds from a start; a factorisation that fails ends the search.
+    """Return the best point that L-BFGS finds from a start; a failed factorisation ends the search.
 
     Args:
         start: kernel, inducing inputs and noise variance.

@@ -17,7 +17,7 @@ class Axis:
     """One feature."""
 
     column: str
-    """The column of the table that it comes from, an input or an earlier target of a chain; `neighbours` for a feature
+    """The table's column that it comes from, an input or an earlier target of a chain; `neighbours` for a feature
     of the nearest rows, `latent` for a latent variable, empty for a mixture of columns."""
     scale: float = 1.0
     """Length of one standardised unit [units of an input column]; 1 for anything else."""

@@ -38,7 +38,7 @@ def start_prior(
     Args:
         kernel: its settings.
         inducing: how the inducing inputs are chosen.
-        num_inducing: their largest number.
+        num_inducing: largest number of inducing inputs.
         features: what the GP sees.
         variance: amplitude of the kernel.
         lengthscales: [D]; sqrt(D) each if None.

@@ -32,7 +32,7 @@ SMALLEST_SQUARE, LOG_CHI_SQUARED_VARIANCE = 0.01, 0.5 * np.pi**2
 SMALLEST_SCALE = 0.01
 """Smallest scale of Student's t: if half of the residuals are zero, the likelihood is unbounded as it vanishes."""
 CLIMATOLOGY_DEPTH = 5
-"""Depth of the climatology's groups, which makes at most 2^5 kernels."""
+"""Number of times that the climatology halves the rows: it has at most 2^5 kernels."""
 
 
 def fit_defence(
@@ -47,7 +47,7 @@ def fit_defence(
     """Return the defensive components, weighted half Student's t and half climatology; None without weight.
 
     Student's t is fitted to the warm start's standardised residuals. If a transform is not affine, no component reaches
-    further beyond the training targets than their range, neither with three standard deviations nor with its mean and
+    further beyond the training targets than their range, neither at three standard deviations nor at its mean plus
     one, so that its mean and variance are of their size.
 
     Args:

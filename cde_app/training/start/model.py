@@ -173,7 +173,7 @@ def start_output(
         settings: the `model` block.
         warm: the warm start, for m and g.
         seen: the features that the layer starts with.
-        plane: the start of h; None without latent variables.
+        plane: the starting point of h; None without latent variables.
         mixing: P, [Q, P], with orthonormal rows; None if each target has its own GP.
         seed: for k-means.
     """
