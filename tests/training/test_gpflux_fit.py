@@ -89,7 +89,7 @@ def test_the_metrics_of_a_resumed_training_are_those_of_the_whole_one(loop: str)
         resumed, _, later = run(config, data, checkpoint=stored)
         assert_same_bytes(whole.predictor, resumed.predictor)
         assert {one.step: (one.bound, one.metrics) for one in later} == {
-            step: told for step, told in steps.items() if step > checkpoint.place[1]
+            step: told for step, told in steps.items() if step > checkpoint.progress[1]
         }
 
 

@@ -123,12 +123,12 @@ def test_the_same_seed_ends_in_the_same_bytes_and_another_seed_does_not() -> Non
 
 def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None:
     whole, checkpoints, _ = small_run()
-    assert [checkpoint.place for checkpoint in checkpoints] == [(0, 0), (0, 25), (0, 50), (1, 0)]
+    assert [checkpoint.progress for checkpoint in checkpoints] == [(0, 0), (0, 25), (0, 50), (1, 0)]
     for checkpoint in checkpoints:
         stored, is_second = Checkpoint.from_arrays(checkpoint.to_arrays()), checkpoint is checkpoints[1]
         resumed, _, reports = run(small_config(), small_data(), checkpoint=stored, compiles=is_second)
         assert_same_bytes(whole.predictor, resumed.predictor)
-        assert all(report.step > checkpoint.place[1] for report in reports)
+        assert all(report.step > checkpoint.progress[1] for report in reports)
 
 
 def chained(**training: Any) -> tuple[Config, TrainingData]:
@@ -156,7 +156,7 @@ def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes
     config, data = chained()
     whole, checkpoints, reports = chained_run()
     assert [len(factor.members) for factor in whole.predictor.factors] == [2, 2]
-    assert [checkpoint.place for checkpoint in checkpoints][::3] == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert [checkpoint.progress for checkpoint in checkpoints][::3] == [(0, 0), (1, 0), (2, 0), (3, 0)]
     assert {report.training for report in reports} == {0, 1, 2, 3}
     first, second = whole.predictor.factors[0].members
     assert not np.array_equal(first.output_terms[1].q_mu, second.output_terms[1].q_mu), "members must differ"
@@ -184,8 +184,8 @@ def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_
     shared, _, _ = run(config, data, compiles=True)
     assert len(taken_over) == (2 if chain else 1), "the second member of each factor"
 
-    def alone(*arguments: Any, spare: Trainer | None, **options: Any) -> Trainer:
-        return prepare(*arguments, spare=None, **options)
+    def alone(*arguments: Any, previous: Trainer | None, **options: Any) -> Trainer:
+        return prepare(*arguments, previous=None, **options)
 
     monkeypatch.setattr(session_module, "prepare", alone)
     assert_same_bytes(shared.predictor, run(config, data, compiles=True)[0].predictor)
@@ -238,7 +238,7 @@ def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_
     assert [len(factor.data.features) for factor in session.factors] == [len(data.features)] * 2
     assert [factor.data.features.X.shape[1] for factor in session.factors] == [4, 5]
     np.testing.assert_array_equal(session.factors[1].data.features.X[:, :1], data.features.X)
-    trainer = prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    trainer = prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, previous=None)
     assert trainer.model.num_data == len(data.features)
     assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
 
@@ -266,7 +266,7 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
     checkpoints: list[Checkpoint] = []
     with pytest.raises(KeyboardInterrupt):
         run(config, data, save=checkpoints.append, report=interrupt)
-    assert checkpoints[-1].place == (0, 25)
+    assert checkpoints[-1].progress == (0, 25)
     resumed, _, _ = run(config, data, checkpoint=checkpoints[-1])
     assert_same_bytes(small_run()[0].predictor, resumed.predictor)
 
@@ -296,7 +296,7 @@ def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeat
         with pytest.raises(KeyboardInterrupt):
             run(config, data, judge=judge, save=checkpoints.append)
         monkeypatch.setattr(Trainer, "advance", advance)
-        assert checkpoints[-1].place == (0, 25)
+        assert checkpoints[-1].progress == (0, 25)
         assert_same_bytes(run(config, data, checkpoint=checkpoints[-1])[0].predictor, expected)
 
 
@@ -312,7 +312,7 @@ def test_the_state_with_the_best_validation_score_is_kept() -> None:
     assert [one.kept_step for one in trained.trainings] == [50]
     assert [report.validation_score for report in reports if report.stage == "training"] == [0.0, 2.0, 1.0]
     shorter = small_config(early_stopping={"enabled": False}, max_steps=75)
-    states = [checkpoint for checkpoint in run(shorter, data)[1] if checkpoint.place == (0, 50)]
+    states = [checkpoint for checkpoint in run(shorter, data)[1] if checkpoint.progress == (0, 50)]
     best = checkpoints[-2].current.best
     np.testing.assert_array_equal(states[0].current.state["variable.0"], best.state["variable.0"])
 
@@ -347,7 +347,7 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
 def fresh_trainer(config: Config, data: TrainingData) -> Trainer:
     """Return a trainer before its first step."""
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
-    return prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    return prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, previous=None)
 
 
 def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
