@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cde_app.gp.kernels import SquaredExponential, Sum
 from cde_app.model.kernels import build_kernel
-from cde_app.training.collapsed_bound import LARGEST_LOG, Hyperparameters, collapsed_bound, maximise_bound
+from cde_app.training.collapsed_bound import LARGEST_LOG_PARAMETER, Hyperparameters, collapsed_bound, maximise_bound
 from tests.kernel_zoo import KERNELS, gpflow_parameters
 
 SE = SquaredExponential(1.4, np.array([0.7, 1.3, 2.1]))
@@ -66,9 +66,11 @@ def test_the_maximum_is_gpflows() -> None:
 
 def test_a_parameter_that_is_about_to_overflow_is_held_where_it_changes_nothing() -> None:
     X, Y, Z = table(1)
-    beyond, far = (replace(SE, lengthscales=np.array([0.7, 1.3, np.exp(log)])) for log in (600.0, LARGEST_LOG))
+    beyond, far = (
+        replace(SE, lengthscales=np.array([0.7, 1.3, np.exp(log)])) for log in (600.0, LARGEST_LOG_PARAMETER)
+    )
     found = maximise_bound(Hyperparameters(beyond, Z, 0.2), X, Y, max_steps=50)
-    np.testing.assert_allclose(found.kernel.lengthscales[2], np.exp(LARGEST_LOG))
+    np.testing.assert_allclose(found.kernel.lengthscales[2], np.exp(LARGEST_LOG_PARAMETER))
     there, here = (collapsed_bound(Hyperparameters(kernel, Z, 0.2), X, Y)[0] for kernel in (beyond, far))
     np.testing.assert_allclose(there, here, rtol=1e-12)
     assert collapsed_bound(found, X, Y)[0] > here
