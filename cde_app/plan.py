@@ -41,6 +41,8 @@ class Plan:
     max_steps: int
     batch_size: int
     natural_step: float
+    compositor: config.Compositor
+    """That of w, resolved."""
     left_open: tuple[str, ...]
     """Settings that are `auto` and are decided by the first fits of the training."""
 
@@ -50,13 +52,14 @@ class Plan:
         return len(self.units) // self.num_members
 
 
-def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_rows: int) -> Plan:
+def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_rows: int, num_features: int) -> Plan:
     """Resolve what depends on sizes; the rules are next to the settings.
 
     Args:
         settings: the whole configuration.
         num_rows: training rows.
         num_validation_rows: rows that validate every training.
+        num_features: D of the table.
     """
     training, targets = settings.training, settings.data.targets
     names = [target.column for target in targets]
@@ -66,7 +69,7 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
         factors = [names[index] for index in order]
     num_members = training.resolved_ensemble(num_rows, num_validation_rows=num_validation_rows)
     num_left_out = training.resolved_left_out(num_rows, num_validation_rows=num_validation_rows)
-    num_rows -= num_left_out
+    num_train, num_rows = num_rows, num_rows - num_left_out
     units = tuple(
         Unit(
             name if num_members == 1 else f"{name}, member {member + 1} of {num_members}",
@@ -78,8 +81,8 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
         for member in range(num_members)
     )
     left_open = [f"transform of {target.column}" for target in targets if target.transform.kind == "auto"]
-    is_random = settings.data.split.kind in ("random", "column")
-    if is_random and settings.model.neighbours.enabled == "auto":
+    are_exchangeable = settings.data.split.has_exchangeable_rows
+    if settings.model.screens_neighbours(num_train, num_features, has_exchangeable_rows=are_exchangeable):
         left_open.append("neighbours")
     if training.kl_depends_on_noise(num_rows):
         left_open.append("weight of the KL")
@@ -93,5 +96,6 @@ def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_row
         max_steps=training.resolved_max_steps(num_rows),
         batch_size=training.resolved_batch_size(num_rows),
         natural_step=training.resolved_natural_step(num_rows),
+        compositor=settings.model.latent.compositor.resolved(num_rows),
         left_open=tuple(left_open),
     )

@@ -16,7 +16,8 @@ from cde_app.data.split import Split
 from cde_app.errors import DataError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
-from cde_app.machine.rows import Stream, blocks_of, draw_rows
+from cde_app.machine.rows import blocks_of, draw_rows
+from cde_app.machine.streams import Stream
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.predictor import Predictor
 from cde_app.runs.run import Run
@@ -123,9 +124,10 @@ class TrainedModel:
         spec, arrays = pack(to_tree(self.predictor))
         run.write_json("posterior/spec.json", spec)
         run.write_arrays("posterior/arrays.npz", arrays)
-        baselines = {"climatology": to_tree(self.climatology), "linear_gaussian": to_tree(self.linear_gaussian)}
-        named = {f"{name}.{key}": array for name, group in baselines.items() for key, array in group.items()}
-        run.write_arrays("baselines.npz", named | {"scales": self.scales})
+        _, baselines = pack(
+            {"climatology": to_tree(self.climatology), "linear_gaussian": to_tree(self.linear_gaussian)}
+        )
+        run.write_arrays("baselines.npz", baselines | {"scales": self.scales})
         split = {part: getattr(self.split, part) for part in ("train", "validation", "test")}
         run.write_arrays("split.npz", split | {"fingerprints": self.seen.stored})
 
@@ -141,15 +143,15 @@ class TrainedModel:
         split = Split(**parts)
 
         def group(name: str) -> dict[str, Any]:
-            return {key.removeprefix(f"{name}."): array for key, array in baselines.items() if key.startswith(name)}
+            return {key.removeprefix(f"{name}."): baselines[key] for key in baselines if key.startswith(f"{name}.")}
 
         return cls(
             contract=from_tree(ColumnContract, run.read_json("columns.json")),
             predictor=from_tree(
                 Predictor, unpack(run.read_json("posterior/spec.json"), run.read_arrays("posterior/arrays.npz"))
             ),
-            climatology=Climatology(**group("climatology")),
-            linear_gaussian=LinearGaussian(**group("linear_gaussian")),
+            climatology=from_tree(Climatology, group("climatology")),
+            linear_gaussian=from_tree(LinearGaussian, group("linear_gaussian")),
             scales=baselines["scales"],
             split=split,
             seen=SeenRows(stored, len(split.train) + len(split.validation)),

@@ -83,26 +83,35 @@ def unpack(spec: Any, arrays: dict[str, AnyArray]) -> Any:
 
 def _rebuild(hint: Any, tree: Any) -> Any:
     """Rebuild a value of a type."""
-    if tree is None:
+    arguments, origin = get_args(hint), get_origin(hint)
+    arms = [argument for argument in arguments if argument is not NoneType]
+    if tree is None and len(arms) < len(arguments):
         return None
+    if tree is None:
+        raise TypeError(f"expected {hint}; got nothing")
     if hasattr(hint, "model_validate"):
         return hint.model_validate(tree)
     if _is_record(hint):
         cls = _of_kind(hint, tree["kind"]) if _has_kinds(hint) else hint
         return cls(**{name: _rebuild(of_field, tree[name]) for name, of_field in _hints(cls).items()})
-    arms = [arm for arm in get_args(hint) if arm not in (NoneType, ...)]
-    if get_origin(hint) is tuple:
-        return tuple(_rebuild(arms[0], item) for item in tree)
-    if get_origin(hint) is dict:
+    if origin is tuple:
+        types = [arms[0]] * len(tree) if arms[-1] is ... else arms
+        return tuple(_rebuild(one, item) for one, item in zip(types, tree, strict=True))
+    if origin is dict:
         return {key: _rebuild(arms[1], item) for key, item in tree.items()}
-    if NoneType in get_args(hint) and len(arms) == 1:
+    if len(arms) == 1 < len(arguments):
         return _rebuild(arms[0], tree)
+    if any(map(_is_record, arms)):
+        raise TypeError(f"a value of the type {hint} cannot be read back")
     return tree
 
 
 def _of_kind(cls: type, kind: str) -> type:
     """Return the subclass of a kind."""
-    kinds = {one.kind: one for one in _concrete(cls)}
+    found = list(_concrete(cls))
+    kinds = {one.kind: one for one in found}
+    if len(kinds) < len(found):
+        raise TypeError(f"{cls.__name__}: two classes have the same kind")
     if kind not in kinds:
         raise ValueError(f"{cls.__name__}: kind must be one of {', '.join(kinds)}; got {kind!r}")
     return kinds[kind]

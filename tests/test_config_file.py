@@ -21,8 +21,8 @@ from cde_app.config import (
     ELBOObjective,
     HeteroscedasticGaussianLikelihood,
     LogTransform,
-    Matern,
-    Model,
+    MaternKernel,
+    ModelSettings,
     Section,
     Transform,
 )
@@ -713,7 +713,7 @@ def test_an_override_replaces_a_setting_and_the_last_one_wins() -> None:
 
 
 def test_an_override_makes_the_sections_on_its_way() -> None:
-    assert parse(MINIMAL, "model.output.kernel.kind=matern32").model.output.kernel == Matern(kind="matern32")
+    assert parse(MINIMAL, "model.output.kernel.kind=matern32").model.output.kernel == MaternKernel(kind="matern32")
 
 
 def test_an_override_reaches_into_a_bare_name() -> None:
@@ -1052,9 +1052,9 @@ def test_the_schema_describes_every_field_and_allows_bare_names() -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_valid_and_changes_nothing_outside_data_but_the_noise_of_one(path: Path) -> None:
     config = load_config(path).config
-    default = Model()
+    default = ModelSettings()
     if path.stem == "motorcycle":  # the comment in the recipe says why
-        default = Model(likelihood=HeteroscedasticGaussianLikelihood())
+        default = ModelSettings(likelihood=HeteroscedasticGaussianLikelihood())
     assert Path(config.data.path).is_file()
     assert config.data.predict == (config.data.path,)
     assert config.model == default

@@ -92,3 +92,25 @@ def test_unpack_undoes_pack() -> None:
     assert back["e"] == {"f": True}
     np.testing.assert_array_equal(back["a"], tree["a"])
     np.testing.assert_array_equal(back["b"][0]["c"], np.eye(2))
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    shapes: list[Point]
+
+
+@dataclass(frozen=True)
+class Pair:
+    ends: tuple[int, Point]
+    size: float
+
+
+def test_types_that_could_not_be_read_back_are_refused() -> None:
+    point = Point(np.zeros(1), None)
+    pair = stored_and_read(Pair((3, point), 1.0))
+    assert pair.ends[0] == 3
+    assert isinstance(pair.ends[1], Point)
+    with pytest.raises(TypeError, match="cannot be read back"):
+        stored_and_read(Unreadable([point]))
+    with pytest.raises(TypeError, match="got nothing"):
+        from_tree(Pair, to_tree(Pair((3, point), 1.0)) | {"size": None})

@@ -20,7 +20,8 @@ from cde_app.training.choices import choose
 from cde_app.training.export import export_posterior
 from cde_app.training.features import Axis, Features
 from cde_app.training.loop import STEPS_PER_CALL
-from cde_app.training.member import TrainingData, prepare, start_defence
+from cde_app.training.member import prepare, start_defence
+from cde_app.training.rows import TrainingData
 from cde_app.training.session import Session
 from measurements.panel_table import Clock, load
 from measurements.processes import Options, seconds
@@ -55,7 +56,12 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
         X_test, Y_test = encode_inputs(prepared.contract, test_rows, source=table), test_rows[targets].to_numpy(float)
         data = training_data(prepared)
         clock = Clock()
-        plan = plan_trainings(config, num_rows=len(data.features), num_validation_rows=len(data.X_validation))
+        plan = plan_trainings(
+            config,
+            num_rows=len(data.features),
+            num_validation_rows=len(data.X_validation),
+            num_features=data.features.num_features,
+        )
         ignore = lambda _: None  # noqa: E731
         session = Session(config, plan, data, choose(config, data, ignore), scratch=folder, save=ignore, report=ignore)
     current = session._warm_start()

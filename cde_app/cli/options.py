@@ -20,7 +20,7 @@ MOST_SHOWN = 60
 """Characters of a path that a message shows if the path is too long."""
 
 
-class TableFormat(StrEnum):
+class WrittenFormat(StrEnum):
     """The file format of a table."""
 
     CSV = "csv"

@@ -39,8 +39,8 @@ def predict(
         str | None, typer.Option("--quantiles", metavar="Q,Q,...", help="E.g. 0.05,0.5,0.95. Default: the run's.")
     ] = None,
     file_format: Annotated[
-        options.TableFormat, typer.Option("--format", help="File format of the tables.")
-    ] = options.TableFormat.CSV,
+        options.WrittenFormat, typer.Option("--format", help="File format of the tables.")
+    ] = options.WrittenFormat.CSV,
     plots: Annotated[bool, typer.Option("--plots", help="Also draw the predictions.")] = False,
     components: Annotated[bool, typer.Option("--components", help="Write the mixtures to mixture.npz.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,

@@ -45,6 +45,7 @@ from cde_app.config.kernel import (
 )
 from cde_app.config.latent import (
     AddCompositor,
+    Compositor,
     ConcatenateCompositor,
     Latent,
     MLPEncoderSettings,
@@ -100,6 +101,7 @@ __all__ = [
     "CategoricalColumn",
     "ColumnSplit",
     "CombinedKernel",
+    "Compositor",
     "ConcatenateCompositor",
     "Config",
     "ConstantKernel",

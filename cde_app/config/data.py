@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import zoneinfo
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -127,7 +127,14 @@ class TargetColumn(Section):
     """Rounding step of the target; the noise variance is at least that of the rounding. auto = detected; 0 = none."""
 
 
-class RandomSplit(Section):
+class SplitSettings(Section):
+    """What the checks of other settings need to know about a split."""
+
+    has_exchangeable_rows: ClassVar[bool] = True
+    """Whether the parts are alike, so that a test row is as near to training rows as these are to each other."""
+
+
+class RandomSplit(SplitSettings):
     """Rows are assigned at random."""
 
     kind: Literal["random"] = "random"
@@ -137,7 +144,7 @@ class RandomSplit(Section):
     """Share of rows held out for the scores [fraction]."""
 
 
-class ColumnSplit(Section):
+class ColumnSplit(SplitSettings):
     """A column of the table assigns each row to train, validation or test."""
 
     kind: Literal["column"] = "column"
@@ -145,9 +152,10 @@ class ColumnSplit(Section):
     """Name of the column; its labels are train, validation and test."""
 
 
-class GroupSplit(Section):
+class GroupSplit(SplitSettings):
     """Rows with the same label stay together, for example all storms of one year."""
 
+    has_exchangeable_rows = False
     kind: Literal["group"] = "group"
     column: ColumnName
     """Name of the column."""
@@ -157,9 +165,10 @@ class GroupSplit(Section):
     """Share of groups held out for the scores [fraction]."""
 
 
-class TimeSplit(Section):
+class TimeSplit(SplitSettings):
     """The last rows in time are held out."""
 
+    has_exchangeable_rows = False
     kind: Literal["time"] = "time"
     column: ColumnName
     """Name of the column, which holds numbers or dates."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -62,6 +62,10 @@ class CompositorSettings(Section):
     widens: ClassVar[bool] = False
     """Whether w has inputs of its own, which kernels may name."""
 
+    def resolved(self, num_rows: int) -> Self:
+        """Return the settings without `auto`, for `num_rows` rows per training, left-out rows excluded."""
+        return self
+
 
 class ConcatenateCompositor(CompositorSettings):
     """The GPs that see w see [x, w]."""
@@ -78,11 +82,11 @@ class WarpCompositor(CompositorSettings):
     num_steps: PositiveInt | Literal["auto"] = "auto"
     """Tanh terms per latent variable; auto = 1 below 1000 rows per training, else 2."""
 
-    def resolved_num_steps(self, num_rows: int) -> int:
-        """Return the number of tanh terms for a training on `num_rows` rows, left-out rows excluded."""
-        if self.num_steps == "auto":
-            return 1 if num_rows < 1000 else 2
-        return self.num_steps
+    def resolved(self, num_rows: int) -> Self:
+        """Return the settings with a number of tanh terms, for `num_rows` rows per training, left-out rows excluded."""
+        if self.num_steps != "auto":
+            return self
+        return self.model_copy(update={"num_steps": 1 if num_rows < 1000 else 2})
 
 
 class AddCompositor(CompositorSettings):

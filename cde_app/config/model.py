@@ -8,11 +8,14 @@ from typing import Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from cde_app.config.kernel import CombinedKernel, Kernel, LeafKernel
-from cde_app.config.latent import Latent
+from cde_app.config.latent import Compositor, Latent
 from cde_app.config.layer import AdditiveOutput, InnerLayerSettings, InputProjectionSettings, Output
 from cde_app.config.likelihood import GaussianLikelihood, Likelihood
 from cde_app.config.section import ColumnName, Fraction, PositiveInt, Section
 from cde_app.errors import SettingError
+
+FEWEST_ROWS_FOR_NEIGHBOURS, FEWEST_FEATURES_FOR_NEIGHBOURS = 50, 3
+"""On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
 
 
 class NeighboursSettings(Section):
@@ -54,6 +57,40 @@ class ModelSettings(Section):
                 "Set it to null, or choose 'gaussian' or 'heteroscedastic_gaussian'.",
             )
         return self
+
+    def screens_neighbours(self, num_rows: int, num_features: int, *, has_exchangeable_rows: bool) -> bool:
+        """Return whether fits to the data decide if neighbours are used.
+
+        Args:
+            num_rows: training rows.
+            num_features: D of the table.
+            has_exchangeable_rows: of the split; in a split by group or time, a training row's nearest are of its own
+                group or hour, which a new row does not have.
+        """
+        return (
+            self.neighbours.enabled == "auto"
+            and has_exchangeable_rows
+            and num_rows >= FEWEST_ROWS_FOR_NEIGHBOURS
+            and num_features >= FEWEST_FEATURES_FOR_NEIGHBOURS
+            and not self.output.mean.keeps_columns  # which has no target for another feature
+        )
+
+    def with_compositor(self, compositor: Compositor) -> ModelSettings:
+        """Return the settings with another compositor of the latent layer."""
+        return self.model_copy(update={"latent": self.latent.model_copy(update={"compositor": compositor})})
+
+    def widest_factor(self, num_features: int, num_targets: int) -> tuple[int, int]:
+        """Return the numbers of features and targets of the model, or of the last model of a chain.
+
+        Args:
+            num_features: D of the table; the features of neighbours are added if they are switched on.
+            num_targets: P of the table.
+        """
+        if self.neighbours.enabled is True:
+            num_features += num_targets + 1
+        if self.targets_model == "joint":
+            return num_features, num_targets
+        return num_features + num_targets - 1, 1
 
 
 class KernelPlace(NamedTuple):

@@ -130,7 +130,9 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         *more,
     ]
     num_features = len(contract.feature_names)
-    plan = plan_trainings(settings, num_rows=len(parts.train), num_validation_rows=len(parts.validation))
+    plan = plan_trainings(
+        settings, num_rows=len(parts.train), num_validation_rows=len(parts.validation), num_features=num_features
+    )
     return TableReport(
         source=source,
         num_rows=len(readings.values),

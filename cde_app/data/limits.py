@@ -33,12 +33,13 @@ def inducing_inputs(model: config.ModelSettings) -> Iterator[InducingInputs]:
     """Yield the inducing inputs of every sparse GP."""
     output, has_latent = model.output, model.latent.dim > 0
     for index, layer in enumerate(model.layers):
-        yield InducingInputs(f"model.layers.{index}", layer, "num_inducing", False)
-    yield InducingInputs("model.output", output, "num_inducing", has_latent and output.structure == "joint")
+        yield InducingInputs(f"model.layers.{index}", layer, "num_inducing", sees_latent=False)
+    sees_latent = has_latent and output.structure == "joint"
+    yield InducingInputs("model.output", output, "num_inducing", sees_latent=sees_latent)
     if output.structure == "additive" and has_latent:
-        yield InducingInputs("model.output", output, "num_inducing_latent", True)
+        yield InducingInputs("model.output", output, "num_inducing_latent", sees_latent=True)
     if hasattr(model.likelihood, "num_inducing"):
-        yield InducingInputs("model.likelihood", model.likelihood, "num_inducing", False)
+        yield InducingInputs("model.likelihood", model.likelihood, "num_inducing", sees_latent=False)
 
 
 def limited_settings(
@@ -120,12 +121,9 @@ def _sizes(settings: config.Config, *, num_train: int, num_rows: int, members: i
 
 
 def _widths(model: config.ModelSettings, *, num_features: int, num_targets: int) -> Iterator[str]:
-    """Report numbers that are larger than the table's features or targets allow.
-
-    The features of the nearest rows, and the earlier targets of a chain, are added to those of the table.
-    """
+    """Report numbers that exceed the features or targets of the model, or of every model of a chain."""
     projection, mixing = model.input_projection, model.output.mixing
-    width = num_features + (num_targets + 1 if model.neighbours.enabled is True else 0)
+    width, _ = model.widest_factor(num_features, num_targets)
     if projection is not None and projection.dim > width:
         yield (
             f"model.input_projection.dim: {projection.dim} exceeds the number of features ({width}); it has "

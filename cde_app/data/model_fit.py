@@ -29,7 +29,7 @@ def check_model(model: config.ModelSettings, contract: ColumnContract, *, source
     ]
     if faults:
         raise DataError(*dict.fromkeys(faults))
-    num_features, num_targets = _widest_factor(model, contract)
+    num_features, num_targets = model.widest_factor(len(contract.feature_names), len(contract.targets))
     num_inputs = _width_of_output(model, num_features)
     if model.output.mean.keeps_columns and not num_features == num_inputs == num_targets:
         raise SettingError(
@@ -46,16 +46,6 @@ def unchecked_settings(model: config.ModelSettings) -> tuple[str, ...]:
     if not model.latent.dim or prior.kind != "tfp":
         return ()
     return (f"model.latent.prior: `cde train` will check the family {prior.family!r} and its parameters.",)
-
-
-def _widest_factor(model: config.ModelSettings, contract: ColumnContract) -> tuple[int, int]:
-    """Return the numbers of features and targets of the model, or of the last model of a chain."""
-    num_features, num_targets = len(contract.feature_names), len(contract.targets)
-    if model.neighbours.enabled is True:
-        num_features += num_targets + 1
-    if model.targets_model == "joint":
-        return num_features, num_targets
-    return num_features + num_targets - 1, 1
 
 
 def _width_of_output(model: config.ModelSettings, num_features: int) -> int:

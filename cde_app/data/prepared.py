@@ -104,12 +104,15 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     )
     check_model(config.model, contract, source=source)
     by = config.data.split
+    num_features = len(contract.feature_names)
     limits = limited_settings(
         config,
-        plan_trainings(config, num_rows=len(split.train), num_validation_rows=len(split.validation)),
+        plan_trainings(
+            config, num_rows=len(split.train), num_validation_rows=len(split.validation), num_features=num_features
+        ),
         split,
         num_dealt=readings.by[by.column].nunique() if by.kind == "group" else len(readings.kept),
-        num_features=len(contract.feature_names),
+        num_features=num_features,
     )
     edges = [
         warning

@@ -96,7 +96,7 @@ class Warp(Concatenation):
         cls, settings: Any, features: Array, *, quantiles: Callable[[Array], Array], latent_dim: int
     ) -> Compositor:
         """Return a gentle warp: its steps divide the prior into equal shares; width and total height are the spread."""
-        num_steps = settings.resolved_num_steps(len(features))
+        num_steps = settings.resolved(len(features)).num_steps
         low, high = central_ends(quantiles, latent_dim)
         spread, shape = 0.5 * (high - low), (num_steps, latent_dim)
         shares = np.arange(1, num_steps + 1)[:, None] / (num_steps + 1)

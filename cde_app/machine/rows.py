@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -14,6 +13,7 @@ from numpy.lib import format as npy
 
 from cde_app.arrays import Array, IndexArray
 from cde_app.errors import RunError
+from cde_app.machine.streams import Stream, generator
 
 BLOCK_ROWS = 32_768
 """Rows that are in memory at a time when all rows are processed."""
@@ -93,32 +93,6 @@ def blocks_of(num_rows: int, size: int | None = None) -> Iterator[slice]:
     size = BLOCK_ROWS if size is None else size
     for start in range(0, num_rows, size):
         yield slice(start, min(start + size, num_rows))
-
-
-class Stream(IntEnum):
-    """What random numbers are used for; two streams of the same seed are independent."""
-
-    WARM_START_ROWS = 1
-    CLUSTERS = 2
-    INNER_SCORES = 4
-    LATENT_PLANE = 5
-    BATCHES = 6
-    SCREENING_ROWS = 7
-    VALIDATION_ROWS = 8
-    LEFT_OUT_ROWS = 9
-    NEIGHBOUR_ROWS = 10
-    START_ROWS = 11
-    BASELINE_ROWS = 12
-    SCORED_ROWS = 13
-    MEAN_ROWS = 14
-    CALIBRATION_ROWS = 15
-    DEFENCE_ROWS = 16
-    INDUCING_ROWS = 17
-
-
-def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:
-    """Return the generator of a seed for one purpose; `more` distinguishes several generators of that purpose."""
-    return np.random.default_rng([seed, stream, *more])
 
 
 def draw_rows(num_rows: int, most: int, *, seed: int, stream: Stream) -> IndexArray:

@@ -66,7 +66,7 @@ def build_kernel(start: Kernel) -> gpflow.kernels.Kernel:
 
 def read_kernel(kernel: gpflow.kernels.Kernel) -> Kernel:
     """Undo `build_kernel`: return the kernel as plain arrays; a sum of sums becomes one sum, as in GPflow."""
-    kind = KINDS[type(kernel)]
+    kind = KIND_OF[type(kernel)]
     if kind in COMBINATIONS:
         return COMBINATIONS[kind](tuple(read_kernel(part) for part in kernel.kernels))
     values = {name: COUNTERPARTS[kind].read(kernel, name) for name in LEAVES[kind].parameter_names()}
@@ -76,7 +76,7 @@ def read_kernel(kernel: gpflow.kernels.Kernel) -> Kernel:
 
 def covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
     """Return k(Z, X), equal to `kernel(Z, X)`; Z [M, D], X [n, D] to [M, n]."""
-    faster = COUNTERPARTS[KINDS[type(kernel)]].covariance
+    faster = COUNTERPARTS[KIND_OF[type(kernel)]].covariance
     return kernel(Z, X) if faster is None else faster(kernel, Z, X)
 
 
@@ -142,4 +142,4 @@ COUNTERPARTS: dict[str, Counterpart] = {
     "sum": Counterpart(gpflow.kernels.Sum, _sum),
     "product": Counterpart(gpflow.kernels.Product),
 }
-KINDS = {counterpart.gpflow_class: kind for kind, counterpart in COUNTERPARTS.items()}
+KIND_OF = {counterpart.gpflow_class: kind for kind, counterpart in COUNTERPARTS.items()}

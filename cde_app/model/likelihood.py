@@ -35,12 +35,13 @@ class VaryingVariance(gpflow.functions.Function):
     """
 
     def __init__(self, start: VaryingNoise) -> None:
-        """Start at the constant variances floor + level, [P]."""
+        """Start at a noise of arrays: with V = L' A its variances are the same."""
         super().__init__()
         self.kernel = build_kernel(start.kernel)
         self.inducing_inputs = tf.Variable(start.inducing_inputs, trainable=False)
         self.level = gpflow.Parameter(start.level, transform=tfp.bijectors.Exp(), dtype=gpflow.default_float())
-        self.weights = gpflow.Parameter(np.zeros_like(start.weights))
+        factor = cholesky(start.kernel.covariance(start.inducing_inputs, start.inducing_inputs))
+        self.weights = gpflow.Parameter(factor.T @ start.weights)
         self.floor = tf.constant(start.floor)
 
     @inherit_check_shapes

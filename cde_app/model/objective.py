@@ -64,7 +64,7 @@ def log_likelihoods(
     means, variances = [], []
     for term, sees_latent, own_q in zip(model.output.terms, model.output.sees_latent, q.output, strict=True):
         inputs = join(model.output.compositor, features, W) if sees_latent else features
-        mean, variance = moments(term, flatten(inputs), own_q)
+        mean, variance = moments(term, flat_rows(inputs), own_q)
         shape = [*inputs.shape[:2], mean.shape[-1]]
         means.append(tf.reshape(mean, shape))
         variances.append(tf.reshape(variance, shape))
@@ -209,7 +209,7 @@ def draw_inner(
     """
     inputs = join(layer.compositor, features, W) if layer.sees_latent else features
     if noise.shape[0] == 1:
-        mean, variance = moments(layer.gp, flatten(inputs), q)
+        mean, variance = moments(layer.gp, flat_rows(inputs), q)
         draws = mean[None] + tf.sqrt(variance)[None] * noise
     else:
         mean, covariance = joint_moments(layer.gp, inputs, q)
@@ -222,7 +222,7 @@ def join(compositor: tf_keras.layers.Layer, features: tf.Tensor, W: tf.Tensor) -
     return compositor([tf.broadcast_to(features, [W.shape[0], *features.shape[1:]]), W])
 
 
-def flatten(inputs: tf.Tensor) -> tf.Tensor:
+def flat_rows(inputs: tf.Tensor) -> tf.Tensor:
     """Return [K, B, D] as [K B, D]."""
     return tf.reshape(inputs, [-1, inputs.shape[-1]])
 

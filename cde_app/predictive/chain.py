@@ -19,6 +19,7 @@ from scipy.special import ndtri
 
 from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.machine.blocks import work_in_blocks
+from cde_app.machine.streams import Stream, generator
 from cde_app.predictive.component_moments import component_moments
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
@@ -124,7 +125,7 @@ class Chain(Forecast):
         """
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
         for block, taken, own in draw_blocks(np.arange(self.num_rows) if rows is None else rows):
-            random = np.random.default_rng([seed, block])
+            random = generator(seed, Stream.DRAWS, block)
             shape = (self.num_targets, DRAW_BLOCK, num_samples)
             uniforms, normals = random.random(shape)[:, taken], random.standard_normal(shape)[:, taken]
             components = [factor.component_at(u) for factor, u in zip(self.factors, uniforms, strict=True)]

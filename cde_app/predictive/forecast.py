@@ -16,7 +16,6 @@ from cde_app.arrays import Array, IntArray
 
 if TYPE_CHECKING:
     from cde_app.predictive.mixture import Mixture
-    from cde_app.targets import TargetTransform
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,11 +144,6 @@ class Forecast(ABC):
         """Return every row's log density of one target on a grid; [G] to [N, G]."""
 
     # --- pairs and components -------------------------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def transforms(self) -> tuple[TargetTransform, ...]:
-        """[P], from the user's units to the standardised scale and back."""
 
     @property
     @abstractmethod

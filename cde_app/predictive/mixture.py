@@ -16,6 +16,7 @@ from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.machine.blocks import cache_blocks, work_in_blocks
+from cde_app.machine.streams import Stream, generator
 from cde_app.predictive.component_moments import HERMITE_DEGREE, component_moments, hermite_coefficients
 from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.forecast import Forecast
@@ -212,7 +213,7 @@ class Mixture(Forecast):
 
         def fill(some: slice) -> None:
             for block, taken, own in draws[some]:
-                random = np.random.default_rng([seed, block])
+                random = generator(seed, Stream.DRAWS, block)
                 uniforms = random.random((DRAW_BLOCK, num_samples))[taken]
                 normals = random.standard_normal((DRAW_BLOCK, num_samples, self.num_targets))[taken]
                 component = np.searchsorted(cumulative, uniforms, side="right")

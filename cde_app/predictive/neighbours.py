@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.machine.rows import Stream, draw_rows
+from cde_app.machine.rows import draw_rows
+from cde_app.machine.streams import Stream
 from cde_app.machine.threads import num_threads
 
 if TYPE_CHECKING:

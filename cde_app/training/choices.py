@@ -16,7 +16,7 @@ from cde_app.targets.rounding import RoundedTarget, find_rounding
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choose_neighbours import uses_neighbours
 from cde_app.training.choose_transform import choose_transform
-from cde_app.training.member import TrainingData, standardise
+from cde_app.training.rows import TrainingData, standardise
 
 
 @one_blas_thread()

@@ -15,9 +15,8 @@ from cde_app.training.warm_start import fit_screening_regression
 
 MIN_GAIN, CLEAR_GAIN = 0.02, 0.1
 """The features must gain this much [nats per row and target], or so much that no second look is needed."""
-FEWEST_ROWS, MOST_ROWS = 50, 10_000
-FEWEST_FEATURES = 3
-"""On a line or in a plane the inducing inputs lie as close as the rows, and neighbours bring nothing but noise."""
+MOST_ROWS = 10_000
+"""Rows with which neighbours are judged."""
 
 
 def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, noise_floor: Array) -> bool:
@@ -32,12 +31,9 @@ def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, no
     neighbours, X = settings.model.neighbours, features.X
     if neighbours.enabled != "auto":
         return neighbours.enabled and len(X) > 1
-    if len(X) < FEWEST_ROWS or features.num_features < FEWEST_FEATURES:
+    are_exchangeable = settings.data.split.has_exchangeable_rows
+    if not settings.model.screens_neighbours(len(X), features.num_features, has_exchangeable_rows=are_exchangeable):
         return False
-    if settings.data.split.kind in ("group", "time"):
-        return False  # a training row's nearest are of its own group or hour, which a new row does not have
-    if settings.model.output.mean.keeps_columns:
-        return False  # which has no target for another feature
     held_out, fitted = split_for_screening(len(X), seed=settings.seed, most=MOST_ROWS)
     others = np.setdiff1d(draw_neighbours(len(X), seed=settings.seed), held_out)
     known = np.union1d(others, fitted)  # more than those that fit: the more there are, the nearer they lie

@@ -6,7 +6,7 @@ import numpy as np
 
 from cde_app import config
 from cde_app.arrays import Array, IndexArray
-from cde_app.machine.rows import Stream, generator
+from cde_app.machine.streams import Stream, generator
 from cde_app.targets import TargetTransform, candidate_transforms, fit_transform
 from cde_app.targets.rounding import find_rounding
 from cde_app.training.features import Features

@@ -20,7 +20,7 @@ from cde_app.gp.sparse_gp import cholesky
 from cde_app.machine.blocks import map_blocks
 
 SMALLEST_NOISE = 1e-6
-LARGEST_LOG = 50.0
+LARGEST_LOG_PARAMETER = 50.0
 """Of a parameter, beyond which it changes nothing: the lengthscale of an input that matters to nobody would grow until
 it overflows."""
 
@@ -120,7 +120,7 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
     best, lowest = start, np.inf
 
     def at(point: Array) -> Hyperparameters:
-        logs, Z = np.clip(point[: 1 + num_logs], -LARGEST_LOG, LARGEST_LOG), point[1 + num_logs :]
+        logs, Z = np.clip(point[: 1 + num_logs], -LARGEST_LOG_PARAMETER, LARGEST_LOG_PARAMETER), point[1 + num_logs :]
         kernel, noise = start.kernel.with_log_parameters(logs[1:]), SMALLEST_NOISE + float(np.exp(logs[0]))
         return Hyperparameters(kernel, Z.reshape(start.inducing_inputs.shape), noise)
 
@@ -133,7 +133,9 @@ def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int
         if -value < lowest:
             best, lowest = here, -value
         to_log_noise = gradient.to_noise * (here.noise - SMALLEST_NOISE)
-        to_logs = np.concatenate([[to_log_noise], gradient.to_logs]) * (np.abs(point[: 1 + num_logs]) < LARGEST_LOG)
+        to_logs = np.concatenate([[to_log_noise], gradient.to_logs]) * (
+            np.abs(point[: 1 + num_logs]) < LARGEST_LOG_PARAMETER
+        )
         return -value, -np.concatenate([to_logs, gradient.to_inducing.ravel()])
 
     begin = np.concatenate(

@@ -15,7 +15,7 @@ from cde_app.predictive.chain import extend
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.targets import TargetTransform
 from cde_app.training.features import Axis, neighbour_axes
-from cde_app.training.member import Factor, TrainingData
+from cde_app.training.rows import Factor, TrainingData
 
 
 def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: IndexArray, scratch: Path) -> TrainingData:

@@ -52,7 +52,7 @@ class Features:
     def with_latent(self, W: Array, compositor: Compositor) -> Features:
         """Return c(x, w), W [N, Dw]; where w is added to x or multiplies it, the features keep their names."""
         axes = (Axis(config.LATENT_COLUMN),) * W.shape[1] if compositor.widens else ()
-        return self.extended(compositor.compose(self.X, W), axes)
+        return Features(compositor.compose(self.X, W), self.axes + axes)
 
 
 def mixed_features(X: Array) -> Features:

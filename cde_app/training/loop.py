@@ -17,7 +17,7 @@ from gpflow.keras import tf_keras
 from cde_app import config
 from cde_app.arrays import Array, IntArray
 from cde_app.errors import NumericalError
-from cde_app.machine.rows import Stream, generator
+from cde_app.machine.streams import Stream, generator
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
 from cde_app.model.objective import bound, posteriors

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
-from cde_app.arrays import Array
 from cde_app.config import Config
-from cde_app.machine.rows import Stream, draw_rows
+from cde_app.machine.rows import draw_rows
+from cde_app.machine.streams import Stream
 from cde_app.model.build import build_model
 from cde_app.plan import Plan
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.posterior import Posterior
 from cde_app.progress import Progress
-from cde_app.targets import TargetTransform
 from cde_app.training.checkpoint import Best, Finished, Unfinished
 from cde_app.training.export import export_posterior
-from cde_app.training.features import Features
 from cde_app.training.loop import Schedule, Trainer, fit
+from cde_app.training.rows import Factor, TrainingData, standardise
 from cde_app.training.start.model import starting_point
 from cde_app.training.tails import fit_defence
 
@@ -33,43 +30,10 @@ DEFENCE_ROWS = 20_000
 """Training rows, drawn at random, from which the tails and the climatology are taken."""
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """The rows a training sees."""
-
-    features: Features
-    """N rows, D features."""
-    targets: Array
-    """[N, P], user's units."""
-    X_validation: Array
-    """[V, D]."""
-    targets_validation: Array
-    """[V, P]; V may be 0."""
-
-
 class Judge(Protocol):
     """Scores a posterior by a training's validation rows; higher is better."""
 
     def __call__(self, posterior: Posterior, data: TrainingData, *, seed: int) -> float: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Factor:
-    """One model of a chain, or the only one: its targets, and as inputs the features and the targets before them."""
-
-    data: TrainingData
-    transforms: tuple[TargetTransform, ...]
-    noise_floor: Array
-    """[P], noise variances that the targets' rounding requires, standardised."""
-
-    def standardised_targets(self) -> Array:
-        """Return Y, [N, P]."""
-        return standardise(self.transforms, self.data.targets)
-
-
-def standardise(transforms: tuple[TargetTransform, ...], targets: Array) -> Array:
-    """Return the standardised targets, [N, P]."""
-    return np.stack([transform.forward(targets[:, p]) for p, transform in enumerate(transforms)], axis=1)
 
 
 def prepare(
@@ -79,7 +43,7 @@ def prepare(
 
     Args:
         config: the whole configuration.
-        plan: steps and batches.
+        plan: steps, batches and the compositor.
         factor: what to train on.
         current: the warm start, and where the training was left.
         seed: of the training.
@@ -89,7 +53,7 @@ def prepare(
     X, num_rows, is_per_row = features.X, len(features), config.model.latent.encoder.kind == "per_row"
     rows = draw_rows(num_rows, num_rows if is_per_row else START_ROWS, seed=config.seed, stream=Stream.START_ROWS)
     start = starting_point(
-        config.model,
+        config.model.with_compositor(plan.compositor),
         config.training.warm_start,
         current.regression,
         features.select(rows),

@@ -11,7 +11,8 @@ import numpy as np
 
 from cde_app.config import Config
 from cde_app.machine.blocks import one_blas_thread
-from cde_app.machine.rows import Stream, draw_rows, generator
+from cde_app.machine.rows import draw_rows
+from cde_app.machine.streams import Stream, generator
 from cde_app.plan import Plan, Unit
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
@@ -23,7 +24,8 @@ from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.choices import find_roundings, noise_floors
 from cde_app.training.factors import leave_out, split_factors, with_neighbours
 from cde_app.training.loop import Trainer
-from cde_app.training.member import Factor, Judge, TrainingData, prepare, standardise, train_member, validation_score
+from cde_app.training.member import Judge, prepare, train_member, validation_score
+from cde_app.training.rows import Factor, TrainingData, standardise
 from cde_app.training.warm_start import fit_sparse_regression
 
 CALIBRATION_ROWS = 5000

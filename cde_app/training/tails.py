@@ -31,7 +31,7 @@ SMALLEST_SQUARE, LOG_CHI_SQUARED_VARIANCE = 0.01, 0.5 * np.pi**2
 """Of a residual, so that one of zero does not count as infinitely quiet; of the log of a squared normal number."""
 SMALLEST_SCALE = 0.01
 """Of Student's t: where half of the residuals are zero, the likelihood grows without bound as the scale vanishes."""
-MERGE_DEPTH = 5
+CLIMATOLOGY_DEPTH = 5
 """The climatology has at most 2^5 kernels."""
 
 
@@ -79,7 +79,7 @@ def fit_defence(
         widest=np.array([widest_variance(t, y) for t, y in zip(transforms, Y.T, strict=True)]),
         tail_weights=0.5 * weight * tail_weights[kept],
         narrowest=np.broadcast_to(noise_floor, (Y.shape[1],)),
-        climatology=kernel_density(Y, merge_depth=MERGE_DEPTH, least_variance=noise_floor),
+        climatology=kernel_density(Y, merge_depth=CLIMATOLOGY_DEPTH, least_variance=noise_floor),
         climatology_share=0.5 * weight,
     )
 

@@ -17,10 +17,11 @@ from cde_app.gp.kernels import Kernel
 from cde_app.gp.mean_function import MEAN_FUNCTIONS, MeanFunction, ZeroMeanFunction
 from cde_app.gp.sparse_gp import SparseGP, cholesky
 from cde_app.machine.blocks import map_blocks
-from cde_app.machine.rows import Stream, draw_rows, generator
+from cde_app.machine.rows import blocks_of, draw_rows
+from cde_app.machine.streams import Stream, generator
 from cde_app.training.collapsed_bound import SMALLEST_NOISE, Hyperparameters, maximise_bound
 from cde_app.training.features import Features
-from cde_app.training.start.gp import posterior_of_whitened, start_prior
+from cde_app.training.gp_start import posterior_of_whitened, start_prior
 
 INITIAL_NOISE = 0.1
 CHUNK_ROWS = 8192
@@ -63,7 +64,8 @@ class SparseRegression:
     def mean(self, X: Array) -> Array:
         """Return the posterior mean; [N, D] to [N, P]."""
         gp = self.as_sparse_gp()
-        return np.concatenate([self.mean_function(chunk) + gp.moments(chunk)[0] for chunk in _chunks(X)])
+        blocks = (X[block] for block in blocks_of(len(X), CHUNK_ROWS))
+        return np.concatenate([self.mean_function(block) + gp.moments(block)[0] for block in blocks])
 
     def log_density(self, X: Array, Y: Array) -> Array:
         """Return log p(y | x) of each row and target; [N, P]."""
@@ -108,7 +110,7 @@ def fit_sparse_regression(
     rows = generator(seed, Stream.WARM_START_ROWS).permutation(len(X))[: settings.max_rows]
     some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=Stream.MEAN_ROWS)
     mean_function = MEAN_FUNCTIONS[output.mean.kind].nearest(X[some], Y[some])
-    Y = Y - np.concatenate([mean_function(chunk) for chunk in _chunks(X)])
+    Y = Y - np.concatenate([mean_function(X[block]) for block in blocks_of(len(X), CHUNK_ROWS)])
     drawn = features.select(rows)
     start, Z = start_prior(output.kernel, output.inducing, output.num_inducing, drawn, variance=1.0, seed=seed)
     if not settings.enabled:
@@ -176,8 +178,8 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
     factor = cholesky(kernel.covariance(Z, Z))
     gram, moment = np.zeros((num_inducing, num_inducing)), np.zeros((num_inducing, Y.shape[1]))
     whitening, covariance = np.linalg.inv(factor), kernel.to(Z)
-    for X_chunk, Y_chunk in zip(_chunks(X), _chunks(Y), strict=True):
-        more_gram, more_moment = _products(lambda X: covariance(X) @ whitening.T, X_chunk, Y_chunk, num_inducing)
+    for block in blocks_of(len(X), CHUNK_ROWS):
+        more_gram, more_moment = _products(lambda X: covariance(X) @ whitening.T, X[block], Y[block], num_inducing)
         gram += more_gram
         moment += more_moment
     q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
@@ -193,10 +195,6 @@ def _products(whitened: Callable[[Array], Array], X: Array, Y: Array, num_induci
 
     grams, moments = zip(*map_blocks(look, len(X), num_inducing).values(), strict=True)
     return sum(grams), sum(moments)
-
-
-def _chunks(rows: Array) -> list[Array]:
-    return [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]
 
 
 def _transpose(A: Array) -> Array:

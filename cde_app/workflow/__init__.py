@@ -3,5 +3,5 @@
 train: table -> contract, X, targets -> warm start, steps -> posterior     (TensorFlow)
 predict: posterior, X -> Mixture per row -> samples, densities, pictures   (NumPy)
 
-`scoring` is shared by `train`, `evaluate` and `plot`.
+Several commands share `scoring` (scores of a table), `pictures` and `prediction_files`.
 """

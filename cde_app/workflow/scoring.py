@@ -12,7 +12,8 @@ from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
 from cde_app.errors import DataError, RunError
 from cde_app.evaluation.scores import Rows
-from cde_app.machine.rows import Stream, draw_rows
+from cde_app.machine.rows import draw_rows
+from cde_app.machine.streams import Stream
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 

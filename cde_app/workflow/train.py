@@ -77,7 +77,12 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
                 on_event(Progress("warning", warning))
             on_event(Progress("start", "loading TensorFlow"))
             rows = {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")}
-            plan = plan_trainings(config, num_rows=rows["train"], num_validation_rows=rows["validation"])
+            plan = plan_trainings(
+                config,
+                num_rows=rows["train"],
+                num_validation_rows=rows["validation"],
+                num_features=len(table.contract.feature_names),
+            )
             trained = train_in_run(config, plan, table, run, scratch, on_event)
             model = assemble(table, trained.predictor, trained.rounded, config.model_dump(mode="json"))
             model.store(run)
@@ -124,7 +129,7 @@ def train_in_run(
         from cde_app.training.checkpoint import Checkpoint
         from cde_app.training.choices import choose
         from cde_app.training.features import Axis, Features
-        from cde_app.training.member import TrainingData
+        from cde_app.training.rows import TrainingData
         from cde_app.training.session import Session
     interruption.check()
 

@@ -28,7 +28,9 @@ def limits(
     split = Split(*(np.arange(count) for count in (num_train, num_validation, num_test)))
     if num_dealt is None:
         num_dealt = num_train + num_validation + num_test
-    plan = plan_trainings(settings, num_rows=len(split.train), num_validation_rows=len(split.validation))
+    plan = plan_trainings(
+        settings, num_rows=len(split.train), num_validation_rows=len(split.validation), num_features=num_features
+    )
     return limited_settings(settings, plan, split, num_dealt=num_dealt, num_features=num_features)
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
+from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.verdict import ks_distance
+from tests.storing import stored_and_read
 
 
 def test_the_climatology_of_a_few_rows_is_the_kernel_density_by_hand():
@@ -113,16 +113,11 @@ def test_collinear_columns_and_more_columns_than_rows_give_finite_forecasts():
 
 
 @pytest.mark.parametrize("num_targets", [1, 2])
-def test_baselines_survive_npz_without_pickle(num_targets: int):
+def test_baselines_survive_being_stored(num_targets: int):
     random = np.random.default_rng(8)
     X, targets = random.normal(size=(50, 3)), random.normal(size=(50, num_targets))
     for baseline, argument in ((fit_climatology(targets), 50), (fit_linear_gaussian(X, targets), X)):
-        buffer = io.BytesIO()
-        np.savez(buffer, **baseline.arrays())
-        buffer.seek(0)
-        with np.load(buffer, allow_pickle=False) as arrays:
-            restored: Climatology | LinearGaussian = type(baseline).from_arrays(arrays)
-        before, after = baseline.predict(argument), restored.predict(argument)  # type: ignore[arg-type]
+        before, after = baseline.predict(argument), stored_and_read(baseline).predict(argument)
         assert np.array_equal(before.log_density(targets), after.log_density(targets))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cde_app.errors import RunError
-from cde_app.machine.rows import BLOCK_ROWS, RowFile, Stream, blocks_of, draw_rows, gather_rows, map_rows, store_rows
+from cde_app.machine.rows import BLOCK_ROWS, RowFile, blocks_of, draw_rows, gather_rows, map_rows, store_rows
+from cde_app.machine.streams import Stream
 
 
 def test_blocks_come_back_as_one_array_that_numpy_reads_too(tmp_path: Path) -> None:

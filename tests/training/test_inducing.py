@@ -6,7 +6,7 @@ import numpy as np
 
 from cde_app import config
 from cde_app.gp.kernels import Kernel, Linear, Matern32
-from cde_app.training.start.gp import choose_inducing, greedy_variance
+from cde_app.training.gp_start import choose_inducing, greedy_variance
 
 KERNEL = Matern32(1.4, np.array([0.8, 1.3]))
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from cde_app import config
 from cde_app.gp.kernels import Kernel
 from cde_app.training.features import Axis
-from cde_app.training.start.gp import lengthscales_of, start_kernel
+from cde_app.training.gp_start import lengthscales_of, start_kernel
 
 AXES = (Axis("t", 4.0), Axis("site"), Axis("site"), Axis("latent"))
 SMOOTH, LINE = {"kind": "squared_exponential"}, {"kind": "linear"}

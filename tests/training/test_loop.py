@@ -21,29 +21,35 @@ MODELS: dict[str, dict[str, Any]] = {
     "no_latent": {"latent": {"dim": 0}},
     "varying_noise": {"likelihood": {"kind": "heteroscedastic_gaussian"}},
     "mixing": {"output": {"mixing": {"num_latent_gps": 2}}},
+    "joint": {"output": {"structure": "joint"}},
+    "student_t": {"likelihood": {"kind": "student_t"}},
 }
+DOUBLY = {"kind": "importance_weighted", "encoder_gradient": "doubly_reparameterised"}
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "natural"),
+    ("name", "objective", "natural"),
     [
-        ("default", "elbo", True),
-        ("default", "importance_weighted", True),
-        ("default", "predictive", True),
-        ("default", "predictive", False),
-        ("inner", "predictive", True),
-        ("no_latent", "elbo", True),
-        ("varying_noise", "predictive", True),
-        ("mixing", "predictive", True),
+        ("default", {"kind": "elbo"}, True),
+        ("default", {"kind": "importance_weighted"}, True),
+        ("default", DOUBLY, True),
+        ("default", {"kind": "predictive"}, True),
+        ("default", {"kind": "predictive"}, False),
+        ("inner", {"kind": "predictive"}, True),
+        ("no_latent", {"kind": "elbo"}, True),
+        ("varying_noise", {"kind": "predictive"}, True),
+        ("mixing", {"kind": "predictive"}, True),
+        ("joint", {"kind": "predictive"}, True),
+        ("student_t", {"kind": "elbo"}, True),
     ],
 )
-def test_a_step_climbs_the_bound(name: str, kind: str, *, natural: bool) -> None:
+def test_a_step_climbs_the_bound(name: str, objective: dict[str, str], *, natural: bool) -> None:
     small = perturb(small_model(2, **MODELS[name]))
     model, (X, Y) = small.model, (tf.constant(small.X), tf.constant(small.Y))
     settings = config.Training.model_validate(
         {
             "batch_size": "full",
-            "objective": {"kind": kind},
+            "objective": objective,
             "natural_gradient": {"enabled": natural, "trust_radius": 1e9},
             "clip_norm": 1e9,
         }

@@ -27,7 +27,8 @@ from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choices import choose
 from cde_app.training.features import Axis, Features
 from cde_app.training.loop import Trainer
-from cde_app.training.member import TrainingData, prepare, validation_score
+from cde_app.training.member import prepare, validation_score
+from cde_app.training.rows import TrainingData
 from cde_app.training.session import Session, Trained
 from cde_app.trees import pack, to_tree
 
@@ -65,7 +66,12 @@ def session_of(config: Config, data: TrainingData, **options: Any) -> Session:
     """Prepare a run's trainings; the arrays in the scratch folder outlive it, as they are mapped."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = options.pop("checkpoint", None) or choose(config, data, options["report"])
-        plan = plan_trainings(config, num_rows=len(data.features), num_validation_rows=len(data.X_validation))
+        plan = plan_trainings(
+            config,
+            num_rows=len(data.features),
+            num_validation_rows=len(data.X_validation),
+            num_features=data.features.num_features,
+        )
         return Session(config, plan, data, checkpoint, scratch=Path(folder), **options)
 
 
@@ -189,7 +195,10 @@ def test_the_order_of_a_chain_is_the_given_one_or_that_of_the_table() -> None:
     config, data = chained()
     named = config.model_copy(update={"model": config.model.model_copy(update={"chain_order": ("z", "y")})})
     joint = config.model_copy(update={"model": config.model.model_copy(update={"targets_model": "joint"})})
-    plans = [plan_trainings(settings, num_rows=60, num_validation_rows=0) for settings in (config, named, joint)]
+    plans = [
+        plan_trainings(settings, num_rows=60, num_validation_rows=0, num_features=1)
+        for settings in (config, named, joint)
+    ]
     assert [plan.order for plan in plans] == [(0, 1), (1, 0), (0, 1)]
     assert [unit.name for unit in plans[1].units] == [f"{name}, member {k} of 2" for name in "zy" for k in (1, 2)]
     assert [unit.name for unit in plans[2].units] == [f"y, z, member {k} of 2" for k in (1, 2)]
@@ -459,7 +468,7 @@ def test_auto_settings_follow_the_number_of_rows(
     num_rows: int, noise: float, max_steps: int, batch_size: int, kl_weight: float
 ) -> None:
     config = small_config(max_steps="auto", calibration={"enabled": False}, early_stopping={"enabled": False})
-    plan = plan_trainings(config, num_rows=num_rows, num_validation_rows=0)
+    plan = plan_trainings(config, num_rows=num_rows, num_validation_rows=0, num_features=1)
     assert config.training.resolved_kl_weight(num_rows, noise=noise) == kl_weight
     assert (plan.max_steps, plan.batch_size) == (max_steps, batch_size)
     assert ("weight of the KL" in plan.left_open) == (num_rows < 500)

@@ -12,7 +12,7 @@ from cde_app.model.kernels import build_kernel
 from cde_app.targets.yeo_johnson import YeoJohnson
 from cde_app.training.choose_transform import choose_transform
 from cde_app.training.features import Axis, Features
-from cde_app.training.start.gp import cluster_centres
+from cde_app.training.gp_start import cluster_centres
 from cde_app.training.start.latent import split_noise
 from cde_app.training.warm_start import fit_sparse_regression, solve_sparse_regression
 from tests.small_models import small_model

@@ -17,7 +17,7 @@ from cde_app.gp.kernels.distance import Stationary
 if TYPE_CHECKING:
     from cde_app import config
 
-SMALLEST_SQUARE = 1e-12
+SQUARE_OF_THE_SAME = 1e-12
 """Points with a smaller squared distance count as equal: there, a kernel with a kink gets a slope of zero."""
 
 
@@ -136,7 +136,7 @@ class Matern12(Matern):
 
     def with_decline(self, root: Array, decay: Array, square: Array) -> tuple[Array, Array]:
         """Return v e^-r and v e^-r / r."""
-        return decay, np.divide(decay, root, out=np.zeros_like(root), where=square > SMALLEST_SQUARE)
+        return decay, np.divide(decay, root, out=np.zeros_like(root), where=square > SQUARE_OF_THE_SAME)
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from cde_app import config
 from cde_app.arrays import Array, IndexArray
 from cde_app.gp.compositor import COMPOSITORS, Compositor, central_ends
 from cde_app.gp.likelihood import ROOM_ABOVE_FLOOR
-from cde_app.machine.rows import Stream, generator
+from cde_app.machine.streams import Stream, generator
 from cde_app.model.encoder import RESIDUAL_RANGE
 from cde_app.model.prior import Prior
 from cde_app.model.start import EncoderStart, TrendStart
 from cde_app.training.features import Features
-from cde_app.training.start.gp import lengthscales_of
+from cde_app.training.gp_start import lengthscales_of
 from cde_app.training.warm_start import SparseRegression
 
 NOISE_SHARE_FLOOR, LATENT_SHARE_FLOOR = 0.05, 0.05

@@ -25,11 +25,11 @@ from cde_app.gp.kernels import Kernel
 from cde_app.gp.likelihood import NOISES, Noise
 from cde_app.gp.mean_function import MEAN_FUNCTIONS, MeanFunction
 from cde_app.gp.sparse_gp import cholesky
-from cde_app.machine.rows import Stream, generator
+from cde_app.machine.streams import Stream, generator
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import GPStart, InnerStart, ModelStart
 from cde_app.training.features import Features, mixed_features
-from cde_app.training.start.gp import fitted_gp, start_prior, unexplained_variance
+from cde_app.training.gp_start import fitted_gp, start_prior, unexplained_variance
 from cde_app.training.start.latent import (
     LatentPlane,
     WarmFit,
@@ -148,11 +148,11 @@ def inner_gp(layer: config.InnerLayerSettings, inputs: Features, directions: Arr
         seed: of k-means.
     """
     num_features, num_gps = directions.shape
-    carries_x = not MEAN_FUNCTIONS[layer.mean.kind].carries_x
-    variance = 1.0 if carries_x else INNER_VARIANCE
+    f_carries_x = not MEAN_FUNCTIONS[layer.mean.kind].carries_x
+    variance = 1.0 if f_carries_x else INNER_VARIANCE
     kernel, Z = start_prior(layer.kernel, layer.inducing, layer.num_inducing, inputs, variance=variance, seed=seed)
     q_mu = np.zeros((len(Z), num_gps))
-    if carries_x:
+    if f_carries_x:
         components = Z[:, :num_features] @ directions
         q_mu = solve_triangular(cholesky(kernel.covariance(Z, Z)), components, lower=True)
     return GPStart(kernel, Z, q_mu, np.full((len(Z), num_gps), INNER_SD), layer.sees_latent)
@@ -178,7 +178,8 @@ def start_output(
         seed: of k-means.
     """
     output, regression, mean_function = settings.output, warm.regression, warm.regression.mean_function
-    if seen.X is not warm.features.X:
+    is_of_seen = np.array_equal(seen.X, warm.features.X)
+    if not is_of_seen:
         mean_function = MEAN_FUNCTIONS[output.mean.kind].nearest(seen.X, warm.Y)
     offset = mean_function(seen.X)
     F, mean, unexplained = warm.Y - offset, warm.mean - offset, np.zeros(warm.Y.shape[1])
@@ -187,8 +188,10 @@ def start_output(
         regression, F, mean = unmixed(regression, mixing), F @ mixing.T, mean @ mixing.T
     terms, inexact = [], []  # the latter see less of x or w than what they start as, which stands beside them
     if plane is None or output.structure == "additive":
-        if seen.X is warm.features.X:
-            g = GPStart(regression.kernel, regression.inducing_inputs, regression.q_mu, regression.q_sqrt, False)
+        if is_of_seen:
+            g = GPStart(
+                regression.kernel, regression.inducing_inputs, regression.q_mu, regression.q_sqrt, sees_latent=False
+            )
         else:
             g = refitted_trend(output, regression, seen, F, seed=seed)
         terms.append(g)

@@ -13,7 +13,7 @@ from cde_app import config
 from cde_app.arrays import Array, IndexArray
 from cde_app.gp.kernels import COMBINATIONS, LEAVES, Constant, Kernel, Stationary
 from cde_app.gp.sparse_gp import cholesky
-from cde_app.machine.rows import Stream, generator
+from cde_app.machine.streams import Stream, generator
 from cde_app.model.start import GPStart
 from cde_app.training.features import Axis, Features
 
