@@ -36,7 +36,7 @@ model:
   targets_model: joint
   layers: [{num_inducing: 8}]
   output: {num_inducing: 12, num_inducing_latent: 8}
-training: {max_steps: 1000, checkpoint_every: 25, ensemble: 1, warm_start: {max_steps: 10}}
+training: {max_steps: 500, checkpoint_every: 25, ensemble: 1, warm_start: {max_steps: 10}}
 predict: {num_components: 16, samples: 5}
 """
 LINE_CONFIG = """\

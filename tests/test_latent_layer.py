@@ -50,7 +50,13 @@ def write(folder: Path, latent: str, training: str = "") -> Path:
     return config
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        *("Laplace", "per row", "GPflux's notebooks"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("concatenate", "warp", "add")),
+    ],
+)
 def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line(
     variant: str, tmp_path: Path, cde: Cde
 ) -> None:

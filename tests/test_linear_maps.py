@@ -262,7 +262,7 @@ def write(folder: Path, model: str) -> Path:
     (folder / "table.csv").write_text("\n".join(["x,region,a,b", *rows]) + "\n")
     head, tail = TINY_CONFIG.split("  targets_model: joint\n")
     text = head + model + "training:" + tail.split("training:")[1]
-    text = with_one(with_one(text, "max_steps: 1000", "max_steps: 50"), "ensemble: 1", "ensemble: 2")
+    text = with_one(with_one(text, "max_steps: 500", "max_steps: 50"), "ensemble: 1", "ensemble: 2")
     (folder / "config.yaml").write_text(text)
     return folder / "config.yaml"
 

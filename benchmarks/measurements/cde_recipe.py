@@ -65,7 +65,7 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
         ignore = lambda _: None  # noqa: E731
         session = Session(config, plan, data, choose(config, data, ignore), scratch=folder, save=ignore, report=ignore)
     current = session._warm_start()
-    trainer = prepare(config, plan, session.factor, current, seed=config.seed, spare=None)
+    trainer = prepare(config, plan, session.factor, current, seed=config.seed, previous=None)
     clock.stop()
     compiling, begin = Clock(), trainer.state()
     trainer.advance(STEPS_PER_CALL)

@@ -192,7 +192,7 @@ def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
     plan = replace(
         plan_trainings(settings, num_rows=len(X), num_validation_rows=1, num_features=X.shape[1]), num_left_out=0
     )
-    return prepare(settings, plan, factor, Unfinished(regression), seed=settings.seed, spare=None)
+    return prepare(settings, plan, factor, Unfinished(regression), seed=settings.seed, previous=None)
 
 
 def warm_start(settings: config.Config, X: Array, Y: Array) -> SparseRegression:

@@ -47,12 +47,12 @@ class StepSeeds(tf.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__(name="step_seeds")
-        self.place = tf.Variable([seed, 0], dtype=tf.int64, trainable=False)
+        self.state = tf.Variable([seed, 0], dtype=tf.int64, trainable=False)
 
     def next_seed(self) -> tf.Tensor:
         """Return the next seed, [2]."""
-        seed = self.place.read_value()
-        self.place.assign_add([0, 1])
+        seed = self.state.read_value()
+        self.state.assign_add([0, 1])
         return seed
 
 

@@ -1,12 +1,11 @@
-"""How wide the densities are and how much of them is defensive, judged by rows that the training did not see.
+"""Set the width of the densities and the share of their defensive parts by rows that the training did not see.
 
-A training that has seen every row trusts itself too much: on a table of some hundred rows its 90 % intervals may hold
-80 %, and where it has learned nothing it is worse than the targets by themselves. Four numbers, found by maximum
-likelihood on rows that were not seen, put that right: a factor on the standard deviations of the model's components,
-the scale from which Student's t has the weight that it has by itself, its share near the centre, where the model may
-know better, and that of the climatology.
+A model is overconfident on new rows: on a table of a few hundred rows its 90 % intervals may hold 80 %, and if it has
+learned nothing it is worse than the targets' own distribution. Four numbers, estimated by maximum likelihood on unseen
+rows, correct that: a factor on the standard deviations of the model's components, the scale from which Student's t
+keeps its own weights, its share near the centre, where the model may know better, and the share of the climatology.
 
-Letters: n rows, P targets, E scales of Student's t, K parts of the density whose shares are asked for.
+Letters: n rows, P targets, E scales of Student's t, K parts of the density whose shares are fitted.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.posterior import Posterior
 
 SPREAD_PRIOR_SD = 0.25
-"""Of the normal prior on the log of the spread."""
+"""Standard deviation of the normal prior on the log of the spread."""
 LARGEST_SPREAD = 8.0
 MODEL_ROWS, DEFENCE_ROWS = 1.0, 0.05
-"""So many rows a part is taken to have explained beforehand: few, so that the defence vanishes where it is idle."""
+"""Prior counts of rows explained by the model and by each defensive part: small, so that an idle part vanishes."""
 PRICE_OF_FAR_SCALES, PRICE_OF_A_ROW = 2.0, 0.01
-"""Nats: the unseen rows may find the widest scales as much less likely, in all and each. One or two rows would reach
-out there if Student's t is right, and that none did is no proof against it: a likelihood ratio refuses it at five
-percent. A handful of rows, which would refuse nothing, pays no more for each than many do."""
+"""Largest loss of log likelihood [nats] for which the widest scales keep their own weights, in all and per unseen row.
+If Student's t is right, one or two rows reach that far; that none did does not refute it: a likelihood ratio rejects at
+five percent. A handful of rows, which could reject nothing, pays no more per row than many do."""
 STEPS, TOLERANCE = 500, 1e-7
-"""Of expectation maximisation: how many at most, and the change of a share at which it ends."""
+"""Largest number of steps of expectation maximisation, and the change in a share below which it ends."""
 
 
 @dataclass(frozen=True)
@@ -50,41 +49,41 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What rows that were not seen say about a model."""
+    """The calibration of a model by unseen rows."""
 
     spread: float
     """Factor on the standard deviations of the model's components, at least one."""
     tails: float | None
-    """Share of Student's t in the density; None where there are no defensive components."""
+    """Share of Student's t in the density; None without defensive components."""
     climatology: float | None
     """Share of the climatology."""
     num_rows: int
-    """Rows that were not seen; of none, the model stays as it is."""
+    """Number of unseen rows; with none, the model stays as it is."""
 
 
 class Shares(NamedTuple):
-    """What of a density is defensive."""
+    """The defensive shares of a density."""
 
     first_far: int
-    """The scales of Student's t from here on have the weight that they have in it, whatever the rest has."""
+    """Index of the scale from which on Student's t keeps its own weights, whatever the other shares."""
     near: float
-    """Share of the scales before, in what the far ones leave."""
+    """Share of the scales before it, in what the far ones leave."""
     climatology: float
     """Share of the climatology, in what the far ones leave."""
 
 
 def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, Calibration]:
-    """Return the ensemble with the spread and the shares that its unseen rows find likeliest.
+    """Return the ensemble with the spread and the shares that are most likely given its unseen rows.
 
-    The spread is at least one: rounding may have set a floor on the noise, and rows of a seen group, or rows that have
+    The spread is at least one: rounding may have set a floor on the noise, and rows of a known group, or rows that have
     chosen the step, are easier than new ones.
 
     Args:
         ensemble: as it was trained.
-        unseen: per member the rows that it did not see, none or more; each row is judged by that member alone.
+        unseen: per member the rows that it did not see, if any; only that member is judged by them.
 
     Returns:
-        The ensemble, every member calibrated alike, and the numbers.
+        The ensemble, with the same calibration for every member, and the numbers.
     """
     parts = [Parts(member, rows) for member, rows in zip(ensemble.members, unseen, strict=False) if len(rows.X)]
     members, spread = ensemble.members, 1.0
@@ -110,10 +109,10 @@ def calibrate(ensemble: Ensemble, unseen: Sequence[Unseen]) -> tuple[Ensemble, C
 
 
 class Parts:
-    """The parts of a member's density at the rows that judge it, in nats per the targets' units.
+    """The parts of a member's density at its unseen rows; log densities are in nats per product of the targets' units.
 
     Attributes:
-        own_weights: [E], of the scales in Student's t by itself; E = 0 where nothing is defensive.
+        own_weights: [E], the scales' own weights in Student's t; E = 0 without a defence.
         log_scales: [n, E], log density of each scale.
         log_climatology: [n].
     """
@@ -127,7 +126,7 @@ class Parts:
         if defence is not None:
             self.own_weights = student_t_weights(defence)
             end = num_nodes + len(self.own_weights)
-            scales = [part(mixture, np.array([place]), np.ones(1)) for place in range(num_nodes, end)]
+            scales = [part(mixture, np.array([index]), np.ones(1)) for index in range(num_nodes, end)]
             self.log_scales = np.stack([scale.log_density(rows.targets) for scale in scales], axis=1)
             kernels = part(mixture, np.arange(end, mixture.num_components), defence.climatology.weights)
             self.log_climatology = kernels.log_density(rows.targets)
@@ -140,14 +139,14 @@ class Parts:
         return model.log_density(self.targets)
 
     def densities(self, model: Array, first_far: int) -> tuple[Array, Array]:
-        """Return the log densities of the parts whose shares are asked for, and of the far scales with theirs.
+        """Return the log densities of the parts whose shares are fitted, and of the far scales with their weights.
 
         Args:
             model: [n], of the model.
             first_far: see `Shares`.
 
         Returns:
-            [n, K], of the model, the near scales and the climatology (of the model alone, where nothing is defensive),
+            [n, K], of the model, the near scales and the climatology (of the model alone without a defence),
             times what the far scales leave to all three; [n], of the far scales, times their weights.
         """
         if not len(self.own_weights):
@@ -160,28 +159,28 @@ class Parts:
 
 
 def part(mixture: Mixture, components: IndexArray, weights: Array) -> Mixture:
-    """Return the mixture of some components with weights of their own."""
+    """Return the mixture of some components, with other weights."""
     covariances = None if mixture.covariances is None else mixture.covariances[:, components]
     means, variances = mixture.means[:, components], mixture.variances[:, components]
     return replace(mixture, weights=weights, means=means, variances=variances, covariances=covariances)
 
 
 def student_t_weights(defence: Defence) -> Array:
-    """Return the weights of the scales in Student's t by itself, [E], before they are calibrated."""
+    """Return the scales' own weights in Student's t, [E], before calibration."""
     return defence.tail_weights / defence.tail_weights.sum()
 
 
 def densities(parts: Sequence[Parts], models: Sequence[Array], first_far: int) -> tuple[Array, Array]:
-    """Return what `likeliest_shares` takes, of the rows of all parts: [n, K] and [n]."""
+    """Return the arguments of `likeliest_shares` for the rows of all parts: [n, K] and [n]."""
     each = [part.densities(model, first_far) for part, model in zip(parts, models, strict=True)]
     return np.concatenate([shared for shared, _ in each]), np.concatenate([fixed for _, fixed in each])
 
 
 def choose_first_far(parts: Sequence[Parts]) -> int:
-    """Return the scale from which Student's t has the weight that it has by itself.
+    """Return the index of the scale from which on Student's t keeps its own weights.
 
-    A model explains more or less of the tails. Where its own reach ends, few unseen rows or none can tell how much of
-    Student's t is needed, and its own weight, of all rows' residuals, is the better estimate.
+    A model explains more or less of the tails. Beyond its reach there are few unseen rows, or none, to show how much of
+    Student's t is needed; its own weights, fitted to the residuals of all rows, are then the better estimate.
     """
     num_scales = min(len(part.own_weights) for part in parts)
     models = [part.log_model(1.0) for part in parts]
@@ -192,14 +191,14 @@ def choose_first_far(parts: Sequence[Parts]) -> int:
 
 
 def likeliest_shares(log_parts: Array, log_fixed: Array) -> tuple[Array, float]:
-    """Return the shares of the parts that are likeliest under n rows, [K], and the log of their posterior.
+    """Return the most likely shares of the parts given n rows, [K], and the log of their posterior.
 
     Maximises sum_n log(f_n + sum_k pi_k p_k(y_n)) + sum_k c_k log pi_k, which is concave, by expectation maximisation
     (the mode under a Dirichlet prior).
 
     Args:
-        log_parts: [n, K], log p_k, the model's first and after it those of the defence, or none.
-        log_fixed: [n], log f, what has a fixed share. Rows that nothing can explain say nothing.
+        log_parts: [n, K], log p_k, first of the model, then of the defensive parts, if any.
+        log_fixed: [n], log f, of the part with a fixed share. Rows where all densities are zero are ignored.
     """
     highest = np.maximum(log_parts.max(1), log_fixed)
     possible = np.isfinite(highest)

@@ -26,54 +26,54 @@ class Best:
 
 @dataclass(frozen=True)
 class Finished:
-    """A training that is done."""
+    """A finished training."""
 
     posterior: Posterior
     steps: int
-    """Steps done."""
+    """Number of steps done."""
     kept_step: int
     """The step whose state was kept."""
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A training on its way."""
+    """A training in progress."""
 
     regression: SparseRegression
     """The warm start."""
     state: dict[str, Array] | None = None
-    """What `Trainer.state` returned; None before the first step."""
+    """Result of `Trainer.state`; None before the first step."""
     best: Best = field(default_factory=Best)
 
     @property
     def step(self) -> int:
-        """Training steps done."""
+        """Number of steps done."""
         return 0 if self.state is None else int(self.state["step"])
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run has computed so far."""
+    """Everything that a run has computed so far."""
 
     transforms: tuple[TargetTransform, ...]
     has_neighbours: bool
     """Whether the nearest training rows are among the features."""
     finished: tuple[Finished, ...]
     current: Unfinished | None
-    """None between two trainings."""
+    """The training in progress; None between two trainings."""
     elapsed_seconds: float
 
     @property
-    def place(self) -> tuple[int, int]:
-        """How far the run has come: trainings finished, steps of the current one."""
+    def progress(self) -> tuple[int, int]:
+        """Number of finished trainings, and of steps done in the current one."""
         return len(self.finished), self.current.step if self.current else 0
 
     def to_arrays(self) -> dict[str, AnyArray]:
-        """Return the checkpoint as arrays for an `.npz` file; nothing needs a pickle."""
+        """Return the checkpoint as arrays for an `.npz` file, without pickle."""
         spec, arrays = pack(to_tree(self))
         return {**arrays, "spec": np.array(json.dumps(spec))}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, AnyArray]) -> Checkpoint:
-        """Rebuild what `to_arrays` returned."""
+        """Rebuild a checkpoint from the result of `to_arrays`."""
         return from_tree(cls, unpack(json.loads(str(arrays["spec"])), arrays))

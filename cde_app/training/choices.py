@@ -1,4 +1,4 @@
-"""What is chosen by fits to the data before a run's trainings begin: transforms, and whether to look at neighbours."""
+"""Choices made by fits to the data before a run's trainings: the transforms, and whether to use neighbours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cde_app.training.rows import TrainingData, standardise
 
 @one_blas_thread()
 def choose(config: Config, data: TrainingData, report: Callable[[Progress], None]) -> Checkpoint:
-    """Return the checkpoint with which a run begins.
+    """Return the checkpoint that a run starts from.
 
     Args:
         config: the whole configuration.
@@ -45,7 +45,7 @@ def choose(config: Config, data: TrainingData, report: Callable[[Progress], None
 def find_roundings(
     config: Config, data: TrainingData, transforms: tuple[TargetTransform, ...]
 ) -> list[RoundedTarget | None]:
-    """Return how each target is rounded, by the training rows."""
+    """Return how each target is rounded in the training rows."""
     columns = zip(config.data.targets, data.targets.T, transforms, strict=True)
     return [find_rounding(target.column, values, transform, target.rounding) for target, values, transform in columns]
 

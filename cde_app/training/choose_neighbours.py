@@ -14,17 +14,17 @@ from cde_app.training.features import Features, neighbour_axes
 from cde_app.training.warm_start import fit_screening_regression
 
 MIN_GAIN, CLEAR_GAIN = 0.02, 0.1
-"""The features must gain this much [nats per row and target], or so much that no second look is needed."""
+"""Gain that the features must bring [nats per row and target], and gain that needs no second fit."""
 MOST_ROWS = 10_000
-"""Rows with which neighbours are judged."""
+"""Largest number of rows used to judge neighbours."""
 
 
 def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, noise_floor: Array) -> bool:
-    """Say whether a run appends the features of the nearest training rows.
+    """Return whether a run appends the features of the nearest training rows.
 
     Args:
         settings: the configuration; `model.neighbours.enabled` decides, or leaves it to the screening.
-        features: of the N training rows.
+        features: the N training rows.
         Y: [N, P], standardised targets.
         noise_floor: [P], smallest noise variances.
     """
@@ -36,7 +36,7 @@ def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, no
         return False
     held_out, fitted = split_for_screening(len(X), seed=settings.seed, most=MOST_ROWS)
     others = np.setdiff1d(draw_neighbours(len(X), seed=settings.seed), held_out)
-    known = np.union1d(others, fitted)  # more than those that fit: the more there are, the nearer they lie
+    known = np.union1d(others, fitted)  # more than are fitted: the more there are, the nearer the neighbours
     nearest = fit_neighbours(X[known], Y[known], count=neighbours.count)
     bare = features.select(fitted)
     extended = bare.extended(
@@ -55,9 +55,9 @@ def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, no
 
 
 def is_gain(of_rough: Callable[[], float], of_good: Callable[[], float]) -> bool:
-    """Judge by the gain of a rough GP and, only where that does not settle it, by that of one like the warm start.
+    """Decide by the gain of a rough GP and, only if that is unclear, by the gain of one like the warm start.
 
-    A rough GP has more use for neighbours than a good one: a small gain must be one for a good one too.
+    Neighbours help a rough GP more than a good one, so a small gain must hold for a good one too.
     """
     first = of_rough()
     return first > CLEAR_GAIN or (first > MIN_GAIN and of_good() > MIN_GAIN)

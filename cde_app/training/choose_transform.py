@@ -13,7 +13,7 @@ from cde_app.training.features import Features
 from cde_app.training.warm_start import fit_screening_regression
 
 MIN_GAIN = 0.05
-"""A transform must gain this much over the identity [nats per row]."""
+"""Gain over the identity that a transform must bring [nats per row]."""
 SCREENING_ROWS = 2000
 HELD_OUT = 0.2
 
@@ -25,14 +25,14 @@ def choose_transform(
     y_validation: Array,
     settings: config.Config,
 ) -> TargetTransform:
-    """Return a target's transform, fitted on all rows; `auto` screens those that allow it first.
+    """Return a target's transform, fitted on all rows; `auto` screens the candidates first.
 
-    What has no place for a validation row is not screened: its log density would be minus infinity at every step, and
-    nothing could be chosen by it.
+    A transform that is undefined at a validation row is not screened: its log density would be minus infinity at every
+    step, and no step could be chosen by it.
 
     Args:
         target: the column's settings.
-        features: of the N training rows.
+        features: the N training rows.
         y: [N], the target in the user's units.
         y_validation: [V], the same of the validation rows; V may be 0.
         settings: the configuration.
@@ -58,6 +58,6 @@ def choose_transform(
 
 
 def split_for_screening(num_rows: int, *, seed: int, most: int = SCREENING_ROWS) -> tuple[IndexArray, IndexArray]:
-    """Return the rows that judge and the rows that fit a choice made before training, so many in all at most."""
+    """Return the rows held out and the rows fitted for a choice before training, at most `most` in total."""
     rows = generator(seed, Stream.SCREENING_ROWS).permutation(num_rows)[:most]
     return tuple(np.split(rows, [round(HELD_OUT * len(rows))]))

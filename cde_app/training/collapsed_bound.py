@@ -1,7 +1,7 @@
 """The evidence lower bound of a sparse GP regression with the optimal q(u), its gradient, and its maximum.
 
-It is fitted several times before a training starts, to tables of at most some thousand rows: too seldom for a compiled
-graph, whose tracing alone takes longer than all that is done here.
+It is maximised a few times before a training starts, on at most a few thousand rows: too rarely for a compiled graph,
+whose tracing alone takes longer than all these fits.
 
 Letters: N rows, D features, P targets, M inducing inputs, R parameters of the kernel; the noise variance is shared.
 """
@@ -21,19 +21,19 @@ from cde_app.machine.blocks import map_blocks
 
 SMALLEST_NOISE = 1e-6
 LARGEST_LOG_PARAMETER = 50.0
-"""Of a parameter, beyond which it changes nothing: the lengthscale of an input that matters to nobody would grow until
-it overflows."""
+"""Limit on the log of a parameter, which has no effect beyond it: the lengthscale of an irrelevant input would
+otherwise grow until it overflows."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What the bound is a function of."""
+    """The arguments of the bound."""
 
     kernel: Kernel
     inducing_inputs: Array
     """Z, [M, D]."""
     noise: float
-    """Variance."""
+    """Noise variance."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class BoundGradient:
     """The gradient of the bound."""
 
     to_logs: Array
-    """To the logarithms of the kernel's parameters, [R]."""
+    """With respect to the logarithms of the kernel's parameters, [R]."""
     to_inducing: Array
-    """To Z, [M, D]."""
+    """With respect to Z, [M, D]."""
     to_noise: float
-    """To the noise variance."""
+    """With respect to the noise variance."""
 
 
 def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, BoundGradient]:
@@ -65,35 +65,35 @@ def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, Bou
     """
     kernel, Z, noise = at.kernel, at.inducing_inputs, at.noise
     (num_rows, num_targets), identity = Y.shape, np.eye(len(Z))
-    among, pull_among = kernel.with_pullback(Z, Z)
-    # With L L' = k(Z, Z) and A = k(X, Z) L^-T: Q = A A', and B = I + A' A / noise carries the rest.
+    among, pullback_among = kernel.with_pullback(Z, Z)
+    # With L L' = k(Z, Z) and A = k(X, Z) L^-T: Q = A A', and the rest needs only B = I + A' A / noise.
     whitening = np.linalg.inv(cholesky(among))
 
-    def look(rows: slice) -> tuple[Array, Pullback, Array, Array]:
-        across, pull_across = kernel.with_pullback(X[rows], Z)
+    def block_products(rows: slice) -> tuple[Array, Pullback, Array, Array]:
+        across, pullback_across = kernel.with_pullback(X[rows], Z)
         A: Array = across @ whitening.T
-        return across, pull_across, A.T @ A, A.T @ Y[rows]
+        return across, pullback_across, A.T @ A, A.T @ Y[rows]
 
-    looked = map_blocks(look, num_rows, len(Z))
-    gram, moment = sum(each[2] for each in looked.values()), sum(each[3] for each in looked.values())
+    products = map_blocks(block_products, num_rows, len(Z))
+    gram, moment = sum(each[2] for each in products.values()), sum(each[3] for each in products.values())
     factor = np.linalg.cholesky(identity + gram / noise)
     whitening_B = np.linalg.inv(factor)
     reduction = identity - whitening_B.T @ whitening_B
     weights = whitening.T @ (moment - reduction @ moment) / noise  # of k(x, Z) in the posterior mean
     explained = num_targets * whitening.T @ reduction @ whitening
 
-    def pull(rows: slice) -> tuple[Array, Array, float, float]:
-        across, pull_across, *_ = looked[rows.start]
+    def block_gradient(rows: slice) -> tuple[Array, Array, float, float]:
+        across, pullback_across, *_ = products[rows.start]
         residual = Y[rows] - across @ weights
         to_across = across @ explained
         to_across += residual @ weights.T
         to_across /= noise
-        to_logs, _, to_Z = pull_across(to_across)
+        to_logs, _, to_Z = pullback_across(to_across)
         return to_logs, to_Z, np.vdot(Y[rows], residual), np.vdot(residual, residual)
 
-    pulled = list(map_blocks(pull, num_rows, len(Z)).values())
-    across_logs, across_Z, quadratic, residual_square = (sum(parts) for parts in zip(*pulled, strict=True))
-    among_logs, *among_Z = pull_among(
+    gradients = list(map_blocks(block_gradient, num_rows, len(Z)).values())
+    across_logs, across_Z, quadratic, residual_square = (sum(parts) for parts in zip(*gradients, strict=True))
+    among_logs, *among_Z = pullback_among(
         0.5 * (explained - num_targets / noise * whitening.T @ gram @ whitening - weights @ weights.T)
     )
     diagonal_logs = kernel.diagonal_gradient(X, np.full(num_rows, -num_targets / (2.0 * noise)))
@@ -108,13 +108,13 @@ def collapsed_bound(at: Hyperparameters, X: Array, Y: Array) -> tuple[float, Bou
 
 
 def maximise_bound(start: Hyperparameters, X: Array, Y: Array, *, max_steps: int) -> Hyperparameters:
-    """Return where L-BFGS takes the bound from a start; if a factorisation fails on the way, the best point before.
+    """Return the best point that L-BFGS finds from a start; a failed factorisation ends the search.
 
     Args:
         start: kernel, inducing inputs and noise variance.
         X: [N, D], features.
         Y: [N, P], targets.
-        max_steps: iterations.
+        max_steps: largest number of iterations.
     """
     num_logs = len(start.kernel.log_parameters())
     best, lowest = start, np.inf

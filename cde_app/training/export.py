@@ -33,8 +33,8 @@ def export_posterior(
         settings: the `model` block.
         transforms: one per target.
         defence: the defensive components.
-        num_components: C, nodes of the Sobol sequence; one where the model has no draws.
-        seed: of the sequence's scrambling.
+        num_components: C, nodes of the Sobol sequence; one if the model has no draws.
+        seed: for the scrambling of the sequence.
     """
     inner_layers = tuple(
         InnerLayer(
@@ -49,7 +49,7 @@ def export_posterior(
     num_draws = latent_dim + sum(layer.gp.num_gps for layer in inner_layers)
     noise = model.likelihood.read()
     num_coordinates = num_draws + noise.num_coordinates
-    # Inner noise stays as it is: it moves the features, whose tails have no part in those of y.
+    # Not the inner noise: it moves the features, whose tails have no effect on those of y.
     tailed = [*range(latent_dim), *range(num_draws, num_coordinates)]
     nodes, node_weights = split_outermost(
         gaussian_nodes(num_components if num_coordinates else 1, num_coordinates, seed=seed), tailed

@@ -1,4 +1,4 @@
-"""The factors of a chain before training: their rows, and the features that the rows have."""
+"""The factors of a chain before training: their rows and features."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from cde_app.training.rows import Factor, TrainingData
 
 
 def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: IndexArray, scratch: Path) -> TrainingData:
-    """Append the features of the nearest training rows; a training row is no neighbour of itself.
+    """Append the features of the nearest training rows; a training row is not its own neighbour.
 
     Args:
         data: N training rows.
         neighbours: fitted to some of them.
-        rows: [R], which ones.
-        scratch: where the longer rows go.
+        rows: [R], the indices of those rows.
+        scratch: a folder for the extended rows.
     """
-    # All members share the neighbours: those of each member's own rows gained nothing (docs/method.md, section 6).
+    # All members share the neighbours: separate ones for each member gained nothing (docs/method.md, section 6).
     X, V, axes = data.features.X, data.X_validation, neighbour_axes(neighbours.Y.shape[1])
-    places = np.full(len(X), -1)
-    places[rows] = np.arange(len(rows))
+    positions = np.full(len(X), -1)
+    positions[rows] = np.arange(len(rows))
     num_features = data.features.num_features + len(axes)
     files = scratch / "X_neighbours.npy", scratch / "X_validation_neighbours.npy"
-    longer = (neighbours.extend_training_rows(X[b], places[b]) for b in blocks_of(len(X)))
+    extended = (neighbours.extend_training_rows(X[b], positions[b]) for b in blocks_of(len(X)))
     return replace(
         data,
-        features=data.features.extended(store_rows(files[0], num_features, longer), axes),
+        features=data.features.extended(store_rows(files[0], num_features, extended), axes),
         X_validation=store_rows(files[1], num_features, (neighbours.extend(V[b]) for b in blocks_of(len(V)))),
     )
 
@@ -49,30 +49,30 @@ def split_factors(
     noise_floor: Array,
     scratch: Path,
 ) -> tuple[Factor, ...]:
-    """Return one factor with all targets, or one per target with the targets before it among its inputs."""
+    """Return one factor with all targets, or one per target with the earlier targets among its inputs."""
     if plan.num_factors == 1:
         return (Factor(data, transforms, noise_floor),)
     factors = []
-    for place in plan.order:
-        own = replace(data, targets=data.targets[:, [place]], targets_validation=data.targets_validation[:, [place]])
-        factors.append(Factor(own, (transforms[place],), noise_floor[[place]]))
-        if place != plan.order[-1]:
-            data = with_target(data, place, transforms[place], settings.data.targets[place].column, scratch)
+    for target in plan.order:
+        own = replace(data, targets=data.targets[:, [target]], targets_validation=data.targets_validation[:, [target]])
+        factors.append(Factor(own, (transforms[target],), noise_floor[[target]]))
+        if target != plan.order[-1]:
+            data = with_target(data, target, transforms[target], settings.data.targets[target].column, scratch)
     return tuple(factors)
 
 
-def with_target(data: TrainingData, place: int, transform: TargetTransform, column: str, scratch: Path) -> TrainingData:
-    """Append a target, standardised, to the features of the factors after it."""
+def with_target(data: TrainingData, index: int, transform: TargetTransform, column: str, scratch: Path) -> TrainingData:
+    """Append a target, standardised, to the features for the later factors."""
     num_features = data.features.num_features + 1
 
-    def longer(X: Array, targets: Array, name: str) -> Array:
-        blocks = (extend(X[b], transform.forward(targets[b, place])) for b in blocks_of(len(X)))
+    def extended_rows(X: Array, targets: Array, name: str) -> Array:
+        blocks = (extend(X[b], transform.forward(targets[b, index])) for b in blocks_of(len(X)))
         return store_rows(scratch / f"{name}_{num_features}.npy", num_features, blocks)
 
     return replace(
         data,
-        features=data.features.extended(longer(data.features.X, data.targets, "X"), (Axis(column),)),
-        X_validation=longer(data.X_validation, data.targets_validation, "X_validation"),
+        features=data.features.extended(extended_rows(data.features.X, data.targets, "X"), (Axis(column),)),
+        X_validation=extended_rows(data.X_validation, data.targets_validation, "X_validation"),
     )
 
 

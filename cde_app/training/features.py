@@ -1,4 +1,4 @@
-"""Features together with what they are: kernels choose columns by name.
+"""Features and the columns they come from, which kernels choose by name.
 
 Letters: N rows, D features, Dw latent variables, P targets.
 """
@@ -17,15 +17,15 @@ class Axis:
     """One feature."""
 
     column: str
-    """The column of the table that it comes from, an input or a target earlier in a chain; `neighbours` for a feature
+    """The table's column that it comes from, an input or an earlier target of a chain; `neighbours` for a feature
     of the nearest rows, `latent` for a latent variable, empty for a mixture of columns."""
     scale: float = 1.0
-    """Length of one standardised unit [units of an input column]; 1 for all that is no input column."""
+    """Length of one standardised unit [units of an input column]; 1 for anything else."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a layer sees of some rows."""
+    """The features of some rows, as a layer sees them."""
 
     X: Array
     """[N, D], standardised."""
@@ -42,21 +42,21 @@ class Features:
         return len(self.axes)
 
     def select(self, rows: IndexArray) -> Features:
-        """Return those of some rows."""
+        """Return the features of some rows."""
         return Features(self.X[rows], self.axes)
 
     def extended(self, X: Array, axes: tuple[Axis, ...]) -> Features:
-        """Return them with more axes; X [N, D + n] holds the old columns and the new ones behind them."""
+        """Return the features with more axes; X [N, D + n] holds the old columns, then the new ones."""
         return Features(X, self.axes + axes)
 
     def with_latent(self, W: Array, compositor: Compositor) -> Features:
-        """Return c(x, w), W [N, Dw]; where w is added to x or multiplies it, the features keep their names."""
+        """Return c(x, w), W [N, Dw]; if w is added to x or multiplies it, the features keep their names."""
         axes = (Axis(config.LATENT_COLUMN),) * W.shape[1] if compositor.widens else ()
         return Features(compositor.compose(self.X, W), self.axes + axes)
 
 
 def mixed_features(X: Array) -> Features:
-    """Return features that are mixtures of columns, and so of no column's name."""
+    """Return features that are mixtures of columns and so have no column name."""
     return Features(X, (Axis(""),) * X.shape[1])
 
 

@@ -1,4 +1,4 @@
-"""Where one sparse GP starts: its kernel, its inducing inputs, and q(v) where it is fitted to values.
+"""The starting point of one sparse GP: its kernel, its inducing inputs, and q(v) if it is fitted to values.
 
 Letters: N rows, D features, M inducing inputs, Q GPs that share a kernel.
 """
@@ -18,9 +18,9 @@ from cde_app.model.start import GPStart
 from cde_app.training.features import Axis, Features
 
 MAX_ROWS = 20_000
-"""Rows, drawn at random, among which inducing inputs are sought."""
+"""Largest number of rows, drawn at random, from which inducing inputs are chosen."""
 NEGLIGIBLE = 1e-10
-"""A conditional variance below this share of the largest variance is rounding."""
+"""Share of the largest variance below which a conditional variance is rounding error."""
 
 
 def start_prior(
@@ -38,11 +38,11 @@ def start_prior(
     Args:
         kernel: its settings.
         inducing: how the inducing inputs are chosen.
-        num_inducing: the most there are.
+        num_inducing: largest number of inducing inputs.
         features: what the GP sees.
         variance: amplitude of the kernel.
         lengthscales: [D]; sqrt(D) each if None.
-        seed: of k-means.
+        seed: for k-means.
     """
     if lengthscales is None:
         lengthscales = np.full(features.num_features, np.sqrt(features.num_features))
@@ -51,18 +51,18 @@ def start_prior(
 
 
 def start_kernel(settings: config.Kernel, *, axes: tuple[Axis, ...], variance: float, lengthscales: Array) -> Kernel:
-    """Return the kernel that the settings name, with k(x, x) = `variance`, of a linear kernel on average.
+    """Return the configured kernel with k(x, x) = `variance`; for a linear kernel this holds on average.
 
-    A sum shares the variance equally; in a product the first factor has it and the others 1. The inputs are
-    standardised, so that d of them with variances v / d make a linear kernel of variance v. A leaf whose columns are
-    none of the axes is constant: so is a kernel of w where the regression on x alone starts, one of a target in the
-    factors of a chain up to that target's own, and one of the nearest rows where the screening left them out.
+    A sum divides the variance equally; in a product the first factor has it and the others 1. The inputs are
+    standardised, so d of them with variances v / d make a linear kernel of variance v. A leaf with none of the axes
+    among its columns is constant: a kernel of w in the regression on x alone, of a target in a chain's factors up to
+    its own, or of the nearest rows if the screening left them out.
 
     Args:
         settings: the kernel.
         axes: [D], what the features are.
         variance: amplitude of the whole kernel.
-        lengthscales: [D]; a leaf with columns of its own takes at most the square root of their number.
+        lengthscales: [D]; in a leaf with its own columns, at most the square root of their number.
     """
     if isinstance(settings, config.CombinedKernel):
         combination = COMBINATIONS[settings.kind]
@@ -82,7 +82,7 @@ def start_kernel(settings: config.Kernel, *, axes: tuple[Axis, ...], variance: f
 
 
 def lengthscales_of(kernel: Kernel, num_features: int) -> Array:
-    """Return each feature's lengthscale in the first stationary kernel that acts on it, sqrt(D) where none does."""
+    """Return each feature's lengthscale in the first stationary kernel that acts on it, sqrt(D) if none does."""
     lengthscales = np.full(num_features, np.sqrt(num_features))
     for leaf in reversed(kernel.leaves()):
         if isinstance(leaf, Stationary):
@@ -91,7 +91,7 @@ def lengthscales_of(kernel: Kernel, num_features: int) -> Array:
 
 
 def choose_inducing(settings: config.Inducing, kernel: Kernel, X: Array, num_inducing: int, *, seed: int) -> Array:
-    """Return at most `num_inducing` inducing inputs among or between rows of X [N, D], at most 20,000 drawn ones."""
+    """Return at most `num_inducing` inducing inputs: rows, or centres of rows, of X [N, D]; at most 20,000 are used."""
     if len(X) > MAX_ROWS:
         X = X[np.sort(generator(seed, Stream.INDUCING_ROWS).permutation(len(X))[:MAX_ROWS])]
     match settings.kind:
@@ -102,25 +102,25 @@ def choose_inducing(settings: config.Inducing, kernel: Kernel, X: Array, num_ind
 
 
 def cluster_centres(X: Array, num_inducing: int, *, seed: int) -> Array:
-    """Return `num_inducing` k-means centres of the different rows of X, or those rows if they are fewer.
+    """Return `num_inducing` k-means centres of the distinct rows of X, or those rows if there are fewer.
 
-    A cluster that has lost its rows is replaced by a row, so that the number of centres does not depend on the seed.
+    An empty cluster is replaced by a row, so that the number of centres does not depend on the seed.
     """
-    different = np.unique(X, axis=0)
-    if len(different) <= num_inducing:
-        return different
+    distinct = np.unique(X, axis=0)
+    if len(distinct) <= num_inducing:
+        return distinct
     random = generator(seed, Stream.CLUSTERS)
-    centres, labels = kmeans2(different, num_inducing, minit="++", rng=random)
+    centres, labels = kmeans2(distinct, num_inducing, minit="++", rng=random)
     empty = np.setdiff1d(np.arange(num_inducing), labels)
-    centres[empty] = different[random.choice(len(different), len(empty), replace=False)]
+    centres[empty] = distinct[random.choice(len(distinct), len(empty), replace=False)]
     return centres
 
 
 def greedy_variance(kernel: Kernel, X: Array, num_inducing: int) -> IndexArray:
-    """Return the rows, one after another, whose variance given those before is largest; at most M of N.
+    """Return at most M of N rows, each with the largest variance given those before it.
 
     This is the pivoted Cholesky factorisation of k(X, X), and the greedy search for the mode of the M-DPP with that
-    kernel, in O(N M^2). It ends early where nothing but rounding is left.
+    kernel, in O(N M^2). It stops early if only rounding error is left.
 
     Source: Burt, Rasmussen and van der Wilk (2020); `ConditionalVariance` in `init_methods/methods.py` of RobustGP.
     """
@@ -163,7 +163,7 @@ def posterior_of_whitened(gram: Array, moment: Array, noise: Array) -> tuple[Arr
 
 
 def unexplained_variance(gp: GPStart, X: Array, values: Array) -> Array:
-    """Return the mean square of what the GP's mean at X [N, D] leaves of values [N, Q]; [Q]."""
+    """Return the mean squared difference between values [N, Q] and the GP's mean at X [N, D]; [Q]."""
     factor = cholesky(gp.kernel.covariance(gp.inducing_inputs, gp.inducing_inputs))
     weights = solve_triangular(factor.T, gp.q_mu, lower=False)
     residual: Array = values - gp.kernel.covariance(X, gp.inducing_inputs) @ weights

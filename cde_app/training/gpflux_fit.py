@@ -1,7 +1,7 @@
-"""GPflux's own training in the place of ours: `DeepGP.as_training_model` under Keras's `fit`.
+"""GPflux's own training in place of ours: `DeepGP.as_training_model` under Keras's `fit`.
 
 The model, the batches and the draws of every step are those of `Trainer`; the layers are called by Keras, which sums
-their losses, and Keras's Adam steps down all their gradients alike.
+their losses, and Keras's Adam follows all their gradients alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cde_app.training.optimizers import BETA_1, BETA_2, EPSILON, adam_rate, deca
 
 
 class GPfluxFit:
-    """Takes steps by Keras's `fit`; called, restored and reset as `Trainer`'s compiled step and its Adam are."""
+    """Takes steps by Keras's `fit`; called, restored and reset like `Trainer`'s compiled step and its Adam."""
 
     def __init__(self, model: Model, settings: config.Training, *, max_steps: int, seed: tf.Variable) -> None:
         """Compile GPflux's training model.
@@ -28,8 +28,8 @@ class GPfluxFit:
         Args:
             model: at its starting point.
             settings: the `training` block.
-            max_steps: steps to do in all.
-            seed: of every draw.
+            max_steps: total number of steps.
+            seed: for all draws.
         """
         self.step_seeds = [layer.step_seeds for layer in (model.latent, *model.inner_layers) if layer is not None]
         self.seed = seed
@@ -50,12 +50,12 @@ class GPfluxFit:
         """Take a step for every batch in X [steps, B, D] and Y [steps, B, P].
 
         Returns:
-            For every step the mean of the bounds, [steps]; Keras keeps no more, and that in single precision.
+            The mean of the bounds for every step, [steps]; Keras keeps only that, in single precision.
         """
         self.learning_rate.rate.assign(rate)
         self.optimizer.iterations.assign(first_step)
         for seeds in self.step_seeds:
-            seeds.place.assign(tf.stack([self.seed, first_step]))
+            seeds.state.assign(tf.stack([self.seed, first_step]))
         num_steps, batch_size, _ = X.shape
         rows = {name: part.numpy().reshape(-1, part.shape[-1]) for name, part in (("inputs", X), ("targets", Y))}
         history = self.training_model.fit(rows, batch_size=batch_size, shuffle=False, verbose=0).history
@@ -67,12 +67,12 @@ class GPfluxFit:
         return {f"optimizer.{index}": np.array(variable.numpy()) for index, variable in enumerate(variables)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take the variables that `state` returned."""
+        """Set the variables to those that `state` returned."""
         for index, variable in enumerate(self.optimizer.variables):
             variable.assign(state[f"optimizer.{index}"])
 
     def reset(self) -> None:
-        """Forget the steps taken."""
+        """Set the optimiser's variables to zero."""
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
 

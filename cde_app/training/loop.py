@@ -1,6 +1,6 @@
 """The training loop: a generator of steps over one compiled function.
 
-Saving, logging, validation and stopping live with the caller, who may stop the generator at any step.
+Saving, logging, validation and early stopping are left to the caller, who may stop the generator at any step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEPS_PER_CALL = 25
 NATURAL_GRADIENT_WARM_UP = 20
 MAX_RETRIES = 5
 IMPOSSIBLE = 40.0
-"""Nats by which no sum of log q(w) - log p(w) over draws from q falls below zero but with a probability of e^-40."""
+"""Limit [nats]: a sum of log q(w) - log p(w) over draws from q is below -40 with a probability of at most e^-40."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Trainer:
             model: the model at its starting point.
             settings: the `training` block.
             schedule: its resolved sizes.
-            X: [N, D], standardised features of the training rows; read a few batches at a time, so that it may be a
-                memory map.
+            X: [N, D], standardised features of the training rows; read a few batches at a time, so it may be a memory
+                map.
             Y: [N, P], standardised targets; likewise.
-            seed: of the batches and of every draw.
+            seed: for the batches and all draws.
         """
         self.model, self.settings, self.schedule, self.seed = model, settings, schedule, seed
         self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
         self.X, self.Y = X, Y
-        self._dealt: tuple[int, IntArray] | None = None
+        self._last_epoch: tuple[int, IntArray] | None = None
         self.step = 0
         self.retries = 0
         self._optimizer: Adam | GPfluxFit
@@ -92,10 +92,10 @@ class Trainer:
         self._compiled = tf.function(self._run, input_signature=signature, autograph=False)
 
     def advance(self, num_steps: int) -> Array:
-        """Take steps and return the bound of each; halve the rates and repeat from where it was after a failure.
+        """Take steps and return the bound of each; after a failure go back, halve the rates and try again.
 
         Raises:
-            NumericalError: the bound is not finite after `MAX_RETRIES` repetitions, or a KL is negative.
+            NumericalError: the bound is not finite after `MAX_RETRIES` retries, or a KL is negative.
         """
         before = self.state()
         rows = self._batches(self.step, num_steps)
@@ -109,7 +109,7 @@ class Trainer:
             except tf.errors.InvalidArgumentError:
                 bounds = np.array([np.nan])
             except RuntimeError as error:
-                if "KeyboardInterrupt" in str(error):  # Ctrl-C while TensorFlow was raising: pybind11 names both
+                if "KeyboardInterrupt" in str(error):  # Ctrl-C while TensorFlow was raising: pybind11 reports both
                     raise KeyboardInterrupt from error
                 raise
             if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
@@ -119,33 +119,33 @@ class Trainer:
             self.restore(before)
             if self.retries == MAX_RETRIES:
                 raise NumericalError(
-                    f"training: the bound must be finite; got nan after step {self.step}, and "
-                    f"{MAX_RETRIES} times more with ever smaller steps. Look for extreme values with 'cde check', "
-                    "or lower training.learning_rate."
+                    f"training: the bound must be finite; got nan after step {self.step}, "
+                    f"also in {MAX_RETRIES} retries with smaller and smaller steps. Look for extreme values with "
+                    "'cde check', or lower training.learning_rate."
                 )
             self.retries += 1
 
     def metrics(self) -> dict[str, float]:
-        """Return what the layers measured, means over the steps of the last call."""
+        """Return the layers' metrics, averaged over the steps of the last call."""
         return {metric.name: float(metric.result()) for metric in self._metrics()}
 
     def fits(self, model: Model, schedule: Schedule) -> bool:
-        """Whether `begin` can take another model: of the same shapes and schedule, which the compiled step has."""
+        """Return whether `begin` can take another model: its shapes and schedule must be those of the compiled step."""
         if (schedule, model.num_data) != (self.schedule, self.model.num_data):
             return False
         other = unique(model.deep_gp.variables)
         return [variable.shape for variable in self._shared_variables] == [variable.shape for variable in other]
 
     def begin(self, model: Model, X: Array, Y: Array, *, seed: int) -> None:
-        """Train anew from where another model of the same shapes stands, without compiling the step again.
+        """Start again from another model of the same shapes, without compiling the step again.
 
         Args:
             model: with the same settings.
             X: [N, D], its features.
             Y: [N, P], its standardised targets.
-            seed: of the batches and of every draw.
+            seed: for the batches and all draws.
         """
-        self.X, self.Y, self._dealt = X, Y, None
+        self.X, self.Y, self._last_epoch = X, Y, None
         for own, other in zip(self._shared_variables, unique(model.deep_gp.variables), strict=True):
             own.assign(other)
         self._optimizer.reset()
@@ -158,7 +158,7 @@ class Trainer:
         return {**arrays, **self._optimizer.state(), "step": np.array(self.step), "retries": np.array(self.retries)}
 
     def restore(self, state: dict[str, Array]) -> None:
-        """Continue from a state; `retries` counts on."""
+        """Continue from a state; `retries` never decreases."""
         for index, variable in enumerate(self.all_variables):
             variable.assign(state[f"variable.{index}"])
         self._optimizer.restore(state)
@@ -169,23 +169,23 @@ class Trainer:
         return [] if self.model.latent is None else [self.model.latent.local_kl]
 
     def _check_local_kl(self, num_steps: int) -> None:
-        """Refuse a KL below zero by more than its Monte-Carlo error: the densities of q and p are then none.
+        """Refuse a KL below zero by more than its Monte-Carlo error: q or p is then not a density.
 
-        With w_i ~ q_i the product of all p(w_i) / q_i(w_i) has the mean 1 at most, so that its logarithm is above a > 0
-        with a probability below e^-a (Markov), whatever the family and however the encoder moved in between.
+        With w_i ~ q_i the product of all p(w_i) / q_i(w_i) has a mean of at most 1, so its logarithm exceeds a > 0 with
+        a probability of at most e^-a (Markov), for any family and however the encoder changes between the steps.
         """
         num_draws = num_steps * self.schedule.batch_size * self.settings.objective.num_samples
         for name, value in self.metrics().items():
             if num_draws * value < -IMPOSSIBLE:
                 raise NumericalError(
                     f"training: the KL divergence {name} must not be negative; got {value:.4g} after step {self.step}. "
-                    "The family's density does not fit its draws: choose another model.latent.prior."
+                    "The family's density does not match its draws: choose another model.latent.prior."
                 )
 
     def _batches(self, first_step: int, num_steps: int) -> IntArray:
-        """Return the rows of each batch, [num_steps, B]: every epoch deals all rows once, in an order of its own.
+        """Return the rows of each batch, [num_steps, B]: each epoch visits every row once, in its own order.
 
-        Full batches that are asked for are the rows in their own order, by which the per-row encoder knows them.
+        With `batch_size: full` the rows keep their order, by which the per-row encoder identifies them.
         """
         num_rows, batch_size = len(self.X), self.schedule.batch_size
         if self.settings.batch_size == "full":
@@ -196,10 +196,10 @@ class Trainer:
         return np.concatenate(epochs)[offset : offset + stop - start].reshape(num_steps, batch_size)
 
     def _epoch(self, epoch: int) -> IntArray:
-        """Return the order in which an epoch deals the rows; the last one is kept, as calls share it."""
-        if self._dealt is None or self._dealt[0] != epoch:
-            self._dealt = epoch, generator(self.seed, Stream.BATCHES, epoch).permutation(len(self.X))
-        return self._dealt[1]
+        """Return the order in which an epoch visits the rows; the last one is cached for the next call."""
+        if self._last_epoch is None or self._last_epoch[0] != epoch:
+            self._last_epoch = epoch, generator(self.seed, Stream.BATCHES, epoch).permutation(len(self.X))
+        return self._last_epoch[1]
 
     def _run(self, X: tf.Tensor, Y: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         """Take a step for every batch in X [steps, B, D] and Y [steps, B, P]; return the bounds, [steps]."""
@@ -270,5 +270,5 @@ def inducing_variables(model: Model) -> list[tf.Variable]:
 
 
 def unique(variables: tuple[tf.Variable, ...]) -> list[tf.Variable]:
-    """Return the variables once each, in their order."""
+    """Return each variable once, in the given order."""
     return list({id(variable): variable for variable in variables}.values())

@@ -24,30 +24,29 @@ from cde_app.training.tails import fit_defence
 VALIDATION_COMPONENTS = 64
 VALIDATION_ROWS = 1000
 START_ROWS = 200_000
-"""Training rows, drawn at random, from which the starting point is taken; of an encoder per row all."""
-
+"""Largest number of training rows, drawn at random, for the starting point; a per-row encoder needs all rows."""
 DEFENCE_ROWS = 20_000
-"""Training rows, drawn at random, from which the tails and the climatology are taken."""
+"""Largest number of training rows, drawn at random, to which the tails and the climatology are fitted."""
 
 
 class Judge(Protocol):
-    """Scores a posterior by a training's validation rows; higher is better."""
+    """Scores a posterior on a training's validation rows; higher is better."""
 
     def __call__(self, posterior: Posterior, data: TrainingData, *, seed: int) -> float: ...  # noqa: D102
 
 
 def prepare(
-    config: Config, plan: Plan, factor: Factor, current: Unfinished, *, seed: int, spare: Trainer | None
+    config: Config, plan: Plan, factor: Factor, current: Unfinished, *, seed: int, previous: Trainer | None
 ) -> Trainer:
-    """Put a trainer where a training begins or was left.
+    """Return a trainer at the start of a training, or where it was interrupted.
 
     Args:
         config: the whole configuration.
         plan: steps, batches and the compositor.
         factor: what to train on.
-        current: the warm start, and where the training was left.
-        seed: of the training.
-        spare: the trainer of the training before, whose compiled step is used again where it fits; None compiles one.
+        current: the warm start and, after an interruption, the state.
+        seed: for the training.
+        previous: the previous training's trainer, whose compiled step is reused if it fits; None compiles one.
     """
     features, Y = factor.data.features, factor.standardised_targets()
     X, num_rows, is_per_row = features.X, len(features), config.model.latent.encoder.kind == "per_row"
@@ -65,8 +64,8 @@ def prepare(
     model = build_model(config.model, start, num_features=features.num_features, seed=seed)
     kl_weight = config.training.resolved_kl_weight(plan.num_rows, noise=float(current.regression.noise.mean()))
     schedule = Schedule(plan.max_steps, plan.batch_size, kl_weight, plan.natural_step)
-    if spare is not None and spare.fits(model, schedule):
-        trainer = spare
+    if previous is not None and previous.fits(model, schedule):
+        trainer = previous
         trainer.begin(model, X, Y, seed=seed)
     else:
         trainer = Trainer(model, config.training, schedule, X, Y, seed=seed)
@@ -109,15 +108,15 @@ def train_member(
         factor: what to train on.
         trainer: from `prepare`.
         current: as for `prepare`.
-        seed: of the training.
-        validates: whether to keep the best state by the validation rows, in place of the last.
+        seed: for the training.
+        validates: whether to keep the best state on the validation rows instead of the last one.
         num_components: of the exported posterior.
-        judge: says how good a state is, by the validation rows.
-        keep: stores how far the training has come; called every `checkpoint_every` steps and on interruption.
-        report: called after every few steps.
+        judge: scores a state on the validation rows.
+        keep: stores the training's progress; called every `checkpoint_every` steps and on interruption.
+        report: called every few steps.
 
     Raises:
-        NumericalError: training failed numerically after every retry.
+        NumericalError: training still fails numerically after the last retry.
     """
     settings, best, max_steps = config.training, current.best, trainer.schedule.max_steps
     defence = start_defence(config, factor, current)
@@ -132,7 +131,7 @@ def train_member(
 
     settled = kept()
     try:
-        if validates and trainer.step == 0:  # the warm start stays in the running
+        if validates and trainer.step == 0:  # the warm start is a candidate too
             best = Best(judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
         for event in fit(trainer):
             score = None
@@ -147,7 +146,7 @@ def train_member(
             if validates and trainer.step - best.step >= settings.early_stopping.patience:
                 break
     except KeyboardInterrupt:
-        keep(settled)  # not the present state, which may be in the midst of a call or before its validation
+        keep(settled)  # not the current state: its steps or its validation may be incomplete
         raise
     steps = trainer.step
     if best.state is not None:
@@ -156,6 +155,6 @@ def train_member(
 
 
 def validation_score(posterior: Posterior, data: TrainingData, *, seed: int) -> float:
-    """Return the exact mixture's mean log density over (at most 1000 of) the validation rows [nats per row]."""
+    """Return the exact mixture's mean log density over at most 1000 validation rows [nats per row]."""
     rows = draw_rows(len(data.X_validation), VALIDATION_ROWS, seed=seed, stream=Stream.VALIDATION_ROWS)
     return float(posterior.predict(data.X_validation[rows]).log_density(data.targets_validation[rows]).mean())

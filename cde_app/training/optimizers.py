@@ -16,7 +16,7 @@ ADAM_WARM_UP = 50
 
 
 def decay(progress: tf.Tensor, max_steps: int, rate: tf.Tensor) -> tf.Tensor:
-    """Return what is left of a step size after `progress` steps: `rate` at first, along a cosine to zero."""
+    """Return the fraction of a step size after `progress` steps: from `rate` along a cosine to zero."""
     return rate * 0.5 * (1.0 + tf.cos(np.pi * progress / max_steps))
 
 
@@ -59,19 +59,19 @@ class Adam:
             )
 
     def state(self) -> dict[str, Array]:
-        """Return the moments of all variables, one after another, as two flat arrays."""
+        """Return the moments of all variables, concatenated, as two flat arrays."""
         moments = {"first_moment": self.first_moments, "second_moment": self.second_moments}
         return {name: np.concatenate([part.numpy().ravel() for part in parts]) for name, parts in moments.items()}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take the moments that `state` returned."""
-        places = np.cumsum([np.prod(variable.shape, dtype=int) for variable in self.variables])[:-1]
+        """Set the moments to those that `state` returned."""
+        splits = np.cumsum([np.prod(variable.shape, dtype=int) for variable in self.variables])[:-1]
         for name, parts in (("first_moment", self.first_moments), ("second_moment", self.second_moments)):
-            for part, values in zip(parts, np.split(state[name], places), strict=True):
+            for part, values in zip(parts, np.split(state[name], splits), strict=True):
                 part.assign(values.reshape(part.shape))
 
     def reset(self) -> None:
-        """Forget the moments."""
+        """Set the moments to zero."""
         for moment in (*self.first_moments, *self.second_moments):
             moment.assign(tf.zeros_like(moment))
 
@@ -87,15 +87,15 @@ def natural_gradient_step(
 ) -> None:
     """Move a whitened q(v) = N(mu, S), S = L L', along its natural gradient; S stays positive definite.
 
-    With G the gradient of the loss to S and B = 2 L' G L, the precision moves to L^-T (I + s B + s^2 B^2 / 2) L^-1, a
-    retraction that is positive definite for every s; the mean moves by -s S_new dloss/dmu. The step s is cut so that
+    With G = dloss/dS and B = 2 L' G L, the precision moves to L^-T (I + s B + s^2 B^2 / 2) L^-1, a retraction that is
+    positive definite for every s; the mean moves by -s S_new dloss/dmu. The step s is cut so that
     s |B| <= trust_radius (Frobenius norm), per target.
 
     Args:
         term: the GP layer; its `q_mu` and `q_sqrt` are assigned.
         q: its q(v), at which the gradients were taken; S is full.
-        gradients: of the negative bound of the whole data set to the parts of q. That of -log |S| / 2 in the KL, which
-            reaches `scales` alone, is -S^-1 / 2 and is added here in closed form.
+        gradients: of the negative bound of the whole data set with respect to the parts of q. That of -log |S| / 2 in
+            the KL, which affects `scales` alone, is -S^-1 / 2 and is added here in closed form.
         step_size: s before the trust region, scalar.
         kl_weight: weight of the KL.
         trust_radius: largest relative change of the precision.

@@ -1,4 +1,4 @@
-"""The rows that a training sees, and which targets and inputs they have for it."""
+"""The rows of a training, with its features and targets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Factor:
-    """One model of a chain, or the only one: its targets, and as inputs the features and the targets before them."""
+    """One model of a chain, or the only one: its targets, and as inputs the features and the earlier targets."""
 
     data: TrainingData
     transforms: tuple[TargetTransform, ...]

@@ -29,16 +29,16 @@ from cde_app.training.rows import Factor, TrainingData, standardise
 from cde_app.training.warm_start import fit_sparse_regression
 
 CALIBRATION_ROWS = 5000
-"""The most rows by which a training is judged: a standard deviation is then known to one percent."""
+"""Largest number of rows that calibrate a model: they determine a standard deviation to one percent."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run's trainings leave."""
+    """The result of a run's trainings."""
 
     predictor: Predictor
     trainings: tuple[Finished, ...]
-    """Factor by factor, and within a factor member by member."""
+    """Ordered by factor, then by member."""
     rounded: tuple[RoundedTarget, ...]
     """The targets whose rounding sets a floor on the noise."""
     calibrations: tuple[Calibration, ...]
@@ -46,7 +46,7 @@ class Trained:
 
 
 class Session:
-    """A run's trainings, one after another; its checkpoint says how far they have come."""
+    """A run's trainings, one after another; its checkpoint records their progress."""
 
     @one_blas_thread()
     def __init__(
@@ -65,21 +65,21 @@ class Session:
 
         Args:
             config: the whole configuration.
-            plan: which trainings.
+            plan: the trainings to run.
             data: training and validation rows.
-            checkpoint: where an interrupted run stopped, or what was chosen for a new one (`choices`).
-            scratch: a folder for arrays as large as the data, to be deleted by the caller.
+            checkpoint: of an interrupted run, or with the choices made for a new one (`choices`).
+            scratch: a folder for arrays as large as the data; the caller deletes it.
             save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
                 and on interruption.
-            report: called after every few steps.
-            judge: says how good a state is, by the validation rows.
+            report: called every few steps.
+            judge: scores a state on the validation rows.
         """
         self.config, self.plan, self.checkpoint = config, plan, checkpoint
         self.save, self.report, self.judge = save, report, judge
         self.started = time.monotonic() - checkpoint.elapsed_seconds
         self.roundings = find_roundings(config, data, checkpoint.transforms)
         self.trainer: Trainer | None = None
-        """That of the training before, whose compiled step the next one uses again where it fits."""
+        """The previous training's trainer; the next training reuses its compiled step if it fits."""
         self.neighbours = None
         if checkpoint.has_neighbours:
             X = data.features.X
@@ -91,14 +91,14 @@ class Session:
 
     @one_blas_thread()
     def run(self) -> Trained:
-        """Do what is left of the trainings.
+        """Run the remaining trainings.
 
         Raises:
-            NumericalError: training failed numerically after every retry.
+            NumericalError: training still fails numerically after the last retry.
         """
         while self.training < len(self.plan.units):
             self._train(self.checkpoint.current or self._warm_start())
-        calibrated = [self._calibrate(place) for place in range(len(self.factors))]
+        calibrated = [self._calibrate(index) for index in range(len(self.factors))]
         predictor = assemble_predictor(
             self.neighbours,
             tuple(ensemble for ensemble, _ in calibrated),
@@ -115,44 +115,44 @@ class Session:
 
     @property
     def training(self) -> int:
-        """Which of the run's trainings is the current one, from 0."""
+        """Index of the current training within the run, from 0."""
         return len(self.checkpoint.finished)
 
     @property
     def unit(self) -> Unit:
-        """The current training in the plan."""
+        """The current training's entry in the plan."""
         return self.plan.units[self.training]
 
     @property
     def factor(self) -> Factor:
-        """What the current training is about."""
+        """The factor that is being trained, as its member sees it."""
         return self._member_factor(self.unit.factor, self.unit.member)
 
-    def _member_factor(self, place: int, member: int) -> Factor:
-        """Return a factor as a member sees it: if members leave out rows, each leaves out others."""
-        factor, num_left_out = self.factors[place], self.plan.num_left_out
+    def _member_factor(self, index: int, member: int) -> Factor:
+        """Return a factor as a member sees it: if members leave out rows, each leaves out different ones."""
+        factor, num_left_out = self.factors[index], self.plan.num_left_out
         if not num_left_out:
             return factor
         num_rows = len(factor.data.features)
         order = generator(self.config.seed, Stream.LEFT_OUT_ROWS).permutation(num_rows)
         return leave_out(factor, np.sort(order[(member * num_left_out + np.arange(num_left_out)) % num_rows]))
 
-    def _calibrate(self, place: int) -> tuple[Ensemble, Calibration]:
+    def _calibrate(self, index: int) -> tuple[Ensemble, Calibration]:
         """Calibrate a factor's ensemble on the rows that its members did not see."""
         num_members = self.plan.num_members
-        finished = self.checkpoint.finished[place * num_members : (place + 1) * num_members]
+        finished = self.checkpoint.finished[index * num_members : (index + 1) * num_members]
         ensemble = Ensemble(tuple(one.posterior for one in finished))
         unseen = []
         if self.config.training.calibration.enabled:
-            held_out = [self._member_factor(place, member).data for member in range(num_members)]
+            held_out = [self._member_factor(index, member).data for member in range(num_members)]
             rows = draw_rows(
                 len(held_out[0].X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=Stream.CALIBRATION_ROWS
             )
-            # Validation rows that all members share are dealt to them, so that each is evidence once.
-            dealt = [rows if self.plan.num_left_out else rows[member::num_members] for member in range(num_members)]
+            # Validation rows that all members share are divided among them, so that each row counts once.
+            shares = [rows if self.plan.num_left_out else rows[member::num_members] for member in range(num_members)]
             unseen = [
                 Unseen(data.X_validation[own], data.targets_validation[own])
-                for data, own in zip(held_out, dealt, strict=True)
+                for data, own in zip(held_out, shares, strict=True)
             ]
         return calibrate(ensemble, unseen)
 
@@ -173,9 +173,9 @@ class Session:
         return current
 
     def _train(self, current: Unfinished) -> None:
-        """Do the current training, with the compiled step of the one before it if there is one."""
+        """Run the current training, with the compiled step of the previous one if it fits."""
         factor = self.factor
-        trainer = prepare(self.config, self.plan, factor, current, seed=self.unit.seed, spare=self.trainer)
+        trainer = prepare(self.config, self.plan, factor, current, seed=self.unit.seed, previous=self.trainer)
         finished = train_member(
             self.config,
             factor,

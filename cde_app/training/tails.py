@@ -1,4 +1,4 @@
-"""The defensive components of a training: how heavy the tails are, and how wide the data.
+"""Fit the defensive components of a training: the heaviness of the tails and the width of the data.
 
 Letters: N rows, D features, P targets.
 """
@@ -18,21 +18,21 @@ from cde_app.targets import TargetTransform
 from cde_app.training.warm_start import SparseRegression, solve_sparse_regression
 
 SCALES_BEYOND = 2
-"""Of Student's t, beyond the largest residual: the next row may lie further out."""
+"""Number of scales of Student's t beyond the largest residual: the next row may lie further out."""
 FEWEST_SCALES = 20
-"""At weight one Cauchy's tails are exact down to a probability of 1e-6."""
+"""Smallest number of scales: at weight one a Cauchy's tails are then exact down to a probability of 1e-6."""
 HEAVIEST, LIGHTEST = 1.0, 35.0
-"""Degrees of freedom: Cauchy's tails, and nearly those of a normal."""
+"""Limits of the degrees of freedom: the tails of a Cauchy, and nearly those of a normal."""
 THRESHOLDS, FEWEST_BEYOND = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98), 20
-"""Shares of the residuals below which a fit may look away, while so many lie beyond."""
+"""Shares of the smallest residuals that a fit may ignore, and the number of others that it needs."""
 CONTRADICTION = 2.0
-"""Nats: twice as much is what a chi-squared number of two degrees of freedom exceeds one time in seven."""
+"""Loss of log likelihood [nats]; chi-squared with two degrees of freedom exceeds twice that with probability 1/7."""
 SMALLEST_SQUARE, LOG_CHI_SQUARED_VARIANCE = 0.01, 0.5 * np.pi**2
-"""Of a residual, so that one of zero does not count as infinitely quiet; of the log of a squared normal number."""
+"""Constant added to a squared residual, so that a zero has a finite log; variance of the log of a squared normal."""
 SMALLEST_SCALE = 0.01
-"""Of Student's t: where half of the residuals are zero, the likelihood grows without bound as the scale vanishes."""
+"""Smallest scale of Student's t: if half of the residuals are zero, the likelihood is unbounded as it vanishes."""
 CLIMATOLOGY_DEPTH = 5
-"""The climatology has at most 2^5 kernels."""
+"""Number of times that the climatology halves the rows: it has at most 2^5 kernels."""
 
 
 def fit_defence(
@@ -44,11 +44,11 @@ def fit_defence(
     noise_floor: Array,
     weight: float,
 ) -> Defence | None:
-    """Return the defensive components, half of their weight Student's t and half the climatology; None without weight.
+    """Return the defensive components, weighted half Student's t and half climatology; None without weight.
 
-    Student's t is that of the warm start's standardised residuals. Behind a transform that is
-    not affine no component reaches, with three standard deviations or with the mean and one, further beyond the
-    training targets than their range, so that its mean and its variance are of their size.
+    Student's t is fitted to the warm start's standardised residuals. If a transform is not affine, no component reaches
+    further beyond the training targets than their range, neither at three standard deviations nor at its mean plus
+    one, so that its mean and variance are of their size.
 
     Args:
         regression: the warm start.
@@ -56,7 +56,7 @@ def fit_defence(
         Y: [N, P], their standardised targets.
         transforms: one per target.
         noise_floor: [P], smallest variances, standardised.
-        weight: of the components in all, before calibration.
+        weight: total weight of the components, before calibration.
     """
     if not weight:
         return None
@@ -85,10 +85,10 @@ def fit_defence(
 
 
 def fit_log_scale(regression: SparseRegression, X: Array, residual: Array) -> Array:
-    """Return A, [M, P], with which k(x, Z) A is how the log of the squared residuals varies with x, about its mean.
+    """Return A, [M, P]: k(x, Z) A is the trend in x of the log of the squared residuals, about its mean.
 
     A second sparse GP, with the kernel and the inducing inputs of the first, is fitted to the logs, whose noise is that
-    of the log of a chi-squared number; a priori the trend has a standard deviation of one.
+    of the log of a chi-squared variable; a priori the trend has a standard deviation of one.
 
     Args:
         regression: the warm start.
@@ -107,9 +107,9 @@ def fit_log_scale(regression: SparseRegression, X: Array, residual: Array) -> Ar
 def fit_student_t(residual: Array) -> tuple[float, float]:
     """Return the degrees of freedom and the scale of the Student's t that has the residuals' tails, within bounds.
 
-    What is asked for is the tails, and most is known of them where the whole is Student's t. So it is fitted by maximum
-    likelihood to all residuals, unless those beyond a threshold contradict it: then to those beyond the lowest
-    threshold whose fit is contradicted by no higher one. Of residuals below it only their number counts.
+    Only the tails matter, but they are known best if Student's t fits all residuals. So it is fitted by maximum
+    likelihood to all of them, unless those beyond a threshold contradict it: then to those beyond the lowest threshold
+    whose fit no higher one contradicts. Of the residuals below it, only the number counts.
 
     Args:
         residual: [N].
@@ -118,15 +118,15 @@ def fit_student_t(residual: Array) -> tuple[float, float]:
     thresholds = [np.quantile(sizes, q) for q in THRESHOLDS if q == 0.0 or (1.0 - q) * len(sizes) >= FEWEST_BEYOND]
     fits = [student_t_beyond(sizes, threshold) for threshold in thresholds]
     best = [log_likelihood_beyond(sizes, threshold, *fit) for threshold, fit in zip(thresholds, fits, strict=True)]
-    for place, fit in enumerate(fits):
-        lost = [best[k] - log_likelihood_beyond(sizes, thresholds[k], *fit) for k in range(place, len(fits))]
-        if max(lost) <= CONTRADICTION:
+    for index, fit in enumerate(fits):
+        losses = [best[k] - log_likelihood_beyond(sizes, thresholds[k], *fit) for k in range(index, len(fits))]
+        if max(losses) <= CONTRADICTION:
             break
     return fit
 
 
 def student_t_beyond(sizes: Array, threshold: float) -> tuple[float, float]:
-    """Return the degrees of freedom and the scale that are likeliest for the sizes from the threshold on."""
+    """Return the most likely degrees of freedom and scale for the sizes from the threshold on."""
 
     def parameters(logs: Array) -> tuple[float, float]:
         degrees = float(np.exp(np.clip(logs[0], np.log(HEAVIEST), np.log(LIGHTEST))))
@@ -135,12 +135,12 @@ def student_t_beyond(sizes: Array, threshold: float) -> tuple[float, float]:
     def loss(logs: Array) -> float:
         return -log_likelihood_beyond(sizes, threshold, *parameters(logs)) / len(sizes)
 
-    start = np.log([2.0, max(float(np.median(sizes)), float(threshold), 2.0 * SMALLEST_SCALE)])  # not where it is flat
+    start = np.log([2.0, max(float(np.median(sizes)), float(threshold), 2.0 * SMALLEST_SCALE)])  # not on a plateau
     return parameters(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3}).x)
 
 
 def log_likelihood_beyond(sizes: Array, threshold: float, degrees_of_freedom: float, scale: float) -> float:
-    """Return the log likelihood of Student's t, the sizes [N] of its values known from the threshold on."""
+    """Return the log likelihood of Student's t for the sizes [N] of its values, known only from the threshold on."""
     half = 0.5 * (degrees_of_freedom + 1.0)
     beyond = sizes[sizes >= threshold]
     height = gammaln(half) - gammaln(half - 0.5) - 0.5 * np.log(np.pi * degrees_of_freedom) - np.log(scale)
@@ -152,7 +152,7 @@ def log_likelihood_beyond(sizes: Array, threshold: float, degrees_of_freedom: fl
 
 
 def widest_variance(transform: TargetTransform, z: Array) -> float:
-    """Return the largest variance of a component of one target; z [N], its standardised values."""
+    """Return the largest variance allowed in a component of one target; z [N], its standardised values."""
     if transform.is_affine:
         return np.inf
     low, high = transform.inverse(np.array([z.min(), z.max()]))

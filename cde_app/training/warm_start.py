@@ -26,11 +26,11 @@ from cde_app.training.gp_start import posterior_of_whitened, start_prior
 INITIAL_NOISE = 0.1
 CHUNK_ROWS = 8192
 MEAN_ROWS = 200_000
-"""Training rows, drawn at random, to which the mean function is fitted."""
+"""Largest number of training rows, drawn at random, to which the mean function is fitted."""
 ROUNDS = 3
-"""Of a fit whose outliers are told from its own residuals; one where there are none."""
+"""Largest number of fits, each to targets clipped by the residuals of the fit before; one if there are no outliers."""
 OUTLYING = 3.0
-"""A residual is brought to so many widths of the residuals' central 90 %, ten standard deviations of a normal."""
+"""Largest residual, in widths of the residuals' central 90 %: ten standard deviations of a normal."""
 CAUCHY_SHARE = 0.02
 SCREENING_STEPS = 50
 SCREENING_INDUCING = 64
@@ -55,7 +55,7 @@ class SparseRegression:
     """m, [D] to [P]."""
 
     def as_sparse_gp(self) -> SparseGP:
-        """Return g as prediction has it."""
+        """Return g in the form that prediction uses."""
         whitening = solve_triangular(self.factor, np.eye(len(self.factor)), lower=True)
         return SparseGP(
             self.kernel, self.inducing_inputs, whitening, self.q_mu, _transpose(self.q_sqrt) @ whitening, False
@@ -74,7 +74,7 @@ class SparseRegression:
         return -0.5 * ((Y - self.mean_function(X) - mean) ** 2 / variance + np.log(2 * np.pi * variance))
 
     def robust_log_density(self, X: Array, Y: Array) -> Array:
-        """Return the log density of each row and target, [N, P]; Cauchy's has a share in it, so that no row decides."""
+        """Return the log density of each row and target, [N, P], mixed with a Cauchy's, so that no row decides."""
         mean, variance = self.as_sparse_gp().moments(X)
         variance = variance + self.noise
         ratio = (Y - self.mean_function(X) - mean) ** 2 / variance
@@ -94,14 +94,14 @@ def fit_sparse_regression(
 ) -> SparseRegression:
     """Fit the hyperparameters by L-BFGS on at most `max_rows` rows, then q(u) in closed form on all of them.
 
-    The mean function is the least-squares one; g is the regression of what it leaves of y.
+    The mean function is fitted by least squares, g to its residuals.
 
     Args:
-        features: of N rows.
+        features: N rows.
         Y: [N, P], standardised targets.
-        settings: the `warm_start` block; where it is not enabled the prior is returned as it is.
-        output: kernel, inducing inputs (fewer where there are fewer different rows) and mean function.
-        seed: of the choice of rows and of k-means.
+        settings: the `warm_start` block; if it is not enabled, the prior is returned.
+        output: kernel, inducing inputs (fewer if there are fewer distinct rows) and mean function.
+        seed: for the choice of rows and k-means.
         noise_floor: [P], smallest noise variances.
 
     Source: Titsias (2009) for the bound and the optimal q(u).
@@ -134,11 +134,11 @@ def fit_sparse_regression(
 
 
 def tamed(Y: Array, mean: Array) -> Array:
-    """Return the targets, those that lie far outside brought near to the mean: a normal density would chase them.
+    """Return the targets with outliers clipped towards the mean: a normal density would chase them.
 
     Args:
         Y: [N, P], targets.
-        mean: [N, P], what is expected of them.
+        mean: [N, P], their expected values.
     """
     low, high = np.quantile(Y - mean, [0.05, 0.95], axis=0)
     limit = np.where(high > low, OUTLYING * (high - low), np.inf)
@@ -155,9 +155,9 @@ def fit_screening_regression(
     noise_floor: Array | float = 0.0,
     rough: bool = True,
 ) -> SparseRegression:
-    """Fit to compare ways to prepare the data, quickly where a rough fit will do; see `fit_sparse_regression`.
+    """Fit to compare ways of preparing the data, quickly if `rough`; see `fit_sparse_regression`.
 
-    The identity as mean function is of several targets; one alone has no column of its own in it, and here it is zero.
+    The identity is the mean function of several targets together. A single one may be fitted here, so zero replaces it.
     """
     warm_start, output = settings.training.warm_start, settings.model.output
     max_steps, num_inducing = warm_start.max_steps, output.num_inducing
@@ -170,7 +170,7 @@ def fit_screening_regression(
 
 
 def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise: Array) -> SparseRegression:
-    """Return the optimal q(u) for given hyperparameters and no mean function, from every row, in chunks.
+    """Return the optimal q(u) for given hyperparameters and a zero mean function, from all rows, in chunks.
 
     S = (I + A A' / noise)^-1, mu = S A y / noise, with A = L^-1 k(Z, X): the whitened form of Titsias (2009).
     """
@@ -189,11 +189,11 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
 def _products(whitened: Callable[[Array], Array], X: Array, Y: Array, num_inducing: int) -> tuple[Array, Array]:
     """Return A A' [M, M] and A y [M, P] of some rows; `whitened` gives A', [n, D] to [n, M]."""
 
-    def look(rows: slice) -> tuple[Array, Array]:
+    def block_products(rows: slice) -> tuple[Array, Array]:
         A = whitened(X[rows])
         return A.T @ A, A.T @ Y[rows]
 
-    grams, moments = zip(*map_blocks(look, len(X), num_inducing).values(), strict=True)
+    grams, moments = zip(*map_blocks(block_products, len(X), num_inducing).values(), strict=True)
     return sum(grams), sum(moments)
 
 

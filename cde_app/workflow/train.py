@@ -147,7 +147,7 @@ def train_in_run(
                 "content. Train again with --overwrite."
             )
         checkpoint = Checkpoint.from_arrays(arrays)
-        run.rewind_history(checkpoint.place)
+        run.rewind_history(checkpoint.progress)
     fitted, held_out = table.split.train, table.split.validation
     axes = tuple(Axis(column.name, feature.scale) for column in table.contract.inputs for feature in column.features)
     data = TrainingData(

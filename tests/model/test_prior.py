@@ -145,7 +145,11 @@ def test_the_table_of_families_is_of_distributions_of_tfp_and_of_their_parameter
         assert set(learned) <= set(properties)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+SLOWEST = ("NormalInverseGaussian", "ExpInverseGamma")
+ONE_BY_ONE = [pytest.param(name, marks=pytest.mark.slow) if name in SLOWEST else name for name in FAMILIES]
+
+
+@pytest.mark.parametrize("family", ONE_BY_ONE)
 def test_densities_of_a_family_are_those_of_its_draws_on_one_support_whatever_is_learned(family: str) -> None:
     prior = prior_of(family, GIVEN[family], dim=1)
     for index, name in enumerate(prior.bijectors):
@@ -166,7 +170,7 @@ def test_a_parameter_that_moves_the_support_is_told_by_that_very_comparison(fami
     assert name not in FAMILIES.get(family, ())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ONE_BY_ONE)
 def test_the_kl_of_a_family_is_that_of_many_draws_and_its_draws_are_differentiable(family: str) -> None:
     prior = prior_of(family, GIVEN[family])
     q = moved(prior, 0.8)

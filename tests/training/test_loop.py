@@ -35,12 +35,12 @@ DOUBLY = {"kind": "importance_weighted", "encoder_gradient": "doubly_reparameter
         ("default", DOUBLY, True),
         ("default", {"kind": "predictive"}, True),
         ("default", {"kind": "predictive"}, False),
-        ("inner", {"kind": "predictive"}, True),
-        ("no_latent", {"kind": "elbo"}, True),
-        ("varying_noise", {"kind": "predictive"}, True),
         ("mixing", {"kind": "predictive"}, True),
-        ("joint", {"kind": "predictive"}, True),
-        ("student_t", {"kind": "elbo"}, True),
+        pytest.param("inner", {"kind": "predictive"}, True, marks=pytest.mark.slow),
+        pytest.param("no_latent", {"kind": "elbo"}, True, marks=pytest.mark.slow),
+        pytest.param("varying_noise", {"kind": "predictive"}, True, marks=pytest.mark.slow),
+        pytest.param("joint", {"kind": "predictive"}, True, marks=pytest.mark.slow),
+        pytest.param("student_t", {"kind": "elbo"}, True, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_climbs_the_bound(name: str, objective: dict[str, str], *, natural: bool) -> None:

@@ -123,12 +123,12 @@ def test_the_same_seed_ends_in_the_same_bytes_and_another_seed_does_not() -> Non
 
 def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None:
     whole, checkpoints, _ = small_run()
-    assert [checkpoint.place for checkpoint in checkpoints] == [(0, 0), (0, 25), (0, 50), (1, 0)]
+    assert [checkpoint.progress for checkpoint in checkpoints] == [(0, 0), (0, 25), (0, 50), (1, 0)]
     for checkpoint in checkpoints:
         stored, is_second = Checkpoint.from_arrays(checkpoint.to_arrays()), checkpoint is checkpoints[1]
         resumed, _, reports = run(small_config(), small_data(), checkpoint=stored, compiles=is_second)
         assert_same_bytes(whole.predictor, resumed.predictor)
-        assert all(report.step > checkpoint.place[1] for report in reports)
+        assert all(report.step > checkpoint.progress[1] for report in reports)
 
 
 def chained(**training: Any) -> tuple[Config, TrainingData]:
@@ -152,21 +152,25 @@ def chained_run() -> tuple[Trained, list[Checkpoint], list[Progress]]:
     return run(*chained())
 
 
-def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes() -> None:
+@pytest.mark.parametrize("places", [slice(4, 5), pytest.param(slice(None, None, 2), marks=pytest.mark.slow)])
+def test_a_chain_of_ensembles_resumed_from_any_checkpoint_ends_in_the_same_bytes(places: slice) -> None:
     config, data = chained()
     whole, checkpoints, reports = chained_run()
     assert [len(factor.members) for factor in whole.predictor.factors] == [2, 2]
-    assert [checkpoint.place for checkpoint in checkpoints][::3] == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert [checkpoint.progress for checkpoint in checkpoints][::3] == [(0, 0), (1, 0), (2, 0), (3, 0)]
     assert {report.training for report in reports} == {0, 1, 2, 3}
     first, second = whole.predictor.factors[0].members
     assert not np.array_equal(first.output_terms[1].q_mu, second.output_terms[1].q_mu), "members must differ"
-    for checkpoint in checkpoints[::2]:
+    for checkpoint in checkpoints[places]:
         stored, is_third = Checkpoint.from_arrays(checkpoint.to_arrays()), checkpoint is checkpoints[2]
         resumed, _, _ = run(config, data, checkpoint=stored, compiles=is_third)
         assert_same_bytes(whole.predictor, resumed.predictor)
 
 
-@pytest.mark.parametrize(("likelihood", "chain"), [("gaussian", True), ("heteroscedastic_gaussian", False)])
+@pytest.mark.parametrize(
+    ("likelihood", "chain"),
+    [("heteroscedastic_gaussian", False), pytest.param("gaussian", True, marks=pytest.mark.slow)],
+)
 def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_own(
     monkeypatch: pytest.MonkeyPatch, likelihood: str, *, chain: bool
 ) -> None:
@@ -184,8 +188,8 @@ def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_
     shared, _, _ = run(config, data, compiles=True)
     assert len(taken_over) == (2 if chain else 1), "the second member of each factor"
 
-    def alone(*arguments: Any, spare: Trainer | None, **options: Any) -> Trainer:
-        return prepare(*arguments, spare=None, **options)
+    def alone(*arguments: Any, previous: Trainer | None, **options: Any) -> Trainer:
+        return prepare(*arguments, previous=None, **options)
 
     monkeypatch.setattr(session_module, "prepare", alone)
     assert_same_bytes(shared.predictor, run(config, data, compiles=True)[0].predictor)
@@ -203,8 +207,8 @@ def test_the_order_of_a_chain_is_the_given_one_or_that_of_the_table() -> None:
     assert [unit.name for unit in plans[1].units] == [f"{name}, member {k} of 2" for name in "zy" for k in (1, 2)]
     assert [unit.name for unit in plans[2].units] == [f"y, z, member {k} of 2" for k in (1, 2)]
     assert len({unit.seed for unit in plans[0].units}) == 4
-    assert run(named, data)[0].predictor.order == (1, 0)
-    assert len(run(joint, data)[0].predictor.factors) == 1
+    training = named.training.model_copy(update={"ensemble": 1, "max_steps": 2})
+    assert run(named.model_copy(update={"training": training}), data)[0].predictor.order == (1, 0)
 
 
 def test_a_kernel_of_named_inputs_finds_them_in_every_factor_of_a_chain() -> None:
@@ -238,7 +242,7 @@ def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_
     assert [len(factor.data.features) for factor in session.factors] == [len(data.features)] * 2
     assert [factor.data.features.X.shape[1] for factor in session.factors] == [4, 5]
     np.testing.assert_array_equal(session.factors[1].data.features.X[:, :1], data.features.X)
-    trainer = prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    trainer = prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, previous=None)
     assert trainer.model.num_data == len(data.features)
     assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
 
@@ -266,7 +270,7 @@ def test_an_interruption_saves_a_checkpoint_from_which_training_goes_on() -> Non
     checkpoints: list[Checkpoint] = []
     with pytest.raises(KeyboardInterrupt):
         run(config, data, save=checkpoints.append, report=interrupt)
-    assert checkpoints[-1].place == (0, 25)
+    assert checkpoints[-1].progress == (0, 25)
     resumed, _, _ = run(config, data, checkpoint=checkpoints[-1])
     assert_same_bytes(small_run()[0].predictor, resumed.predictor)
 
@@ -296,7 +300,7 @@ def test_an_interruption_in_the_midst_of_a_call_or_a_validation_loses_and_repeat
         with pytest.raises(KeyboardInterrupt):
             run(config, data, judge=judge, save=checkpoints.append)
         monkeypatch.setattr(Trainer, "advance", advance)
-        assert checkpoints[-1].place == (0, 25)
+        assert checkpoints[-1].progress == (0, 25)
         assert_same_bytes(run(config, data, checkpoint=checkpoints[-1])[0].predictor, expected)
 
 
@@ -312,7 +316,7 @@ def test_the_state_with_the_best_validation_score_is_kept() -> None:
     assert [one.kept_step for one in trained.trainings] == [50]
     assert [report.validation_score for report in reports if report.stage == "training"] == [0.0, 2.0, 1.0]
     shorter = small_config(early_stopping={"enabled": False}, max_steps=75)
-    states = [checkpoint for checkpoint in run(shorter, data)[1] if checkpoint.place == (0, 50)]
+    states = [checkpoint for checkpoint in run(shorter, data)[1] if checkpoint.progress == (0, 50)]
     best = checkpoints[-2].current.best
     np.testing.assert_array_equal(states[0].current.state["variable.0"], best.state["variable.0"])
 
@@ -347,7 +351,7 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
 def fresh_trainer(config: Config, data: TrainingData) -> Trainer:
     """Return a trainer before its first step."""
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
-    return prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, spare=None)
+    return prepare(config, session.plan, session.factors[0], session._warm_start(), seed=config.seed, previous=None)
 
 
 def test_a_step_that_fails_is_repeated_with_smaller_steps_and_at_last_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,10 +479,21 @@ def test_auto_settings_follow_the_number_of_rows(
     np.testing.assert_allclose(plan.natural_step, 0.05 * batch_size / num_rows)
 
 
+def chained_without_validation(**training: Any) -> tuple[Config, TrainingData]:
+    """The chain, whose members leave out rows as none validate."""
+    config, data = chained(**training)
+    return config, replace(data, X_validation=data.features.X[:0], targets_validation=data.targets[:0])
+
+
+@functools.cache
+def leaving_out_run() -> tuple[Trained, list[Checkpoint], list[Progress]]:
+    """Train it, once for all tests that look at it or compare another training with it."""
+    return run(*chained_without_validation())
+
+
 def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated_on_them() -> None:
-    config, data = chained()
-    data = replace(data, X_validation=data.features.X[:0], targets_validation=data.targets[:0])
-    trained, checkpoints, _ = run(config, data)
+    config, data = chained_without_validation()
+    trained, checkpoints, _ = leaving_out_run()
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     unseen = []
     for index in (0, 1):
@@ -493,22 +508,20 @@ def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated
     for factor, calibration in zip(trained.predictor.factors, trained.calibrations, strict=True):
         assert [member.spread for member in factor.members] == [calibration.spread] * 2
     assert [one.kept_step for one in trained.trainings] == [one.steps for one in trained.trainings], "the last steps"
-    for checkpoint in checkpoints[::3]:
-        resumed, _, _ = run(config, data, checkpoint=Checkpoint.from_arrays(checkpoint.to_arrays()))
-        assert_same_bytes(trained.predictor, resumed.predictor)
+    resumed, _, _ = run(config, data, checkpoint=Checkpoint.from_arrays(checkpoints[6].to_arrays()))
+    assert_same_bytes(trained.predictor, resumed.predictor)
 
 
 def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, data = chained(early_stopping={"every": 10})
-    data = replace(data, X_validation=data.features.X[:0], targets_validation=data.targets[:0])
+    config, data = chained_without_validation(early_stopping={"every": 10})
     judged: list[tuple[float, np.ndarray]] = []
 
     def spy(posterior: Posterior, rows: TrainingData, *, seed: int) -> float:
         judged.append((score := validation_score(posterior, rows, seed=seed), rows.X_validation))
         return score
 
-    run(config, data, judge=spy)
-    assert not judged, "few rows choose nothing"
+    few = plan_trainings(config, num_rows=len(data.features), num_validation_rows=0, num_features=1)
+    assert (few.num_left_out, few.validates) == (6, False), "few rows choose nothing"
     monkeypatch.setattr(training_config, "FEWEST_JUDGES", len(data.features) // 10)
     trained, _, _ = run(config, data, judge=spy)
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
@@ -521,8 +534,7 @@ def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.
 
 
 def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
-    config, data = chained()
-    data = replace(data, X_validation=data.features.X[:0], targets_validation=data.targets[:0])
+    config, data = chained_without_validation()
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
     left_out = session._member_factor(0, 0).data.X_validation[:, 0]
     row = int(np.flatnonzero(data.features.X[:, 0] == left_out[0])[0])
@@ -530,7 +542,7 @@ def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
     # Another row takes its value in exchange, so that the standardisation, which all rows have a part in, stays.
     unseen = int(np.flatnonzero(data.features.X[:, 0] == left_out[1])[0])
     other[[row, unseen]] = other[[unseen, row]]
-    first, second = (run(config, replace(data, targets=targets))[0].trainings for targets in (data.targets, other))
+    first, second = leaving_out_run()[0].trainings, run(config, replace(data, targets=other))[0].trainings
     terms = [[one.posterior.output_terms[0].q_mu for one in trainings] for trainings in (first, second)]
     same = [np.allclose(ours, theirs, atol=1e-6) for ours, theirs in zip(*terms, strict=True)]
     assert same == [True, False, True, False], "factor by factor, member by member"

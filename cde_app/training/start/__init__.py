@@ -1,1 +1,1 @@
-"""Where a training starts: from the warm start to a `ModelStart`."""
+"""The starting point of a training: from the warm start to a `ModelStart`."""

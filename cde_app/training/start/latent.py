@@ -1,13 +1,13 @@
-"""Where all that has to do with w starts: the warm start's noise is split between w and the likelihood.
+"""The starting point of everything that involves w: the warm start's noise is split between w and the likelihood.
 
 With r the residual of the warm start, in standard deviations of its noise,
 
     r = A w + e,        w ~ N(0, I),        e ~ N(0, diag(noise)),
 
 a factor analysis: A has the leading principal directions of r's correlation, scaled so that w explains `latent_share`
-of them. Where w has another prior F, w stands here for its normal scores Phi^-1(F(w)), which are normal whatever the
-prior. The encoder starts as the exact posterior of w, h(x, w) as the plane A w in the units of y, and e is what the
-likelihood starts with.
+of their variance. If w has another prior F, w here means its normal scores Phi^-1(F(w)), which are normal for every
+prior. The encoder starts as the exact posterior of w, h(x, w) as the plane A w in the units of y, and the likelihood as
+the noise e.
 
 Letters: N rows, n points, D features, Dw latent variables, P targets, Q GPs of the output layer.
 """
@@ -32,7 +32,7 @@ from cde_app.training.gp_start import lengthscales_of
 from cde_app.training.warm_start import SparseRegression
 
 NOISE_SHARE_FLOOR, LATENT_SHARE_FLOOR = 0.05, 0.05
-"""Of each target's variance, what the likelihood and what w keep at least."""
+"""Smallest shares of each target's variance that the likelihood and w keep."""
 DESIGN_POINTS = 4096
 
 
@@ -46,7 +46,7 @@ class WarmFit:
     Y: Array
     """[N, P], standardised targets."""
     mean: Array
-    """[N, P], of the regression."""
+    """[N, P], mean of the regression."""
 
     @property
     def residual(self) -> Array:
@@ -64,13 +64,13 @@ class LinearFactor:
     """[P], variances of e."""
 
     def posterior(self) -> tuple[Array, Array]:
-        """Return B [P, Dw] and s [Dw] of q(w | r) = N(r B, diag(s^2)), the mean exact, the variances its diagonal."""
+        """Return B [P, Dw] and s [Dw] of q(w | r) = N(r B, diag(s^2)): the exact mean and variances, no covariances."""
         scaled = self.loadings / self.noise[:, None]
         covariance = np.linalg.inv(np.eye(self.loadings.shape[1]) + self.loadings.T @ scaled)
         return scaled @ covariance, np.sqrt(np.diag(covariance))
 
     def within(self, projector: Array) -> LinearFactor:
-        """Return the factor with what the projector [P, P] takes from its loadings left to the noise."""
+        """Return the factor with projected loadings; what the projector [P, P] removes is left to the noise."""
         loadings = projector @ self.loadings
         return LinearFactor(loadings, self.noise + ((self.loadings - loadings) ** 2).sum(1))
 
@@ -78,10 +78,10 @@ class LinearFactor:
 def split_noise(
     residual: Array, *, latent_dim: int, latent_share: float, noise_share: Array | float = NOISE_SHARE_FLOOR
 ) -> LinearFactor:
-    """Hand `latent_share` of the residual's leading principal directions to the latent variables.
+    """Assign `latent_share` of the residual's leading principal directions to the latent variables.
 
     Args:
-        residual: r, [N, P], standard deviation about one per target.
+        residual: r, [N, P], with a standard deviation near one per target.
         latent_dim: Dw.
         latent_share: share of those directions' variance that w explains, in (0, 1).
         noise_share: [P], smallest share of each target's variance that w leaves unexplained, in (0, 1).
@@ -104,14 +104,14 @@ def split_noise(
 def start_factor(
     latent_dim: int, latent_share: float, warm: WarmFit, noise_floor: Array | float, mixing: Array | None
 ) -> LinearFactor:
-    """Split the noise so that the likelihood starts with room above its floor, and has what P cannot tell of w.
+    """Split the noise so that the likelihood starts with room above its floor, and keeps what P cannot express of w.
 
     Args:
         latent_dim: Dw.
-        latent_share: as of `split_noise`.
+        latent_share: as in `split_noise`.
         warm: r and its noise.
         noise_floor: [P], noise variances that w must leave to the likelihood.
-        mixing: P, [Q, P]; None where the output layer does not mix.
+        mixing: P, [Q, P]; None if the output layer does not mix.
     """
     noise = warm.regression.noise
     required = np.clip((1 + ROOM_ABOVE_FLOOR) * noise_floor / noise, NOISE_SHARE_FLOOR, 1 - LATENT_SHARE_FLOOR)
@@ -144,20 +144,20 @@ def start_encoder(
 
 @dataclass(frozen=True)
 class LatentPlane:
-    """A w at points (x, w): rows, repeated where there are few, each with a w from the prior."""
+    """The plane A w at points (x, w): rows, repeated if there are few, each with a draw of w from the prior."""
 
     compositor: Compositor
     """c(x, w)."""
     rows: IndexArray
     """[n]."""
     features: Features
-    """c(x, w), what a GP sees there."""
+    """c(x, w), the inputs of a GP at the points."""
     values: Array
     """[n, Q], standardised units of y."""
     amplitude: float
-    """Variance of the values, the mean of the GPs'."""
+    """Variance of the values, averaged over the GPs."""
     lengthscales: Array
-    """Of a kernel on the features."""
+    """Lengthscales of a kernel on the features."""
 
 
 def latent_plane(
@@ -176,10 +176,10 @@ def latent_plane(
         settings: the `latent` block.
         prior: p(w).
         warm: the warm start.
-        factor: A, of r.
+        factor: the factor analysis of r.
         seen: x as the output layer sees it, N rows.
-        mixing: P, [Q, P]; None where the output layer does not mix.
-        seed: of the draws.
+        mixing: P, [Q, P]; None if the output layer does not mix.
+        seed: for the draws.
     """
     slope = factor.loadings * np.sqrt(warm.regression.noise)[:, None]
     slope = slope if mixing is None else mixing @ slope
@@ -199,7 +199,7 @@ def latent_plane(
 
 
 def start_compositor(settings: config.Latent, prior: Prior, X: Array) -> Compositor:
-    """Return how x and w are joined before training; X [N, D], as the layer sees x."""
+    """Return the compositor before training; X [N, D] is x as the layer sees it."""
     return COMPOSITORS[settings.compositor.kind].start(
         settings.compositor, X, quantiles=prior.from_normal_scores, latent_dim=settings.dim
     )
@@ -210,8 +210,8 @@ def latent_lengthscales(
 ) -> Array:
     """Return lengthscales for c(x, w), one for each of its columns.
 
-    Those of x are the warm start's, within reason. That of a w beside x is half the width of what the compositor makes
-    of the prior's central 68 %, at x = 0.
+    Those of x are the warm start's, clipped. Those of w, if it has columns of its own, are half the width that the
+    prior's central 68 % has in them at x = 0.
     """
     if regression.inducing_inputs.shape[1] == num_features:
         warm = lengthscales_of(regression.kernel, num_features)

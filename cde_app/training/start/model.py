@@ -4,10 +4,10 @@ The layers start in the order of the data: x A, inner layers close to their mean
 
     y = m(x) + f P + e,        f = g(x) + h(x, w) or one f(x, w),
 
-with m and g as the warm start has them and h as the plane in w (`latent`). The rows of P are orthonormal before
-training, so that the warm start of f is that of (y - m(x)) P'. What A, P and c(x, w) leave out is noise at first.
+with m and g from the warm start and h the plane in w (`latent`). The rows of P are orthonormal before training, so f
+starts as the warm start of (y - m(x)) P'. What A, P and c(x, w) leave out starts as noise.
 
-Letters: N rows, D features, P targets, Q GPs of a layer (of the output layer P where it does not mix).
+Letters: N rows, D features, P targets, Q GPs of a layer (P in the output layer if it does not mix).
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from cde_app.training.start.latent import (
 from cde_app.training.warm_start import SparseRegression
 
 INNER_VARIANCE, INNER_SD = 0.01, 0.1
-"""Of an f that is almost zero, and of q(v)."""
+"""Kernel variance of an f that starts close to zero, and standard deviation of q(v)."""
 NO_COMPOSITOR: Compositor = Concatenation()
-"""Of a layer that does not see w."""
+"""Compositor of a layer that does not see w."""
 PLANE_NOISE = 0.01
-"""Relative noise of the regression that turns h into a plane."""
+"""Relative noise variance of the regression that fits h to the plane."""
 
 
 def starting_point(
@@ -58,15 +58,15 @@ def starting_point(
     seed: int,
     noise_floor: Array | float = 0.0,
 ) -> ModelStart:
-    """Return where the model starts.
+    """Return the starting point of the model.
 
     Args:
         settings: the `model` block.
         warm_start: the `warm_start` block.
         regression: the fitted sparse GP.
-        features: of N rows.
+        features: N rows.
         Y: [N, P], standardised targets.
-        seed: of k-means and of the draws of w.
+        seed: for k-means and the draws of w.
         noise_floor: [P], noise variances that w must leave to the likelihood.
     """
     prior = build_prior(settings.latent) if settings.latent.dim else None
@@ -105,7 +105,7 @@ def start_projection(settings: config.InputProjectionSettings | None, X: Array) 
 def start_mixing(settings: config.OutputMixing | None, Y: Array) -> Array | None:
     """Return the leading principal directions of Y as the rows of P, [Q, P]; None without mixing.
 
-    With as many GPs as targets P is the identity, from which the warm start is kept as it is.
+    With as many GPs as targets P is the identity, which leaves the warm start unchanged.
     """
     if settings is None:
         return None
@@ -118,7 +118,7 @@ def start_mixing(settings: config.OutputMixing | None, Y: Array) -> Array | None
 def start_inner_layers(
     settings: config.ModelSettings, prior: Prior | None, features: Features, *, seed: int
 ) -> tuple[tuple[InnerStart, ...], Features]:
-    """Return inner layers that start close to their mean functions, and the features that they hand on."""
+    """Return inner layers that start close to their mean functions, and the features that they pass on."""
     starts = []
     for layer in settings.layers:
         directions = principal_directions(features.X, min(layer.num_gps, features.num_features))
@@ -139,13 +139,13 @@ def start_inner_layers(
 
 
 def inner_gp(layer: config.InnerLayerSettings, inputs: Features, directions: Array, *, seed: int) -> GPStart:
-    """Return f of one layer, almost zero, or the principal components themselves where m does not carry x on.
+    """Return f of one layer: close to zero or, if m does not pass x on, the principal components.
 
     Args:
         layer: its settings.
-        inputs: what f sees, x or c(x, w); where w is concatenated, the features come first.
+        inputs: what f sees, x or c(x, w); if w is concatenated, the features come first.
         directions: [D, Q], the principal directions of the features.
-        seed: of k-means.
+        seed: for k-means.
     """
     num_features, num_gps = directions.shape
     f_carries_x = not MEAN_FUNCTIONS[layer.mean.kind].carries_x
@@ -171,11 +171,11 @@ def start_output(
 
     Args:
         settings: the `model` block.
-        warm: what m and g start as.
-        seen: the features with which the layer starts.
-        plane: what h starts as; None without latent variables.
-        mixing: P, [Q, P], its rows orthonormal; None where each target has GPs of its own.
-        seed: of k-means.
+        warm: the warm start, for m and g.
+        seen: the features that the layer starts with.
+        plane: the starting point of h; None without latent variables.
+        mixing: P, [Q, P], with orthonormal rows; None if each target has its own GP.
+        seed: for k-means.
     """
     output, regression, mean_function = settings.output, warm.regression, warm.regression.mean_function
     is_of_seen = np.array_equal(seen.X, warm.features.X)
@@ -186,7 +186,7 @@ def start_output(
     if mixing is not None:
         unexplained = ((mean - mean @ mixing.T @ mixing) ** 2).mean(0)
         regression, F, mean = unmixed(regression, mixing), F @ mixing.T, mean @ mixing.T
-    terms, inexact = [], []  # the latter see less of x or w than what they start as, which stands beside them
+    terms, inexact = [], []  # inexact: terms that see less of x or w than the values they are to take
     if plane is None or output.structure == "additive":
         if is_of_seen:
             g = GPStart(
@@ -215,7 +215,7 @@ def start_output(
 
 
 def unmixed(regression: SparseRegression, mixing: Array) -> SparseRegression:
-    """Return the regression of f = y P', its GPs independent."""
+    """Return the regression of f = y P', with independent GPs."""
     squares, q_sqrt = mixing**2, regression.q_sqrt
     S = np.einsum("qp,pmn->qmn", squares, q_sqrt @ np.swapaxes(q_sqrt, 1, 2))
     return replace(
@@ -239,7 +239,7 @@ def refitted_trend(
 
 
 def plane_term(output: config.AdditiveOutput, plane: LatentPlane, *, seed: int) -> GPStart:
-    """Return h(x, w) that starts as the plane."""
+    """Return an h(x, w) that starts as the plane."""
     prior = start_prior(
         output.kernel_latent,
         output.inducing,
@@ -254,7 +254,7 @@ def plane_term(output: config.AdditiveOutput, plane: LatentPlane, *, seed: int) 
 
 
 def joint_term(output: config.JointOutput, plane: LatentPlane, values: Array, noise: Array, *, seed: int) -> GPStart:
-    """Return f(x, w) that starts at values [n, Q], the mean plus the plane; noise [Q], both of the warm start."""
+    """Return an f(x, w) that starts at values [n, Q], the mean plus the plane; noise [Q] of the warm start."""
     prior = start_prior(
         output.kernel,
         output.inducing,
@@ -268,16 +268,15 @@ def joint_term(output: config.JointOutput, plane: LatentPlane, values: Array, no
 
 
 def start_noise(settings: config.Likelihood, variance: Array, floor: Array, features: Features) -> Noise:
-    """Return where the noise starts.
+    """Return the noise before training.
 
-    The inducing inputs of one that varies are part of the compiled step, and so the same for all members of an
-    ensemble.
+    The inducing inputs of a varying noise are part of the compiled step and so the same for all ensemble members.
 
     Args:
         settings: the `likelihood` block.
         variance: [P], noise variances before training.
-        floor: [P], below which training may not go.
-        features: which the noise sees if it varies.
+        floor: [P], smallest variances allowed in training.
+        features: what a varying noise sees.
     """
 
     def sparse_prior(sparse: config.HeteroscedasticGaussianLikelihood) -> tuple[Kernel, Array]:
