@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cde_app.arrays import Array
-from cde_app.data.encoding import ColumnContract
+from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, encode_targets
 from cde_app.data.fingerprints import SeenRows
 from cde_app.data.prepared import PreparedTable
 from cde_app.data.split import Split
+from cde_app.errors import DataError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
-from cde_app.machine.rows import draw_rows
+from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
+from cde_app.machine.rows import blocks_of, draw_rows
 from cde_app.machine.streams import Stream
+from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.predictor import Predictor
 from cde_app.runs.run import Run
 from cde_app.targets.rounding import RoundedTarget
 from cde_app.trees import from_tree, pack, to_tree, unpack
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+FRAME = "the frame"
+"""How errors name a table that is in memory."""
 BASELINE_ROWS = 200_000
 """The largest number of training rows that the baselines are fitted to."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedModel:
     """A model ready to predict."""
 
@@ -39,6 +47,76 @@ class TrainedModel:
     """Positions in the training table."""
     seen: SeenRows
     """The training and validation rows."""
+    settings: Mapping[str, Any]
+    """Every setting of the run, as plain values."""
+
+    def __repr__(self) -> str:
+        """Return what it learned from what, such as `TrainedModel(height, weight | age, sex)`."""
+        inputs = ", ".join(column.name for column in self.contract.inputs)
+        return f"TrainedModel({', '.join(self.contract.targets)} | {inputs})"
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def predict(self, frame: pd.DataFrame) -> Forecast:
+        """Return the predictive density of every row of a table.
+
+        Args:
+            frame: N rows with the input columns; others are ignored.
+
+        Raises:
+            DataError: the frame breaks the column contract.
+
+        Example:
+            forecast = cde.load("runs/mine").predict(frame)
+            low, high = forecast.interval(0.9)
+        """
+        X = encode_inputs(self.contract, frame, source=FRAME)
+        return replace(self.predictor.predict(X), names=self.contract.targets)
+
+    def evaluate(self, frame: pd.DataFrame) -> dict[str, Any]:
+        """Return the scores of every row of a table that has the targets too, as `cde evaluate --json` prints them.
+
+        Rows that the training has seen have scores that are too good.
+
+        Raises:
+            DataError: the frame breaks the column contract, lacks a target, or has no complete row.
+        """
+        frame = frame[complete_rows(self.contract, frame, source=FRAME, with_targets=True)]
+        if frame.empty:
+            raise DataError(f"{FRAME}: expected at least one complete row; got none. Fill the gaps.")
+        X, targets = (encode(self.contract, frame, source=FRAME) for encode in (encode_inputs, encode_targets))
+        return self.scores(X, targets)[0]
+
+    def scores(self, X: Array, targets: Array) -> tuple[dict[str, Any], Rows]:
+        """Return the scores of the model and the baselines on some rows, and the model's scores per row.
+
+        Args:
+            X: [N, D], standardised features, N >= 1.
+            targets: [N, P], the user's units.
+        """
+        forecasts: dict[str, Callable[[Array], Forecast]] = {
+            "model": self.predictor.predict,
+            "climatology": lambda X: self.climatology.predict(len(X)),
+            "linear_gaussian": self.linear_gaussian.predict,
+        }
+        scored = {
+            name: concatenate_rows(
+                [
+                    score_rows(
+                        forecast(X[block]),
+                        targets[block],
+                        scales=self.scales,
+                        seed=self.settings["seed"],
+                        rows=np.arange(block.start, block.stop),
+                    )
+                    for block in blocks_of(len(X), self.settings["predict"]["chunk_rows"])
+                ]
+            )
+            for name, forecast in forecasts.items()
+        }
+        return metrics_of(scored, self.contract.targets), scored["model"]
+
+    # --- storage --------------------------------------------------------------------------------------------------
 
     def store(self, run: Run) -> None:
         """Write all of it into the run directory."""
@@ -46,9 +124,10 @@ class TrainedModel:
         spec, arrays = pack(to_tree(self.predictor))
         run.write_json("posterior/spec.json", spec)
         run.write_arrays("posterior/arrays.npz", arrays)
-        baselines = {"climatology": to_tree(self.climatology), "linear_gaussian": to_tree(self.linear_gaussian)}
-        named = {f"{name}.{key}": array for name, group in baselines.items() for key, array in group.items()}
-        run.write_arrays("baselines.npz", named | {"scales": self.scales})
+        _, baselines = pack(
+            {"climatology": to_tree(self.climatology), "linear_gaussian": to_tree(self.linear_gaussian)}
+        )
+        run.write_arrays("baselines.npz", baselines | {"scales": self.scales})
         split = {part: getattr(self.split, part) for part in ("train", "validation", "test")}
         run.write_arrays("split.npz", split | {"fingerprints": self.seen.stored})
 
@@ -64,23 +143,24 @@ class TrainedModel:
         split = Split(**parts)
 
         def group(name: str) -> dict[str, Any]:
-            return {key.removeprefix(f"{name}."): array for key, array in baselines.items() if key.startswith(name)}
+            return {key.removeprefix(f"{name}."): baselines[key] for key in baselines if key.startswith(f"{name}.")}
 
         return cls(
             contract=from_tree(ColumnContract, run.read_json("columns.json")),
             predictor=from_tree(
                 Predictor, unpack(run.read_json("posterior/spec.json"), run.read_arrays("posterior/arrays.npz"))
             ),
-            climatology=Climatology(**group("climatology")),
-            linear_gaussian=LinearGaussian(**group("linear_gaussian")),
+            climatology=from_tree(Climatology, group("climatology")),
+            linear_gaussian=from_tree(LinearGaussian, group("linear_gaussian")),
             scales=baselines["scales"],
             split=split,
             seen=SeenRows(stored, len(split.train) + len(split.validation)),
+            settings=run.settings(),
         )
 
 
 def assemble(
-    table: PreparedTable, predictor: Predictor, rounded: Sequence[RoundedTarget], *, seed: int
+    table: PreparedTable, predictor: Predictor, rounded: Sequence[RoundedTarget], settings: Mapping[str, Any]
 ) -> TrainedModel:
     """Join the trained model with what scores and pictures need from the training rows.
 
@@ -88,10 +168,11 @@ def assemble(
         table: the table that it was trained on.
         predictor: the model.
         rounded: the targets whose rounding is material.
-        seed: seed of the draw of the baselines' rows if there are more than `BASELINE_ROWS`.
+        settings: every setting, as plain values; the seed draws the baselines' rows if there are more than
+            `BASELINE_ROWS`.
     """
     fitted, steps = table.split.train, {found.column: found.step for found in rounded}
-    rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=seed, stream=Stream.BASELINE_ROWS)]
+    rows = fitted[draw_rows(len(fitted), BASELINE_ROWS, seed=settings["seed"], stream=Stream.BASELINE_ROWS)]
     inputs, targets = table.inputs[rows], table.targets[rows]
     return TrainedModel(
         contract=table.contract,
@@ -101,4 +182,23 @@ def assemble(
         scales=table.targets[fitted].std(0, ddof=1),
         split=table.split,
         seen=SeenRows.of(table.fingerprints[np.concatenate([fitted, table.split.validation])]),
+        settings=settings,
     )
+
+
+def blank_metrics(target_names: Sequence[str]) -> dict[str, Any]:
+    """Return the scores of two rows of zeros, in the form of `TrainedModel.scores`: all names that scores may have."""
+    by_target = ("crps", "squared_error", "pit")
+    by_row = ("nlpd", "energy_score", "scaled_crps", "scaled_squared_error")
+    rows = {name: np.zeros((2, len(target_names))) for name in by_target} | {name: np.zeros(2) for name in by_row}
+    metrics = metrics_of(dict.fromkeys(("model", "climatology", "linear_gaussian"), rows), target_names)
+    return metrics | {"drawn_from": 0}
+
+
+def metrics_of(scored: dict[str, Rows], target_names: Sequence[str]) -> dict[str, Any]:
+    """Summarise the scores of the model and of the baselines."""
+    metrics = summarise(scored["model"], target_names=target_names)
+    baselines = [name for name in scored if name != "model"]
+    metrics["baselines"] = {name: summarise(scored[name], target_names=target_names) for name in baselines}
+    metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
+    return metrics

@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"progress", "runs", "data", "predictive", "evaluation", "report", "trained_model", "model.prior", "training"},
     "cli": FOUNDATION | {"progress", "runs", "data.check", "workflow", "__version__"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "library": {"config", "progress", "runs", "trained_model", "workflow"},
+    "__init__": {"library", "trained_model", "predictive.forecast"},
 }
 OWNERS: dict[str, set[str]] = {
     "tensorflow": {"model", "training"},

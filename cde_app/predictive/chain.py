@@ -21,6 +21,7 @@ from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.machine.blocks import work_in_blocks
 from cde_app.machine.streams import Stream, generator
 from cde_app.predictive.component_moments import component_moments
+from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ POINTS_PER_QUANTILE = 9
 GOLDEN_RATIO = 0.5 * (5**0.5 - 1)
 
 
-@dataclass(frozen=True)
-class Chain:
+@dataclass(frozen=True, repr=False)
+class Chain(Forecast):
     """The forecasts of N rows by a chain of factors; it has the methods of a `Mixture`, in the user's units.
 
     Source: the chain rule; Bishop (1994), "Mixture density networks", has mixtures of Gaussians as a factor.
@@ -74,7 +75,8 @@ class Chain:
 
     def pair(self) -> Chain:
         """Return the chain of the first two factors."""
-        return replace(self, factors=self.factors[:2], order=(0, 1), nodes=self.nodes[:, :4])
+        names = tuple(self.names[p] for p in self.order[:2]) if self.names else ()
+        return replace(self, factors=self.factors[:2], order=(0, 1), nodes=self.nodes[:, :4], names=names)
 
     def __getitem__(self, rows: Any) -> Chain:
         """Return the forecasts of some rows: a slice, a mask or an index array."""
@@ -116,7 +118,7 @@ class Chain:
         drawn = [self.log_density(draw) for draw in self.sample(num_samples, seed=seed)]
         return np.mean(np.stack(drawn) > self.log_density(targets), axis=0)
 
-    def sample(self, num_samples: int, *, seed: int, rows: IntArray | None = None) -> Array:
+    def sample(self, num_samples: int, *, seed: int = 0, rows: IntArray | None = None) -> Array:
         """Draw each target given the earlier ones; [S, N, P].
 
         As with a `Mixture`, the draws of a row depend only on `seed` and on its position in the table.
@@ -148,7 +150,8 @@ class Chain:
         ordered = [(first, *self._in_order[1:])[k] for k in np.argsort(self.order)]
         means = np.concatenate([mixture.means for mixture in ordered], axis=2)
         variances = np.concatenate([mixture.variances for mixture in ordered], axis=2)
-        return Mixture(np.full(len(self.nodes), 1 / len(self.nodes)), means, variances, self.transforms)
+        weights = np.full(len(self.nodes), 1 / len(self.nodes))
+        return Mixture(weights, means, variances, self.transforms, names=self.names)
 
     def marginal_log_density(self, targets: Array) -> Array:
         """Return the marginal log density of each target; [N, P] to [N, P], nats per unit of the target."""
@@ -225,7 +228,8 @@ class Chain:
 
     @cached_property
     def _marginals(self) -> tuple[Mixture, ...]:
-        return tuple(self._in_order[k] for k in np.argsort(self.order))
+        ordered = [self._in_order[k] for k in np.argsort(self.order)]
+        return tuple(replace(one, names=self.names[p : p + 1]) for p, one in enumerate(ordered))
 
     @cached_property
     def _first(self) -> Mixture:

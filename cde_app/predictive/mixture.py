@@ -19,6 +19,7 @@ from cde_app.machine.blocks import cache_blocks, work_in_blocks
 from cde_app.machine.streams import Stream, generator
 from cde_app.predictive.component_moments import HERMITE_DEGREE, component_moments, hermite_coefficients
 from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
+from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.quantiles import mixture_quantiles
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ DRAW_BLOCK = 256
 """Rows that share one random stream, so that draws depend on a row's position in the table, not on the chunk size."""
 
 
-@dataclass(frozen=True)
-class Mixture:
+@dataclass(frozen=True, repr=False)
+class Mixture(Forecast):
     """A C-component Gaussian mixture per row over the P transformed, standardised targets.
 
     Every method takes and returns the user's units; the transforms' log-Jacobians are included.
@@ -192,7 +193,7 @@ class Mixture:
                 scores[:, p] = transformed_mixture_crps(self.weights, means, variances, transform, y)
         return scores
 
-    def sample(self, num_samples: int, *, seed: int, rows: IntArray | None = None) -> Array:
+    def sample(self, num_samples: int, *, seed: int = 0, rows: IntArray | None = None) -> Array:
         """Draw from the predictive density.
 
         The draws of a row depend only on `seed` and on its position in the table, not on the chunk size.
@@ -255,6 +256,7 @@ class Mixture:
             variances=self.variances[:, :, targets],
             transforms=tuple(self.transforms[p] for p in targets),
             covariances=covariances,
+            names=tuple(self.names[p] for p in targets) if self.names else (),
         )
 
     def _standardise(self, targets: Array) -> tuple[Array, Array]:

@@ -35,7 +35,7 @@ def plot_run(
     with run.held() if folder.resolve() == (run_path / "plots").resolve() else held(folder):
         model = TrainedModel.load(run)
         with table_to_judge_by(run, model, data_path) as table:
-            _, rows = score_table(model, table, run.settings())
+            _, rows = score_table(model, table)
             pictures = run_pictures(run.history(), model, table, rows, image_format)
             seen = None if data_path is None else seen_rows_warning(run, model, table)
             warnings = [seen] if seen else []

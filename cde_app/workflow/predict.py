@@ -74,9 +74,8 @@ def predict_table(
         RunError: the run cannot be read, or the folder may not be written.
     """
     started = time.monotonic()
-    run = Run.open(run_path)
-    model, settings, source = TrainedModel.load(run), run.settings(), source_name(data_path)
-    defaults, seed = settings["predict"], settings["seed"] if options.seed is None else options.seed
+    model, source = TrainedModel.load(Run.open(run_path)), source_name(data_path)
+    defaults, seed = model.settings["predict"], model.settings["seed"] if options.seed is None else options.seed
     num_samples = defaults["samples"] if options.num_samples is None else options.num_samples
     contract, count = model.contract, RowCount()
     forecasts: list[Forecast] = []

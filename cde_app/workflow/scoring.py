@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cde_app.arrays import Array
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
 from cde_app.errors import DataError, RunError
-from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
-from cde_app.machine.rows import blocks_of, draw_rows
+from cde_app.evaluation.scores import Rows
+from cde_app.machine.rows import draw_rows
 from cde_app.machine.streams import Stream
-from cde_app.predictive.forecast import Forecast
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 
@@ -33,7 +29,7 @@ def table_to_judge_by(run: Run, model: TrainedModel, data_path: Path | None) -> 
         DataError: the table breaks the column contract or lacks the targets.
         RunError: the run's own table has changed.
     """
-    own_path = run.settings()["data"]["path"]
+    own_path = model.settings["data"]["path"]
     if data_path is None:
         check_same_table(run, own_path)
     path, split = (own_path, model.split) if data_path is None else (data_path, None)
@@ -65,59 +61,18 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
         )
 
 
-def score_table(
-    model: TrainedModel, table: PreparedTable, settings: Mapping[str, Any]
-) -> tuple[dict[str, Any], Rows | None]:
+def score_table(model: TrainedModel, table: PreparedTable) -> tuple[dict[str, Any], Rows | None]:
     """Return the scores of the model and the baselines on the held-out rows, and the model's scores per row.
 
-    `settings` are the settings of the run: the seed and the chunk size of predictions are used. If there are more than
-    `SCORED_ROWS` held-out rows, that many are drawn, and `drawn_from` in the scores is the number of all of them.
+    If there are more than `SCORED_ROWS` held-out rows, that many are drawn, and `drawn_from` in the scores is the count
+    of all of them.
     """
     held_out = table.split.test
-    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=settings["seed"], stream=Stream.SCORED_ROWS)]
+    rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=model.settings["seed"], stream=Stream.SCORED_ROWS)]
     if len(rows) == 0:
         return {"num_rows": 0}, None
-    forecasts: dict[str, Callable[[Array], Forecast]] = {
-        "model": model.predictor.predict,
-        "climatology": lambda X: model.climatology.predict(len(X)),
-        "linear_gaussian": model.linear_gaussian.predict,
-    }
-    scored = {
-        name: concatenate_rows(
-            [
-                score_rows(
-                    forecast(table.inputs[rows[block]]),
-                    table.targets[rows[block]],
-                    scales=model.scales,
-                    seed=settings["seed"],
-                    rows=np.arange(block.start, block.stop),
-                )
-                for block in blocks_of(len(rows), settings["predict"]["chunk_rows"])
-            ]
-        )
-        for name, forecast in forecasts.items()
-    }
-    drawn_from = len(held_out) if len(rows) < len(held_out) else None
-    return _metrics(scored, table.contract.targets, drawn_from=drawn_from), scored["model"]
-
-
-def blank_metrics(target_names: Sequence[str]) -> dict[str, Any]:
-    """Return the scores of two rows of zeros, in the form of `score_table`: the names of all possible scores."""
-    by_target = ("crps", "squared_error", "pit")
-    by_row = ("nlpd", "energy_score", "scaled_crps", "scaled_squared_error")
-    rows = {name: np.zeros((2, len(target_names))) for name in by_target} | {name: np.zeros(2) for name in by_row}
-    return _metrics(dict.fromkeys(("model", "climatology", "linear_gaussian"), rows), target_names, drawn_from=0)
-
-
-def _metrics(scored: dict[str, Rows], target_names: Sequence[str], *, drawn_from: int | None) -> dict[str, Any]:
-    """Summarise the scores of the model and of the baselines."""
-    metrics = summarise(scored["model"], target_names=target_names)
-    if drawn_from is not None:
-        metrics["drawn_from"] = drawn_from
-    baselines = [name for name in scored if name != "model"]
-    metrics["baselines"] = {name: summarise(scored[name], target_names=target_names) for name in baselines}
-    metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
-    return metrics
+    metrics, scored = model.scores(table.inputs[rows], table.targets[rows])
+    return metrics | ({"drawn_from": len(held_out)} if len(rows) < len(held_out) else {}), scored
 
 
 def seen_rows_warning(run: Run, model: TrainedModel, table: PreparedTable) -> str | None:

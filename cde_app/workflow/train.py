@@ -84,12 +84,11 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
                 num_features=len(table.contract.feature_names),
             )
             trained = train_in_run(config, plan, table, run, scratch, on_event)
-            model = assemble(table, trained.predictor, trained.rounded, seed=config.seed)
+            model = assemble(table, trained.predictor, trained.rounded, config.model_dump(mode="json"))
             model.store(run)
             drawn = drawn_rows_warning(table)
             on_event(Progress("evaluation", drawn or f"{len(table.split.test)} held-out rows"))
-            settings = config.model_dump(mode="json")
-            metrics, scored = score_table(model, table, settings)
+            metrics, scored = score_table(model, table)
             run.write_json("metrics.json", metrics)
             on_event(Progress("pictures"))
             _, failures = write_pictures(
@@ -101,7 +100,7 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
                 on_event(Progress("warning", warning))
                 run.log("".join(traceback.format_exception(error)))
         rounded = [found.warning() for found in trained.rounded]
-        facts = {"seed": config.seed, "settings": settings, "seconds": time.monotonic() - started, "rows": rows}
+        facts = {"seed": config.seed, "settings": model.settings, "seconds": time.monotonic() - started, "rows": rows}
         warnings = [*table.warnings, *rounded, *([drawn] if drawn else []), *missing]
         run.finish("done", facts | training_facts(plan, trained, table) | {"warnings": warnings})
     return metrics
