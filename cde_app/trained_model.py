@@ -22,6 +22,7 @@ from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.predictor import Predictor
 from cde_app.runs.run import Run
 from cde_app.targets.rounding import RoundedTarget
+from cde_app.targets.standardisation import sample_sds
 from cde_app.trees import from_tree, pack, to_tree, unpack
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def assemble(
         predictor=predictor,
         climatology=fit_climatology(targets, [steps.get(name, 0.0) for name in table.contract.targets]),
         linear_gaussian=fit_linear_gaussian(inputs, targets),
-        scales=table.targets[fitted].std(0, ddof=1),
+        scales=sample_sds(table.targets[fitted]),
         split=table.split,
         seen=SeenRows.of(table.fingerprints[np.concatenate([fitted, table.split.validation])]),
         settings=settings,

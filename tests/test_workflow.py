@@ -413,6 +413,19 @@ def test_overwrite_replaces_the_predictions_that_were_there(predicted: Path, tin
     assert names_in(Path("out")) == {"summary.parquet", "samples.parquet", "manifest.json"}
 
 
+def test_predictions_never_replace_a_table(tiny_run: Any, cde: Cde) -> None:
+    Path("mine").mkdir()
+    shutil.copy(tiny_run.table, "mine/summary.csv")
+    before = Path("mine/summary.csv").read_bytes()
+    outcome = cde("predict", tiny_run.run, tiny_run.table, "--out", "mine", "--overwrite")
+    assert outcome.code == 6
+    assert "expected predictions with their manifest; got only 'summary.csv'" in outcome.err
+    outcome = cde("predict", tiny_run.run, "mine/summary.csv", "--out", "mine", "--overwrite")
+    assert outcome.code == 6
+    assert "mine holds the table" in outcome.err
+    assert Path("mine/summary.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize("rows", [1, 50])
 def test_predictions_do_not_depend_on_the_size_of_the_chunks(
     rows: int, predicted: Path, tiny_run: Any, cde: Cde

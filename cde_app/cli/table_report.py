@@ -28,7 +28,7 @@ def report_lines(report: TableReport) -> list[str]:
             f"  {column.role:<6} {column.name:<{width}}  {column.kind}, {column.num_distinct} distinct{span}{gaps}"
         )
     left_out = (
-        f", each on {plan.num_rows} of the {report.num_train} training rows ({plan.num_left_out} judge it)"
+        f", each on {plan.num_rows} of {report.num_train} training rows ({plan.num_left_out} are left out to judge it)"
         if plan.num_left_out
         else ""
     )

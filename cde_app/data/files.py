@@ -140,6 +140,8 @@ def find_files(path: str | Path) -> list[Path]:
     if os.path.isdir(path):
         advice = f"Name a file in it, or a glob such as '{source}/*.csv'."
         raise DataError(f"{source}: must be a file; got a directory. {advice}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"{source}: must be a file that can be read twice; got a pipe or a device. Send it to '-'.")
     if os.path.exists(path):
         return [Path(path)]
     if not glob.has_magic(str(path)):

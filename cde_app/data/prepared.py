@@ -61,6 +61,8 @@ class PreparedTable:
     warnings: tuple[str, ...]
     """What was read in an unexpected way, what to consider before scores and forecasts are trusted, and which settings
     the table limits, in one sentence each."""
+    groups: IndexArray | None = None
+    """[N], the group of each row, if the split keeps groups together; else None."""
 
 
 def prepare_training(config: Config, folder: Path) -> PreparedTable:
@@ -81,7 +83,9 @@ def prepare_training(config: Config, folder: Path) -> PreparedTable:
         readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
     contract, split, warnings = fit_training(config, readings, source=source)
     prepared = _encode(hashes, readings, contract, split, folder)
-    return replace(prepared, warnings=(*prepared.warnings, *warnings))
+    by = config.data.split
+    groups = pd.factorize(readings.by[by.column])[0] if by.kind == "group" else None
+    return replace(prepared, warnings=(*prepared.warnings, *warnings), groups=groups)
 
 
 def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split, tuple[str, ...]]:
@@ -119,8 +123,15 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
         for index, target in enumerate(contract.targets, start=len(contract.inputs))
         for warning in edge_warnings(target, readings.column(index, readings.kept))
     ]
-    few = [group_warning(by.column, readings.by[by.column].iloc[split.test].nunique())] if by.kind == "group" else []
-    return contract, split, (*limits, *edges, *filter(None, few))
+    grouped: list[str | None] = []
+    if by.kind == "group":
+        grouped.append(group_warning(by.column, readings.by[by.column].iloc[split.test].nunique()))
+        if any(column.column == by.column for column in config.data.inputs):
+            grouped.append(
+                f"column {by.column!r} groups the split and is an input too: the model knows no label of a new group. "
+                "Remove it from data.inputs."
+            )
+    return contract, split, (*limits, *edges, *filter(None, grouped))
 
 
 def group_warning(column: str, num_groups: int) -> str | None:

@@ -240,6 +240,9 @@ def check_predictions(path: Path, *, overwrite: bool) -> None:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass --overwrite.")
     if foreign := sorted(names - PREDICTION_ENTRIES):
         raise RunError(f"{path}: expected only predictions; got {foreign[0]!r}. Move it, or choose another --out.")
+    if names and "manifest.json" not in names:
+        some = sorted(names)[0]
+        raise RunError(f"{path}: expected predictions with their manifest; got only {some!r}. Choose another --out.")
     if status(path / NEXT):
         raise RunError(f"{path} holds an unfinished training; choose another --out.")
 

@@ -25,7 +25,8 @@ MATERIAL_STEP = 0.1
 SLOPE_LEVEL = 0.25
 """If a transform is not affine, the step varies from row to row; this quantile over the rows is used."""
 SAME_VALUE = 1e-9
-"""Values closer than this share of their range, or than a few last digits, differ only by rounding errors."""
+"""Values closer than this share of their range and of their size, or than a few last digits, differ only by rounding
+errors."""
 EDGE_SHARE = 0.05
 """The lowest or highest value piles up if it has at least this share of the rows, and twice that of the next value."""
 
@@ -105,6 +106,10 @@ def rounding_step(values: Array) -> float | None:
 def _levels(values: Array) -> tuple[Array, IndexArray]:
     """Return the distinct values and their counts; values that differ only by rounding errors count as one."""
     distinct, counts = np.unique(values, return_counts=True)
-    nearest = max(SAME_VALUE * np.ptp(distinct), 4 * np.spacing(np.max(np.abs(distinct))))
+    sizes = np.abs(distinct)
+    larger = np.maximum(sizes, np.abs(np.roll(distinct, 1)))
+    # Relative to the values too: one extreme value must not make levels of all the others.
+    nearest = np.minimum(SAME_VALUE * np.ptp(distinct), SAME_VALUE * larger)
+    nearest = np.maximum(nearest, 4 * np.spacing(np.maximum(larger, np.median(sizes))))
     starts = np.flatnonzero(np.diff(distinct, prepend=-np.inf) > nearest)
     return distinct[starts], np.add.reduceat(counts, starts)

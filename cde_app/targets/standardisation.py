@@ -29,6 +29,12 @@ def robust_location_and_scale(u: Array) -> tuple[float, float]:
     return mean, deviation
 
 
+def sample_sds(values: Array) -> Array:
+    """Return the sample standard deviations of the columns of values [N, P]; [P], above 0 if any two values differ."""
+    _, exponents = np.frexp(np.max(np.abs(values), axis=0))
+    return np.ldexp(np.ldexp(values, -exponents).std(0, ddof=1), exponents)
+
+
 def mean_and_sd(values: Array) -> tuple[float, float]:
     """Return the mean and the standard deviation of values [N]; the latter is above 0 if any two values differ.
 

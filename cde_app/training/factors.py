@@ -10,6 +10,7 @@ import numpy as np
 from cde_app import config
 from cde_app.arrays import Array, IndexArray
 from cde_app.machine.rows import blocks_of, store_rows
+from cde_app.machine.streams import Stream, generator
 from cde_app.plan import Plan
 from cde_app.predictive.chain import extend
 from cde_app.predictive.neighbours import Neighbours
@@ -88,5 +89,31 @@ def leave_out(factor: Factor, rows: IndexArray) -> Factor:
         targets=data.targets[kept],
         X_validation=data.features.X[rows],
         targets_validation=data.targets[rows],
+        groups=None,
     )
     return replace(factor, data=data)
+
+
+def left_out_rows(data: TrainingData, plan: Plan, member: int, *, seed: int) -> IndexArray:
+    """Return the training rows that a member leaves out, sorted; every member leaves out different ones.
+
+    If the split keeps groups together, whole groups are left out: rows of a group that the member knows would find its
+    densities too good. Groups with more than half of the rows are kept.
+
+    Args:
+        data: N training rows.
+        plan: how many rows to leave out; of whole groups, as many as fit, at least one.
+        member: its index in the ensemble.
+        seed: of the order of the rows or groups.
+    """
+    num_rows, random = len(data.features), generator(seed, Stream.LEFT_OUT_ROWS)
+    if data.groups is not None:
+        sizes = np.bincount(data.groups)
+        order = random.permutation(len(sizes))
+        order = order[sizes[order] <= num_rows // 2]
+        if len(order):
+            order = np.roll(order, -(member * len(order) // plan.num_members))
+            num_groups = max(1, int(np.searchsorted(np.cumsum(sizes[order]), plan.num_left_out, side="right")))
+            return np.flatnonzero(np.isin(data.groups, order[:num_groups]))
+    order = random.permutation(num_rows)
+    return np.sort(order[(member * plan.num_left_out + np.arange(plan.num_left_out)) % num_rows])

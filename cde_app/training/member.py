@@ -63,7 +63,7 @@ def prepare(
     start = replace(start, num_data=num_rows)
     model = build_model(config.model, start, num_features=features.num_features, seed=seed)
     kl_weight = config.training.resolved_kl_weight(plan.num_rows, noise=float(current.regression.noise.mean()))
-    schedule = Schedule(plan.max_steps, plan.batch_size, kl_weight, plan.natural_step)
+    schedule = Schedule(plan.max_steps, min(plan.batch_size, num_rows), kl_weight, plan.natural_step)
     if previous is not None and previous.fits(model, schedule):
         trainer = previous
         trainer.begin(model, X, Y, seed=seed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cde_app.arrays import Array
+from cde_app.arrays import Array, IndexArray
 from cde_app.targets import TargetTransform
 from cde_app.training.features import Features
 
@@ -23,6 +23,8 @@ class TrainingData:
     """[V, D]."""
     targets_validation: Array
     """[V, P]; V may be 0."""
+    groups: IndexArray | None = None
+    """[N], the group of each training row, 0, 1, ..., if the split keeps groups together; else None."""
 
 
 @dataclass(frozen=True)

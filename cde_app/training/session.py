@@ -7,12 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from cde_app.config import Config
 from cde_app.machine.blocks import one_blas_thread
 from cde_app.machine.rows import draw_rows
-from cde_app.machine.streams import Stream, generator
+from cde_app.machine.streams import Stream
 from cde_app.plan import Plan, Unit
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
@@ -22,7 +20,7 @@ from cde_app.targets.rounding import RoundedTarget
 from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.checkpoint import Checkpoint, Finished, Unfinished
 from cde_app.training.choices import find_roundings, noise_floors
-from cde_app.training.factors import leave_out, split_factors, with_neighbours
+from cde_app.training.factors import leave_out, left_out_rows, split_factors, with_neighbours
 from cde_app.training.loop import Trainer
 from cde_app.training.member import Judge, prepare, train_member, validation_score
 from cde_app.training.rows import Factor, TrainingData, standardise
@@ -130,12 +128,10 @@ class Session:
 
     def _member_factor(self, index: int, member: int) -> Factor:
         """Return a factor as a member sees it: if members leave out rows, each leaves out different ones."""
-        factor, num_left_out = self.factors[index], self.plan.num_left_out
-        if not num_left_out:
+        factor = self.factors[index]
+        if not self.plan.num_left_out:
             return factor
-        num_rows = len(factor.data.features)
-        order = generator(self.config.seed, Stream.LEFT_OUT_ROWS).permutation(num_rows)
-        return leave_out(factor, np.sort(order[(member * num_left_out + np.arange(num_left_out)) % num_rows]))
+        return leave_out(factor, left_out_rows(factor.data, self.plan, member, seed=self.config.seed))
 
     def _calibrate(self, index: int) -> tuple[Ensemble, Calibration]:
         """Calibrate a factor's ensemble on the rows that its members did not see."""
@@ -145,11 +141,14 @@ class Session:
         unseen = []
         if self.config.training.calibration.enabled:
             held_out = [self._member_factor(index, member).data for member in range(num_members)]
-            rows = draw_rows(
-                len(held_out[0].X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=Stream.CALIBRATION_ROWS
-            )
+            drawn = [
+                draw_rows(
+                    len(data.X_validation), CALIBRATION_ROWS, seed=self.config.seed, stream=Stream.CALIBRATION_ROWS
+                )
+                for data in held_out
+            ]
             # Validation rows that all members share are divided among them, so that each row counts once.
-            shares = [rows if self.plan.num_left_out else rows[member::num_members] for member in range(num_members)]
+            shares = drawn if self.plan.num_left_out else [rows[k::num_members] for k, rows in enumerate(drawn)]
             unseen = [
                 Unseen(data.X_validation[own], data.targets_validation[own])
                 for data, own in zip(held_out, shares, strict=True)

@@ -10,6 +10,7 @@ from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel, blank_metrics
 from cde_app.trees import from_tree
 from cde_app.workflow.scoring import (
+    grouped_rows_warning,
     outside_rows_warning,
     score_table,
     seen_rows_warning,
@@ -31,7 +32,9 @@ def evaluate_run(run_path: Path, data_path: Path | None) -> dict[str, Any]:
     model = TrainedModel.load(run)
     with table_to_judge_by(run, model, data_path) as table:
         metrics, _ = score_table(model, table)
-        warnings = [] if data_path is None else [seen_rows_warning(run, model, table), outside_rows_warning(table)]
+        warnings = []
+        if data_path is not None:
+            warnings = [seen_rows_warning(run, model, table), outside_rows_warning(table), grouped_rows_warning(model)]
     found = [warning for warning in warnings if warning]
     return metrics | ({"warnings": found} if found else {})
 

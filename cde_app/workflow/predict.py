@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cde_app.arrays import BoolArray
 from cde_app.data.encoding import ColumnContract, complete_rows, encode_and_judge, misspelled_labels, row_faults
 from cde_app.data.faults import RowFault
-from cde_app.data.files import source_name, unchanged
+from cde_app.data.files import find_files, source_name, unchanged
 from cde_app.data.prepared import file_hashes, known_targets
 from cde_app.data.table import FileFormat, iter_table
 from cde_app.errors import DataError, RunError
@@ -80,6 +80,8 @@ def predict_table(
     contract, count = model.contract, RowCount()
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
+    if any(out_path.resolve() in Path(file).resolve().parents for file in find_files(data_path)):
+        raise RunError(f"{out_path} holds the table {source}, which predictions may replace; choose another --out.")
     with predictions(out_path, overwrite=overwrite) as folder:
         writer = PredictionWriter(
             folder,

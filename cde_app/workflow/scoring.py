@@ -100,6 +100,14 @@ def outside_rows_warning(table: PreparedTable) -> str | None:
     )
 
 
+def grouped_rows_warning(model: TrainedModel) -> str | None:
+    """Warn that standard errors do not know which rows belong together; None if the run's rows are independent."""
+    split = model.settings["data"]["split"]
+    if split["kind"] != "group":
+        return None
+    return f"the standard errors treat rows as independent; they are too small if rows share one {split['column']!r}."
+
+
 def drawn_rows_warning(table: PreparedTable) -> str | None:
     """Warn that `score_table` samples the held-out rows; None if it uses all of them."""
     num_rows = len(table.split.test)

@@ -155,6 +155,7 @@ def train_in_run(
         gather_rows(scratch / "Y.npy", table.targets, fitted),
         gather_rows(scratch / "X_validation.npy", table.inputs, held_out),
         gather_rows(scratch / "Y_validation.npy", table.targets, held_out),
+        None if table.groups is None else np.unique(table.groups[fitted], return_inverse=True)[1].ravel(),
     )
 
     def save(checkpoint: Checkpoint) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cde_app.cli.gates import check_gates, check_names, find_score, parse_gates
 from cde_app.errors import GateError, UsageError
-from cde_app.workflow.scoring import blank_metrics
+from cde_app.trained_model import blank_metrics
 
 METRICS = {
     "num_rows": 20,

@@ -70,7 +70,7 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     assert lines[3] == "  input  c  categorical, 2 distinct"
     assert lines[-1] == "  chosen when the training begins: transform of y, neighbours"
     assert lines[-2].startswith(
-        "training: 4 x 1000 steps of 256 rows, each on 810 of the 900 training rows (90 judge it), about "
+        "training: 4 x 1000 steps of 256 rows, each on 810 of 900 training rows (90 are left out to judge it), about "
     )
     whole = describe(frame, data={"inputs": inputs}, training={"ensemble": 1})
     assert report_lines(whole)[-2].startswith("training: 1 x 1000 steps of 256 rows, about ")

@@ -126,3 +126,13 @@ def test_the_warning_names_the_column_the_step_and_the_way_out() -> None:
         "that rounding, so that no density piles up on the values. Judge by CRPS, not by log density; set the target's "
         "rounding to another step, or to 0 for none."
     )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_target_over_many_decades_is_not_taken_as_rounded(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values = np.exp(10 * random.standard_normal(3000))
+    assert rounding_step(values) is None
+    assert rounding_step(np.sign(values - 1) * random.standard_cauchy(3000) ** 5) is None
+    grades = random.integers(3, 9, 300) + random.choice([0.0, 4e-16], 300)
+    assert rounding_step(grades) == pytest.approx(1.0), "the control: values that differ by rounding errors are one"

@@ -16,6 +16,7 @@ from cde_app.targets import KINDS, Identity, TargetTransform, candidate_transfor
 from cde_app.targets.arcsinh import Arcsinh
 from cde_app.targets.log import Log
 from cde_app.targets.logit import Logit
+from cde_app.targets.standardisation import sample_sds
 from cde_app.targets.yeo_johnson import YeoJohnson
 from tests.storing import stored_and_read
 from tests.transforms import EXAMPLES
@@ -253,3 +254,10 @@ def test_a_constant_target_is_refused() -> None:
 def test_a_gap_in_the_target_is_refused() -> None:
     with pytest.raises(DataError, match="must be finite numbers in every training row; got nan"):
         Identity.fit([2.0, np.nan])
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-300, 1e150])
+def test_sample_standard_deviations_do_not_underflow(unit: float) -> None:
+    values = np.random.default_rng(0).standard_normal((50, 2)) + 1.0
+    np.testing.assert_allclose(sample_sds(values * unit) / unit, values.std(0, ddof=1), rtol=1e-12)
+    np.testing.assert_array_equal(sample_sds(values), values.std(0, ddof=1))

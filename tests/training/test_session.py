@@ -25,6 +25,7 @@ from cde_app.training import member, warm_start
 from cde_app.training import session as session_module
 from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choices import choose
+from cde_app.training.factors import left_out_rows
 from cde_app.training.features import Axis, Features
 from cde_app.training.loop import Trainer
 from cde_app.training.member import prepare, validation_score
@@ -510,6 +511,24 @@ def test_each_member_of_a_small_ensemble_leaves_out_other_rows_and_is_calibrated
     assert [one.kept_step for one in trained.trainings] == [one.steps for one in trained.trainings], "the last steps"
     resumed, _, _ = run(config, data, checkpoint=Checkpoint.from_arrays(checkpoints[6].to_arrays()))
     assert_same_bytes(trained.predictor, resumed.predictor)
+
+
+def test_members_leave_out_whole_groups_if_the_split_keeps_these_together() -> None:
+    config, data = chained_without_validation()
+    groups = np.repeat(np.arange(12), 5)
+    data = replace(data, groups=np.random.default_rng(4).permutation(groups))
+    plan = plan_trainings(config, num_rows=60, num_validation_rows=0, num_features=1)
+    left_out = [left_out_rows(data, plan, member, seed=config.seed) for member in (0, 1)]
+    for rows in left_out:
+        assert len(rows) == 5, "as many groups as fit into six rows"
+        assert len(set(data.groups[rows])) == 1
+    assert not set(left_out[0]) & set(left_out[1])
+    trained, _, _ = run(config, data)
+    assert [calibration.num_rows for calibration in trained.calibrations] == [10, 10]
+    large = replace(data, groups=np.minimum(np.arange(60) // 50, 1))
+    assert len(set(left_out_rows(large, plan, 0, seed=0)) & set(range(50))) == 0, "most rows are of one group"
+    alone = replace(data, groups=np.zeros(60, int))
+    assert len(left_out_rows(alone, plan, 0, seed=0)) == plan.num_left_out
 
 
 def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
