@@ -127,8 +127,9 @@ def concatenate_rows(chunks: Sequence[Mapping[str, ArrayLike]]) -> Rows:
 def summarise(rows: Mapping[str, Array], *, target_names: Sequence[str] | None = None) -> dict[str, Any]:
     """Average per-row scores, with standard errors, into plain numbers ready for JSON.
 
-    A mean's standard error is sd / sqrt(N); the RMSE's is se(mse) / (2 rmse) (delta method); the KS distance's is the
-    standard deviation over 200 resamples of the rows. With several targets `crps` and `rmse` are means over the targets
+    A mean's standard error is sd / sqrt(N). The coverage has that of a calibrated forecast, whose hits are binomial:
+    sqrt(level (1 - level) / N), the largest possible one for a mean over targets. The RMSE's is se(mse) / (2 rmse)
+    (delta method); the KS distance's is the standard deviation over 200 resamples of the rows. With several targets `crps` and `rmse` are means over the targets
     in units of the training standard deviations (RMSE: of the squares), `coverage` and `pit_ks` are means over the
     targets, and `per_target` holds each target's own numbers in its own units. A number that is not finite is None,
     with the count of the rows responsible under `num_infinite`.
@@ -163,8 +164,8 @@ def summarise(rows: Mapping[str, Array], *, target_names: Sequence[str] | None =
         "rmse": _root_mean_with_error(squared_error)
         | {"per_target": by_target(lambda p: _root_mean_with_error(rows["squared_error"][:, p]))},
         "coverage": {
-            str(level): _mean_with_error(hits.mean(axis=1))
-            | {"per_target": by_target(lambda p, hits=hits: _mean_with_error(hits[:, p]))}
+            str(level): _coverage_with_error(hits.mean(axis=1), level)
+            | {"per_target": by_target(lambda p, hits=hits, level=level: _coverage_with_error(hits[:, p], level))}
             for level, hits in inside.items()
         },
         "pit_ks": {
@@ -216,6 +217,12 @@ def skill(model: Mapping[str, Array], baseline: Mapping[str, Array]) -> dict[str
         "energy_score": _skill_with_error(model["energy_score"], baseline["energy_score"]),
         "nlpd": _mean_with_error(gained),
     }
+
+
+def _coverage_with_error(hits: Array, level: float) -> dict[str, Any]:
+    """Return the share of hits [N], or its mean over targets, with the standard error of a calibrated forecast."""
+    share = _mean_with_error(hits)
+    return share if share["se"] is None else share | {"se": float(np.sqrt(level * (1.0 - level) / len(hits)))}
 
 
 def _mean_with_error(values: Array) -> dict[str, Any]:

@@ -218,3 +218,12 @@ def test_wrong_shapes_and_scales_are_refused():
         skill(rows, {name: values[:2] for name, values in rows.items()})
     with pytest.raises(ValueError, match="at least one chunk"):
         concatenate_rows([])
+
+
+def test_the_standard_error_of_the_coverage_is_that_of_a_calibrated_forecast():
+    pit = np.full((16, 1), 0.5)  # every row is inside every interval, which proves less than it seems
+    rows = {"pit": pit, "crps": pit, "squared_error": pit, "nlpd": pit[:, 0], "energy_score": pit[:, 0]}
+    rows |= {"scaled_crps": pit[:, 0], "scaled_squared_error": pit[:, 0]}
+    coverage = summarise(rows)["coverage"]["0.9"]
+    assert (coverage["value"], coverage["se"]) == (1.0, pytest.approx(0.075))
+    assert coverage["per_target"]["0"]["se"] == pytest.approx(0.075)
