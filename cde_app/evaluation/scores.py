@@ -131,9 +131,8 @@ def summarise(rows: Mapping[str, Array], *, target_names: Sequence[str] | None =
     sqrt(level (1 - level) / N), the largest possible one for a mean over targets. The RMSE's is se(mse) / (2 rmse)
     (delta method); the KS distance's is the standard deviation over 200 resamples of the rows. With several targets
     `crps` and `rmse` are means over the targets in units of the training standard deviations (RMSE: of the squares),
-    `coverage` and `pit_ks` are means over the
-    targets, and `per_target` holds each target's own numbers in its own units. A number that is not finite is None,
-    with the count of the rows responsible under `num_infinite`.
+    `coverage` and `pit_ks` are means over the targets, and `per_target` holds each target's own numbers in its own
+    units. A number that is not finite is None, with the count of the rows responsible under `num_infinite`.
 
     Args:
         rows: per-row scores of the whole table.
