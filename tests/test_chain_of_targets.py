@@ -22,7 +22,7 @@ training: {max_steps: 100, ensemble: 1}
 predict: {num_components: 64}
 """
 STANDARD_ERRORS = 4.0
-NUM_ROWS, NUM_DRAWS, NUM_BATCHES = 200, 400, 20
+NUM_ROWS, NUM_DRAWS, NUM_BATCHES = 400, 400, 20
 TARGETS = ["a", "b"]
 
 
@@ -112,7 +112,7 @@ def test_means_and_quantiles_are_those_of_the_draws(predicted: Predicted) -> Non
     for p, target in enumerate(TARGETS):
         draws = predicted.draws[:, :, p]
         mean, sd = (predicted.summary[f"{target}_{name}"].to_numpy() for name in ("mean", "sd"))
-        # Of 400 means and 1200 shares one in some 1000 runs is more than five standard errors off.
+        # Of 800 means and 2400 shares one in some 500 runs is more than five standard errors off.
         off = np.abs(draws.mean(1) - mean) / (sd / np.sqrt(NUM_DRAWS))
         assert off.max() < 5
         assert np.abs(draws.mean(1) - mean[::-1]).max() > 5 * sd.max() / np.sqrt(NUM_DRAWS), "the control: other rows"
