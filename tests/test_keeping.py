@@ -299,6 +299,7 @@ def test_a_picture_that_fails_costs_neither_the_model_nor_the_other_pictures(
     assert f"warning: {fault.format('pit.png')}\n" in drawn.err
 
 
+@pytest.mark.slow
 def test_any_names_of_targets_give_pictures_of_their_own(line_run: Any, cde: Cde) -> None:
     names = ["x" * 300, "a/b", "A_B", "$\\frac{"]
     table = pd.read_csv(line_run.table)

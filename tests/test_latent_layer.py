@@ -53,8 +53,8 @@ def write(folder: Path, latent: str, training: str = "") -> Path:
 @pytest.mark.parametrize(
     "variant",
     [
-        *("Laplace", "per row", "GPflux's notebooks"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("concatenate", "warp", "add")),
+        *("Laplace", "GPflux's notebooks"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("per row", "concatenate", "warp", "add")),
     ],
 )
 def test_a_variant_of_the_latent_layer_trains_and_predicts_from_the_command_line(

@@ -267,6 +267,7 @@ def write(folder: Path, model: str) -> Path:
     return folder / "config.yaml"
 
 
+@pytest.mark.slow
 def test_a_model_with_both_maps_trains_and_predicts_from_the_command_line(tmp_path: Path, cde: Cde) -> None:
     path = write(tmp_path, f"  targets_model: joint\n{MAPS}")
     assert cde("check", path).code == 0

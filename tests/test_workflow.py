@@ -183,6 +183,7 @@ def test_another_seed_trains_to_other_bytes_and_overwrite_replaces_the_run(tiny_
     assert names_in(Path.cwd()) == {f"run/{name}" for name in names_in(tiny_run.run) - {"report.html"}}
 
 
+@pytest.mark.slow
 def test_partitions_train_to_the_bytes_of_one_file(tiny_run: Any, cde: Cde) -> None:
     frame = pd.read_csv(tiny_run.table, float_precision="round_trip")
     write_table(Path("part1"), dict(frame[:50].items()), file_format="csv")
@@ -848,6 +849,7 @@ def test_scores_in_different_units_are_not_put_on_one_line(tiny_run: Any, line_r
     assert units[str(line_run.run)]["crps"] == "y in kg"
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_rows_are_compared_without_a_warning_and_others_with_one(line_run: Any, cde: Cde) -> None:
     settings = ("--set", "training.max_steps=2", "--set", "training.ensemble=1")
     assert cde("train", line_run.config, *settings, "--out", "same", "--quiet").code == 0
@@ -967,6 +969,7 @@ def test_a_table_without_a_complete_row_leaves_the_old_predictions_alone(odd_run
     assert sorted(os.listdir("out")) == ["manifest.json", "samples.csv", "summary.csv"]
 
 
+@pytest.mark.slow
 def test_composite_kernels_and_mean_functions_train_predict_and_evaluate(line_run: Any, cde: Cde) -> None:
     kernel = (
         "{kind: sum, kernels: [{kind: product, kernels: [{kind: periodic, columns: [t], period: 6.0}, "

@@ -96,7 +96,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 @pytest.mark.usefixtures("small_blocks")
 def test_memory_grows_by_a_few_numbers_a_row_however_many_columns_there_are() -> None:
     names = [f"x{number}" for number in range(30)]
-    rng, few, many = np.random.default_rng(0), 5_000, 25_000
+    rng, few, many = np.random.default_rng(0), 3_000, 15_000
     for num_rows in (few, many):
         values = {name: rng.integers(0, 1000, num_rows) for name in [*names, "y"]}
         write_table(Path(f"{num_rows}.csv"), values, file_format="csv")

@@ -115,12 +115,15 @@ def test_gpflux_s_own_fit_climbs_the_same_curve_as_the_loop_of_cde() -> None:
     "settings",
     [
         {"layers": [{"num_gps": 1, "num_inducing": 5, "sees_latent": True}]},
-        {
-            "latent": {
-                "dim": 2,
-                "prior": {"kind": "tfp", "family": "StudentT", "parameters": {"df": 5, "loc": 0, "scale": 1}},
-            }
-        },
+        pytest.param(
+            {
+                "latent": {
+                    "dim": 2,
+                    "prior": {"kind": "tfp", "family": "StudentT", "parameters": {"df": 5, "loc": 0, "scale": 1}},
+                }
+            },
+            marks=pytest.mark.slow,
+        ),
         {"latent": {"dim": 0}},
         pytest.param({"latent": {"encoder": {"kind": "mlp", "dropout": 0.2}}}, marks=pytest.mark.slow),
         pytest.param({"latent": {"encoder": {"kind": "per_row"}}}, marks=pytest.mark.slow),

@@ -197,7 +197,7 @@ def test_a_member_that_takes_over_a_compiled_step_ends_as_one_that_compiles_its_
 
 
 def test_the_order_of_a_chain_is_the_given_one_or_that_of_the_table() -> None:
-    config, data = chained()
+    config, _ = chained()
     named = config.model_copy(update={"model": config.model.model_copy(update={"chain_order": ("z", "y")})})
     joint = config.model_copy(update={"model": config.model.model_copy(update={"targets_model": "joint"})})
     plans = [
@@ -208,8 +208,15 @@ def test_the_order_of_a_chain_is_the_given_one_or_that_of_the_table() -> None:
     assert [unit.name for unit in plans[1].units] == [f"{name}, member {k} of 2" for name in "zy" for k in (1, 2)]
     assert [unit.name for unit in plans[2].units] == [f"y, z, member {k} of 2" for k in (1, 2)]
     assert len({unit.seed for unit in plans[0].units}) == 4
-    training = named.training.model_copy(update={"ensemble": 1, "max_steps": 2})
-    assert run(named.model_copy(update={"training": training}), data)[0].predictor.order == (1, 0)
+
+
+@pytest.mark.slow
+def test_a_chain_is_trained_in_the_given_order() -> None:
+    config, data = chained()
+    tree = config.model_dump()
+    tree["model"] |= {"chain_order": ("z", "y")}
+    tree["training"] |= {"ensemble": 1, "max_steps": 2}
+    assert run(Config.model_validate(tree), data)[0].predictor.order == (1, 0)
 
 
 def test_a_kernel_of_named_inputs_finds_them_in_every_factor_of_a_chain() -> None:
@@ -248,6 +255,7 @@ def test_of_many_rows_neighbours_and_the_starting_point_are_taken_from_some_and_
     assert_same_bytes(run(config, data, checkpoint=checkpoints[1])[0].predictor, whole.predictor)
 
 
+@pytest.mark.slow
 def test_members_whose_greedy_inducing_inputs_differ_in_number_each_compile_a_step() -> None:
     data, tree = small_data(validation=20), small_config(ensemble=2).model_dump()
     tree["model"]["output"] |= {"inducing": {"kind": "greedy_variance"}, "num_inducing_latent": 200}
