@@ -121,7 +121,7 @@ def comparison_warnings(runs: Mapping[str, Scored]) -> list[str]:
         if change > LEAST_CHANGE_OF_SCALE:
             warnings.append(
                 "scores in training sds use the sds of each run's own training rows, which differ by up to "
-                f"{100 * change:.2g} % ({', '.join(group)})."
+                f"{100 * change:.3g} % ({', '.join(group)})."
             )
     return warnings
 
