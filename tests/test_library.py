@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cde_app.errors import DataError, RunError
 from cde_app.predictive.chain import Chain
 from cde_app.predictive.mixture import Mixture
 from cde_app.words import flatten
+from cde_app.workflow.scoring import grouped_rows_warning
 from tests.transforms import EXAMPLES
 
 Cde = Callable[..., Any]
@@ -112,3 +114,11 @@ def test_both_forecasts_fulfil_the_whole_contract() -> None:
     assert not Mixture.__abstractmethods__
     assert not Chain.__abstractmethods__
     assert cde_app.Forecast.__abstractmethods__
+
+
+def test_scores_of_grouped_rows_are_warned_of(tiny_run: Any) -> None:
+    model = cde_app.load(tiny_run.run)
+    assert grouped_rows_warning(model) is None
+    data = model.settings["data"] | {"split": {"kind": "group", "column": "patient"}}
+    warning = grouped_rows_warning(replace(model, settings={**model.settings, "data": data}))
+    assert warning == ("the standard errors treat rows as independent; they are too small if rows share one 'patient'.")

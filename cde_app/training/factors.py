@@ -95,7 +95,7 @@ def leave_out(factor: Factor, rows: IndexArray) -> Factor:
 
 
 def left_out_rows(data: TrainingData, plan: Plan, member: int, *, seed: int) -> IndexArray:
-    """Return the training rows that a member leaves out, sorted; every member leaves out different ones.
+    """Return the training rows that a member leaves out, sorted; members leave out different ones while there are some.
 
     If the split keeps groups together, whole groups are left out: rows of a group that the member knows would find its
     densities too good. Groups with more than half of the rows are kept.

@@ -139,3 +139,18 @@ def test_a_score_on_few_groups_is_told(test: float, num_groups: int) -> None:
         "independent and are too optimistic. Raise data.split.test, or evaluate a table of new groups."
     )
     assert prepare(config, "folder").warnings == ((warning,) if num_groups < 20 else ())
+
+
+@pytest.mark.parametrize("is_input", [True, False])
+def test_rows_know_their_groups_and_a_group_that_is_an_input_is_warned_of(*, is_input: bool) -> None:
+    frame = mixed_table(400).assign(g=np.repeat(np.arange(40), 10))
+    write_table(Path("t.csv"), dict(frame.items()), file_format="csv")
+    inputs = [*MIXED[1:], *(["g"] if is_input else [])]
+    table = prepare(config_of("t.csv", inputs, split={"kind": "group", "column": "g"}), "folder")
+    assert table.groups is not None
+    for group in range(40):
+        assert len(set(table.groups[frame.g.to_numpy() == group])) == 1
+    assert len(set(table.groups)) == 40
+    warned = [warning for warning in table.warnings if "groups the split and is an input too" in warning]
+    assert len(warned) == is_input
+    assert prepare(config_of("t.csv", inputs), "other").groups is None

@@ -136,6 +136,8 @@ def test_a_glob_without_a_match_is_named() -> None:
 def test_a_directory_is_refused_with_the_glob_to_use() -> None:
     Path("d").mkdir()
     assert fault_of("d") == ("d: must be a file; got a directory. Name a file in it, or a glob such as 'd/*.csv'.")
+    os.mkfifo("pipe")
+    assert fault_of("pipe") == ("pipe: must be a file that can be read twice; got a pipe or a device. Send it to '-'.")
 
 
 def test_an_empty_file_is_refused() -> None:
