@@ -164,6 +164,7 @@ def test_the_state_with_the_best_validation_score_is_kept(line_run: Any) -> None
     assert len(trainings) == 2
 
 
+@pytest.mark.slow
 def test_the_configuration_stored_in_a_run_trains_again_to_the_same_bytes(tiny_run: Any, cde: Cde) -> None:
     outcome = cde("train", tiny_run.run / "config.yaml", "--out", "again", "--json")
     assert outcome.code == 0

@@ -539,6 +539,7 @@ def test_members_leave_out_whole_groups_if_the_split_keeps_these_together() -> N
     assert len(left_out_rows(alone, plan, 0, seed=0)) == plan.num_left_out
 
 
+@pytest.mark.slow
 def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     config, data = chained_without_validation(early_stopping={"every": 10})
     judged: list[tuple[float, np.ndarray]] = []
@@ -560,6 +561,7 @@ def test_many_rows_that_a_member_leaves_out_choose_its_step(monkeypatch: pytest.
     assert len(judged) == 3 * len(trained.trainings)
 
 
+@pytest.mark.slow
 def test_the_target_of_a_row_left_out_takes_no_part_in_its_member() -> None:
     config, data = chained_without_validation()
     session = session_of(config, data, checkpoint=None, save=lambda _: None, report=lambda _: None)
