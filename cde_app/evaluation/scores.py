@@ -74,7 +74,7 @@ def score_rows(
         draws = forecast.sample(ENERGY_DRAWS, seed=seed, rows=rows)
         energy = energy_score(draws / scales, targets / scales)
     return {
-        "nlpd": -forecast.log_density(targets),
+        "nlpd": -forecast.log_prob(targets),
         "crps": crps,
         "energy_score": energy,
         "squared_error": squared_error,

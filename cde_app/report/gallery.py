@@ -12,7 +12,7 @@ import numpy as np
 from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import figure_bytes
-from cde_app.report.densities import plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
+from cde_app.report.densities import MOST_RIDGES, plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
 from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Pictures = dict[str, Callable[[], bytes]]
 """Function that draws each picture, by name; a failure of one does not affect the others."""
-RIDGE_ROWS, JOINT_ROWS, GRID_SIZE = 12, 6, 300
+JOINT_ROWS, GRID_SIZE = 6, 300
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictu
         return plot_density_heatmap(forecast, grid, *dots, input_name=axis.name, **labels)
 
     def ridges(p: int, labels: dict[str, Any]) -> Figure:
-        chosen = spread_rows(means()[:, p], RIDGE_ROWS)
+        chosen = spread_rows(means()[:, p], MOST_RIDGES)
         observed = None if scene.targets is None else scene.targets[chosen, p]
         return plot_ridges(scene.predict(scene.X[chosen]), observed, labels=_row_labels(scene, chosen), **labels)
 
