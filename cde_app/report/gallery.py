@@ -13,7 +13,7 @@ from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import figure_bytes
 from cde_app.report.densities import MOST_RIDGES, plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
-from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit
+from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit, plot_reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,6 +140,12 @@ def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: 
     return _drawn(figures, image_format)
 
 
+def reliability_pictures(events: Mapping[str, tuple[Array, Array]], image_format: Literal["png", "svg"]) -> Pictures:
+    """Return the reliability of each event's probabilities; name -> probability and happened, [N] each."""
+    figures = {f"reliability_{name}": partial(plot_reliability, *rows, name=name) for name, rows in events.items()}
+    return _drawn(figures, image_format)
+
+
 def _drawn(figures: Mapping[str, Callable[[], Figure]], image_format: Literal["png", "svg"]) -> Pictures:
     """Turn functions that make figures into functions that render them."""
 
@@ -152,7 +158,10 @@ def _drawn(figures: Mapping[str, Callable[[], Figure]], image_format: Literal["p
 def _along(scene: Scene, axis: InputAxis) -> tuple[Array, Forecast]:
     """Return a grid over the axis, in the user's units, and the forecasts along it."""
     inputs, _ = _cloud(scene, axis)
-    grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
+    low, high = inputs.min(), inputs.max()
+    if low == high:
+        low, high = low - axis.scale, high + axis.scale
+    grid = np.linspace(low, high, GRID_SIZE)
     return grid, scene.predict((grid - axis.centre)[:, None] / axis.scale)
 
 

@@ -41,7 +41,7 @@ from cde_app.workflow.prediction_options import PredictionOptions, limit_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-FEWEST_COMPONENTS = 30
+FEWEST_COMPONENTS = 100
 """With fewer effective components a density given some targets is rough."""
 MOST_FAULTS = 100
 """The largest number of faults of skipped rows in the manifest of predictions."""

@@ -10,13 +10,16 @@ import numpy as np
 
 from cde_app.arrays import Array
 from cde_app.config import Predict
-from cde_app.config.threshold import parse_threshold
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.table import FileFormat
 from cde_app.errors import UsageError
 from cde_app.trained_model import TrainedModel
 from cde_app.words import list_names, nearest
+from cde_app.workflow.evaluate import parse_thresholds
 from cde_app.workflow.prediction_files import Questions
+
+FARTHEST = 5.0
+"""Grids end at this many standard deviations of the transformed target."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +75,13 @@ def questions_of(options: PredictionOptions, model: TrainedModel) -> Questions:
     Raises:
         UsageError: a threshold or `given` names no target, or the options contradict each other.
     """
-    names, faults = remaining_targets(options, model.contract), list[str]()
-    thresholds = []
-    for text in options.thresholds or ():
-        try:
-            thresholds.append(parse_threshold(text, names))
-        except ValueError as error:
-            faults.append(f"--threshold: {error}")
+    names = remaining_targets(options, model.contract)
     if options.given and options.plots:
-        faults.append(
-            "--given and --plots: expected one of them; got both. The pictures show forecasts without --given."
-        )
-    if faults:
-        raise UsageError(*faults)
+        raise UsageError("--given and --plots: expected one of them; got both. The pictures are of all targets.")
     return Questions(
         quantiles=tuple(dict.fromkeys(options.quantiles or ())),
         intervals=tuple(dict.fromkeys(options.intervals or ())),
-        thresholds=tuple({threshold.text: threshold for threshold in thresholds}.values()),
+        thresholds=parse_thresholds(options.thresholds or (), names),
         hdi=tuple(dict.fromkeys(options.hdi or ())),
         modes=bool(options.modes),
         points=points_of(model, names, options.grid, options.at or ()),
@@ -129,6 +122,7 @@ def points_of(model: TrainedModel, names: Sequence[str], grid: int | None, at: S
         even = np.empty(0)
         if grid:
             ends = transform.forward(model.climatology.predict(1).marginal(p).quantile([0.0005, 0.9995]).ravel())
+            ends = np.clip(ends, -FARTHEST, FARTHEST)  # the climatology has mass beyond the range of a logarithm
             margin = 0.1 * (ends[1] - ends[0])
             even = transform.inverse(np.linspace(ends[0] - margin, ends[1] + margin, grid))
         points[name] = np.unique(np.concatenate([even, np.asarray(at, float)]))
