@@ -14,9 +14,10 @@ from cde_app.cli.options import parse_quantiles
 from cde_app.cli.output import format_value, is_score
 from cde_app.errors import UsageError
 from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.quantiles import quantile_name
 from cde_app.targets import Identity
 from cde_app.words import flatten
-from cde_app.workflow.prediction_files import PredictionWriter, quantile_name, sample_columns, summary_columns
+from cde_app.workflow.prediction_files import PredictionWriter, sample_columns, summary_columns
 
 NASTY = ("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "log_density", "out_of_range", "log", "_")
 

@@ -5,6 +5,8 @@ Letters: N rows, C components, L levels.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 from scipy.special import ndtr, ndtri
 
@@ -86,3 +88,9 @@ def _normal_quantiles(weights: Array, means: Array, sds: Array, levels: Array) -
     mean = means @ weights
     sd = np.sqrt((sds**2 + (means - mean[:, None]) ** 2) @ weights)
     return mean + ndtri(levels)[:, None] * sd
+
+
+def quantile_name(level: float) -> str:
+    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975: the full percentage, which is unique for each level."""
+    percent = f"{100 * Decimal(repr(float(level))):f}".rstrip("0").rstrip(".")
+    return f"q{percent.zfill(2) if '.' not in percent else percent}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -14,6 +13,7 @@ import numpy as np
 from cde_app.arrays import AnyArray, Array, BoolArray, IntArray
 from cde_app.data.table import FileFormat, TableWriter
 from cde_app.machine.storage import writing
+from cde_app.predictive.quantiles import quantile_name
 from cde_app.trees import to_tree
 
 if TYPE_CHECKING:
@@ -142,12 +142,6 @@ def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: IntAr
                 name += "_"
         columns[name] = draws[:, :, p].T.ravel()
     return columns
-
-
-def quantile_name(level: float) -> str:
-    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975: the full percentage, which is unique for each level."""
-    percent = f"{100 * Decimal(repr(float(level))):f}".rstrip("0").rstrip(".")
-    return f"q{percent.zfill(2) if '.' not in percent else percent}"
 
 
 def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
