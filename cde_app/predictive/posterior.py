@@ -22,7 +22,6 @@ from cde_app.predictive.defence import Defence
 from cde_app.predictive.mixture import Mixture
 from cde_app.targets import TargetTransform
 
-
 Function = tuple[Array, ...]
 """A draw of all GPs of a posterior, the inner layers first: for each of them the [M, Q] of `SparseGP.draw`."""
 
@@ -217,9 +216,7 @@ class Posterior:
             covariances,
         )
 
-    def _node_moments(
-        self, X: Array, node: IndexArray | None = None, function: Function | None = None
-    ) -> Moments:
+    def _node_moments(self, X: Array, node: IndexArray | None = None, function: Function | None = None) -> Moments:
         """Return the moments at every node, or at one node per row, [N]; then C = 1."""
         drawn = iter(function or ())  # none for every GP without a draw
         W, inner_noise = self.latent_nodes, self.inner_noise

@@ -120,9 +120,7 @@ class Totals:
         means, variances = forecast.mean(), forecast.sd() ** 2
         order = np.argsort(groups, kind="stable")
         for own in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-            added = _Sums(
-                len(own), means[own].sum(axis=0), variances[own].sum(axis=0), draws[:, :, own].sum(axis=2)
-            )
+            added = _Sums(len(own), means[own].sum(axis=0), variances[own].sum(axis=0), draws[:, :, own].sum(axis=2))
             self._sums[int(groups[own[0]])] = _joined(self._sums.get(int(groups[own[0]])), added)
 
 

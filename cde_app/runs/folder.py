@@ -49,6 +49,8 @@ PREDICTION_ENTRIES = frozenset(
         "manifest.json",
         "summary.csv",
         "summary.parquet",
+        "totals.csv",
+        "totals.parquet",
         "samples.csv",
         "samples.parquet",
         "mixture.npz",

@@ -25,6 +25,7 @@ from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
 from cde_app.workflow.prediction_files import PredictionWriter, component_arrays
+from cde_app.workflow.totals import TotalsTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,10 @@ class PredictionOptions:
     """Write the mixtures; they are all in memory until then."""
     skip_faults: bool = False
     """Leave out rows with faults instead of stopping."""
+    total: bool | None = None
+    """Write the totals of the targets; a column in `total_by` implies it."""
+    total_by: str | None = None
+    """The column whose values are the groups of the totals."""
 
 
 def predict_table(
@@ -91,6 +96,14 @@ def predict_table(
             seed=seed,
             file_format=options.file_format,
         )
+        totals = TotalsTable(
+            model,
+            wanted=options.total,
+            by=options.total_by,
+            quantiles=writer.quantiles,
+            seed=seed,
+            source=source,
+        )
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
             chunks = iter_table(data_path, chunk_rows=defaults["chunk_rows"], form=contract.form)
@@ -101,13 +114,15 @@ def predict_table(
                     forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside.any(axis=1)
                 )
                 count.add(contract, frame, outside)
+                totals.append(X, frame)
                 if options.components:
                     forecasts.append(forecast)
                 if options.plots and pictured is None:
                     pictured = frame
             if not count.predicted:
                 raise no_rows(source, count.faults)
-        files, warnings = writer.files, list[str]()
+        files = [*writer.files, *totals.write(folder, options.file_format)]
+        warnings = totals.warnings(num_read=count.read, num_predicted=count.predicted)
         if options.components:
             files.append(write_arrays(folder / "mixture.npz", component_arrays(forecasts)))
         if pictured is not None:
