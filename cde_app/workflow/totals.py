@@ -78,7 +78,7 @@ class TotalsTable:
             )
         if self._wanted and self._groups.num_gaps:
             found.append(
-                f"column {self._by!r} (total_by) has gaps in {self._groups.num_gaps} rows; they are a group of their "
-                "own, with an empty cell in the column group."
+                f"{self._groups.num_gaps} of {num_predicted} rows have a gap in column {self._by!r} (total_by); they "
+                "are a group of their own, with an empty cell in the column group."
             )
         return found
