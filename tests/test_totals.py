@@ -126,8 +126,7 @@ def test_a_run_from_before_totals_predicts_without_them(tiny_run: Any, cde: Cde)
         (
             ["--total-by", "x"],
             3,
-            "new.csv: column 'x' (total_by) must have at most 2 different values; got more. "
-            "Choose a column with fewer.",
+            "new.csv: column 'x' (total_by) must have at most 2 different values; got more. Choose one with fewer.",
         ),
     ],
 )

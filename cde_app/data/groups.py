@@ -62,6 +62,6 @@ class RowGroups:
         if len(self._index) > MOST_GROUPS:
             raise DataError(
                 f"{self._source}: column {name!r} (total_by) must have at most {MOST_GROUPS} different values; got "
-                f"more. Choose a column with fewer."
+                "more. Choose one with fewer."
             )
         return np.array([self._index.get(label, -1) for label in own], dtype=np.intp)[codes]
