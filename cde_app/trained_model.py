@@ -11,8 +11,10 @@ import numpy as np
 from cde_app.arrays import Array
 from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, encode_targets
 from cde_app.data.fingerprints import SeenRows
+from cde_app.data.groups import RowGroups
 from cde_app.data.prepared import PreparedTable
 from cde_app.data.split import Split
+from cde_app.data.table import frame_of
 from cde_app.errors import DataError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.events import Event, event_key, event_rows, summarise_event
@@ -21,6 +23,7 @@ from cde_app.machine.rows import blocks_of, draw_rows
 from cde_app.machine.streams import Stream
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.predictor import Predictor
+from cde_app.predictive.totals import total_of
 from cde_app.runs.run import Run
 from cde_app.targets.rounding import RoundedTarget
 from cde_app.targets.standardisation import sample_sds
@@ -74,6 +77,44 @@ class TrainedModel:
         """
         X = encode_inputs(self.contract, frame, source=FRAME)
         return replace(self.predictor.predict(X), names=self.contract.targets)
+
+    def total(
+        self,
+        frame: pd.DataFrame,
+        by: str | None = None,
+        quantiles: Sequence[float] | None = None,
+        seed: int | None = None,
+    ) -> pd.DataFrame:
+        """Return the distribution of the sum and the mean of each target over all rows, or over groups of them.
+
+        Each has a row with `independent` errors and one with `shared` errors, in which what the model does not know
+        about its function is an error that all rows have in common; see `Totals` for what is exact.
+
+        Args:
+            frame: N >= 1 rows with the input columns.
+            by: a column of labels: one total per label, in the order in which they occur; a gap is a label too.
+            quantiles: levels in (0, 1); None uses the run's.
+            seed: seed of the draws; None uses the run's.
+
+        Returns:
+            The columns group (with `by`), target, statistic, errors, rows, mean, sd, and the quantiles, such as q05.
+
+        Raises:
+            DataError: the frame breaks the column contract, has no row, lacks the column, or has too many groups.
+            ValueError: a level is not between 0 and 1.
+
+        Example:
+            model.total(frame, by="region").query("statistic == 'sum' and errors == 'shared'")
+        """
+        levels = self.settings["predict"]["quantiles"] if quantiles is None else quantiles
+        if not all(0 < level < 1 for level in levels):
+            raise ValueError(f"quantiles: expected numbers between 0 and 1; got {list(levels)}")
+        if frame.empty:
+            raise DataError(f"{FRAME}: expected at least one row; got none.")
+        groups = RowGroups(by, form=self.contract.form, source=FRAME)
+        codes, X = groups.read(frame), encode_inputs(self.contract, frame, source=FRAME)
+        totals = total_of(self.predictor, X, codes, seed=self.settings["seed"] if seed is None else seed)
+        return frame_of(totals.columns(self.contract.targets, levels, groups.names))
 
     def evaluate(self, frame: pd.DataFrame) -> dict[str, Any]:
         """Return the scores of every row of a table that has the targets too, as `cde evaluate --json` prints them.

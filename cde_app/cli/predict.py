@@ -11,6 +11,7 @@ import typer
 from cde_app.cli import options
 from cde_app.cli.console import say
 from cde_app.cli.output import emit, emit_json
+from cde_app.errors import UsageError
 from cde_app.machine.threads import limit_threads
 
 MOST_NAMED = 3
@@ -75,6 +76,18 @@ def predict(
     ] = options.WrittenFormat.CSV,
     plots: Annotated[bool, typer.Option("--plots", help="Also draw the predictions.")] = False,
     components: Annotated[bool, typer.Option("--components", help="Write the mixtures to mixture.npz.")] = False,
+    total: Annotated[
+        bool | None,
+        typer.Option(
+            "--total/--no-total",
+            help="Also write the distributions of each target's sum and mean over all rows. Default: the run's.",
+            show_default=False,
+        ),
+    ] = None,
+    total_by: Annotated[
+        str | None,
+        typer.Option("--total-by", metavar="COLUMN", help="The same for each value of a column. Default: the run's."),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,
     on_fault: Annotated[
         options.OnFault,
@@ -95,6 +108,10 @@ def predict(
     )
     points = options.parse_numbers("--at", at)
     known, kept = options.parse_names("--given", given), options.parse_names("--keep", keep)
+    if total_by == "":
+        raise UsageError("--total-by: expected a column of the table; got ''.")
+    if total_by is not None and total is False:
+        raise UsageError(f"--no-total: expected without --total-by; got --total-by {total_by!r}. Leave one out.")
     limit_threads(threads)
 
     from cde_app.workflow.predict import predict_table
@@ -116,6 +133,8 @@ def predict(
         plots=plots,
         components=components,
         skip_faults=on_fault is options.OnFault.SKIP,
+        total=True if total_by is not None else total,
+        total_by=total_by,
     )
     result = predict_table(run, data, out, prediction_options, overwrite=overwrite)
     if as_json:

@@ -36,3 +36,7 @@ class Predict(Section):
     """Targets that the tables to predict have: the forecasts are of the other targets, given these."""
     chunk_rows: PositiveInt = 1024
     """Rows held in memory at once."""
+    total: bool = False
+    """Whether to write the distributions of each target's sum and mean over all rows to totals.csv."""
+    total_by: str | None = None
+    """A column of the predicted table: totals for each of its values, instead of one for all rows (implies total)."""

@@ -1,6 +1,6 @@
 """A trained sparse Gaussian process as arrays, and its moments in NumPy.
 
-Letters: n points, M inducing inputs, Q independent GPs that share the kernel and the inducing inputs.
+Letters: n points, M inducing inputs, Q independent GPs that share the kernel and the inducing inputs, S draws.
 """
 
 from __future__ import annotations
@@ -43,11 +43,18 @@ class SparseGP:
         """Q."""
         return self.q_mu.shape[1]
 
-    def moments(self, X: Array) -> tuple[Array, Array]:
+    def moments(self, X: Array, drawn: Array | None = None) -> tuple[Array, Array]:
         """Return the marginal means and variances of q(f(X)); [n, D] to two [n, Q].
 
         m(x) = k(x)' L^-T q_mu, v(x) = k(x, x) - k(x)' L^-T (I - q_sqrt q_sqrt') L^-1 k(x).
+
+        Args:
+            X: [n, D].
+            drawn: a draw from `draw`, [M, Q]; the moments are then those given its v: the mean is k(x)' L^-T v, and
+                q_sqrt counts as zero.
         """
+        if drawn is not None:
+            return self._moments_given(X, drawn)
         means = np.empty((len(X), self.num_gps))
         variances = np.empty((len(X), self.num_gps))
         for rows in cache_blocks(len(X), len(self.inducing_inputs) * self.num_gps):
@@ -58,6 +65,27 @@ class SparseGP:
                 np.square(reduced, out=reduced)
                 variances[rows, q] = reduced @ signs
         return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0)
+
+    def draw(self, normals: Array, *, scale: float) -> Array:
+        """Turn standard normal numbers into draws of the inducing variables, as `moments` takes them.
+
+        Args:
+            normals: [S, M, Q].
+            scale: factor on the deviations from q_mu.
+
+        Returns:
+            L^-T v, [S, M, Q], with v = q_mu + scale q_sqrt normals.
+        """
+        return self._mean_weights + scale * np.einsum("qab,saq->sbq", self.q_projection, normals, optimize=True)
+
+    def _moments_given(self, X: Array, drawn: Array) -> tuple[Array, Array]:
+        means, variances = np.empty((len(X), self.num_gps)), self.kernel.diagonal(X)
+        for rows in cache_blocks(len(X), len(self.inducing_inputs)):
+            covariance = self._covariance(X[rows])
+            means[rows] = covariance @ drawn
+            reduced = covariance @ self.whitening.T
+            variances[rows] -= np.einsum("nm,nm->n", reduced, reduced)
+        return means, np.broadcast_to(np.maximum(variances, 0.0)[:, None], means.shape)
 
     @cached_property
     def _covariance(self) -> Callable[[Array], Array]:

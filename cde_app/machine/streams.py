@@ -27,6 +27,8 @@ class Stream(IntEnum):
     DEFENCE_ROWS = 16
     INDUCING_ROWS = 17
     DRAWS = 18
+    FUNCTIONS = 21
+    TOTALS = 22
 
 
 def generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:

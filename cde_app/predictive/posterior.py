@@ -22,6 +22,9 @@ from cde_app.predictive.defence import Defence
 from cde_app.predictive.mixture import Mixture
 from cde_app.targets import TargetTransform
 
+Function = tuple[Array, ...]
+"""A draw of all GPs of a posterior, the inner layers first: for each of them the [M, Q] of `SparseGP.draw`."""
+
 
 class Moments(NamedTuple):
     """The moments of components, standardised."""
@@ -46,12 +49,13 @@ class InnerLayer:
     compositor: Compositor | None
     """Joins x and w for f; None if f sees only x."""
 
-    def propagate(self, X: Array, W: Array, noise: Array) -> Array:
+    def propagate(self, X: Array, W: Array, noise: Array, drawn: Array | None = None) -> Array:
         """Draw the layer's outputs at every node; X [N, 1 or C, D], W [C, Dw], noise [C, Q] to [N, C, D'].
 
-        W and noise may also be [N, 1, ...], with a separate node for every row.
+        W and noise may also be [N, 1, ...], with a separate node for every row. `drawn` is a draw of f's GP, if there
+        is one; the noise is then for what it leaves open.
         """
-        mean, variance = _moments(self.gp, self.compositor, X, W)
+        mean, variance = _moments(self.gp, self.compositor, X, W, drawn)
         draws = mean + np.sqrt(variance) * noise
         return self.mean(X) + draws @ self.projection
 
@@ -105,12 +109,27 @@ class Posterior:
         """
         return average_mixture((self,), X)
 
-    def moments_at(self, X: Array, component: IndexArray) -> tuple[Array, Array]:
+    def draw_functions(self, num_draws: int, random: np.random.Generator) -> list[Function]:
+        """Draw the function that all rows share, from q(u) of every GP.
+
+        A component of a row, averaged over the draws, has the moments that it has in `predict`. The spread therefore
+        multiplies the deviations of the output terms, as it does their standard deviations.
+        """
+        scales = [1.0] * len(self.inner_layers) + [self.spread] * len(self.output_terms)
+        gps = (*(layer.gp for layer in self.inner_layers), *self.output_terms)
+        draws = [
+            gp.draw(random.standard_normal((num_draws, *gp.q_mu.shape)), scale=scale)
+            for gp, scale in zip(gps, scales, strict=True)
+        ]
+        return list(zip(*draws, strict=True))
+
+    def moments_at(self, X: Array, component: IndexArray, function: Function | None = None) -> tuple[Array, Array]:
         """Return the moments of one component per row.
 
         Args:
             X: [n, D], standardised features.
             component: [n], indices of components of `predict`.
+            function: a draw from `draw_functions`, if the moments are to be those given it.
 
         Returns:
             Its means and variances, two [n, P], standardised.
@@ -121,7 +140,7 @@ class Posterior:
         def fill(rows: slice) -> None:
             is_node = component[rows] < num_nodes
             own = rows.start + np.flatnonzero(is_node)
-            mean, variance, _ = self._node_moments(X[own], component[own])
+            mean, variance, _ = self._node_moments(X[own], component[own], function)
             means[own], variances[own] = mean[:, 0], variance[:, 0]
             if self.defence is not None and len(own) < len(is_node):
                 wide = rows.start + np.flatnonzero(~is_node)
@@ -197,17 +216,18 @@ class Posterior:
             covariances,
         )
 
-    def _node_moments(self, X: Array, node: IndexArray | None = None) -> Moments:
+    def _node_moments(self, X: Array, node: IndexArray | None = None, function: Function | None = None) -> Moments:
         """Return the moments at every node, or at one node per row, [N]; then C = 1."""
+        drawn = iter(function or ())  # none for every GP without a draw
         W, inner_noise = self.latent_nodes, self.inner_noise
         if node is not None:
             W, inner_noise = W[node, None], inner_noise[node, None]
         features, start = (X if self.input_projection is None else X @ self.input_projection)[:, None, :], 0
         for layer in self.inner_layers:
             noise = inner_noise[..., start : start + layer.gp.num_gps]
-            features = layer.propagate(features, W, noise)
+            features = layer.propagate(features, W, noise, next(drawn, None))
             start += layer.gp.num_gps
-        moments = [_moments(term, self.compositor, features, W) for term in self.output_terms]
+        moments = [_moments(term, self.compositor, features, W, next(drawn, None)) for term in self.output_terms]
         shape = (len(X), W.shape[-2], len(self.transforms))
         mean, variance, noise = sum(m for m, _ in moments), sum(v for _, v in moments), self.noise_at(X, node)
         if self.mixing is None:
@@ -259,10 +279,12 @@ def _log_normal(deviations: Array, variances: Array, covariances: Array | None) 
     return -(0.5 * whitened**2 + np.log(np.diagonal(factors, axis1=-2, axis2=-1))).sum(-1)
 
 
-def _moments(gp: SparseGP, compositor: Compositor | None, X: Array, W: Array) -> tuple[Array, Array]:
+def _moments(
+    gp: SparseGP, compositor: Compositor | None, X: Array, W: Array, drawn: Array | None
+) -> tuple[Array, Array]:
     """Return the moments of a GP at every node, two [N, 1 or C, Q]; X [N, 1 or C, D], W [C, Dw] or [N, 1, Dw]."""
     if gp.sees_latent and compositor is not None:
         X = compositor.compose(X, W if W.ndim == 3 else W[None])
-    mean, variance = gp.moments(X.reshape(-1, X.shape[-1]))
+    mean, variance = gp.moments(X.reshape(-1, X.shape[-1]), drawn)
     shape = (*X.shape[:2], gp.num_gps)
     return mean.reshape(shape), variance.reshape(shape)

@@ -57,7 +57,10 @@ class Predictor:
 
     def predict(self, X: Array) -> Forecast:
         """Return the forecast of each row; X [N, D], standardised."""
-        X = self._features(X)
+        return self.forecast(self.features(X))
+
+    def forecast(self, X: Array) -> Forecast:
+        """Return the forecast of each row from what `features` returns."""
         if len(self.factors) == 1:
             return self.factors[0].predict(X)
         return Chain(self.factors, self.order, self.nodes, X)
@@ -72,7 +75,7 @@ class Predictor:
             X: [N, D], standardised features.
             targets: [N, P], the user's units.
         """
-        found, X, chained = [], self._features(X), len(self.factors) > 1
+        found, X, chained = [], self.features(X), len(self.factors) > 1
         for factor, target in zip(self.factors, self.order, strict=False):
             member, own = factor.members[0], (target,) if chained else tuple(range(len(self.order)))
             if member.latent_dim:
@@ -81,7 +84,8 @@ class Predictor:
             X = extend(X, member.transforms[0].forward(targets[:, target]))
         return found
 
-    def _features(self, X: Array) -> Array:
+    def features(self, X: Array) -> Array:
+        """Append the features from the neighbours, if the factors use them; [N, D] to [N, D or D + P + 1]."""
         return X if self.neighbours is None else self.neighbours.extend(X)
 
 

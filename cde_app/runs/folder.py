@@ -44,7 +44,7 @@ RUN_ENTRIES = frozenset(
         ".lock",
     }
 )
-PREDICTION_TABLES = ("summary", "samples", "densities", "hdi", "modes")
+PREDICTION_TABLES = ("summary", "samples", "densities", "hdi", "modes", "totals")
 PREDICTION_ENTRIES = frozenset(
     {
         "manifest.json",

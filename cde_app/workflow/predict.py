@@ -37,6 +37,7 @@ from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
 from cde_app.workflow.prediction_files import Chunk, PredictionWriter, component_arrays
 from cde_app.workflow.prediction_options import PredictionOptions, limit_columns, questions_of, remaining_targets
+from cde_app.workflow.totals import TotalsTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,14 @@ def predict_table(
         raise RunError(f"{out_path} holds the table {source}, which predictions may replace; choose another --out.")
     with predictions(out_path, overwrite=overwrite) as folder:
         writer = PredictionWriter(folder, questions.tables, file_format=options.file_format)
+        totals = TotalsTable(
+            model,
+            wanted=bool(options.total),
+            by=options.total_by,
+            quantiles=questions.quantiles,
+            seed=questions.seed,
+            source=source,
+        )
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
             chunks = iter_table(
@@ -103,13 +112,15 @@ def predict_table(
                     )
                 )
                 count.add(contract, frame, outside)
+                totals.append(X, frame)
                 if options.components:
                     forecasts.append(forecast)
                 if options.plots and pictured is None and not frame.empty:
                     pictured = frame
             if count.read and not count.predicted:
                 raise no_rows(source, count.faults)
-        files, warnings = writer.files, list[str]()
+        files = [*writer.files, *totals.write(folder, options.file_format)]
+        warnings = totals.warnings(num_read=count.read, num_predicted=count.predicted)
         if not count.read:
             warnings.append(f"{source} has no rows; the files have their headers only.")
         if few:

@@ -56,11 +56,17 @@ class PredictionOptions:
     """Write the mixtures; they are all in memory until then."""
     skip_faults: bool = False
     """Leave out rows with faults instead of stopping."""
+    total: bool | None = None
+    """Write the totals of the targets; a column in `total_by` implies it."""
+    total_by: str | None = None
+    """The column whose values are the groups of the totals."""
 
     def resolved(self, settings: Mapping[str, Any]) -> PredictionOptions:
         """Replace each None by a run's setting, or by the default if the run is older than the setting."""
         defaults = Predict().model_dump() | settings["predict"] | {"keep": settings["data"].get("id", ())}
         defaults |= {"num_samples": defaults["samples"], "seed": settings["seed"]}
+        if self.total_by is not None or defaults["total_by"] is not None:
+            defaults["total"] = True
         own = {name: defaults[name] for name, value in vars(self).items() if value is None}
         return replace(self, **own)
 
@@ -76,8 +82,9 @@ def questions_of(options: PredictionOptions, model: TrainedModel) -> Questions:
         UsageError: a threshold or `given` names no target, or the options contradict each other.
     """
     names = remaining_targets(options, model.contract)
-    if options.given and options.plots:
-        raise UsageError("--given and --plots: expected one of them; got both. The pictures are of all targets.")
+    for option, wanted in (("--plots", options.plots), ("--total", options.total)):
+        if options.given and wanted:
+            raise UsageError(f"--given and {option}: expected one of them; got both. Run them one after the other.")
     return Questions(
         quantiles=tuple(dict.fromkeys(options.quantiles or ())),
         intervals=tuple(dict.fromkeys(options.intervals or ())),

@@ -1,0 +1,82 @@
+"""The totals that `cde predict` writes besides the forecasts of single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cde_app.arrays import Array
+from cde_app.data.groups import RowGroups
+from cde_app.data.table import FileFormat, write_table
+from cde_app.machine.storage import writing
+from cde_app.predictive.totals import Totals
+from cde_app.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TotalsTable:
+    """The totals of a table that is read chunk by chunk, or nothing if none are wanted.
+
+    Args:
+        model: the trained model.
+        wanted: whether there are totals.
+        by: the column of the groups; None for one total over all rows.
+        quantiles: levels of the quantile columns.
+        seed: seed of the draws.
+        source: the table, as errors name it.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        *,
+        wanted: bool,
+        by: str | None,
+        quantiles: Sequence[float],
+        seed: int,
+        source: str,
+    ) -> None:
+        self._wanted, self._by, self._quantiles = wanted, by, quantiles
+        self._target_names = model.contract.targets
+        self._groups = RowGroups(by, form=model.contract.form, source=source)
+        self._totals = Totals(model.predictor, seed=seed)
+
+    def append(self, X: Array, frame: pd.DataFrame) -> None:
+        """Add the rows of a chunk; X [N, D], standardised.
+
+        Raises:
+            DataError: the table lacks the column of the groups, or there are too many of them.
+        """
+        if self._wanted:
+            self._totals.add(X, self._groups.read(frame), frame.index.to_numpy())
+
+    def write(self, folder: Path, file_format: FileFormat) -> list[Path]:
+        """Write the file and return it, if totals are wanted.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        if not self._wanted:
+            return []
+        columns = self._totals.columns(self._target_names, self._quantiles, self._groups.names)
+        with writing(folder, "a folder that can be written"):
+            write_table(folder / f"totals.{file_format}", columns, file_format=file_format)
+        return [folder / f"totals.{file_format}"]
+
+    def warnings(self, *, num_read: int, num_predicted: int) -> list[str]:
+        """Return what a reader of the totals must know about the rows in them."""
+        found = []
+        if self._wanted and num_predicted < num_read:
+            found.append(
+                f"the totals are those of {num_predicted} of {num_read} rows: what was left out or skipped is in none "
+                "of them; the column rows counts."
+            )
+        if self._wanted and self._groups.num_gaps:
+            found.append(
+                f"{self._groups.num_gaps} of {num_predicted} rows have a gap in column {self._by!r} (total_by); they "
+                "are a group of their own, with an empty cell in the column group."
+            )
+        return found
