@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"progress", "runs", "data", "predictive", "evaluation", "report", "trained_model", "model.prior", "training"},
     "cli": FOUNDATION | {"progress", "runs", "data.check", "workflow", "__version__"},
     "__main__": {"cli"},
-    "library": {"config", "progress", "runs", "trained_model", "workflow"},
+    "library": {"config", "errors", "progress", "runs", "trained_model", "workflow"},
     "__init__": {"library", "trained_model", "predictive.forecast"},
 }
 OWNERS: dict[str, set[str]] = {

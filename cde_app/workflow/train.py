@@ -31,13 +31,23 @@ from cde_app.workflow.pictures import missing_picture, run_pictures, write_pictu
 from cde_app.workflow.scoring import drawn_rows_warning, score_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cde_app.training.checkpoint import Checkpoint
     from cde_app.training.session import Trained
 
 OnEvent = Callable[[Progress], None]
 
 
-def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool, on_event: OnEvent) -> dict[str, Any]:
+def train_run(
+    file: ConfigFile,
+    run_path: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    on_event: OnEvent,
+    frame: pd.DataFrame | None = None,
+) -> dict[str, Any]:
     """Train a model, score it on the held-out rows, and write the run directory.
 
     Args:
@@ -46,6 +56,7 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
         resume: continue from the last checkpoint of an unfinished run.
         overwrite: replace an existing run.
         on_event: called with every stage and every few steps.
+        frame: the table, if it is a checked frame and not a file.
 
     Returns:
         The scores, as in `metrics.json`.
@@ -63,17 +74,17 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
         if resume and run.read_bytes("config.yaml").decode() != resolved:
             raise RunError(
                 f"{run.file('config.yaml')}: a run must be resumed with its original settings; got others. "
-                "Name the same CONFIG and --set, or train again with --overwrite."
+                "Name the same configuration and settings, or train again with --overwrite."
             )
         with run.scratch() as scratch:
-            on_event(Progress("data", config.data.path))
+            on_event(Progress("data", config.data.path if frame is None else source_name(config.data.path)))
             with file.locating_faults():
-                table = prepare_training(config, scratch)
+                table = prepare_training(config, scratch, frame)
                 check_prior(config)
             run.write_text("config.yaml", resolved)
             run.write_bytes("config.source.yaml", file.source)
             on_event = logged(run, on_event)
-            for warning in table.warnings:
+            for warning in (*(() if frame is None else file.remarks), *table.warnings):
                 on_event(Progress("warning", warning))
             on_event(Progress("start", "loading TensorFlow"))
             rows = {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")}
