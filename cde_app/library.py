@@ -49,7 +49,8 @@ def train(
             takes every other column as `cde init` does: row numbers, constants and the like are left out.
         settings: settings that replace those of the file or the defaults, nested (`{"training": {"max_steps": 300}}`)
             or dotted (`{"training.max_steps": 300}`).
-        out: the run directory. None trains a frame in a temporary folder, which is deleted; the model does not need it.
+        out: the run directory. None trains a frame in a temporary folder, without pictures; the folder is deleted, as
+            the model does not need it.
         resume: go on from the last checkpoint of an unfinished run.
         overwrite: replace an existing run.
         on_event: is called with every stage and every few steps; warnings say what to check about the inputs that were
@@ -73,8 +74,8 @@ def train(
     from cde_app.workflow.train import train_run
 
     with tempfile.TemporaryDirectory(prefix="cde-") as folder:
-        run = Path(folder, "run") if out is None else Path(out)
-        train_run(file, run, resume=resume, overwrite=overwrite, on_event=on_event, frame=frame)
+        run, keep = Path(folder, "run") if out is None else Path(out), out is not None
+        train_run(file, run, resume=resume, overwrite=overwrite, on_event=on_event, frame=frame, draw=keep)
         return load(run)
 
 

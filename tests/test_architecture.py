@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": FOUNDATION | {"progress", "runs", "data.check", "workflow", "__version__"},
     "__main__": {"cli"},
     "library": {"config", "errors", "progress", "runs", "trained_model", "workflow"},
+    "sklearn": {"arrays", "data.frame", "library", "predictive.forecast", "progress", "words"},
     "__init__": {"library", "trained_model", "predictive.forecast"},
 }
 OWNERS: dict[str, set[str]] = {
@@ -49,6 +50,7 @@ OWNERS: dict[str, set[str]] = {
     "gpflux": {"model", "training"},
     "check_shapes": {"model", "training"},
     "threadpoolctl": {"machine"},
+    "sklearn": {"sklearn"},
     "pandas": {"data"},
     "pyarrow": {"data"},
     "matplotlib": {"report"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,21 @@ def checked_frame(frame: Any) -> pd.DataFrame:
     foreign = {name: noun for name in plain.columns if (noun := _foreign(plain[name]))}
     words = {name: pd.Series(Foreign(noun), plain.index, dtype=object) for name, noun in foreign.items()}
     return plain.assign(**words)
+
+
+def is_frame(table: Any) -> bool:
+    """Return whether it is a pandas frame."""
+    return isinstance(table, pd.DataFrame)
+
+
+def frame_of(values: AnyArray, columns: Sequence[str]) -> pd.DataFrame:
+    """Make a frame of an array, [N, number of columns]."""
+    return pd.DataFrame(values, columns=list(columns))
+
+
+def with_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the frame with other names of its columns, and rows counted from 0."""
+    return frame.set_axis(list(columns), axis=1).reset_index(drop=True)
 
 
 def iter_frame(frame: pd.DataFrame, *, chunk_rows: int) -> Iterator[pd.DataFrame]:
