@@ -38,7 +38,7 @@ class CdeError(Exception):
 
 
 class UsageError(CdeError):
-    """The command line is wrong."""
+    """The command line, or the arguments of a function, are wrong."""
 
     exit_code = 2
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cde_app.config_file import load_config
+from cde_app.config_file import ConfigFile, load_config
+from cde_app.errors import UsageError
 from cde_app.progress import Progress
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Columns = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+"""Names of columns, or mappings as in the YAML (`{"column": "hour", "kind": "cyclic", "period": 24}`); or one."""
 
 
 def load(run: str | Path) -> TrainedModel:
@@ -21,10 +30,12 @@ def load(run: str | Path) -> TrainedModel:
 
 
 def train(
-    config: str | Path,
+    source: str | Path | pd.DataFrame,
+    targets: Columns | None = None,
+    inputs: Columns | None = None,
     *,
-    out: str | Path,
-    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     on_event: Callable[[Progress], None] = lambda event: None,
@@ -32,17 +43,52 @@ def train(
     """Train as `cde train` does, and return the model of the run.
 
     Args:
-        config: the YAML file.
-        out: the run directory.
-        overrides: settings that replace those of the file, such as `"training.max_steps=500"`, as after `--set`.
+        source: the path of a YAML file; or a frame, whose index is ignored.
+        targets: the target columns of a frame.
+        inputs: the input columns of a frame. A column without a `kind` gets the one that its cells look like. None
+            takes every other column as `cde init` does: row numbers, constants and the like are left out.
+        settings: settings that replace those of the file or the defaults, nested (`{"training": {"max_steps": 300}}`)
+            or dotted (`{"training.max_steps": 300}`).
+        out: the run directory. None trains a frame in a temporary folder, without pictures; the folder is deleted, as
+            the model does not need it.
         resume: go on from the last checkpoint of an unfinished run.
         overwrite: replace an existing run.
-        on_event: is called with every stage and every few steps.
+        on_event: is called with every stage and every few steps; warnings say what to check about the inputs that were
+            chosen, and about the table.
 
     Raises:
-        CdeError: as for `cde train`: the configuration, the table or the folder does not fit, or the training failed.
+        CdeError: as for `cde train`: the arguments, the table or the folder do not fit, or the training failed.
+
+    Example:
+        model = cde.train(frame, "y", settings={"training.max_steps": 300}, out="runs/mine")
     """
+    frame = None
+    if isinstance(source, str | Path):
+        file = _of_yaml(source, targets, inputs, settings, out)
+    else:
+        from cde_app.workflow.frame import describe_frame
+
+        if out is None and (resume or overwrite):
+            raise UsageError("out: expected a run directory to resume or overwrite; got nothing. Name one.")
+        file, frame = describe_frame(source, targets, inputs, settings)
     from cde_app.workflow.train import train_run
 
-    train_run(load_config(Path(config), overrides), Path(out), resume=resume, overwrite=overwrite, on_event=on_event)
-    return load(out)
+    with tempfile.TemporaryDirectory(prefix="cde-") as folder:
+        run, keep = Path(folder, "run") if out is None else Path(out), out is not None
+        train_run(file, run, resume=resume, overwrite=overwrite, on_event=on_event, frame=frame, draw=keep)
+        return load(run)
+
+
+def _of_yaml(
+    path: str | Path, targets: Columns | None, inputs: Columns | None, settings: Mapping[str, Any] | None, out: Any
+) -> ConfigFile:
+    """Read the configuration of a training that a YAML file describes."""
+    for name, value in (("targets", targets), ("inputs", inputs)):
+        if value is not None:
+            raise UsageError(
+                f"{name}: expected nothing, as a YAML file has them; got {value!r} with {str(path)!r}. "
+                "Leave them out, or read the table and train on the frame."
+            )
+    if out is None:
+        raise UsageError("out: expected a run directory; got nothing. Name one.")
+    return load_config(Path(path), settings=settings)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cde_app.arrays import Array
+from cde_app.config import FRAME_PATH
 from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, encode_targets
+from cde_app.data.files import source_name
 from cde_app.data.fingerprints import SeenRows
 from cde_app.data.groups import RowGroups
 from cde_app.data.prepared import PreparedTable
@@ -32,7 +34,7 @@ from cde_app.trees import from_tree, pack, to_tree, unpack
 if TYPE_CHECKING:
     import pandas as pd
 
-FRAME = "the frame"
+FRAME = source_name(FRAME_PATH)
 """How errors name a table that is in memory."""
 BASELINE_ROWS = 200_000
 """The largest number of training rows that the baselines are fitted to."""

@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"progress", "runs", "data", "predictive", "evaluation", "report", "trained_model", "model.prior", "training"},
     "cli": FOUNDATION | {"progress", "runs", "data.check", "workflow", "__version__"},
     "__main__": {"cli"},
-    "library": {"config", "progress", "runs", "trained_model", "workflow"},
+    "library": {"config", "errors", "progress", "runs", "trained_model", "workflow"},
+    "sklearn": {"arrays", "data.frame", "library", "predictive.forecast", "progress", "words"},
     "__init__": {"library", "trained_model", "predictive.forecast"},
 }
 OWNERS: dict[str, set[str]] = {
@@ -50,6 +51,7 @@ OWNERS: dict[str, set[str]] = {
     "gpflux": {"model", "training"},
     "check_shapes": {"model", "training"},
     "threadpoolctl": {"machine"},
+    "sklearn": {"sklearn"},
     "pandas": {"data", "predictive.forecast"},  # `Forecast.to_frame`, when called
     "pyarrow": {"data"},
     "matplotlib": {"report"},

@@ -876,12 +876,12 @@ def load_text(text: str, *overrides: str) -> ConfigFile:
 def test_what_an_override_of_the_kind_leaves_out_of_the_file_is_told() -> None:
     file = load_text(with_data("  split: {test: 0.3}\n"), "data.split.kind=column", "data.split.column=s")
     assert file.remarks == (
-        "--set data.split.kind=column: data.split: 'test' of the file is left out, as kind 'column' does not take it.",
+        "--set data.split.kind=column: data.split: 'test' is left out, as kind 'column' does not take it.",
     )
     file = load_text(commented_config(parse(MINIMAL)), "model.output.structure=joint")
     (remark,) = file.remarks
     assert remark == (
-        "--set model.output.structure=joint: model.output: 'num_inducing_latent', 'kernel_latent' of the file are left "
+        "--set model.output.structure=joint: model.output: 'num_inducing_latent', 'kernel_latent' are left "
         "out, as structure 'joint' does not take them."
     )
 
@@ -891,7 +891,7 @@ def test_a_value_that_only_the_old_kind_takes_is_left_out_too() -> None:
     assert file.config.training.objective == ELBOObjective(num_samples=5)
     (remark,) = file.remarks
     assert remark == (
-        "--set training.objective.kind=elbo: training.objective: 'kl_weight' of the file is left out, as kind 'elbo' "
+        "--set training.objective.kind=elbo: training.objective: 'kl_weight' is left out, as kind 'elbo' "
         "does not take it."
     )
 

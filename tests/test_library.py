@@ -78,7 +78,7 @@ def test_training_from_python_writes_the_run_of_the_command(line_run: Any, tmp_p
     model = cde_app.train(
         line_run.config,
         out=tmp_path / "run",
-        overrides=["training.max_steps=25"],
+        settings={"training.max_steps": 25},
         on_event=lambda event: events.append(event.stage),
     )
     assert {"data", "training", "evaluation"} <= set(events)

@@ -122,10 +122,12 @@ def depends(
 
 
 def _expand(kind: str, paths: tuple[str, ...]) -> list[tuple[str, str]]:
-    """List the files of paths and globs; standard input is not a file."""
+    """List the files of paths and globs; standard input and a frame are no files."""
+    from cde_app.config import FRAME_PATH
+
     rows = []
     for path in paths:
-        if path == "-":
+        if path in ("-", FRAME_PATH):
             continue
         if glob.has_magic(path) and not Path(path).exists():
             fixed = Path(path)

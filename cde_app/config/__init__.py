@@ -5,6 +5,7 @@ else. There is one module per block, in the order of the file.
 """
 
 from cde_app.config.data import (
+    FRAME_PATH,
     ArcsinhTransform,
     AutoTransform,
     CategoricalColumn,
@@ -92,6 +93,7 @@ from cde_app.config.training import (
 from cde_app.config.tree import Config
 
 __all__ = [
+    "FRAME_PATH",
     "LATENT_COLUMN",
     "NEIGHBOURS_COLUMN",
     "AddCompositor",

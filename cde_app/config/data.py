@@ -14,6 +14,10 @@ from cde_app.errors import SettingError
 GAPS = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
 
 
+FRAME_PATH = "<frame>"
+"""The path of a table that is a frame in memory; a run that was trained on one cannot read its table again."""
+
+
 class NumericColumn(Section):
     """A column of numbers, standardised by its mean and standard deviation over the training rows."""
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from cde_app.config import Config
+from cde_app.config import FRAME_PATH, Config
 from cde_app.config_file.check import check_document
-from cde_app.config_file.document import Document, read_document
-from cde_app.config_file.override import apply_override
-from cde_app.config_file.text import commented_config, config_schema, dump_config
+from cde_app.config_file.document import Document, Place, plain_document, read_document
+from cde_app.config_file.override import apply_override, apply_settings
+from cde_app.config_file.text import commented_config, config_schema, dump_config, dump_settings
 from cde_app.errors import ConfigError, DataError, FaultOfSetting, SettingError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "commented_config",
     "config_schema",
     "dump_config",
+    "frame_config",
     "load_config",
     "parse_config",
 ]
@@ -65,15 +66,18 @@ class ConfigFile:
         return f"{self.document.value_place(fault.key).where}: {fault}"
 
 
-def load_config(path: Path | Literal["-"], overrides: Sequence[str] = ()) -> ConfigFile:
+def load_config(
+    path: Path | Literal["-"], overrides: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None
+) -> ConfigFile:
     """Read a configuration file.
 
     Args:
         path: a YAML file; "-" is standard input, with paths relative to the working folder.
         overrides: `dotted.key=value` with a YAML value, applied in this order before anything is checked.
+        settings: the same from Python, see `override.apply_settings`.
 
     Raises:
-        ConfigError: the file cannot be read, or one line for each fault in it and in the overrides.
+        ConfigError: the file cannot be read, or one line for each fault in it, in the overrides and in the settings.
     """
     if str(path) == "-":
         source, name, folder = sys.stdin.buffer.read(), "<stdin>", Path.cwd()
@@ -85,8 +89,44 @@ def load_config(path: Path | Literal["-"], overrides: Sequence[str] = ()) -> Con
         except (OSError, ValueError) as error:
             raise ConfigError(_unreadable(path, error)) from None
     document = _read_settings(source, name, overrides)
+    if settings is not None:
+        apply_settings(document, settings)
     config, remarks = _resolved(document, folder)
     return ConfigFile(config, source, document, remarks)
+
+
+def frame_config(
+    data: Mapping[str, Any],
+    settings: Mapping[str, Any] | None,
+    *,
+    arguments: Mapping[str, str],
+    remarks: Sequence[str],
+) -> ConfigFile:
+    """Make the configuration of a training on a frame.
+
+    Args:
+        data: the `data` block without its path.
+        settings: further settings, see `override.apply_settings`.
+        arguments: a key of the block -> the argument of the caller that it is from, which begins the faults in it.
+        remarks: what is to be checked about the block; they become comments and the first remarks.
+
+    Raises:
+        ConfigError: one line for each fault.
+    """
+    value = {"schema_version": 1, "data": {"path": FRAME_PATH, **data}}
+    document = plain_document(value, Place("settings", 0, 0))
+    for places in (document.keys, document.values):
+        for path in places:
+            if len(path) > 1 and path[1] in arguments:
+                places[path] = Place(arguments[str(path[1])], list(arguments).index(str(path[1])) + 1, 0)
+    if settings is not None:
+        apply_settings(document, settings)
+    config, left_out = _resolved(document, Path.cwd())
+    if config.data.path != FRAME_PATH:
+        raise ConfigError("settings: data.path: expected nothing, as the table is a frame; got a path. Remove it.")
+    comments = ["The table was a frame in memory.", *remarks]
+    source = "".join(f"# {comment}\n" for comment in comments) + dump_settings(document.value)
+    return ConfigFile(config, source.encode(), document, (*remarks, *left_out))
 
 
 def parse_config(text: str | bytes, *, source_name: str, folder: Path, overrides: Sequence[str] = ()) -> Config:
@@ -123,8 +163,8 @@ def _resolved(document: Document, folder: Path) -> tuple[Config, tuple[str, ...]
 
 
 def _absolute(path: str, folder: Path) -> str:
-    """Resolve `path` relative to `folder`, without following symbolic links; "-", standard input, stays."""
-    if path == "-":
+    """Resolve `path` relative to `folder`, without following symbolic links; what is no file stays."""
+    if path in ("-", FRAME_PATH):
         return path
     start = Path(path).expanduser() if path.startswith("~/") else Path(path)
     return os.path.normpath(folder.absolute() / start)

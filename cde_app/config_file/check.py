@@ -163,8 +163,8 @@ class _Checker:
         if old:
             are, them = ("is", "it") if len(old) == 1 else ("are", "them")
             self.remarks.append(
-                f"{self.document.key_place((*path, tag)).where}: {dotted(path)}: {listed(old)} of the file {are} left "
-                f"out, as {tag} {value[tag]!r} does not take {them}."
+                f"{self.document.key_place((*path, tag)).where}: {dotted(path)}: {listed(old)} {are} left out, "
+                f"as {tag} {value[tag]!r} does not take {them}."
             )
         return {key: entry for key, entry in value.items() if key not in old}
 
@@ -190,7 +190,7 @@ class _Checker:
             field = fields[name]
             message = f"missing key; expected {expectation(field.rebuild_annotation())}. Add `{name}: ...`"
             tag = tag_of(model)  # if an override chose the kind, it is responsible for what the kind needs
-            at = (*path, tag) if tag and self.document.key_place((*path, tag)).where.startswith("--set ") else path
+            at = (*path, tag) if tag and self.document.key_place((*path, tag)).is_override else path
             self._key_fault(at, (*path, name), message)
         parts = {
             key: self.value(fields[key].rebuild_annotation(), fields[key].default, entry, (*path, key))

@@ -6,8 +6,9 @@ instead of a silent replacement. `check` interprets the values.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,9 @@ import yaml
 from cde_app.errors import ConfigError, SettingError
 
 KeyPath = tuple[str | int, ...]
+
+AFTER_THE_FILE = 10**9
+"""The line of everything that overrides the file."""
 
 MAX_BYTES = 2**20
 MAX_ENTRIES = 20_000
@@ -29,7 +33,7 @@ class Place:
     """The position of a key or a value.
 
     Args:
-        where: `<file>:<line>:<column>` or `--set key=value`.
+        where: `<file>:<line>:<column>`, `--set key=value`, or the argument of a Python function.
         line: counted from 1; overrides come after all lines of the file.
         column: counted from 1.
         text: the source of an unquoted scalar, else None.
@@ -39,6 +43,11 @@ class Place:
     line: int
     column: int
     text: str | None = None
+
+    @property
+    def is_override(self) -> bool:
+        """Whether it is after the file."""
+        return self.line >= AFTER_THE_FILE
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Document:
     def is_overridden(self, path: KeyPath) -> bool:
         """Return whether an override has set the value at `path`, or a part of it."""
         places = (*self.keys.items(), *self.values.items())
-        return any(p[: len(path)] == path and place.where.startswith("--set ") for p, place in places)
+        return any(p[: len(path)] == path and place.is_override for p, place in places)
 
     def key_place(self, path: KeyPath) -> Place:
         """Return the position of the key at `path`, or of its nearest parent that is written."""
@@ -135,6 +144,40 @@ def read_document(text: str | bytes, source_name: str) -> Document:
             f"{document.values[()].where}: expected a mapping (`key: value` lines); got {short_repr(document.value)}. "
             "Start with 'schema_version: 1'."
         )
+    return document
+
+
+def plain_document(value: Any, place: Place, root: KeyPath = ()) -> Document:
+    """Take values from Python as a document; arrays and tuples become lists.
+
+    Args:
+        value: mappings, lists and scalars.
+        place: the position of all of them.
+        root: the key that has the value.
+    """
+    document = Document()
+
+    def take(value: Any, path: KeyPath) -> Any:
+        document.values[path] = place
+        if len(path) > MAX_DEPTH:
+            raise ConfigError(f"{place.where}: expected at most {MAX_DEPTH} levels of nesting; got more.")
+        if hasattr(value, "tolist"):  # an array or a scalar of NumPy
+            value = value.tolist()
+        if isinstance(value, Mapping):
+            document.keys.update({(*path, str(key)): place for key in value})
+            return {str(key): take(inner, (*path, str(key))) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [take(inner, (*path, index)) for index, inner in enumerate(value)]
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        name = dotted((*root, *path))
+        message = f"{name}: expected a number, a text, a list or a mapping; got {short_repr(value)}. Correct the value."
+        document.faults.append(Fault(place, message))
+        return UNREADABLE
+
+    document.value = take(value, ())
     return document
 
 

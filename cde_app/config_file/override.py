@@ -1,15 +1,25 @@
-"""`--set key.path=value`: settings that replace those of the file before anything is checked."""
+"""Settings that replace others before anything is checked: `--set key.path=value`, or a mapping from Python."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cde_app.config import Config, Section
-from cde_app.config_file.document import Document, Fault, KeyPath, Place, Reader, dotted
-from cde_app.config_file.schema import TAGS
+from cde_app.config_file.document import (
+    AFTER_THE_FILE,
+    Document,
+    Fault,
+    KeyPath,
+    Place,
+    Reader,
+    dotted,
+    plain_document,
+    short_repr,
+)
+from cde_app.config_file.schema import TAGS, free_mappings
 from cde_app.errors import ConfigError
 
-_AFTER_THE_FILE = 10**9
 _BARE_NAME_PARENTS = (("data", "inputs"), ("data", "targets"))
 
 
@@ -23,7 +33,7 @@ def apply_override(document: Document, override: str) -> None:
         document: what `read_document` returned.
         override: a dotted path, which may contain list indices, `=`, and a YAML value.
     """
-    place = Place(f"--set {' '.join(override.splitlines())}", _AFTER_THE_FILE, 0)
+    place = Place(f"--set {' '.join(override.splitlines())}", AFTER_THE_FILE, 0)
     name, equals, text = override.partition("=")
     parts = name.strip().split(".")
     if not equals or not all(parts):
@@ -35,6 +45,45 @@ def apply_override(document: Document, override: str) -> None:
     except ConfigError as error:
         document.faults.append(Fault(place, f"{name}: {error.faults[0].removeprefix(f'{place.where}: ')}"))
         return
+    _put(document, parts, new, place)
+
+
+def apply_settings(document: Document, settings: Any) -> None:
+    """Write settings from Python into a document, in place; a fault goes to `document.faults`.
+
+    A mapping changes the keys that it has; the others keep their values. Everything else replaces what was there.
+
+    Args:
+        document: the settings so far.
+        settings: a mapping, nested (`{"training": {"max_steps": 300}}`) or with dotted keys.
+    """
+    place = Place("settings", AFTER_THE_FILE, 0)
+    if not isinstance(settings, Mapping):
+        message = f"expected a mapping such as {{'training.max_steps': 300}}; got {short_repr(settings)}. Write one."
+        document.faults.append(Fault(place, message))
+        return
+    for parts, value in _leaves(settings, (), free_mappings()):
+        if all(parts):
+            _put(document, parts, plain_document(value, place, tuple(parts)), place)
+        else:
+            message = f"expected names of settings as keys; got {'.'.join(parts)!r}. Correct the key."
+            document.faults.append(Fault(place, message))
+
+
+def _leaves(
+    settings: Mapping[Any, Any], above: tuple[str, ...], whole: set[str]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and the value of each setting; mappings that the user names as a whole are values."""
+    for key, value in settings.items():
+        path = (*above, *str(key).strip().split("."))
+        if isinstance(value, Mapping) and value and dotted(path) not in whole:
+            yield from _leaves(value, path, whole)
+        else:
+            yield path, value
+
+
+def _put(document: Document, parts: Sequence[str], new: Document, place: Place) -> None:
+    """Write a value, which has its positions, into a document."""
     document.faults.extend(new.faults)
     path: KeyPath = ()
     container = document.value

@@ -82,14 +82,24 @@ def a_section(variants: dict[str, type[Section]]) -> str:
 
 def all_keys() -> list[str]:
     """Return the dotted name of every key of the default tree."""
-    names: list[str] = []
+    return list(_annotations())
+
+
+def free_mappings() -> set[str]:
+    """Return the dotted names of the keys whose value is a mapping with keys that the user chooses."""
+    return {name for name, annotation in _annotations().items() if get_origin(annotation) is dict}
+
+
+def _annotations() -> dict[str, Any]:
+    """Return the annotation of every key of the default tree, by dotted name."""
+    found: dict[str, Any] = {}
     pending: list[tuple[str, Any]] = [("", Config)]
     for prefix, annotation in pending:
         for model in variants_of(annotation).values():
             for name, field in model.model_fields.items():
-                names.append(f"{prefix}{name}")
+                found.setdefault(f"{prefix}{name}", field.annotation)
                 pending.append((f"{prefix}{name}.", field.annotation))
-    return list(dict.fromkeys(names))
+    return found
 
 
 def in_words(schema: dict[str, Any]) -> str:

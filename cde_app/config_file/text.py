@@ -34,7 +34,11 @@ _Dumper.add_representer(str, _represent_text)
 
 def dump_config(config: Config) -> str:
     """Write a configuration as YAML, every setting included; reading it gives an equal configuration."""
-    plain = config.model_dump(mode="json")
+    return dump_settings(config.model_dump(mode="json"))
+
+
+def dump_settings(plain: dict[str, Any]) -> str:
+    """Write plain settings, complete or not, as YAML."""
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=_WIDTH, allow_unicode=True)
 
 

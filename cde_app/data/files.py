@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from cde_app.config import TableFormat
+from cde_app.config import FRAME_PATH, TableFormat
 from cde_app.data.arrow import noun_of_foreign
 from cde_app.data.columns import missing_column_fault
 from cde_app.data.compression import DAMAGED, NUM_FIRST_BYTES, Compression, check_is_text, compression_of, open_plain
@@ -73,6 +73,8 @@ def source_name(path: str | Path) -> str:
     """Name a table as errors do: relative to the working directory if it lies below it."""
     if str(path) == "-":
         return "<stdin>"
+    if str(path) == FRAME_PATH:
+        return "the frame"
     absolute = Path(os.path.abspath(path))
     return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)
 
@@ -139,6 +141,8 @@ def find_files(path: str | Path) -> list[Path]:
     if str(path) == "-":
         return []
     source = source_name(path)
+    if str(path) == FRAME_PATH:
+        raise DataError(f"{source}: must be a CSV or Parquet file; got a frame that was in memory. Name a table.")
     if os.path.isdir(path):
         advice = f"Name a file in it, or a glob such as '{source}/*.csv'."
         raise DataError(f"{source}: must be a file; got a directory. {advice}")

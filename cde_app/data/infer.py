@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from cde_app.data.columns import (
     row_of,
 )
 from cde_app.data.faults import label_remarks
-from cde_app.data.files import is_stored_index
+from cde_app.data.files import is_stored_index, source_name
 from cde_app.data.guess_format import guess_format
 from cde_app.data.looks import look_of
 from cde_app.data.readers import ColumnReader
@@ -60,6 +60,7 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
     Raises:
         DataError: a target is missing, named twice or not numeric; or no column is left as an input.
     """
+    source = _source(path)
     form, remarks = guess_format(frame)
     _check_targets(frame, targets, form, path)
     inputs: list[config.InputColumn] = []
@@ -79,12 +80,53 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
         if column is not None:
             inputs.append(column)
     if not inputs:
-        fault = f"{path}: no column is left as an input; got {list_names(list(frame.columns))}. Add a column."
-        raise DataError(fault, *(f"{path}: {remark}" for remark in remarks))
+        fault = f"{source}: no column is left as an input; got {list_names(list(frame.columns))}. Add a column."
+        raise DataError(fault, *(f"{source}: {remark}" for remark in remarks))
     if any(column.kind == "datetime" for column in inputs) and isinstance(split, config.RandomSplit):
         dates = next(column.column for column in inputs if column.kind == "datetime")
         split_by_time = f"{{kind: time, column: {dates}}}"
         remarks.append(f"the rows have dates; if you predict the future, set data.split to {split_by_time}.")
+    return _inference(frame, targets, inputs, form, split, remarks, path)
+
+
+def infer_inputs(frame: pd.DataFrame, targets: Sequence[str], inputs: Mapping[str, bool], *, path: str) -> Inference:
+    """Guess as `infer_data` does, for inputs that the user has named: none is left out, no other column is looked at.
+
+    Args:
+        frame: the table, N rows.
+        targets: the target columns.
+        inputs: the input columns -> whether their kind is wanted, so that remarks on it are of use.
+        path: as for `infer_data`.
+
+    Raises:
+        DataError: a column is missing; a target is named twice or not numeric.
+    """
+    known = list(frame.columns)
+    absent = [name for name in inputs if name not in known]
+    if absent:
+        raise DataError(*(missing_column_fault(name, known, source=_source(path), role="inputs") for name in absent))
+    used = [*inputs, *(name for name in dict.fromkeys(targets) if name in known)]
+    form, remarks = guess_format(frame[used])
+    _check_targets(frame, targets, form, path)
+    found = [_named_column(frame[name], name, form, remarks if wanted else []) for name, wanted in inputs.items()]
+    return _inference(frame, targets, found, form, config.RandomSplit(), remarks, path)
+
+
+def _source(path: str) -> str:
+    """Name a table as `cde init` does, by the path that it writes."""
+    return source_name(path) if path == config.FRAME_PATH else path
+
+
+def _inference(
+    frame: pd.DataFrame,
+    targets: Sequence[str],
+    inputs: Sequence[config.InputColumn],
+    form: config.TableFormat,
+    split: config.Split,
+    remarks: list[str],
+    path: str,
+) -> Inference:
+    """Put the `data` block together."""
     missing = _infer_missing(frame, [column.column for column in inputs], targets, form, remarks)
     data = config.Data(
         path=path,
@@ -99,16 +141,17 @@ def infer_data(frame: pd.DataFrame, targets: Sequence[str], *, path: str) -> Inf
 
 def _check_targets(frame: pd.DataFrame, targets: Sequence[str], form: config.TableFormat, path: str) -> None:
     """Refuse targets that do not exist, are repeated, or are not numeric."""
-    faults = []
+    faults, source = [], _source(path)
+    role = "targets" if path == config.FRAME_PATH else "--target"
     for name in dict.fromkeys(targets):
         if name not in frame.columns:
-            faults.append(missing_column_fault(name, list(frame.columns), source=path, role="--target"))
+            faults.append(missing_column_fault(name, list(frame.columns), source=source, role=role))
         else:
-            reader = ColumnReader(name, "numeric", "data.targets", form=form, allows_gaps=True, source=path)
+            reader = ColumnReader(name, "numeric", "data.targets", form=form, allows_gaps=True, source=source)
             reader.read(frame)
             faults += reader.faults()
         if list(targets).count(name) > 1:
-            faults.append(f"{path}: column {name!r} must be a target once; got it more than once. Name it once.")
+            faults.append(f"{source}: column {name!r} must be a target once; got it more than once. Name it once.")
     if faults:
         raise DataError(*faults)
 
@@ -144,6 +187,25 @@ def _infer_column(
     else:
         return _infer_labels(present, is_other, name, form, remarks)
     return None
+
+
+def _named_column(cells: pd.Series, name: str, form: config.TableFormat, remarks: list[str]) -> config.InputColumn:
+    """Guess the kind of a column that is an input in any case; the training says what does not fit."""
+    if foreign_noun(cells):
+        return config.NumericColumn(column=name)
+    found: list[str] = []
+    column = _infer_column(cells, name, form, found)
+    if column is not None:
+        remarks += found
+        return column
+    present = cells[~read_gaps(cells, form)]
+    if not len(present) or np.mean(~read_numbers(present, form)[1]) >= _MOSTLY:
+        return config.NumericColumn(column=name)
+    if np.mean(~read_days(present, form).is_other) >= _MOSTLY:
+        return config.DatetimeColumn(column=name)
+    if (num_distinct := present.nunique()) > _MANY_LABELS:
+        remarks.append(f"column {name!r} has {num_distinct} labels, a feature each; consider leaving it out.")
+    return config.CategoricalColumn(column=name)
 
 
 def _infer_labels(

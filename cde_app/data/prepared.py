@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.config import Config
+from cde_app.config import FRAME_PATH, Config
 from cde_app.data.encoding import (
     ColumnContract,
     are_outside,
@@ -26,6 +26,7 @@ from cde_app.data.encoding import (
 )
 from cde_app.data.files import find_files, source_name, unchanged
 from cde_app.data.fingerprints import Fingerprints, fingerprint_rows
+from cde_app.data.frame import content_hash, iter_frame
 from cde_app.data.limits import limited_settings
 from cde_app.data.model_fit import check_model
 from cde_app.data.readings import Readings, read_for_evaluation, read_for_training
@@ -46,7 +47,7 @@ class PreparedTable:
     """The N rows of a table that the model can use."""
 
     hashes: dict[str, str]
-    """SHA-256 of each file as it was read."""
+    """SHA-256 of each file as it was read; of a frame, that of what the training sees."""
     rows: IndexArray
     """[N], positions in the table, counted from 0."""
     inputs: Array
@@ -66,26 +67,34 @@ class PreparedTable:
     """[N], the group of each row, if the split keeps groups together; else None."""
 
 
-def prepare_training(config: Config, folder: Path) -> PreparedTable:
+def prepare_training(config: Config, folder: Path, frame: pd.DataFrame | None = None) -> PreparedTable:
     """Read, check, split and encode the configuration's table.
 
     Args:
         config: the configuration.
         folder: folder for the arrays; it exists, and the caller deletes it when they are no longer used.
+        frame: the table, if it is a checked frame and not the file that the configuration names.
 
     Raises:
         DataError: the table breaks the column contract; all faults at once.
         RunError: the arrays cannot be written to the folder.
     """
     data, source = config.data, source_name(config.data.path)
-    with unchanged(data.path):
-        hashes = file_hashes(data.path)
-        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
-        readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
+    if frame is None:
+        with unchanged(data.path):
+            hashes = file_hashes(data.path)
+            chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
+            readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
+    else:
+        chunks = iter_frame(frame, chunk_rows=BLOCK_ROWS)
+        hashes, readings = {}, read_for_training(data, chunks, folder / "readings.npy", source=source)
     contract, split, warnings = fit_training(config, readings, source=source)
     prepared = _encode(hashes, readings, contract, split, folder)
     by = config.data.split
     groups = pd.factorize(readings.by[by.column])[0] if by.kind == "group" else None
+    if frame is not None:
+        seen = (prepared.fingerprints, split.train, split.validation, split.test, *([] if groups is None else [groups]))
+        hashes[FRAME_PATH] = content_hash(*seen)
     return replace(prepared, warnings=(*prepared.warnings, *warnings), groups=groups)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cde_app.arrays import IndexArray
+from cde_app.config import FRAME_PATH
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
 from cde_app.errors import DataError, RunError
@@ -19,6 +20,10 @@ from cde_app.machine.streams import Stream
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 
+_UNREADABLE = {
+    "-": "standard input, which cannot be read again",
+    FRAME_PATH: "a frame in memory, which cannot be read again",
+}
 SCORED_ROWS = 50_000
 """The largest number of held-out rows that are scored; the standard errors are then below any relevant difference."""
 
@@ -56,7 +61,7 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
     except DataError:
         found, got = {}, "no such file"
     if not found or found != run.manifest()["inputs"]:
-        got = "standard input, which cannot be read again" if str(path) == "-" else got
+        got = _UNREADABLE.get(str(path), got)
         raise RunError(
             f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. "
             "Name a table after the run."

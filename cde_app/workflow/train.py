@@ -25,19 +25,31 @@ from cde_app.plan import Plan, plan_trainings
 from cde_app.progress import Progress
 from cde_app.runs.checks import FORMAT_VERSION
 from cde_app.runs.run import Run
-from cde_app.trained_model import assemble
+from cde_app.trained_model import TrainedModel, assemble
 from cde_app.trees import to_tree
 from cde_app.workflow.pictures import missing_picture, run_pictures, write_pictures
 from cde_app.workflow.scoring import drawn_rows_warning, score_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from cde_app.evaluation.scores import Rows
     from cde_app.training.checkpoint import Checkpoint
     from cde_app.training.session import Trained
 
 OnEvent = Callable[[Progress], None]
 
 
-def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool, on_event: OnEvent) -> dict[str, Any]:
+def train_run(
+    file: ConfigFile,
+    run_path: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    on_event: OnEvent,
+    frame: pd.DataFrame | None = None,
+    draw: bool = True,
+) -> dict[str, Any]:
     """Train a model, score it on the held-out rows, and write the run directory.
 
     Args:
@@ -46,6 +58,8 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
         resume: continue from the last checkpoint of an unfinished run.
         overwrite: replace an existing run.
         on_event: called with every stage and every few steps.
+        frame: the table, if it is a checked frame and not a file.
+        draw: draw the pictures.
 
     Returns:
         The scores, as in `metrics.json`.
@@ -63,17 +77,17 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
         if resume and run.read_bytes("config.yaml").decode() != resolved:
             raise RunError(
                 f"{run.file('config.yaml')}: a run must be resumed with its original settings; got others. "
-                "Name the same CONFIG and --set, or train again with --overwrite."
+                "Name the same configuration and settings, or train again with --overwrite."
             )
         with run.scratch() as scratch:
-            on_event(Progress("data", config.data.path))
+            on_event(Progress("data", config.data.path if frame is None else source_name(config.data.path)))
             with file.locating_faults():
-                table = prepare_training(config, scratch)
+                table = prepare_training(config, scratch, frame)
                 check_prior(config)
             run.write_text("config.yaml", resolved)
             run.write_bytes("config.source.yaml", file.source)
             on_event = logged(run, on_event)
-            for warning in table.warnings:
+            for warning in (*(() if frame is None else file.remarks), *table.warnings):
                 on_event(Progress("warning", warning))
             on_event(Progress("start", "loading TensorFlow"))
             rows = {part: len(getattr(table.split, part)) for part in ("train", "validation", "test")}
@@ -90,15 +104,7 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
             on_event(Progress("evaluation", drawn or f"{len(table.split.test)} held-out rows"))
             metrics, scored = score_table(model, table)
             run.write_json("metrics.json", metrics)
-            on_event(Progress("pictures"))
-            _, failures = write_pictures(
-                lambda: run_pictures(run.history(), model, table, scored, "png"),
-                lambda name, content: run.write_bytes(f"plots/{name}", content),
-            )
-            missing = [missing_picture(what, error) for what, error in failures.items()]
-            for warning, error in zip(missing, failures.values(), strict=True):
-                on_event(Progress("warning", warning))
-                run.log("".join(traceback.format_exception(error)))
+            missing = draw_pictures(run, model, table, scored, on_event) if draw else []
         rounded = [found.warning() for found in trained.rounded]
         facts = {"seed": config.seed, "settings": model.settings, "seconds": time.monotonic() - started, "rows": rows}
         warnings = [*table.warnings, *rounded, *([drawn] if drawn else []), *missing]
@@ -179,6 +185,22 @@ def train_in_run(
 
     checkpoint = checkpoint or choose(config, data, report)
     return Session(config, plan, data, checkpoint, scratch=scratch, save=save, report=report).run()
+
+
+def draw_pictures(
+    run: Run, model: TrainedModel, table: PreparedTable, scored: Rows | None, on_event: OnEvent
+) -> list[str]:
+    """Draw the pictures of the run; return a warning for each that could not be drawn."""
+    on_event(Progress("pictures"))
+    _, failures = write_pictures(
+        lambda: run_pictures(run.history(), model, table, scored, "png"),
+        lambda name, content: run.write_bytes(f"plots/{name}", content),
+    )
+    missing = [missing_picture(what, error) for what, error in failures.items()]
+    for warning, error in zip(missing, failures.values(), strict=True):
+        on_event(Progress("warning", warning))
+        run.log("".join(traceback.format_exception(error)))
+    return missing
 
 
 def training_facts(plan: Plan, trained: Trained, table: PreparedTable) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def test_what_an_override_leaves_out_of_the_file_is_noted_on_standard_error(cde:
     assert cde("init", table, "--target", "y", "-o", config).code == 0
     change = ("--set", "model.latent.compositor.kind=concatenate")
     note = (
-        "note: --set model.latent.compositor.kind=concatenate: model.latent.compositor: 'num_steps' of the file is "
+        "note: --set model.latent.compositor.kind=concatenate: model.latent.compositor: 'num_steps' is "
         "left out, as kind 'concatenate' does not take it.\n"
     )
     for command in (["config", "show"], ["config", "depends"], ["check"]):
