@@ -92,7 +92,7 @@ class CDERegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 y_numeric=True,
             )
             inputs = [{"column": name, "kind": "numeric"} for name in self._columns()]
-            table = frame_of(X, self._columns())
+            table = frame_of(dict(zip(self._columns(), X.T, strict=True)))
         self._has_one_target = targets.ndim == 1
         values = np.asarray(targets, np.float64).reshape(len(targets), -1)
         self.target_names_ = _target_names(y, values.shape[1], taken=list(table.columns))
@@ -121,7 +121,7 @@ class CDERegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             validate_data(self, X, reset=False, skip_check_array=True)
             return self.model_.predict(with_columns(X, self._columns()))
         X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
-        return self.model_.predict(frame_of(X, self._columns()))
+        return self.model_.predict(frame_of(dict(zip(self._columns(), X.T, strict=True))))
 
     def sample(self, X: Any, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> Array:
         """Draw from each row's distribution, [N, S], or [N, P, S] if y had two dimensions: joint over the targets.

@@ -13,10 +13,10 @@ from cde_app.config import FRAME_PATH
 from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, encode_targets
 from cde_app.data.files import source_name
 from cde_app.data.fingerprints import SeenRows
+from cde_app.data.frame import frame_of
 from cde_app.data.groups import RowGroups
 from cde_app.data.prepared import PreparedTable
 from cde_app.data.split import Split
-from cde_app.data.table import frame_of
 from cde_app.errors import DataError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.events import Event, event_key, event_rows, summarise_event

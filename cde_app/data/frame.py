@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,9 +67,9 @@ def is_frame(table: Any) -> bool:
     return isinstance(table, pd.DataFrame)
 
 
-def frame_of(values: AnyArray, columns: Sequence[str]) -> pd.DataFrame:
-    """Make a frame of an array, [N, number of columns]."""
-    return pd.DataFrame(values, columns=list(columns))
+def frame_of(columns: Mapping[str, AnyArray | Sequence[Any]]) -> pd.DataFrame:
+    """Make a frame; name -> [N] values."""
+    return pd.DataFrame(dict(columns))
 
 
 def with_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

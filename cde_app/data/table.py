@@ -182,11 +182,6 @@ def write_table(
         writer.append(columns)
 
 
-def frame_of(columns: Mapping[str, np.ndarray[Any, Any] | Sequence[Any]]) -> pd.DataFrame:
-    """Return a table in memory; name -> [N] values."""
-    return pd.DataFrame(dict(columns))
-
-
 def _foreign(partitions: Sequence[Partition]) -> dict[str, Foreign]:
     """List the columns that hold neither numbers, dates nor labels in at least one of the files."""
     return {name: Foreign(noun) for partition in partitions for name, noun in partition.foreign.items()}
