@@ -112,7 +112,7 @@ def train_member(
         validates: whether to keep the best state on the validation rows instead of the last one.
         num_components: of the exported posterior.
         judge: scores a state on the validation rows.
-        keep: stores the training's progress; called every `checkpoint_every` steps and on interruption.
+        keep: stores the training's progress; called every `checkpoint_every` steps and if an exception ends it.
         report: called every few steps.
 
     Raises:
@@ -129,11 +129,14 @@ def train_member(
     def kept() -> Unfinished:
         return replace(current, state=trainer.state(), best=best)
 
+    def is_exhausted() -> bool:
+        return validates and trainer.step - best.step >= settings.early_stopping.patience
+
     settled = kept()
     try:
         if validates and trainer.step == 0:  # the warm start is a candidate too
             best = Best(judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
-        for event in fit(trainer):
+        for event in () if is_exhausted() else fit(trainer):  # exhausted: interrupted at the very end
             score = None
             if validates and (event.passes(settings.early_stopping.every) or trainer.step == max_steps):
                 score = judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
@@ -143,9 +146,9 @@ def train_member(
             report(replace(event, validation_score=score))
             if event.passes(settings.checkpoint_every):
                 keep(settled)
-            if validates and trainer.step - best.step >= settings.early_stopping.patience:
+            if is_exhausted():
                 break
-    except KeyboardInterrupt:
+    except BaseException:  # Ctrl-C, or what the caller's callback raises
         keep(settled)  # not the current state: its steps or its validation may be incomplete
         raise
     steps = trainer.step
