@@ -260,6 +260,7 @@ def fit(trainer: Trainer) -> Iterator[Progress]:
             bound=float(bounds.mean()),
             metrics=trainer.metrics(),
             steps_per_second=speed,
+            deep_gp=trainer.model.deep_gp,
         )
 
 
