@@ -38,7 +38,7 @@ class CdeError(Exception):
 
 
 class UsageError(CdeError):
-    """The command line is wrong."""
+    """The command line, or an argument of a function of the library, is wrong."""
 
     exit_code = 2
 
