@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cde_app.config_file import ConfigFile, load_config
+from cde_app.encoder_spec import MakeEncoder
 from cde_app.errors import UsageError
 from cde_app.progress import Progress
 from cde_app.runs.run import Run
@@ -39,6 +40,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_event: Callable[[Progress], None] = lambda event: None,
+    encoder: MakeEncoder | None = None,
 ) -> TrainedModel:
     """Train as `cde train` does, and return the model of the run.
 
@@ -53,11 +55,20 @@ def train(
             the model does not need it.
         resume: go on from the last checkpoint of an unfinished run.
         overwrite: replace an existing run.
-        on_event: is called with every stage and every few steps; warnings say what to check about the inputs that were
-            chosen, and about the table.
+        on_event: is called with every stage and warning (what to check about the table and its inputs) and, in a
+            training, every 25 steps, with the live model. An exception that it raises ends the training and reaches the
+            caller; `resume` then goes on after that event.
+        encoder: replaces `model.latent.encoder`. It is called once for every training, with what that training needs
+            (`EncoderSpec`), and returns a new layer of Keras 2 (`gpflow.keras.tf_keras`) that maps [x, y], [B, D + P],
+            standardised, to the free parameters of the prior's family. These are a tuple, [B, Dw] each, in the order of
+            `EncoderSpec.parameters`, as GPflux's `LatentVariableLayer` wants them (mean and standard deviation for the
+            normal); or one tensor, [B, n Dw], of changes of the prior's parameters on their unconstrained scale (mean
+            and log standard deviation for the normal). If its `call` takes `training` or `seed`, it is given them.
+            Predictions do not need it. `resume` needs the same one again.
 
     Raises:
-        CdeError: as for `cde train`: the arguments, the table or the folder do not fit, or the training failed.
+        CdeError: as for `cde train`: the arguments, the table or the folder do not fit, the encoder cannot be
+            trained, or the training failed.
 
     Example:
         model = cde.train(frame, "y", settings={"training.max_steps": 300}, out="runs/mine")
@@ -75,7 +86,16 @@ def train(
 
     with tempfile.TemporaryDirectory(prefix="cde-") as folder:
         run, keep = Path(folder, "run") if out is None else Path(out), out is not None
-        train_run(file, run, resume=resume, overwrite=overwrite, on_event=on_event, frame=frame, draw=keep)
+        train_run(
+            file,
+            run,
+            resume=resume,
+            overwrite=overwrite,
+            on_event=on_event,
+            frame=frame,
+            draw=keep,
+            make_encoder=encoder,
+        )
         return load(run)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpflux.models import DeepGP
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,9 @@ class Progress:
     steps_per_second: float | None = None
     """Speed after the first steps, which include the compilation; None until then."""
     elapsed_seconds: float = 0.0
+    deep_gp: DeepGP | None = field(default=None, repr=False, compare=False)
+    """The GPflux model after these steps; None if no steps are counted. It is live: the next steps change it, and the
+    next training may use it too. Read it in the callback, and change nothing."""
 
     @property
     def which_training(self) -> str:

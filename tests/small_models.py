@@ -47,7 +47,9 @@ class Small:
         )
 
 
-def small_model(num_targets: int = 1, *, warm: bool = True, noise_floor: float = 0.0, **settings: Any) -> Small:
+def small_model(
+    num_targets: int = 1, *, warm: bool = True, noise_floor: float = 0.0, own_encoder: Any = None, **settings: Any
+) -> Small:
     """Build a model at its starting point; keywords are settings of `config.ModelSettings`."""
     random = np.random.default_rng(1)
     X = random.standard_normal((NUM_ROWS, NUM_FEATURES))
@@ -63,7 +65,8 @@ def small_model(num_targets: int = 1, *, warm: bool = True, noise_floor: float =
     features = Features(X, AXES)
     regression = fit_sparse_regression(features, Y, warm_start, model.output, seed=0, noise_floor=noise_floor)
     start = starting_point(model, warm_start, regression, features, Y, seed=0, noise_floor=noise_floor)
-    return Small(build_model(model, start, num_features=NUM_FEATURES, seed=0), model, regression, X, Y)
+    built = build_model(model, start, num_features=NUM_FEATURES, seed=0, own_encoder=own_encoder)
+    return Small(built, model, regression, X, Y)
 
 
 def perturb(small: Small, *, seed: int = 7) -> Small:

@@ -14,6 +14,7 @@ from cde_app.model.compositor import build_compositor
 from cde_app.model.latent import LatentLayer, build_latent_layer
 from cde_app.model.layers import InnerGPLayer, InputProjection, OutputGPLayer
 from cde_app.model.likelihood import TrainedNoise, build_likelihood
+from cde_app.model.own_encoder import OwnEncoder
 from cde_app.model.start import ModelStart
 
 
@@ -29,8 +30,21 @@ class Model:
     likelihood: TrainedNoise
     num_data: int
 
+    @property
+    def own_encoder(self) -> OwnEncoder | None:
+        """The encoder, if it is one of the user's own."""
+        encoder = None if self.latent is None else self.latent.encoder
+        return encoder if isinstance(encoder, OwnEncoder) else None
 
-def build_model(settings: config.ModelSettings, start: ModelStart, *, num_features: int, seed: int) -> Model:
+
+def build_model(
+    settings: config.ModelSettings,
+    start: ModelStart,
+    *,
+    num_features: int,
+    seed: int,
+    own_encoder: OwnEncoder | None = None,
+) -> Model:
     """Return the model at its starting point.
 
     Args:
@@ -38,6 +52,7 @@ def build_model(settings: config.ModelSettings, start: ModelStart, *, num_featur
         start: hyperparameters, inducing inputs and q of every layer.
         num_features: D, standardised features.
         seed: seed of the encoder's initial weights, and of draws for which a layer is given no seed.
+        own_encoder: takes the place of the configured encoder.
     """
     with _without_deprecations_of_gpflux():
         num_targets = len(start.noise.variance)
@@ -52,6 +67,7 @@ def build_model(settings: config.ModelSettings, start: ModelStart, *, num_featur
                 num_features=num_features,
                 num_targets=num_targets,
                 seed=seed,
+                own_encoder=own_encoder,
             )
         input_projection = None
         if start.input_projection is not None:

@@ -18,6 +18,7 @@ from gpflux.layers import LatentVariableLayer
 from cde_app import config
 from cde_app.model.encoder import build_encoder
 from cde_app.model.layers import StepSeeds
+from cde_app.model.own_encoder import OwnEncoder
 from cde_app.model.prior import Prior, build_prior
 from cde_app.model.start import EncoderStart
 
@@ -33,6 +34,7 @@ def build_latent_layer(
     num_features: int,
     num_targets: int,
     seed: int,
+    own_encoder: OwnEncoder | None = None,
 ) -> LatentLayer:
     """Return the layer, with all variables of its encoder created.
 
@@ -43,9 +45,10 @@ def build_latent_layer(
         num_features: D.
         num_targets: P.
         seed: seed of the encoder's weights, and of draws for which the layer is given no seed.
+        own_encoder: takes the place of the configured encoder.
     """
     prior = build_prior(settings)
-    encoder = build_encoder(
+    encoder = own_encoder or build_encoder(
         settings.encoder, prior, start, num_features=num_features, num_targets=num_targets, seed=seed
     )
     return LatentLayer(prior, encoder, compositor, name=settings.name, seed=seed)

@@ -116,7 +116,9 @@ def data_term(
         return tf.reduce_mean(log_likelihood) - tf.add_n(model.latent.losses)
     weights = log_likelihood + log_ratio
     normalised_weights.append(tf.stop_gradient(tf.nn.softmax(weights, axis=0)))
-    return tf.reduce_mean(log_mean_exp(weights))
+    data = tf.reduce_mean(log_mean_exp(weights))
+    losses = model.latent.encoder.losses  # those of an encoder of one's own, such as a penalty on its weights
+    return data - tf.add_n(losses) if losses else data
 
 
 def weighted_once_more(values: tf.Tensor, normalised_weights: list[tf.Tensor]) -> tf.Tensor:

@@ -117,6 +117,12 @@ class Prior:
         fixed = {} if self.is_normal else self._given
         return type(self.distribution)(**(fixed | names), allow_nan_stats=False)
 
+    def changed(self, changes: Sequence[Any]) -> tuple[tf.Tensor, ...]:
+        """Return the prior's free parameters, each changed on its unconstrained scale; zeros leave them as they are."""
+        starts = self.distribution.parameters
+        bijectors = self.bijectors.items()
+        return tuple(b.forward(b.inverse(starts[name]) + c) for (name, b), c in zip(bijectors, changes, strict=True))
+
     def without_gradient(self, posterior: tfp.distributions.Distribution) -> tfp.distributions.Distribution:
         """Return the same distribution with constant parameters."""
         return self.member([tf.stop_gradient(posterior.parameters[name]) for name in self.bijectors])
@@ -165,7 +171,7 @@ class Prior:
     def _has_closed_form(self) -> bool:
         """Tested with changed parameters: for some families, TFP only has the KL between equal distributions."""
         try:
-            self.member(_changed(self.distribution, self.bijectors, CHANGE)).kl_divergence(self.distribution)
+            self.member(self.changed([CHANGE] * len(self.bijectors))).kl_divergence(self.distribution)
         except NotImplementedError:  # no KL is registered in TFP for this pair
             return False
         return True
@@ -272,14 +278,6 @@ def _check_values(
     except Exception as error:  # the class depends on the family
         reason = _first_line(error)
     raise SettingError(PARAMETERS, f"expected a proper density; got {given!r}. {reason}")
-
-
-def _changed(
-    distribution: tfp.distributions.Distribution, bijectors: Mapping[str, tfp.bijectors.Bijector], change: float
-) -> list[tf.Tensor]:
-    """Return the parameters, each changed on its unconstrained scale."""
-    parameters = distribution.parameters
-    return [b.forward(b.inverse(parameters[name]) + change) for name, b in bijectors.items()]
 
 
 def _first_line(error: Exception) -> str:

@@ -77,7 +77,9 @@ class Trainer:
             for variable in unique(model.deep_gp.trainable_variables)
             if not (uses_natural_gradient and id(variable) in q_variables)
         ]
-        self.all_variables = unique(model.deep_gp.trainable_variables)
+        # What an encoder of one's own changes as it trains, such as moving averages, need not be trainable.
+        changing = [] if model.own_encoder is None else model.own_encoder.variables
+        self.all_variables = unique((*model.deep_gp.trainable_variables, *changing))
         self._shared_variables = unique(model.deep_gp.variables)
         if settings.loop == "gpflux":
             self._compiled = self._optimizer = GPfluxFit(model, settings, max_steps=schedule.max_steps, seed=self._seed)
@@ -130,8 +132,11 @@ class Trainer:
         return {metric.name: float(metric.result()) for metric in self._metrics()}
 
     def fits(self, model: Model, schedule: Schedule) -> bool:
-        """Return whether `begin` can take another model: its shapes and schedule must be those of the compiled step."""
-        if (schedule, model.num_data) != (self.schedule, self.model.num_data):
+        """Return whether `begin` can take another model: its shapes and schedule must be those of the compiled step.
+
+        An encoder of one's own cannot be taken: what it holds besides its variables is part of the compiled step.
+        """
+        if model.own_encoder is not None or (schedule, model.num_data) != (self.schedule, self.model.num_data):
             return False
         other = unique(model.deep_gp.variables)
         return [variable.shape for variable in self._shared_variables] == [variable.shape for variable in other]
@@ -156,6 +161,11 @@ class Trainer:
         """Return everything that a resumed training needs, as arrays."""
         arrays = {f"variable.{index}": variable.numpy() for index, variable in enumerate(self.all_variables)}
         return {**arrays, **self._optimizer.state(), "step": np.array(self.step), "retries": np.array(self.retries)}
+
+    def accepts(self, state: dict[str, Array]) -> bool:
+        """Return whether a state is one of variables like these."""
+        shapes = [np.shape(value) for name, value in state.items() if name.startswith("variable.")]
+        return shapes == [tuple(variable.shape) for variable in self.all_variables]
 
     def restore(self, state: dict[str, Array]) -> None:
         """Continue from a state; `retries` never decreases."""
@@ -260,6 +270,7 @@ def fit(trainer: Trainer) -> Iterator[Progress]:
             bound=float(bounds.mean()),
             metrics=trainer.metrics(),
             steps_per_second=speed,
+            deep_gp=trainer.model.deep_gp,
         )
 
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from cde_app.config import Config
+from cde_app.errors import RunError
 from cde_app.machine.rows import draw_rows
 from cde_app.machine.streams import Stream
 from cde_app.model.build import build_model
+from cde_app.model.own_encoder import OwnEncoder
 from cde_app.plan import Plan
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.posterior import Posterior
@@ -36,7 +38,14 @@ class Judge(Protocol):
 
 
 def prepare(
-    config: Config, plan: Plan, factor: Factor, current: Unfinished, *, seed: int, previous: Trainer | None
+    config: Config,
+    plan: Plan,
+    factor: Factor,
+    current: Unfinished,
+    *,
+    seed: int,
+    previous: Trainer | None,
+    own_encoder: OwnEncoder | None = None,
 ) -> Trainer:
     """Return a trainer at the start of a training, or where it was interrupted.
 
@@ -47,6 +56,10 @@ def prepare(
         current: the warm start and, after an interruption, the state.
         seed: for the training.
         previous: the previous training's trainer, whose compiled step is reused if it fits; None compiles one.
+        own_encoder: takes the place of the configured encoder.
+
+    Raises:
+        RunError: the interrupted training had another encoder.
     """
     features, Y = factor.data.features, factor.standardised_targets()
     X, num_rows, is_per_row = features.X, len(features), config.model.latent.encoder.kind == "per_row"
@@ -61,7 +74,7 @@ def prepare(
         noise_floor=factor.noise_floor,
     )
     start = replace(start, num_data=num_rows)
-    model = build_model(config.model, start, num_features=features.num_features, seed=seed)
+    model = build_model(config.model, start, num_features=features.num_features, seed=seed, own_encoder=own_encoder)
     kl_weight = config.training.resolved_kl_weight(plan.num_rows, noise=float(current.regression.noise.mean()))
     schedule = Schedule(plan.max_steps, min(plan.batch_size, num_rows), kl_weight, plan.natural_step)
     if previous is not None and previous.fits(model, schedule):
@@ -70,6 +83,11 @@ def prepare(
     else:
         trainer = Trainer(model, config.training, schedule, X, Y, seed=seed)
     if current.state is not None:
+        if not trainer.accepts(current.state):  # the settings and the table are known to be the same
+            raise RunError(
+                "encoder: a run must be resumed with its original encoder; got one with other variables. "
+                "Pass the original one, or train again with --overwrite."
+            )
         trainer.restore(current.state)
     return trainer
 
@@ -112,7 +130,7 @@ def train_member(
         validates: whether to keep the best state on the validation rows instead of the last one.
         num_components: of the exported posterior.
         judge: scores a state on the validation rows.
-        keep: stores the training's progress; called every `checkpoint_every` steps and on interruption.
+        keep: stores the training's progress; called every `checkpoint_every` steps and if an exception ends it.
         report: called every few steps.
 
     Raises:
@@ -129,11 +147,14 @@ def train_member(
     def kept() -> Unfinished:
         return replace(current, state=trainer.state(), best=best)
 
+    def is_exhausted() -> bool:
+        return validates and trainer.step - best.step >= settings.early_stopping.patience
+
     settled = kept()
     try:
         if validates and trainer.step == 0:  # the warm start is a candidate too
             best = Best(judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed), 0, trainer.state())
-        for event in fit(trainer):
+        for event in () if is_exhausted() else fit(trainer):  # exhausted: interrupted at the very end
             score = None
             if validates and (event.passes(settings.early_stopping.every) or trainer.step == max_steps):
                 score = judge(export(VALIDATION_COMPONENTS), factor.data, seed=seed)
@@ -143,9 +164,9 @@ def train_member(
             report(replace(event, validation_score=score))
             if event.passes(settings.checkpoint_every):
                 keep(settled)
-            if validates and trainer.step - best.step >= settings.early_stopping.patience:
+            if is_exhausted():
                 break
-    except KeyboardInterrupt:
+    except BaseException:  # Ctrl-C, or what the caller's callback raises
         keep(settled)  # not the current state: its steps or its validation may be incomplete
         raise
     steps = trainer.step

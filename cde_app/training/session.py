@@ -7,10 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from cde_app.config import Config
+from cde_app.encoder_spec import EncoderSpec, MakeEncoder
 from cde_app.machine.blocks import one_blas_thread
 from cde_app.machine.rows import draw_rows
 from cde_app.machine.streams import Stream
+from cde_app.model.own_encoder import OwnEncoder, build_own_encoder
+from cde_app.model.prior import build_prior
 from cde_app.plan import Plan, Unit
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.neighbours import draw_neighbours, fit_neighbours
@@ -58,6 +63,7 @@ class Session:
         save: Callable[[Checkpoint], None],
         report: Callable[[Progress], None],
         judge: Judge = validation_score,
+        make_encoder: MakeEncoder | None = None,
     ) -> None:
         """Prepare the trainings.
 
@@ -68,12 +74,13 @@ class Session:
             checkpoint: of an interrupted run, or with the choices made for a new one (`choices`).
             scratch: a folder for arrays as large as the data; the caller deletes it.
             save: stores a checkpoint; called after each warm start and each training, every `checkpoint_every` steps,
-                and on interruption.
+                and if an exception ends the training.
             report: called every few steps.
             judge: scores a state on the validation rows.
+            make_encoder: makes an encoder for every training, in place of the configured one.
         """
         self.config, self.plan, self.checkpoint = config, plan, checkpoint
-        self.save, self.report, self.judge = save, report, judge
+        self.save, self.report, self.judge, self.make_encoder = save, report, judge, make_encoder
         self.started = time.monotonic() - checkpoint.elapsed_seconds
         self.roundings = find_roundings(config, data, checkpoint.transforms)
         self.trainer: Trainer | None = None
@@ -93,9 +100,12 @@ class Session:
 
         Raises:
             NumericalError: training still fails numerically after the last retry.
+            UsageError: an encoder of the user's own cannot be trained.
+            RunError: the interrupted training had another encoder.
         """
         while self.training < len(self.plan.units):
-            self._train(self.checkpoint.current or self._warm_start())
+            own_encoder = self._own_encoder()  # before the warm start, so that a wrong one is refused at once
+            self._train(self.checkpoint.current or self._warm_start(), own_encoder)
         calibrated = [self._calibrate(index) for index in range(len(self.factors))]
         predictor = assemble_predictor(
             self.neighbours,
@@ -171,10 +181,37 @@ class Session:
         self._keep(current)
         return current
 
-    def _train(self, current: Unfinished) -> None:
+    def _own_encoder(self) -> OwnEncoder | None:
+        """Make the encoder of the current training, if it is one of the user's own."""
+        if self.make_encoder is None:
+            return None
+        factor, prior = self.factor, build_prior(self.config.model.latent)
+        X, Y = factor.data.features.X, factor.standardised_targets()
+        spec = EncoderSpec(
+            num_features=X.shape[1],
+            num_targets=Y.shape[1],
+            latent_dim=self.config.model.latent.dim,
+            parameters=tuple(prior.bijectors),
+            num_rows=len(X),
+            seed=self.unit.seed,
+        )
+        batch = slice(self.plan.batch_size)
+        rows = np.concatenate([X[batch], Y[batch]], axis=1)
+        previous = None if self.trainer is None else self.trainer.model.own_encoder
+        return build_own_encoder(self.make_encoder, spec, prior, rows, previous=previous)
+
+    def _train(self, current: Unfinished, own_encoder: OwnEncoder | None) -> None:
         """Run the current training, with the compiled step of the previous one if it fits."""
         factor = self.factor
-        trainer = prepare(self.config, self.plan, factor, current, seed=self.unit.seed, previous=self.trainer)
+        trainer = prepare(
+            self.config,
+            self.plan,
+            factor,
+            current,
+            seed=self.unit.seed,
+            previous=self.trainer,
+            own_encoder=own_encoder,
+        )
         finished = train_member(
             self.config,
             factor,

@@ -25,6 +25,8 @@ FACTS = (
 def describe_run(run_path: Path) -> dict[str, Any]:
     """Describe a run: its table, model, training, scores and versions.
 
+    `own_encoder` is there only if the run was trained with one, and names it.
+
     Raises:
         RunError: the run is missing, incomplete, corrupt or from a newer format.
     """
@@ -38,5 +40,6 @@ def describe_run(run_path: Path) -> dict[str, Any]:
             "targets": [column["column"] for column in data["targets"]],
         },
         **{name: manifest[name] for name in FACTS},
+        **({"own_encoder": manifest["own_encoder"]} if manifest.get("own_encoder") else {}),
         "metrics": run.read_json("metrics.json"),
     }

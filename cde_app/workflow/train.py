@@ -16,7 +16,8 @@ from cde_app.config_file import ConfigFile
 from cde_app.config_file.text import dump_config
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, prepare_training
-from cde_app.errors import RunError
+from cde_app.encoder_spec import MakeEncoder, name_of
+from cde_app.errors import RunError, UsageError
 from cde_app.machine import interruption
 from cde_app.machine.rows import gather_rows
 from cde_app.machine.silence import silenced_stderr
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cde_app.training.session import Trained
 
 OnEvent = Callable[[Progress], None]
+CONFIGURED = "the configured one"
 
 
 def train_run(
@@ -49,6 +51,7 @@ def train_run(
     on_event: OnEvent,
     frame: pd.DataFrame | None = None,
     draw: bool = True,
+    make_encoder: MakeEncoder | None = None,
 ) -> dict[str, Any]:
     """Train a model, score it on the held-out rows, and write the run directory.
 
@@ -60,6 +63,7 @@ def train_run(
         on_event: called with every stage and every few steps.
         frame: the table, if it is a checked frame and not a file.
         draw: draw the pictures.
+        make_encoder: makes an encoder for every training, in place of the configured one.
 
     Returns:
         The scores, as in `metrics.json`.
@@ -69,9 +73,11 @@ def train_run(
         DataError: the table breaks the column contract.
         NumericalError: training failed numerically after every retry.
         RunError: the run directory may not be written.
+        UsageError: the encoder cannot be trained.
     """
     started = time.monotonic()
     config = file.config
+    check_encoder(make_encoder, config)
     with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run, interruption.heeded():
         resolved = dump_config(config)
         if resume and run.read_bytes("config.yaml").decode() != resolved:
@@ -97,7 +103,7 @@ def train_run(
                 num_validation_rows=rows["validation"],
                 num_features=len(table.contract.feature_names),
             )
-            trained = train_in_run(config, plan, table, run, scratch, on_event)
+            trained = train_in_run(config, plan, table, run, scratch, on_event, make_encoder)
             model = assemble(table, trained.predictor, trained.rounded, config.model_dump(mode="json"))
             model.store(run)
             drawn = drawn_rows_warning(table)
@@ -107,6 +113,7 @@ def train_run(
             missing = draw_pictures(run, model, table, scored, on_event) if draw else []
         rounded = [found.warning() for found in trained.rounded]
         facts = {"seed": config.seed, "settings": model.settings, "seconds": time.monotonic() - started, "rows": rows}
+        facts["own_encoder"] = name_of(make_encoder)  # which the settings do not have
         warnings = [*table.warnings, *rounded, *([drawn] if drawn else []), *missing]
         run.finish("done", facts | training_facts(plan, trained, table) | {"warnings": warnings})
     return metrics
@@ -126,8 +133,31 @@ def check_prior(config: Config) -> None:
     build_prior(config.model.latent)
 
 
+def check_encoder(make_encoder: MakeEncoder | None, config: Config) -> None:
+    """Check what is known of an encoder of the user's own before the table is read.
+
+    Raises:
+        UsageError: it is no function, or the model has no latent variables.
+    """
+    if make_encoder is None:
+        return
+    if not callable(make_encoder):
+        raise UsageError(f"encoder: expected a function that returns a layer; got {make_encoder!r}. Pass a function.")
+    if config.model.latent.dim == 0:
+        raise UsageError(
+            "encoder: expected model.latent.dim of at least 1, as without latent variables nothing is encoded; got 0. "
+            "Remove the encoder, or set model.latent.dim."
+        )
+
+
 def train_in_run(
-    config: Config, plan: Plan, table: PreparedTable, run: Run, scratch: Path, on_event: OnEvent
+    config: Config,
+    plan: Plan,
+    table: PreparedTable,
+    run: Run,
+    scratch: Path,
+    on_event: OnEvent,
+    make_encoder: MakeEncoder | None,
 ) -> Trained:
     """Train; checkpoints and the history go to the run, arrays as large as the table to the scratch folder."""
     spread_operations()
@@ -139,7 +169,7 @@ def train_in_run(
         from cde_app.training.session import Session
     interruption.check()
 
-    checkpoint = None
+    checkpoint, encoder = None, name_of(make_encoder)
     if run.has("checkpoints/training.npz"):
         arrays = run.read_arrays("checkpoints/training.npz")
         if int(arrays.get("format_version", 0)) != FORMAT_VERSION:
@@ -151,6 +181,12 @@ def train_in_run(
             raise RunError(
                 f"{source_name(config.data.path)}: a run must be resumed with its original table; got different "
                 "content. Train again with --overwrite."
+            )
+        original = json.loads(str(arrays.get("encoder", "null")))
+        if encoder != original:
+            raise RunError(
+                f"{run.path}: a run must be resumed with its original encoder, {original or CONFIGURED}; "
+                f"got {encoder or CONFIGURED}. Pass the original one to cde_app.train, or train again with --overwrite."
             )
         checkpoint = Checkpoint.from_arrays(arrays)
         run.rewind_history(checkpoint.progress)
@@ -165,7 +201,11 @@ def train_in_run(
     )
 
     def save(checkpoint: Checkpoint) -> None:
-        own = {"table": np.array(json.dumps(table.hashes)), "format_version": np.array(FORMAT_VERSION)}
+        own = {
+            "table": np.array(json.dumps(table.hashes)),
+            "encoder": np.array(json.dumps(encoder)),
+            "format_version": np.array(FORMAT_VERSION),
+        }
         arrays = checkpoint.to_arrays() | own
         run.write_arrays("checkpoints/training.npz", arrays)
 
@@ -184,7 +224,10 @@ def train_in_run(
         on_event(event)
 
     checkpoint = checkpoint or choose(config, data, report)
-    return Session(config, plan, data, checkpoint, scratch=scratch, save=save, report=report).run()
+    session = Session(
+        config, plan, data, checkpoint, scratch=scratch, save=save, report=report, make_encoder=make_encoder
+    )
+    return session.run()
 
 
 def draw_pictures(
