@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CDE := $(BIN)/cde
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.installed-docs
 
 # The first Python that is 3.11 or 3.12; `make PYTHON=...` names another.
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
@@ -22,7 +23,7 @@ RUNS := $(CONFIGS:configs/%.yaml=runs/%/manifest.json)
 RULES := $(CONFIGS:configs/%.yaml=.make/%.mk)
 PREDICTIONS :=
 
-.PHONY: help demo test test-slow lint types runs predictions train predict clean FORCE
+.PHONY: help demo test test-slow lint types docs runs predictions train predict clean FORCE
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +40,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	test -x $(BIN)/pip || $(MAKE_VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(DOCS_INSTALLED): requirements-docs.lock $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -r requirements-docs.lock
 	touch $@
 
 # --- a first look, and the checks --------------------------------------------------------------------------------
@@ -63,6 +68,11 @@ lint: $(INSTALLED) ## check style and format
 
 types: $(INSTALLED) ## check types
 	$(BIN)/mypy
+
+docs: $(DOCS_INSTALLED) ## build the pages into docs/_build/html
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx -b html -n -W --keep-going -q -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "pages: docs/_build/html/index.html"
 
 # --- batch jobs: only what has changed (configuration, table, code) is made again --------------------------------
 
@@ -123,5 +133,5 @@ predict: $(INSTALLED) ## make predict RUN=runs/x DATA=new.csv: predict into pred
 	$(CDE) predict "$(RUN)" "$(DATA)" --out "predictions/$(notdir $(patsubst %/,%,$(RUN)))/$(basename $(notdir $(DATA)))" --overwrite
 
 clean: ## delete what make has made, except runs and predictions
-	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .make docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find cde_app tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
