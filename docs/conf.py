@@ -77,6 +77,7 @@ autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("Array", "IntArray", "Columns", "MakeEncoder")}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False  # "Returns:" describes the shape and the unit; the signature has the type
 
