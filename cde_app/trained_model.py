@@ -17,6 +17,7 @@ from cde_app.data.split import Split
 from cde_app.data.table import frame_of
 from cde_app.errors import DataError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
+from cde_app.evaluation.events import Event, event_key, event_rows, summarise_event
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.machine.rows import blocks_of, draw_rows
 from cde_app.machine.streams import Stream
@@ -129,34 +130,38 @@ class TrainedModel:
         X, targets = (encode(self.contract, frame, source=FRAME) for encode in (encode_inputs, encode_targets))
         return self.scores(X, targets)[0]
 
-    def scores(self, X: Array, targets: Array) -> tuple[dict[str, Any], Rows]:
+    def scores(self, X: Array, targets: Array, events: Sequence[Event] = ()) -> tuple[dict[str, Any], Rows]:
         """Return the scores of the model and the baselines on some rows, and the model's scores per row.
 
         Args:
             X: [N, D], standardised features, N >= 1.
             targets: [N, P], the user's units.
+            events: whose probabilities are scored too.
         """
         forecasts: dict[str, Callable[[Array], Forecast]] = {
             "model": self.predictor.predict,
             "climatology": lambda X: self.climatology.predict(len(X)),
             "linear_gaussian": self.linear_gaussian.predict,
         }
-        scored = {
-            name: concatenate_rows(
-                [
-                    score_rows(
-                        forecast(X[block]),
-                        targets[block],
-                        scales=self.scales,
-                        seed=self.settings["seed"],
-                        rows=np.arange(block.start, block.stop),
-                    )
-                    for block in blocks_of(len(X), self.settings["predict"]["chunk_rows"])
-                ]
+
+        def score(forecast: Forecast, block: slice) -> Rows:
+            rows = score_rows(
+                forecast,
+                targets[block],
+                scales=self.scales,
+                seed=self.settings["seed"],
+                rows=np.arange(block.start, block.stop),
             )
-            for name, forecast in forecasts.items()
+            for event in events:
+                rows |= event_rows(event[block], forecast, targets[block])
+            return rows
+
+        blocks = list(blocks_of(len(X), self.settings["predict"]["chunk_rows"]))
+        scored = {
+            name: concatenate_rows([score(predict(X[block]), block) for block in blocks])
+            for name, predict in forecasts.items()
         }
-        return metrics_of(scored, self.contract.targets), scored["model"]
+        return metrics_of(scored, self.contract.targets, [event.name for event in events]), scored["model"]
 
     # --- storage --------------------------------------------------------------------------------------------------
 
@@ -228,19 +233,25 @@ def assemble(
     )
 
 
-def blank_metrics(target_names: Sequence[str]) -> dict[str, Any]:
+def blank_metrics(target_names: Sequence[str], event_names: Sequence[str] = ()) -> dict[str, Any]:
     """Return the scores of two rows of zeros, in the form of `TrainedModel.scores`: all names that scores may have."""
     by_target = ("crps", "squared_error", "pit")
     by_row = ("nlpd", "energy_score", "scaled_crps", "scaled_squared_error")
     rows = {name: np.zeros((2, len(target_names))) for name in by_target} | {name: np.zeros(2) for name in by_row}
-    metrics = metrics_of(dict.fromkeys(("model", "climatology", "linear_gaussian"), rows), target_names)
+    rows |= {
+        event_key(name, what): np.zeros(2) for name in event_names for what in ("probability", "happened", "brier")
+    }
+    scored = dict.fromkeys(("model", "climatology", "linear_gaussian"), rows)
+    metrics = metrics_of(scored, target_names, event_names)
     return metrics | {"drawn_from": 0}
 
 
-def metrics_of(scored: dict[str, Rows], target_names: Sequence[str]) -> dict[str, Any]:
+def metrics_of(scored: dict[str, Rows], target_names: Sequence[str], event_names: Sequence[str] = ()) -> dict[str, Any]:
     """Summarise the scores of the model and of the baselines."""
     metrics = summarise(scored["model"], target_names=target_names)
     baselines = [name for name in scored if name != "model"]
     metrics["baselines"] = {name: summarise(scored[name], target_names=target_names) for name in baselines}
     metrics["skill"] = {name: skill(scored["model"], scored[name]) for name in baselines}
+    if event_names:
+        metrics["thresholds"] = {name: summarise_event(name, scored) for name in event_names}
     return metrics

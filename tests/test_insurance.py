@@ -51,7 +51,7 @@ def test_heavy_tails_are_met_within_a_tenth_of_a_nat(
     forecast = trained(cde, tmp_path, noisy_sine(2000, lambda n, r: noise.rvs(n, random_state=r), 1))
     X, y = noisy_sine(NUM_FRESH, lambda n, r: noise.rvs(n, random_state=r), 2)
     mixture = forecast(X)
-    losses = noise.logpdf(y - np.sin(X[:, 0])) - mixture.log_density(y[:, None])
+    losses = noise.logpdf(y - np.sin(X[:, 0])) - mixture.log_prob(y[:, None])
     error = losses.std() / np.sqrt(NUM_FRESH)
     assert -STANDARD_ERRORS * error < losses.mean() < 0.1
     few = mixture[:400]
@@ -124,7 +124,7 @@ def test_no_run_is_worse_than_its_climatology(
     X, y = draw(random, fresh=True)
     forecast = trained(cde, tmp_path, table)
     climatology = fit_climatology(table[1][:, None]).predict(NUM_FRESH)
-    losses = climatology.log_density(y[:, None]) - forecast(X).log_density(y[:, None])
+    losses = climatology.log_prob(y[:, None]) - forecast(X).log_prob(y[:, None])
     # What is learned from few rows is known to their number: by chance a table of n rows costs 1 / sqrt(n) nats.
     allowed = STANDARD_ERRORS * losses.std() / np.sqrt(NUM_FRESH) + 1 / np.sqrt(len(table[1]))
     assert losses.mean() < allowed

@@ -105,7 +105,7 @@ def test_a_forecast_has_a_length_rows_names_and_probabilities(mixture: Mixture) 
     np.testing.assert_allclose(mixture.probability(above=y[0], below=y[1], target="b"), 0.5, atol=1e-9)
     np.testing.assert_allclose(mixture.probability(above=y[1], target=1), 0.3, atol=1e-9)
     np.testing.assert_allclose(mixture.probability(above=y[1], below=y[0], target="b"), 0.0)
-    np.testing.assert_allclose(one.log_prob(y[0]), one.log_density(y[0][:, None]))
+    np.testing.assert_allclose(one.log_prob(y[0]), one.log_prob(y[0][:, None]))
     inside = one.interval(0.5)
     np.testing.assert_allclose(one.cdf(inside[1]) - one.cdf(inside[0]), 0.5, atol=1e-9)
 

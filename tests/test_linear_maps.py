@@ -123,7 +123,7 @@ def test_every_model_with_linear_maps_fulfils_the_contract(
     log_jacobian = -sum(np.log(transform.scale) for transform in mixture.transforms)
     log_nodes = log_nodes + np.log(posterior.node_weights)
     expected = logsumexp(log_nodes, axis=1) + log_jacobian
-    np.testing.assert_allclose(mixture.log_density(small.Y), expected, atol=1e-7)
+    np.testing.assert_allclose(mixture.log_prob(small.Y), expected, atol=1e-7)
     if posterior.latent_dim:
         shares = np.exp(log_nodes - logsumexp(log_nodes, axis=1, keepdims=True))
         mean, _ = posterior.latent_moments(small.X, small.Y)
@@ -179,7 +179,7 @@ def test_with_as_many_gps_as_targets_the_model_starts_as_the_one_that_does_not_m
     ours, theirs = mixed.posterior().predict(mixed.X), plain.predict(mixed.X)
     np.testing.assert_allclose(ours.means, theirs.means, atol=1e-9)
     np.testing.assert_allclose(ours.variances, theirs.variances, atol=1e-9)
-    np.testing.assert_allclose(ours.log_density(mixed.Y), theirs.log_density(mixed.Y), atol=1e-8)
+    np.testing.assert_allclose(ours.log_prob(mixed.Y), theirs.log_prob(mixed.Y), atol=1e-8)
 
 
 @pytest.mark.parametrize("alike", [True, False])
@@ -204,7 +204,7 @@ def test_what_a_projection_leaves_out_is_noise_at_first(structure: str, dim: int
     np.testing.assert_allclose(A.T @ A, np.eye(dim), atol=1e-12)
     assert np.trace(A.T @ covariance @ A) > 0.9 * dim / NUM_FEATURES * np.trace(covariance)
     mixture = small.posterior(num_components=256).predict(small.X)
-    assert mixture.log_density(small.Y).mean() > -2 * (0.5 * np.log(2 * np.pi) + 0.5) - 0.3  # nearly that of N(0, 1)
+    assert mixture.log_prob(small.Y).mean() > -2 * (0.5 * np.log(2 * np.pi) + 0.5) - 0.3  # nearly that of N(0, 1)
 
 
 # --- the density --------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_the_density_of_two_mixed_targets_integrates_to_one() -> None:
     axes = [t.inverse(np.linspace(-r, r, 801)) for t, r in zip(mixture.transforms, reach, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     cell = np.prod([axis[1] - axis[0] for axis in axes])
-    assert np.exp(mixture.log_density_at(points)).sum() * cell == pytest.approx(1.0, abs=1e-6)
+    assert np.exp(mixture.log_prob_at(points)).sum() * cell == pytest.approx(1.0, abs=1e-6)
 
 
 def test_draws_of_mixed_targets_have_the_covariance_that_the_mixture_states() -> None:
@@ -235,8 +235,8 @@ def test_an_ensemble_and_the_written_components_keep_the_covariances() -> None:
     X = np.random.default_rng(0).standard_normal((3, NUM_FEATURES))
     mixture = Ensemble(members).predict(X)
     assert mixture.covariances.shape == (3, len(mixture.weights), 2, 2)
-    densities = [np.exp(member.predict(X).log_density(np.zeros((3, 2)))) for member in members]
-    np.testing.assert_allclose(np.exp(mixture.log_density(np.zeros((3, 2)))), np.mean(densities, axis=0), rtol=1e-10)
+    densities = [np.exp(member.predict(X).log_prob(np.zeros((3, 2)))) for member in members]
+    np.testing.assert_allclose(np.exp(mixture.log_prob(np.zeros((3, 2)))), np.mean(densities, axis=0), rtol=1e-10)
     arrays = component_arrays([mixture[:2], mixture[2:]])
     np.testing.assert_array_equal(arrays["covariances"], mixture.covariances)
     plain = small_model(2).posterior(num_components=4).predict(X)

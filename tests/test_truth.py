@@ -53,7 +53,7 @@ def density_at(run_path: Path, x: np.ndarray) -> np.ndarray:
     run = TrainedModel.load(Run.open(run_path))
     feature = run.contract.inputs[0].features[0]
     X = (x[:, None] - feature.centre) / feature.scale
-    return np.exp(run.predictor.predict(X).marginal_log_density_at(GRID, 0))
+    return np.exp(run.predictor.predict(X).marginal(0).log_prob_at(GRID))
 
 
 def mass_between(run_path: Path, bimodal: ModuleType) -> np.ndarray:

@@ -84,7 +84,7 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
         predictor = assemble_predictor(
             session.neighbours, (Ensemble((posterior,)),), (0,), num_components=0, seed=config.seed
         )
-        return float(predictor.predict(X_test).log_density(Y_test).mean())
+        return float(predictor.predict(X_test).log_prob(Y_test).mean())
 
     found, steps, stepping = look(), 0, 0.0
     while found <= score and trainer.step < trainer.schedule.max_steps:

@@ -112,7 +112,7 @@ def measure_prediction(options: Options) -> list[Record]:
 
         def whole() -> None:
             forecast = predictor.predict(rows)
-            forecast.log_density(np.zeros((num_rows, 1)))
+            forecast.log_prob(np.zeros((num_rows, 1)))
             forecast.sample(100, seed=0)
 
         predictor.predict(rows[:10])

@@ -147,7 +147,7 @@ def measure_error(options: Options) -> list[Record]:
         nodes, weights = split_outermost(nodes, range(latent_dim))
         places = {"latent_nodes": nodes[:, :latent_dim], "inner_noise": nodes[:, latent_dim:]}
         at_nodes = replace(posterior, node_weights=weights, **places)
-        return at_nodes.predict(X_new).log_density(Y_new)
+        return at_nodes.predict(X_new).log_prob(Y_new)
 
     exact = log_density(gaussian_nodes(REFERENCE_NODES, num_coordinates, seed=12345))
 

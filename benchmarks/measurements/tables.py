@@ -37,5 +37,5 @@ def density_peak(run: Path, num_rows: int) -> float:
     random = np.random.default_rng(0)
     X = random.standard_normal((num_rows, len(model.contract.inputs)))
     targets = random.standard_normal((num_rows, 1))
-    model.predictor.predict(X).log_density(targets)
+    model.predictor.predict(X).log_prob(targets)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

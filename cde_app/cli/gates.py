@@ -21,6 +21,10 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
+# The names of thresholds have signs of their own.
+_KEY = r"thresholds\..*[^<>=\s]|[^<>=\s](?:[^<>=]*[^<>=\s])?"
+
+
 @dataclass(frozen=True)
 class Gate:
     """A condition on a score."""
@@ -39,7 +43,7 @@ def parse_gates(texts: Sequence[str]) -> list[Gate]:
     """
     gates, faults = [], []
     for text in texts:
-        match = re.fullmatch(r"\s*([^<>=\s](?:[^<>=]*[^<>=\s])?)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
+        match = re.fullmatch(rf"\s*({_KEY})\s*(>=|<=|>|<)\s*([^<>=\s]+)\s*", text)
         bound = _number(match[3]) if match else math.nan
         if match and math.isfinite(bound):
             gates.append(Gate(text, match[1], match[2], bound))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -116,26 +117,52 @@ def read_config(path: Path, overrides: list[str] | None, *, quiet: bool | None) 
     return file
 
 
-def parse_quantiles(text: str | None) -> tuple[float, ...] | None:
+def parse_numbers(
+    option: str, text: str | None, *, between: tuple[float, float] | None = None
+) -> tuple[float, ...] | None:
     """Read `0.05,0.5,0.95`.
 
+    Args:
+        option: the option, for the message.
+        text: numbers, separated by commas; None is passed on.
+        between: limits of the numbers, which are not allowed themselves; None allows all finite ones.
+
     Raises:
-        UsageError: a part is not a number between 0 and 1, or is repeated.
+        UsageError: a part is not such a number, or is repeated.
     """
     if text is None:
         return None
-    levels, faults = list[float](), list[str]()
+    low, high = between or (-math.inf, math.inf)
+    wanted = "numbers" if between is None else f"numbers between {low:g} and {high:g}"
+    numbers, faults = list[float](), list[str]()
     for part in text.split(","):
         try:
-            level = float(part)
+            number = float(part)
         except ValueError:
-            level = -1.0
-        if level in levels:
-            faults.append(f"--quantiles: expected every level once; got {part.strip()!r} again.")
-        elif 0 < level < 1:
-            levels.append(level)
+            number = math.nan
+        if number in numbers:
+            faults.append(f"{option}: expected every number once; got {part.strip()!r} again.")
+        elif low < number < high:
+            numbers.append(number)
         else:
-            faults.append(f"--quantiles: expected numbers between 0 and 1, separated by commas; got {part.strip()!r}.")
+            faults.append(f"{option}: expected {wanted}, separated by commas; got {part.strip()!r}.")
     if faults:
         raise UsageError(*faults)
-    return tuple(levels)
+    return tuple(numbers)
+
+
+def parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
+    """Read `id,site`, names of columns separated by commas.
+
+    Raises:
+        UsageError: a name is empty or repeated.
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    faults = [f"{option}: expected names of columns, separated by commas; got {text!r}."] if not all(names) else []
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    faults += [f"{option}: expected every column once; got {name!r} again." for name in repeated]
+    if faults:
+        raise UsageError(*faults)
+    return tuple(names)

@@ -47,6 +47,17 @@ def emit_scores(metrics: Mapping[str, Any]) -> None:
     drawn_from = f", drawn from {metrics['drawn_from']}" if "drawn_from" in metrics else ""
     emit(f"rows: {metrics.get('num_rows')}{drawn_from}")
     emit(align(table))
+    if thresholds := metrics.get("thresholds"):
+        header = ["threshold", "happened", "stated", "Brier score", *(f"skill, {name}" for name in baselines)]
+        rows = [
+            [
+                name,
+                *(format_value(scores[key]) for key in ("frequency", "mean_probability", "brier")),
+                *(format_value(scores["skill"][baseline]["brier"]) for baseline in baselines),
+            ]
+            for name, scores in thresholds.items()
+        ]
+        emit(align([header, *rows]))
     if metrics.get("skill"):
         emit("skill (above 0: better than the baseline)")
         emit(align([["  " + key, format_value(value)] for key, value in flatten(metrics["skill"], is_leaf=is_score)]))

@@ -39,6 +39,38 @@ def predict(
     quantiles: Annotated[
         str | None, typer.Option("--quantiles", metavar="Q,Q,...", help="E.g. 0.05,0.5,0.95. Default: the run's.")
     ] = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", metavar="P,P,...", help="Central intervals, e.g. 0.5,0.9.")
+    ] = None,
+    hdi: Annotated[
+        str | None, typer.Option("--hdi", metavar="P,P,...", help="Highest-density regions, e.g. 0.9: hdi.csv.")
+    ] = None,
+    modes: Annotated[
+        bool | None, typer.Option("--modes/--no-modes", help="Modes of each density: modes.csv.", show_default=False)
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            metavar="CONDITION",
+            help="Its probability, e.g. 'y>100', 'y<=@limit' (a column) or '1<y<2'. May be repeated.",
+        ),
+    ] = None,
+    grid: Annotated[
+        int | None,
+        typer.Option("--grid", min=2, metavar="N", help="Density and CDF at N points of each target: densities.csv."),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="Y,Y,...", help="Density and CDF at these points: densities.csv.")
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option("--given", metavar="TARGET,...", help="Predict the other targets, given these in the table."),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="COLUMN,...", help="Columns of the table in every file. Default: data.id."),
+    ] = None,
     file_format: Annotated[
         options.WrittenFormat, typer.Option("--format", help="File format of the tables.")
     ] = options.WrittenFormat.CSV,
@@ -70,24 +102,38 @@ def predict(
 
     With --on-fault skip, rows with faults are left out, manifest.json names them, and the exit code is 7.
     """
-    levels = options.parse_quantiles(quantiles)
     if total_by == "":
         raise UsageError("--total-by: expected a column of the table; got ''.")
     if total_by is not None and total is False:
         raise UsageError(f"--no-total: expected without --total-by; got --total-by {total_by!r}. Leave one out.")
+    levels, intervals, regions = (
+        options.parse_numbers(option, text, between=(0, 1))
+        for option, text in (("--quantiles", quantiles), ("--interval", interval), ("--hdi", hdi))
+    )
+    points = options.parse_numbers("--at", at)
+    known, kept = options.parse_names("--given", given), options.parse_names("--keep", keep)
     limit_threads(threads)
 
-    from cde_app.workflow.predict import PredictionOptions, predict_table
+    from cde_app.workflow.predict import predict_table
+    from cde_app.workflow.prediction_options import PredictionOptions
 
     prediction_options = PredictionOptions(
         num_samples=samples,
         quantiles=levels,
+        intervals=intervals,
+        thresholds=threshold,
+        hdi=regions,
+        modes=modes,
+        grid=grid,
+        at=points,
+        given=known,
+        keep=kept,
         seed=seed,
         file_format=file_format.value,
         plots=plots,
         components=components,
         skip_faults=on_fault is options.OnFault.SKIP,
-        total=True if total_by is not None else total,
+        total=total,
         total_by=total_by,
     )
     result = predict_table(run, data, out, prediction_options, overwrite=overwrite)
@@ -96,9 +142,9 @@ def predict(
     else:
         report_result(result, quiet=quiet)
     if result["skipped"]:
-        total, first = result["rows"] + result["left_out"] + result["skipped"], result["faults"][0]
+        num_rows, first = result["rows"] + result["left_out"] + result["skipped"], result["faults"][0]
         say(
-            f"warning: {result['skipped']} of {total} rows have faults and were skipped, first row {first['row']}, "
+            f"warning: {result['skipped']} of {num_rows} rows have faults and were skipped, first row {first['row']}, "
             f"column {first['column']!r}: {first['reason']}; {out / 'manifest.json'} names them."
         )
         raise typer.Exit(SKIPPED)

@@ -232,6 +232,8 @@ class Data(Section):
     """Which rows are for training, which for choosing the best step, and which are held out for the scores."""
     missing: MissingPolicy = MissingPolicy()
     """What to do with empty input cells."""
+    id: tuple[ColumnName, ...] = ()
+    """Columns that every table of predictions has too, unchanged, such as a key."""
     predict: tuple[FilePath, ...] = ()
     """Tables that `make predictions` predicts with this run; relative to this file."""
 

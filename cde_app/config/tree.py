@@ -10,8 +10,10 @@ from cde_app.config.data import Data
 from cde_app.config.model import ModelSettings
 from cde_app.config.predict import Predict
 from cde_app.config.section import Section
+from cde_app.config.threshold import parse_threshold
 from cde_app.config.training import Training
 from cde_app.errors import SettingError
+from cde_app.words import list_names
 
 
 class Config(Section):
@@ -32,6 +34,20 @@ class Config(Section):
         if order and sorted(order) != sorted(names):
             message = f"expected each target once, of {names}; got {list(order)}. Correct it."
             raise SettingError(("model", "chain_order"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _predictions_are_of_targets(self) -> Config:
+        names = [target.column for target in self.data.targets]
+        for index, text in enumerate(self.predict.thresholds):
+            try:
+                parse_threshold(text, names)
+            except ValueError as error:
+                raise SettingError(("predict", "thresholds", index), str(error)) from None
+        given = self.predict.given
+        if given and (len(set(given)) < len(given) or not set(given) < set(names)):
+            message = f"expected some of the targets {list_names(names)}, each once, but not all; got {list(given)}."
+            raise SettingError(("predict", "given"), f"{message} Correct it.")
         return self
 
     @model_validator(mode="after")

@@ -157,7 +157,14 @@ def are_outside(contract: ColumnContract, values: Array) -> BoolArray:
     )
 
 
-def encode_targets(contract: ColumnContract, frame: pd.DataFrame, *, source: str, allows_gaps: bool = False) -> Array:
+def encode_targets(
+    contract: ColumnContract,
+    frame: pd.DataFrame,
+    *,
+    source: str,
+    allows_gaps: bool = False,
+    names: Sequence[str] | None = None,
+) -> Array:
     """Read the targets.
 
     Args:
@@ -165,6 +172,7 @@ def encode_targets(contract: ColumnContract, frame: pd.DataFrame, *, source: str
         frame: N rows.
         source: the table, as errors name it.
         allows_gaps: read a gap as NaN.
+        names: some of the targets; None reads all.
 
     Returns:
         targets, [N, P], user's units.
@@ -172,7 +180,7 @@ def encode_targets(contract: ColumnContract, frame: pd.DataFrame, *, source: str
     Raises:
         DataError: a target is missing, not a number, infinite, or has a gap that is not allowed. All faults at once.
     """
-    return _read_all(target_readers(contract, allows_gaps=allows_gaps, source=source), frame)
+    return _read_all(target_readers(contract, allows_gaps=allows_gaps, source=source, names=names), frame)
 
 
 def input_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
@@ -193,8 +201,10 @@ def input_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -
     ]
 
 
-def target_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) -> list[ColumnReader]:
-    """Return a reader for each target."""
+def target_readers(
+    contract: ColumnContract, *, allows_gaps: bool, source: str, names: Sequence[str] | None = None
+) -> list[ColumnReader]:
+    """Return a reader for each target, or for some of them."""
     return [
         ColumnReader(
             name,
@@ -205,7 +215,7 @@ def target_readers(contract: ColumnContract, *, allows_gaps: bool, source: str) 
             source=source,
             advice=FOR_A_RUN,
         )
-        for name in contract.targets
+        for name in (contract.targets if names is None else names)
     ]
 
 
@@ -221,9 +231,9 @@ def _read_all(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:
     return values
 
 
-def has_targets(contract: ColumnContract, frame: pd.DataFrame) -> bool:
-    """Return whether the table has every target column; the answer is the same for all its chunks."""
-    return set(contract.targets) <= set(frame.columns)
+def has_targets(contract: ColumnContract, frame: pd.DataFrame, names: Sequence[str] | None = None) -> bool:
+    """Return whether the table has every target column, or some of them; the same for all its chunks."""
+    return set(contract.targets if names is None else names) <= set(frame.columns)
 
 
 def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str, with_targets: bool) -> BoolArray:
@@ -250,20 +260,26 @@ def complete_rows(contract: ColumnContract, frame: pd.DataFrame, *, source: str,
     return np.asarray(np.stack([~read_gaps(frame[name], contract.form) for name in names]).all(axis=0))
 
 
-def row_faults(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> list[RowFault]:
+def row_faults(
+    contract: ColumnContract, frame: pd.DataFrame, *, source: str, given: Sequence[str] = ()
+) -> list[RowFault]:
     """Find the cells that `encode_inputs` and, if the table has the targets, `encode_targets` refuse.
 
     Args:
         contract: the column contract of the run.
         frame: N rows with the input columns; gaps in a target are not faults.
         source: the table, as errors name it.
+        given: targets in which gaps are faults.
 
     Returns:
         The faults, in the order of the rows.
     """
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
-    if has_targets(contract, frame):
-        readers += target_readers(contract, allows_gaps=True, source=source)
+    if has_targets(contract, frame, given):
+        readers += target_readers(contract, allows_gaps=False, source=source, names=given)
+    others = [name for name in contract.targets if name not in given]
+    if has_targets(contract, frame, others):
+        readers += target_readers(contract, allows_gaps=True, source=source, names=others)
     return sorted((fault for reader in readers for fault in reader.row_faults(frame)), key=lambda fault: fault.row)
 
 

@@ -78,17 +78,19 @@ def source_name(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def open_partitions(path: str | Path, columns: Sequence[str] | None, form: TableFormat) -> Iterator[list[Partition]]:
+def open_partitions(
+    path: str | Path, columns: Sequence[str] | None, form: TableFormat, *, allows_no_rows: bool = False
+) -> Iterator[list[Partition]]:
     """Find and check every file of a table, with all faults at once; standard input is copied to a temporary file."""
     if str(path) != "-":
         with unchanged(path):
-            yield _check_all([(file, source_name(file)) for file in find_files(path)], columns, form)
+            yield _check_all([(file, source_name(file)) for file in find_files(path)], columns, form, allows_no_rows)
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stdin"
         with open(file, "wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield _check_all([(file, source_name("-"))], columns, form)
+        yield _check_all([(file, source_name("-"))], columns, form, allows_no_rows)
 
 
 @contextlib.contextmanager
@@ -152,13 +154,15 @@ def find_files(path: str | Path) -> list[Path]:
     return files
 
 
-def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None, form: TableFormat) -> list[Partition]:
+def _check_all(
+    files: Sequence[tuple[Path, str]], columns: Sequence[str] | None, form: TableFormat, allows_no_rows: bool
+) -> list[Partition]:
     """Check every file, and that each has the requested columns."""
     partitions: list[Partition] = []
     faults: list[str] = []
     for path, source in files:
         try:
-            partitions.append(_check_file(path, source, form))
+            partitions.append(_check_file(path, source, form, allows_no_rows))
         except DataError as error:
             faults += error.faults
         except OSError as error:
@@ -182,7 +186,7 @@ def _check_all(files: Sequence[tuple[Path, str]], columns: Sequence[str] | None,
     return partitions
 
 
-def _check_file(path: Path, source: str, form: TableFormat) -> Partition:
+def _check_file(path: Path, source: str, form: TableFormat, allows_no_rows: bool) -> Partition:
     """Recognise the kind of a file by its first bytes, and check its structure."""
     with open(path, "rb") as file:
         start = file.read(NUM_FIRST_BYTES)
@@ -195,7 +199,7 @@ def _check_file(path: Path, source: str, form: TableFormat) -> Partition:
     repeated = sorted({name for name in partition.columns if partition.columns.count(name) > 1})
     if repeated:
         raise DataError(f"{source}: column names must differ; got {repeated} more than once. Rename the columns.")
-    if num_rows == 0:
+    if num_rows == 0 and not allows_no_rows:
         raise DataError(f"{source}: must have rows; got the header only. Check what wrote it.")
     return partition
 

@@ -6,6 +6,7 @@ few bytes per row and one column at a time, to which the contract is fitted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -216,8 +217,10 @@ def file_hashes(path: str | Path) -> dict[str, str]:
     return hashes
 
 
-def known_targets(contract: ColumnContract, frame: pd.DataFrame, source: str) -> Array | None:
-    """Return the targets, NaN where a cell is empty; None if the table lacks a target column."""
-    if not has_targets(contract, frame):
+def known_targets(
+    contract: ColumnContract, frame: pd.DataFrame, source: str, names: Sequence[str] | None = None
+) -> Array | None:
+    """Return the targets, or some of them, NaN where a cell is empty; None if the table lacks one of these columns."""
+    if not has_targets(contract, frame, names):
         return None
-    return encode_targets(contract, frame, source=source, allows_gaps=True)
+    return encode_targets(contract, frame, source=source, allows_gaps=True, names=names)

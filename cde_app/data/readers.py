@@ -32,7 +32,7 @@ from cde_app.targets import domain_of
 
 Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
 MissingKind = Literal["error", "drop", "impute_with_indicator"]
-Role = Literal["data.inputs", "data.targets"]
+Role = Literal["data.inputs", "data.targets", "--threshold"]
 
 _EXPECTED: dict[Kind, str] = {
     "numeric": "numbers",

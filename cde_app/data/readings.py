@@ -12,11 +12,12 @@ import pandas as pd
 
 from cde_app import config
 from cde_app.arrays import Array, IndexArray
+from cde_app.data.columns import missing_column_fault
 from cde_app.data.encoding import ColumnContract, complete_rows, input_readers, target_readers
 from cde_app.data.order import OrderedColumns, order_warning
 from cde_app.data.readers import ColumnReader, TargetReader, faults_of
 from cde_app.data.split import SplitCells
-from cde_app.errors import DataError
+from cde_app.errors import DataError, FaultOfSetting
 from cde_app.machine.rows import RowFile, map_rows
 
 
@@ -96,14 +97,20 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
     ]
     timezone = timezones.get(getattr(data.split, "column", ""), "")
     cells, ordered = SplitCells(data.split, form=form, timezone=timezone, source=source), OrderedColumns(data)
-    gaps = []
+    gaps, columns = [], list[str]()
     with RowFile(file, len(inputs) + len(targets)) as values:
         for chunk in chunks:
             values.append(read := _read_side_by_side([*inputs, *targets], chunk))
             gaps.append(np.isnan(read).any(axis=1))
+            columns = list(chunk.columns)
             cells.add(chunk)
             ordered.add(chunk)
-    if faults := [*faults_of([*inputs, *targets]), *cells.faults()]:
+    missing = [
+        FaultOfSetting(missing_column_fault(name, columns, source=source, role="data.id"), ("data", "id", index))
+        for index, name in enumerate(data.id)
+        if name not in columns
+    ]
+    if faults := [*faults_of([*inputs, *targets]), *cells.faults(), *missing]:
         raise DataError(*dict.fromkeys(faults))  # a column may be an input and the split's
     kept = np.flatnonzero(~np.concatenate(gaps) | (policy != "drop"))
     if len(kept) < 2:

@@ -58,7 +58,12 @@ def read_table(path: str | Path, *, columns: Sequence[str] | None = None, form: 
 
 
 def iter_table(
-    path: str | Path, *, columns: Sequence[str] | None = None, chunk_rows: int, form: TableFormat = _PLAIN
+    path: str | Path,
+    *,
+    columns: Sequence[str] | None = None,
+    chunk_rows: int,
+    form: TableFormat = _PLAIN,
+    allows_no_rows: bool = False,
 ) -> Iterator[pd.DataFrame]:
     """Read a table in chunks, with memory that does not grow with its rows; all files are checked before the first one.
 
@@ -67,21 +72,25 @@ def iter_table(
         columns: the columns to read, in this order; None reads all.
         chunk_rows: the largest number of rows per chunk.
         form: the delimiter and the encoding of a CSV.
+        allows_no_rows: a table with a header only is no fault.
 
     Yields:
-        At most `chunk_rows` rows; the index continues across chunks.
+        At most `chunk_rows` rows; the index continues across chunks. One chunk without rows if there are none.
 
     Raises:
         DataError: as `read_table`.
     """
-    with open_partitions(path, columns, form) as partitions:
+    with open_partitions(path, columns, form, allows_no_rows=allows_no_rows) as partitions:
         wanted = columns_of(partitions) if columns is None else list(columns)
         first_row, foreign = 0, _foreign(partitions)
         for partition in partitions:
             for chunk in _read_chunks(partition, wanted, foreign, chunk_rows):
                 chunk.index = pd.RangeIndex(first_row, first_row + len(chunk))
                 first_row += len(chunk)
-                yield chunk
+                if len(chunk):
+                    yield chunk
+        if first_row == 0:
+            yield pd.DataFrame({name: pd.Series(dtype="string") for name in wanted})
 
 
 class TableWriter:

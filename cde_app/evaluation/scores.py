@@ -74,7 +74,7 @@ def score_rows(
         draws = forecast.sample(ENERGY_DRAWS, seed=seed, rows=rows)
         energy = energy_score(draws / scales, targets / scales)
     return {
-        "nlpd": -forecast.log_density(targets),
+        "nlpd": -forecast.log_prob(targets),
         "crps": crps,
         "energy_score": energy,
         "squared_error": squared_error,
@@ -158,9 +158,9 @@ def summarise(rows: Mapping[str, Array], *, target_names: Sequence[str] | None =
     ks_errors = [entry["se"] for entry in ks.values() if entry["se"] is not None]
     return {
         "num_rows": int(num_rows),
-        "nlpd": _mean_with_error(rows["nlpd"]),
-        "crps": _mean_with_error(crps) | {"per_target": by_target(lambda p: _mean_with_error(rows["crps"][:, p]))},
-        "energy_score": _mean_with_error(rows["energy_score"]),
+        "nlpd": mean_with_error(rows["nlpd"]),
+        "crps": mean_with_error(crps) | {"per_target": by_target(lambda p: mean_with_error(rows["crps"][:, p]))},
+        "energy_score": mean_with_error(rows["energy_score"]),
         "rmse": _root_mean_with_error(squared_error)
         | {"per_target": by_target(lambda p: _root_mean_with_error(rows["squared_error"][:, p]))},
         "coverage": {
@@ -213,19 +213,19 @@ def skill(model: Mapping[str, Array], baseline: Mapping[str, Array]) -> dict[str
     with np.errstate(invalid="ignore"):
         gained = baseline["nlpd"] - model["nlpd"]
     return {
-        "crps": _skill_with_error(model[key].ravel(), baseline[key].ravel()),
-        "energy_score": _skill_with_error(model["energy_score"], baseline["energy_score"]),
-        "nlpd": _mean_with_error(gained),
+        "crps": skill_with_error(model[key].ravel(), baseline[key].ravel()),
+        "energy_score": skill_with_error(model["energy_score"], baseline["energy_score"]),
+        "nlpd": mean_with_error(gained),
     }
 
 
 def _coverage_with_error(hits: Array, level: float) -> dict[str, Any]:
     """Return the share of hits [N], or its mean over targets, with the standard error of a calibrated forecast."""
-    share = _mean_with_error(hits)
+    share = mean_with_error(hits)
     return share if share["se"] is None else share | {"se": float(np.sqrt(level * (1.0 - level) / len(hits)))}
 
 
-def _mean_with_error(values: Array) -> dict[str, Any]:
+def mean_with_error(values: Array) -> dict[str, Any]:
     """Return the mean and its standard error sd / sqrt(N)."""
     infinite = int(np.count_nonzero(~np.isfinite(values)))
     if infinite:
@@ -236,7 +236,7 @@ def _mean_with_error(values: Array) -> dict[str, Any]:
 
 def _root_mean_with_error(squares: Array) -> dict[str, Any]:
     """Return the root of the mean and its standard error by the delta method."""
-    mean = _mean_with_error(squares)
+    mean = mean_with_error(squares)
     if mean["value"] is None:
         return mean
     root = math.sqrt(mean["value"])
@@ -245,13 +245,13 @@ def _root_mean_with_error(squares: Array) -> dict[str, Any]:
     return {"value": root, "se": mean["se"] / (2 * root) if root > 0 else 0.0}
 
 
-def _skill_with_error(model: Array, baseline: Array) -> dict[str, Any]:
+def skill_with_error(model: Array, baseline: Array) -> dict[str, Any]:
     """Return 1 - mean(model) / mean(baseline) and its standard error over paired rows."""
     reference = float(np.mean(baseline))
     if not (np.all(np.isfinite(model)) and np.all(np.isfinite(baseline)) and reference > 0):
         return {"value": None, "se": None}
     ratio = float(np.mean(model)) / reference
-    error = _mean_with_error(model - ratio * baseline)["se"]
+    error = mean_with_error(model - ratio * baseline)["se"]
     return {"value": 1.0 - ratio, "se": None if error is None else error / reference}
 
 

@@ -82,7 +82,7 @@ def pit_histogram(pit: ArrayLike, *, num_bins: int | None = None) -> PitHistogra
     pit = np.asarray(pit, dtype=np.float64).ravel()
     bins = int(np.clip(pit.size // 25, 5, 20)) if num_bins is None else num_bins
     counts, edges = np.histogram(pit, bins=bins, range=(0.0, 1.0))
-    lower, upper = _binomial_band(pit.size, 1.0 / bins)
+    lower, upper = binomial_band(pit.size, 1.0 / bins)
     return PitHistogram(
         edges=edges,
         counts=counts.astype(np.int64),
@@ -115,7 +115,7 @@ def coverage_curve(pit: ArrayLike, *, levels: ArrayLike | None = None) -> Covera
     nominal = np.arange(1, 100) / 100 if levels is None else np.asarray(levels, dtype=np.float64)
     distance = np.sort(np.abs(pit - 0.5))
     actual = np.searchsorted(distance, 0.5 * nominal + 1e-12, side="right") / max(pit.size, 1)
-    lower, upper = _binomial_band(pit.size, nominal)
+    lower, upper = binomial_band(pit.size, nominal)
     return CoverageCurve(nominal, actual, lower / max(pit.size, 1), upper / max(pit.size, 1))
 
 
@@ -229,7 +229,7 @@ def _judge_calibration(metrics: Mapping[str, Any], num_rows: int) -> tuple[bool,
     return calibrated, decisive, sentences
 
 
-def _binomial_band(num_rows: int, share: ArrayLike) -> tuple[Array, Array]:
+def binomial_band(num_rows: int, share: ArrayLike) -> tuple[Array, Array]:
     """Return the ends of the central 95% interval of a count of rows, each counted with probability `share`."""
     from scipy.stats import binom  # see `ks_critical_value`
 

@@ -21,16 +21,15 @@ from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.machine.blocks import work_in_blocks
 from cde_app.machine.streams import Stream, generator
 from cde_app.predictive.component_moments import component_moments
+from cde_app.predictive.conditional import conditional_mixture
+from cde_app.predictive.ensemble import Ensemble, extend
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
 
 if TYPE_CHECKING:
-    from cde_app.predictive.ensemble import Ensemble
     from cde_app.targets import TargetTransform
 
 
-INPUT_RANGE = 6.0
-"""As an input of later factors, a target is clipped to this many standard deviations."""
 POINTS_PER_QUANTILE = 9
 """Points of a row's mixture that are sorted per quantile; odd, so that one of them is in the middle."""
 GOLDEN_RATIO = 0.5 * (5**0.5 - 1)
@@ -84,22 +83,21 @@ class Chain(Forecast):
 
     # --- the joint distribution -----------------------------------------------------------------------------------
 
-    def log_density(self, targets: Array) -> Array:
-        """Return the joint log density of one observation per row, exact; see `Mixture.log_density`."""
-        targets = np.asarray(targets, float)
+    def _log_prob(self, targets: Array) -> Array:
+        """Return the joint log density of one observation per row, exact."""
         inputs, log_density = self.X, np.zeros(self.num_rows)
         for k, target in enumerate(self.order):
             mixture = self._first if k == 0 else self.factors[k].predict(inputs)
-            log_density = log_density + mixture.log_density(targets[:, [target]])
+            log_density = log_density + mixture.log_prob(targets[:, [target]])
             inputs = extend(inputs, mixture.transforms[0].forward(targets[:, target]))
         return log_density
 
-    def log_density_at(self, points: Array) -> Array:
+    def _log_prob_at(self, points: Array) -> Array:
         """Return every row's joint log density at the same points; [G, P] to [N, G].
 
         A factor is evaluated once for each distinct combination of earlier targets, so that grids are cheap.
         """
-        points = np.asarray(points, float)[:, list(self.order)]
+        points = points[:, list(self.order)]
         log_density = np.zeros((self.num_rows, len(points)))
         for k, factor in enumerate(self.factors):
             starts, of_start = np.unique(points[:, :k], axis=0, return_inverse=True)
@@ -110,13 +108,13 @@ class Chain(Forecast):
                     inputs = extend(inputs, np.full(self.num_rows, z))
                 mixture = self._first if k == 0 else factor.predict(inputs)
                 own = of_start.ravel() == index
-                log_density[:, own] += mixture.log_density_at(points[own, k : k + 1])
+                log_density[:, own] += mixture.log_prob_at(points[own, k : k + 1])
         return log_density
 
     def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
         """Estimate the mass of the highest-density region that ends at the observation; [N, P] to [N]."""
-        drawn = [self.log_density(draw) for draw in self.sample(num_samples, seed=seed)]
-        return np.mean(np.stack(drawn) > self.log_density(targets), axis=0)
+        drawn = [self.log_prob(draw) for draw in self.sample(num_samples, seed=seed)]
+        return np.mean(np.stack(drawn) > self.log_prob(targets), axis=0)
 
     def sample(self, num_samples: int, *, seed: int = 0, rows: IntArray | None = None) -> Array:
         """Draw each target given the earlier ones; [S, N, P].
@@ -153,21 +151,11 @@ class Chain(Forecast):
         weights = np.full(len(self.nodes), 1 / len(self.nodes))
         return Mixture(weights, means, variances, self.transforms, names=self.names)
 
-    def marginal_log_density(self, targets: Array) -> Array:
-        """Return the marginal log density of each target; [N, P] to [N, P], nats per unit of the target."""
-        targets = np.asarray(targets, float)
-        return np.stack([m.log_density(targets[:, [p]]) for p, m in enumerate(self._marginals)], axis=-1)
-
-    def marginal_log_density_at(self, grid: Array, target: int) -> Array:
-        """Return every row's log density of one target on a grid; [G] to [N, G]."""
-        return self._marginals[target].marginal_log_density_at(grid, 0)
-
-    def cdf(self, targets: Array) -> Array:
+    def _cdf(self, targets: Array) -> Array:
         """Return P(y_p <= target) per row and target; [N, P] to [N, P]."""
-        targets = np.asarray(targets, float)
-        return np.concatenate([m.cdf(targets[:, [p]]) for p, m in enumerate(self._marginals)], axis=1)
+        return np.concatenate([m.cdf(targets[:, p]) for p, m in enumerate(self._marginals)], axis=1)
 
-    def quantile(self, levels: Sequence[float] | Array) -> Array:
+    def _quantile(self, levels: Array) -> Array:
         """Return marginal quantiles; levels in (0, 1), [L], to [L, N, P]."""
         return np.concatenate([marginal.quantile(levels) for marginal in self._marginals], axis=2)
 
@@ -179,10 +167,9 @@ class Chain(Forecast):
         """Return the predictive standard deviation, [N, P]."""
         return np.concatenate([marginal.sd() for marginal in self._marginals], axis=1)
 
-    def crps(self, targets: Array) -> Array:
+    def _crps(self, targets: Array) -> Array:
         """Return the continuous ranked probability score of each target; [N, P] to [N, P], the target's units."""
-        targets = np.asarray(targets, float)
-        return np.concatenate([m.crps(targets[:, [p]]) for p, m in enumerate(self._marginals)], axis=1)
+        return np.concatenate([m.crps(targets[:, p]) for p, m in enumerate(self._marginals)], axis=1)
 
     def covariance(self) -> Array:
         """Return the predictive covariance of the targets, [N, P, P].
@@ -223,6 +210,30 @@ class Chain(Forecast):
             own = np.einsum("ni,ni->n", across, slope) + rest
             correlation[:, :k, k] = correlation[:, k, :k] = across / np.sqrt(own)[:, None]
         return correlation
+
+    # --- some targets are known -----------------------------------------------------------------------------------
+
+    def _given(self, indices: Sequence[int], z: Array) -> Forecast:
+        """Return the forecast of the other targets: exact while the chain's first targets are given.
+
+        Args:
+            indices: A targets.
+            z: [N, A], standardised.
+        """
+        known = dict(zip(indices, z.T, strict=True))
+        num_first = next(k for k, target in enumerate(self.order) if target not in known)
+        X = self.X
+        for target in self.order[:num_first]:
+            X = extend(X, known[target])
+        factors, order = self.factors[num_first:], self.order[num_first:]
+        free = sorted(target for target in order if target not in known)
+        names = tuple(self.names[target] for target in free) if self.names else ()
+        if len(free) < len(order):
+            mixture = conditional_mixture(factors, [known.get(target) for target in order], X)
+            return replace(mixture._of_targets(list(np.argsort([t for t in order if t in free]))), names=names)
+        if len(factors) == 1:
+            return replace(factors[0].predict(X), names=names)
+        return Chain(factors, tuple(map(free.index, order)), self.nodes[:, 2 * num_first :], X, names=names)
 
     # --- the nodes ------------------------------------------------------------------------------------------------
 
@@ -305,8 +316,3 @@ class Chain(Forecast):
             mean, variance = (m.reshape(first.shape) for m in factor.moments_at(inputs, component.ravel()))
             z = mean + np.sqrt(variance) * normals[k]
             yield mean, variance, z
-
-
-def extend(inputs: Array, z: Array) -> Array:
-    """Append a standardised target to the features for later factors; [N, D] and [N] to [N, D + 1]."""
-    return np.column_stack([inputs, np.clip(z, -INPUT_RANGE, INPUT_RANGE)])

@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray
 from cde_app.machine.blocks import cache_blocks, work_in_blocks
+from cde_app.predictive.weights import average, of_rows, present
 
 if TYPE_CHECKING:
     from cde_app.targets import TargetTransform
@@ -44,7 +45,7 @@ def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Arr
     of F (1 - F) agrees to eight digits and costs a third. Rows that are views of one row (a climatology) share it.
 
     Args:
-        weights: [C].
+        weights: [C] or [N, C].
         means: [N, C].
         variances: [N, C].
         y: [N], the observations.
@@ -54,17 +55,18 @@ def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Arr
 
     Source: Grimit et al. (2006), "The continuous ranked probability score for circular variables", QJRMS 132, eq. 5.
     """
-    present = weights > 0
-    alike = len(means) > 1 and means.strides[0] == 0 and variances.strides[0] == 0
-    half = _half_mean_difference(weights[present], means[:1, present], variances[:1, present]) if alike else None
+    some = present(weights)
+    weights = weights[..., some]
+    alike = weights.ndim == 1 and len(means) > 1 and means.strides[0] == 0 and variances.strides[0] == 0
+    half = _half_mean_difference(weights, means[:1, some], variances[:1, some]) if alike else None
     scores = np.empty(len(y))
 
     def fill(rows: slice) -> None:
-        own, spread = means[rows][:, present], variances[rows][:, present]
-        distance = _mean_absolute(y[rows, None] - own, spread) @ weights[present]
-        scores[rows] = distance - (_half_mean_difference(weights[present], own, spread) if half is None else half)
+        own, spread, shares = means[rows][:, some], variances[rows][:, some], of_rows(weights, rows)
+        distance = average(_mean_absolute(y[rows, None] - own, spread), shares)
+        scores[rows] = distance - (_half_mean_difference(shares, own, spread) if half is None else half)
 
-    work_in_blocks(fill, len(y), len(weights) * (1 if alike else len(LANDMARKS)))
+    work_in_blocks(fill, len(y), len(some) * (1 if alike else len(LANDMARKS)))
     return scores
 
 
@@ -78,7 +80,7 @@ def transformed_mixture_crps(
     left and from the right. The panels of a row are halved until its density integrates to one.
 
     Args:
-        weights: [C].
+        weights: [C] or [N, C].
         means: [N, C], standardised.
         variances: [N, C], standardised.
         transform: from the user's units to standardised ones.
@@ -87,19 +89,20 @@ def transformed_mixture_crps(
     Returns:
         [N], [units of the target].
     """
-    present = weights > 0
+    some = present(weights)
+    weights = weights[..., some]
     scores, masses = np.empty(len(means)), np.empty(len(means))
     pending, num_panels = np.arange(len(means)), FEWEST_PANELS
     while pending.size and num_panels <= MOST_PANELS:
 
-        def fill(some: slice, pending: IndexArray = pending, num_panels: int = num_panels) -> None:
-            rows = pending[some]
-            own, sds = means[rows][:, present], np.sqrt(variances[rows][:, present])
+        def fill(block: slice, pending: IndexArray = pending, num_panels: int = num_panels) -> None:
+            rows = pending[block]
+            own, sds = means[rows][:, some], np.sqrt(variances[rows][:, some])
             scores[rows], masses[rows] = _score_on_panels(
-                weights[present], own, sds, transform, targets[rows], num_panels
+                of_rows(weights, rows), own, sds, transform, targets[rows], num_panels
             )
 
-        work_in_blocks(fill, len(pending), num_panels * len(NODES) + len(weights) * len(LANDMARKS))
+        work_in_blocks(fill, len(pending), num_panels * len(NODES) + len(some) * len(LANDMARKS))
         pending = pending[np.abs(masses[pending] - 1.0) > MASS_TOLERANCE]
         num_panels *= 2
     return scores
@@ -140,16 +143,19 @@ def _half_mean_difference(weights: Array, means: Array, variances: Array) -> Arr
         _, node_weights, below, above, mass = _distribution_on_panels(edges, weights, means, sds)
         halves = (below * above * node_weights).sum((1, 2))
         unsettled = np.abs(mass - 1.0) > MASS_TOLERANCE
-    halves[unsettled] = _half_pair_sum(weights, means[unsettled], variances[unsettled])
+    halves[unsettled] = _half_pair_sum(of_rows(weights, unsettled), means[unsettled], variances[unsettled])
     return halves
 
 
 def _half_pair_sum(weights: Array, means: Array, variances: Array) -> Array:
     """Return sum_cd w_c w_d E|Y_c - Y_d'| / 2, [N]."""
-    halves = np.sqrt(variances / np.pi) @ weights**2
+    halves = average(np.sqrt(variances / np.pi), weights**2)
     m, v = np.ascontiguousarray(means.T), np.ascontiguousarray(variances.T)
-    for c in range(len(weights) - 1):
-        halves += weights[c] * (weights[c + 1 :] @ _mean_absolute(m[c + 1 :] - m[c], v[c + 1 :] + v[c]))
+    for c in range(len(m) - 1):
+        distances = _mean_absolute(m[c + 1 :] - m[c], v[c + 1 :] + v[c])
+        halves += weights[..., c] * (
+            weights[c + 1 :] @ distances if weights.ndim == 1 else np.einsum("nc,cn->n", weights[:, c + 1 :], distances)
+        )
     return halves
 
 

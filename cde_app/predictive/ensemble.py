@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from cde_app.predictive.mixture import Mixture
 
 
+INPUT_RANGE = 6.0
+"""As an input of later factors of a chain, a target is clipped to this many standard deviations."""
+
+
 @dataclass(frozen=True)
 class Ensemble:
     """p(y | x) = 1/E sum_e p_e(y | x), the average of the members' densities (Lakshminarayanan et al. 2017)."""
@@ -66,3 +70,8 @@ class Ensemble:
     def num_targets(self) -> int:
         """P."""
         return len(self.members[0].transforms)
+
+
+def extend(inputs: Array, z: Array) -> Array:
+    """Append a standardised target to the features for later factors; [N, D] and [N] to [N, D + 1]."""
+    return np.column_stack([inputs, np.clip(z, -INPUT_RANGE, INPUT_RANGE)])

@@ -6,7 +6,7 @@ Letters: N rows, P targets, S draws, L quantile levels, G grid points.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,14 +15,22 @@ import numpy as np
 from cde_app.arrays import Array, IntArray
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
     from cde_app.predictive.mixture import Mixture
+    from cde_app.targets import TargetTransform
+
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True, repr=False)
 class Forecast(ABC):
     """The predictive densities p(y | x) of N rows.
 
-    Every method takes and returns the user's units, as arrays.
+    Every method takes and returns the user's units, as arrays. Where observations are expected, they are [N, P] values,
+    [N] values if there is one target, or a frame or mapping with a column for each target.
 
     Example:
         forecast = model.predict(frame)
@@ -61,48 +69,58 @@ class Forecast(ABC):
     def log_prob(self, y: Any) -> Array:
         """Return the joint log density of one observation per row.
 
-        Args:
-            y: [N, P], or [N] of one target; or a frame with a column for each target.
-
         Returns:
             [N], nats per product of the targets' units; -inf outside the range of a transform.
 
         Raises:
-            ValueError: y has another shape.
+            ValueError: y has another shape or lacks a target.
         """
-        return self.log_density(self._observations(y))
+        return self._log_prob(self._observations(y))
 
-    @abstractmethod
-    def log_density(self, targets: Array) -> Array:
-        """Return the joint log density of one observation per row; [N, P] to [N]."""
-
-    @abstractmethod
-    def log_density_at(self, points: Array) -> Array:
-        """Return every row's joint log density at the same points; [G, P] to [N, G]."""
+    def log_prob_at(self, points: Any) -> Array:
+        """Return every row's joint log density at the same points; [G, P], or [G] for one target, to [N, G]."""
+        points = np.asarray(points, float)
+        return self._log_prob_at(points[:, None] if points.ndim == 1 else points)
 
     # --- each target by itself ------------------------------------------------------------------------------------
 
     @abstractmethod
-    def marginals(self) -> tuple[Forecast, ...]:
-        """Return the forecast of each target by itself."""
+    def marginals(self) -> tuple[Mixture, ...]:
+        """Return the mixture of each target by itself."""
 
-    def marginal(self, target: str | int) -> Forecast:
-        """Return the forecast of one target by itself, by its name or its index.
+    def marginal(self, target: str | int) -> Mixture:
+        """Return the mixture of one target by itself, by its name or its index.
 
         Raises:
             ValueError: there is no such target.
         """
-        if isinstance(target, str) and target not in self.names:
-            raise ValueError(f"expected one of the targets {', '.join(map(repr, self.names))}; got {target!r}")
-        return self.marginals()[self.names.index(target) if isinstance(target, str) else target]
+        return self.marginals()[self._index(target)]
 
-    @abstractmethod
-    def cdf(self, targets: Array) -> Array:
-        """Return P(y_p <= target) per row and target; [N, P] to [N, P]."""
+    def cdf(self, y: Any) -> Array:
+        """Return P(y_p <= y) per row and target, the probability integral transform, [N, P].
 
-    @abstractmethod
-    def quantile(self, levels: Sequence[float] | Array) -> Array:
-        """Return marginal quantiles; levels in (0, 1), [L], to [L, N, P]."""
+        Raises:
+            ValueError: y has another shape or lacks a target.
+        """
+        return self._cdf(self._observations(y))
+
+    def quantile(self, q: float | Sequence[float] | Array) -> Array:
+        """Return marginal quantiles, to the last digits even far in the tails and between modes.
+
+        Args:
+            q: a level in (0, 1), or [L].
+
+        Returns:
+            [N, P] for one level, else [L, N, P].
+
+        Raises:
+            ValueError: a level is not between 0 and 1.
+        """
+        levels = np.atleast_1d(np.asarray(q, float))
+        if levels.ndim > 1 or not np.all((levels > 0) & (levels < 1)):
+            raise ValueError(f"q: expected numbers between 0 and 1; got {q}")
+        quantiles = self._quantile(levels)
+        return quantiles[0] if np.ndim(q) == 0 else quantiles
 
     def interval(self, mass: float = 0.9) -> tuple[Array, Array]:
         """Return the ends of each target's central interval, two [N, P].
@@ -113,15 +131,46 @@ class Forecast(ABC):
         Raises:
             ValueError: the mass is not between 0 and 1.
         """
-        if not 0 < mass < 1:
-            raise ValueError(f"mass: expected a number between 0 and 1; got {mass}")
-        low, high = self.quantile([0.5 * (1 - mass), 0.5 * (1 + mass)])
+        low, high = self.quantile([0.5 * (1 - _checked_mass(mass)), 0.5 * (1 + mass)])
         return low, high
 
-    def probability(
-        self, *, above: float | Array = -np.inf, below: float | Array = np.inf, target: str | int = 0
-    ) -> Array:
-        """Return P(above < y < below) of one target per row, [N].
+    def hdi(self, mass: float = 0.9, *, target: str | int = 0) -> list[Array]:
+        """Return the highest-density region of one target, the smallest that has a probability; see `shape.hdi`.
+
+        Args:
+            mass: its probability, in (0, 1).
+            target: its name or index; the first by default.
+
+        Returns:
+            For each row the lower and upper ends of its intervals, [K, 2], in ascending order: one interval, or several
+            if the density has several modes.
+
+        Raises:
+            ValueError: the mass is not between 0 and 1, or there is no such target.
+        """
+        from cde_app.predictive.shape import hdi
+
+        return hdi(self.marginal(target), _checked_mass(mass))
+
+    def modes(self, *, target: str | int = 0) -> list[Array]:
+        """Return the modes of one target's density, with what each of them weighs; see `shape.modes`.
+
+        Args:
+            target: its name or index; the first by default.
+
+        Returns:
+            For each row the places of its modes and their probabilities, which sum to one, [K, 2], in ascending order
+            of the place.
+
+        Raises:
+            ValueError: there is no such target.
+        """
+        from cde_app.predictive.shape import modes
+
+        return modes(self.marginal(target))
+
+    def probability(self, *, above: Any = -np.inf, below: Any = np.inf, target: str | int = 0) -> Array:
+        """Return P(above < y < below) of one target per row, [N], exact also far in the tails.
 
         Args:
             above: one limit for all rows, or [N].
@@ -129,21 +178,62 @@ class Forecast(ABC):
             target: its name or index; the first by default.
 
         Raises:
-            ValueError: there is no such target.
+            ValueError: there is no such target, or a limit is NaN or has another shape.
         """
-        one = self.marginal(target)
-        upper, lower = (one.cdf(np.broadcast_to(end, self.num_rows)[:, None])[:, 0] for end in (below, above))
-        return np.maximum(upper - lower, 0.0)
+        limits = []
+        for name, limit in (("above", above), ("below", below)):
+            values = np.asarray(limit, float)
+            if values.shape not in ((), (self.num_rows,)) or np.isnan(values).any():
+                raise ValueError(f"{name}: expected a number, or one for each of the {self.num_rows} rows; got {limit}")
+            limits.append(np.broadcast_to(values, self.num_rows))
+        return self.marginal(target).mass_between(*limits)
 
-    @abstractmethod
-    def marginal_log_density(self, targets: Array) -> Array:
-        """Return the marginal log density of each target; [N, P] to [N, P], nats per unit of the target."""
+    # --- several targets ------------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def marginal_log_density_at(self, grid: Array, target: int) -> Array:
-        """Return every row's log density of one target on a grid; [G] to [N, G]."""
+    def given(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Forecast:
+        """Return the forecast of the other targets, given what some of the targets are: p(y_b | x, y_a).
 
-    # --- pairs and components -------------------------------------------------------------------------------------
+        Exact for a mixture, and for a chain whose first targets are given. Otherwise the mixture is one of nodes with
+        weights, of which `Mixture.effective_components` says how many count.
+
+        Args:
+            values: target -> one value for all rows, or [N]; a name that is no Python identifier can only stand here.
+            more: the same.
+
+        Raises:
+            ValueError: a target does not exist, none or all are given, or a value is no number in a target's range.
+
+        Example:
+            forecast.given(height=180.0).quantile([0.1, 0.9])
+        """
+        known = {**(values or {}), **more}
+        indices = [self._index(name) for name in known]
+        if not 0 < len(set(indices)) < self.num_targets:
+            raise ValueError(f"given: expected some of the targets {self._listed}, not all; got {list(known)}")
+        columns = []
+        for name, index in zip(known, indices, strict=True):
+            value = np.asarray(known[name], float)
+            if value.shape not in ((), (self.num_rows,)):
+                raise ValueError(
+                    f"given {name!r}: expected one value, or one for each of the {self.num_rows} rows; "
+                    f"got an array {value.shape}"
+                )
+            with np.errstate(divide="ignore", invalid="ignore"):
+                z = self.transforms[index].forward(np.broadcast_to(value, self.num_rows))
+            if not np.isfinite(z).all():
+                first = int(np.flatnonzero(~np.isfinite(z))[0])
+                got = float(np.broadcast_to(value, self.num_rows)[first])
+                raise ValueError(
+                    f"given {name!r}: expected numbers in the range of the target; got {got:.10g} in row {first + 1}"
+                )
+            columns.append(z)
+        return self._given(indices, np.stack(columns, axis=1))
+
+    if TYPE_CHECKING:  # a field of one kind, a property of the other
+
+        @property
+        def transforms(self) -> tuple[TargetTransform, ...]:
+            """[P]: user's units to standardised and back."""
 
     @property
     @abstractmethod
@@ -176,9 +266,13 @@ class Forecast(ABC):
     def covariance(self) -> Array:
         """Return the predictive covariance of the targets, [N, P, P]."""
 
-    @abstractmethod
-    def crps(self, targets: Array) -> Array:
-        """Return the continuous ranked probability score of each target; [N, P] to [N, P], the target's units."""
+    def crps(self, y: Any) -> Array:
+        """Return the continuous ranked probability score of each target, [N, P], the target's units.
+
+        Raises:
+            ValueError: y has another shape or lacks a target.
+        """
+        return self._crps(self._observations(y))
 
     @abstractmethod
     def sample(self, num_samples: int, *, seed: int = 0, rows: IntArray | None = None) -> Array:
@@ -192,10 +286,94 @@ class Forecast(ABC):
             rows: [N], positions of the rows in the table, ascending; None uses 0, 1, ...
         """
 
+    # --- tables and pictures --------------------------------------------------------------------------------------
+
+    def to_frame(self, quantiles: Sequence[float] = QUANTILES) -> pd.DataFrame:
+        """Return a pandas frame of N rows with the mean, the sd and quantiles of each target, as in `summary.csv`.
+
+        Args:
+            quantiles: levels in (0, 1).
+        """
+        import pandas as pd
+
+        from cde_app.predictive.columns import summary_columns
+
+        return pd.DataFrame(summary_columns(self, quantiles))
+
+    def plot(self, *, target: str | int = 0, y: Any = None) -> Figure:
+        """Return a Matplotlib figure with the densities of one target in up to twelve rows.
+
+        Args:
+            target: its name or index; the first by default.
+            y: observations to mark.
+
+        Raises:
+            ValueError: there are no rows, or there is no such target.
+        """
+        from cde_app.report.densities import plot_forecast
+
+        if not self.num_rows:
+            raise ValueError("plot: expected a forecast with rows; got none")
+        index = self._index(target)
+        observed = None if y is None else self._observations(y)[:, index]
+        return plot_forecast(self.marginal(index), self.target_names[index], observed)
+
+    # --- what a kind of forecast computes: arrays [N, P] in, arrays out --------------------------------------------
+
+    @abstractmethod
+    def _log_prob(self, targets: Array) -> Array:
+        """Return the joint log density of one observation per row; [N, P] to [N]."""
+
+    @abstractmethod
+    def _log_prob_at(self, points: Array) -> Array:
+        """Return every row's joint log density at the same points; [G, P] to [N, G]."""
+
+    @abstractmethod
+    def _cdf(self, targets: Array) -> Array:
+        """Return the distribution functions; [N, P] to [N, P]."""
+
+    @abstractmethod
+    def _quantile(self, levels: Array) -> Array:
+        """Return marginal quantiles; [L] to [L, N, P]."""
+
+    @abstractmethod
+    def _crps(self, targets: Array) -> Array:
+        """Return the scores; [N, P] to [N, P]."""
+
+    @abstractmethod
+    def _given(self, indices: Sequence[int], z: Array) -> Forecast:
+        """Return the forecast of the other targets; z [N, len(indices)], standardised."""
+
+    # --- what the questions share ---------------------------------------------------------------------------------
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """[P], the names, or y1, y2 ... where there are none."""
+        return self.names or tuple(f"y{p + 1}" for p in range(self.num_targets))
+
+    @property
+    def _listed(self) -> str:
+        return ", ".join(map(repr, self.target_names))
+
+    def _index(self, target: str | int) -> int:
+        """Return the index of a target.
+
+        Raises:
+            ValueError: there is no such target.
+        """
+        if isinstance(target, str):
+            if target in self.target_names:
+                return self.target_names.index(target)
+        elif 0 <= target < self.num_targets:
+            return int(target)
+        raise ValueError(f"expected one of the targets {self._listed}; got {target!r}")
+
     def _observations(self, y: Any) -> Array:
         """Return observations as [N, P]."""
-        if hasattr(y, "columns"):
-            y = y[list(self.names)]
+        if hasattr(y, "columns") or isinstance(y, Mapping):
+            if absent := [name for name in self.target_names if name not in y]:
+                raise ValueError(f"y: expected the columns {self._listed}; got none called {absent[0]!r}")
+            y = np.stack([np.asarray(y[name], float) for name in self.target_names], axis=-1)
         values = np.asarray(y, float)
         if values.ndim == 1 and self.num_targets == 1:
             values = values[:, None]
@@ -204,3 +382,14 @@ class Forecast(ABC):
                 f"y: expected the shape {(self.num_rows, self.num_targets)}, rows and targets; got {values.shape}"
             )
         return values
+
+
+def _checked_mass(mass: float) -> float:
+    """Return a probability.
+
+    Raises:
+        ValueError: it is not between 0 and 1.
+    """
+    if not 0 < mass < 1:
+        raise ValueError(f"mass: expected a number between 0 and 1; got {mass}")
+    return mass

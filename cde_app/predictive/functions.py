@@ -14,7 +14,7 @@ import numpy as np
 from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.machine.blocks import work_in_blocks
 from cde_app.machine.streams import Stream, generator
-from cde_app.predictive.chain import extend
+from cde_app.predictive.ensemble import extend
 from cde_app.predictive.mixture import DRAW_BLOCK, draw_blocks
 
 if TYPE_CHECKING:

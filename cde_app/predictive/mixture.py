@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, softmax
 
 from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.machine.blocks import cache_blocks, work_in_blocks
@@ -21,6 +21,7 @@ from cde_app.predictive.component_moments import HERMITE_DEGREE, component_momen
 from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.quantiles import mixture_quantiles
+from cde_app.predictive.weights import average, axes_of, chosen_components, of_rows
 
 if TYPE_CHECKING:
     from cde_app.targets import TargetTransform
@@ -39,7 +40,7 @@ class Mixture(Forecast):
     """
 
     weights: Array
-    """[C], non-negative, sum one."""
+    """[C], or [N, C] if each row has its own; non-negative, sum one."""
     means: Array
     """[N, C, P], standardised."""
     variances: Array
@@ -65,6 +66,11 @@ class Mixture(Forecast):
         return self.means.shape[2]
 
     @property
+    def effective_components(self) -> Array:
+        """[N], the number of equal weights that would vary as much as the row's: 1 / sum of squares (Kish 1965)."""
+        return np.broadcast_to(1.0 / np.sum(self.weights**2, axis=-1), self.num_rows)
+
+    @property
     def closest_pair(self) -> tuple[int, int]:
         """The two targets of `pair`: the first two."""
         return 0, 1
@@ -77,20 +83,63 @@ class Mixture(Forecast):
         """Return the marginal mixture of each target."""
         return tuple(self._of_targets([p]) for p in range(self.num_targets))
 
+    def marginal(self, target: str | int) -> Mixture:
+        """Return the mixture of one target by itself, by its name or its index."""
+        return self._of_targets([self._index(target)])
+
     def components(self) -> Mixture:
         """Return the mixture itself."""
         return self
+
+    def _given(self, indices: Sequence[int], z: Array) -> Mixture:
+        """Return the mixture of the other targets, given some of them.
+
+        The weight of a component is multiplied by its density of what is given, and what is left of it is the
+        conditional normal (Bishop 2006, equations 2.81 and 2.82).
+
+        Args:
+            indices: A targets.
+            z: [N, A], standardised.
+        """
+        given, rest = list(indices), [p for p in range(self.num_targets) if p not in indices]
+        deviations = z[:, None] - self.means[:, :, given]
+        means, covariances = self.means[:, :, rest], None
+        if self.covariances is None:
+            factor, variances = np.sqrt(self.variances[:, :, given]), self.variances[:, :, rest]
+            whitened, log_determinant = deviations / factor, np.log(factor).sum(-1)
+        else:
+            blocks = [
+                [self.covariances[:, :, rows][..., columns] for columns in (given, rest)] for rows in (given, rest)
+            ]
+            factor = np.linalg.cholesky(blocks[0][0])
+            whitened = np.linalg.solve(factor, deviations[..., None])[..., 0]
+            log_determinant = np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
+            shared = np.linalg.solve(factor, blocks[0][1])
+            means = means + np.einsum("...ab,...a->...b", shared, whitened)
+            covariances = blocks[1][1] - np.einsum("...ab,...ac->...bc", shared, shared)
+            variances = np.broadcast_to(np.diagonal(covariances, axis1=-2, axis2=-1), means.shape)
+        with np.errstate(divide="ignore"):
+            exponents = np.log(self.weights) - 0.5 * np.square(whitened).sum(-1) - log_determinant
+        return Mixture(
+            softmax(exponents, axis=1),
+            means,
+            variances,
+            tuple(self.transforms[p] for p in rest),
+            covariances if len(rest) > 1 else None,
+            names=tuple(self.names[p] for p in rest) if self.names else (),
+        )
 
     def __getitem__(self, rows: Any) -> Mixture:
         """Return the mixture of some rows: a slice, a mask or an index array."""
         covariances = self.covariances
         if covariances is not None and covariances.shape[0] > 1:
             covariances = covariances[rows]
-        return replace(self, means=self.means[rows], variances=self.variances[rows], covariances=covariances)
+        weights, means = of_rows(self.weights, rows), self.means[rows]
+        return replace(self, weights=weights, means=means, variances=self.variances[rows], covariances=covariances)
 
     # --- densities ------------------------------------------------------------------------------------------------
 
-    def log_density(self, targets: Array) -> Array:
+    def _log_prob(self, targets: Array) -> Array:
         """Return the joint log density of one observation per row.
 
         log p(y_n) = log sum_c pi_c N(T(y_n); m_nc, V_nc) + sum_p log |dT_p/dy_p|
@@ -104,20 +153,10 @@ class Mixture(Forecast):
         Y, log_jacobian = self._standardise(targets)
         return self._joint_log_density(Y[:, None, :])[:, 0] + log_jacobian.sum(-1)
 
-    def marginal_log_density(self, targets: Array) -> Array:
-        """Return the marginal log density of each target; [N, P] to [N, P], nats per unit of the target."""
-        Y, log_jacobian = self._standardise(targets)
-        columns = [m._joint_log_density(Y[:, None, [p]])[:, 0] for p, m in enumerate(self.marginals())]
-        return np.stack(columns, axis=-1) + log_jacobian
-
-    def log_density_at(self, points: Array) -> Array:
+    def _log_prob_at(self, points: Array) -> Array:
         """Return every row's joint log density at the same points; [G, P] to [N, G]."""
         Y, log_jacobian = self._standardise(points)
         return self._joint_log_density(Y[None]) + log_jacobian.sum(-1)
-
-    def marginal_log_density_at(self, grid: Array, target: int) -> Array:
-        """Return every row's log density of one target on a grid; [G] to [N, G]."""
-        return self._of_targets([target]).log_density_at(np.asarray(grid, float)[:, None])
 
     def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
         """Estimate the mass of the highest-density region that ends at the observation; [N, P] to [N].
@@ -126,21 +165,55 @@ class Mixture(Forecast):
         """
         samples, log_jacobian = self._standardise(self.sample(num_samples, seed=seed))
         drawn = self._joint_log_density(np.moveaxis(samples, 0, 1)) + log_jacobian.sum(-1).T
-        return np.mean(drawn > self.log_density(targets)[:, None], axis=1)
+        return np.mean(drawn > self.log_prob(targets)[:, None], axis=1)
 
     # --- distribution functions -----------------------------------------------------------------------------------
 
-    def cdf(self, targets: Array) -> Array:
-        """Return P(y_p <= target) per row and target, the probability integral transform; [N, P] to [N, P]."""
+    def _cdf(self, targets: Array) -> Array:
+        """Return P(y_p <= target) per row and target; [N, P] to [N, P]."""
         Y, _ = self._standardise(targets)
         return np.clip(self._standard_cdf(Y), 0.0, 1.0)
 
-    def quantile(self, levels: Sequence[float] | Array) -> Array:
-        """Return marginal quantiles; levels in (0, 1), [L], to [L, N, P].
+    def mass_between(self, lower: Array, upper: Array) -> Array:
+        """Return P(lower < y < upper) of one target, exact also far in the tails; [N] and [N] to [N].
 
-        `mixture_quantiles` solves for them to the last digits, even far in the tails and between modes.
+        The upper tail is that of the mirrored components, whose small probabilities keep their digits.
         """
-        levels = np.asarray(levels, float)
+        edges = [self._standardise(limit[:, None])[0][:, 0] for limit in (lower, upper)]
+        masses = np.empty(self.num_rows)
+
+        def fill(rows: slice) -> None:
+            means, sds = self.means[rows, :, 0], np.sqrt(self.variances[rows, :, 0])
+            low, high = ((edge[rows, None] - means) / sds for edge in edges)
+            in_upper_tail = low > 0
+            low, high = np.where(in_upper_tail, -high, low), np.where(in_upper_tail, -low, high)
+            masses[rows] = average(np.maximum(ndtr(high) - ndtr(low), 0.0), of_rows(self.weights, rows))
+
+        work_in_blocks(fill, self.num_rows, 2 * self.num_components)
+        return masses
+
+    def along(self, z: Array) -> tuple[Array, Array]:
+        """Return one target's log density, in its units, and its distribution function at points of each row.
+
+        Args:
+            z: [N, G], standardised.
+
+        Returns:
+            Two [N, G].
+        """
+        log_jacobian = self.transforms[0].log_jacobian(self._invert(z[..., None])[..., 0])
+        cdf = np.empty(z.shape)
+
+        def fill(rows: slice) -> None:
+            weights = of_rows(self.weights, rows)
+            standardised = (z[rows, :, None] - self.means[rows, None, :, 0]) / np.sqrt(self.variances[rows, None, :, 0])
+            cdf[rows] = np.einsum(f"ngc,{axes_of(weights)}->ng", ndtr(standardised), weights)
+
+        work_in_blocks(fill, self.num_rows, z.shape[1] * self.num_components)
+        return self._joint_log_density(z[..., None]) + log_jacobian, cdf
+
+    def _quantile(self, levels: Array) -> Array:
+        """Return marginal quantiles; levels in (0, 1), [L], to [L, N, P]."""
         columns = [
             mixture_quantiles(self.weights, self.means[:, :, p], self.variances[:, :, p], levels)
             for p in range(self.num_targets)
@@ -174,7 +247,7 @@ class Mixture(Forecast):
 
     # --- scores and draws -----------------------------------------------------------------------------------------
 
-    def crps(self, targets: Array) -> Array:
+    def _crps(self, targets: Array) -> Array:
         """Return the continuous ranked probability score of each target; [N, P] to [N, P], the target's units.
 
         E|Y - y| - E|Y - Y'| / 2 = int (F(t) - 1{t >= y})^2 dt. If the transform is affine, the first form is used, in
@@ -182,7 +255,6 @@ class Mixture(Forecast):
 
         Source: Grimit et al. (2006), equation 5; Gneiting and Raftery (2007), equation 20.
         """
-        targets = np.asarray(targets, float)
         scores = np.empty(targets.shape)
         for p, transform in enumerate(self.transforms):
             means, variances, y = self.means[:, :, p], self.variances[:, :, p], targets[:, p]
@@ -206,8 +278,6 @@ class Mixture(Forecast):
         Returns:
             [S, N, P], the user's units.
         """
-        cumulative = np.cumsum(self.weights)
-        cumulative[-1] = np.inf
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
         draws = draw_blocks(np.arange(self.num_rows) if rows is None else rows)
 
@@ -216,7 +286,7 @@ class Mixture(Forecast):
                 random = generator(seed, Stream.DRAWS, block)
                 uniforms = random.random((DRAW_BLOCK, num_samples))[taken]
                 normals = random.standard_normal((DRAW_BLOCK, num_samples, self.num_targets))[taken]
-                component = np.searchsorted(cumulative, uniforms, side="right")
+                component = chosen_components(of_rows(self.weights, own), uniforms)
                 samples[:, own] = np.moveaxis(self._draw(own, component, normals), 1, 0)
 
         work_in_blocks(fill, len(draws), DRAW_BLOCK * num_samples * self.num_targets)
@@ -231,11 +301,12 @@ class Mixture(Forecast):
         mean, sd = np.empty(shape), np.empty(shape)
 
         def fill(rows: slice) -> None:
+            weights = of_rows(self.weights, rows)
             for p, transform in enumerate(self.transforms):
                 means, variances = component_moments(self.means[rows, :, p], self.variances[rows, :, p], transform)
-                mean[rows, p] = means @ self.weights
+                mean[rows, p] = average(means, weights)
                 means -= mean[rows, p, None]
-                sd[rows, p] = np.sqrt((variances + means**2) @ self.weights)
+                sd[rows, p] = np.sqrt(average(variances + means**2, weights))
 
         work_in_blocks(fill, self.num_rows, self._width)
         return mean, sd
@@ -314,7 +385,8 @@ class Mixture(Forecast):
 
         def fill(rows: slice) -> None:
             standardised = (Y[rows, None, :] - self.means[rows]) / np.sqrt(self.variances[rows])
-            values[rows] = np.einsum("c,ncp->np", self.weights, ndtr(standardised))
+            weights = of_rows(self.weights, rows)
+            values[rows] = np.einsum(f"{axes_of(weights)},ncp->np", weights, ndtr(standardised))
 
         work_in_blocks(fill, self.num_rows, self.num_components * self.num_targets)
         return values
@@ -324,9 +396,10 @@ class Mixture(Forecast):
         targets = range(self.num_targets)
         columns = [component_moments(self.means[:, :, p], self.variances[:, :, p], self.transforms[p]) for p in targets]
         deviations = np.stack([means for means, _ in columns], axis=-1) - self.mean()[:, None, :]
-        covariance = np.einsum("c,ncp,ncq->npq", self.weights, deviations, deviations)
+        axes = axes_of(self.weights)
+        covariance = np.einsum(f"{axes},ncp,ncq->npq", self.weights, deviations, deviations)
         for p in targets:
-            covariance[:, p, p] += columns[p][1] @ self.weights
+            covariance[:, p, p] += average(columns[p][1], self.weights)
         if self.covariances is not None:
             sds = np.sqrt(np.diagonal(self.covariances, axis1=-2, axis2=-1))
             coefficients = [
@@ -340,7 +413,7 @@ class Mixture(Forecast):
                     np.broadcast_to(powers, coefficients[p].shape),
                     *(coefficients[i] for i in (p, q)),
                 )
-                covariance[:, p, q] += term @ self.weights
+                covariance[:, p, q] += average(term, self.weights)
                 covariance[:, q, p] = covariance[:, p, q]
         return covariance
 

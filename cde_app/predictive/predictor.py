@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cde_app.arrays import Array
-from cde_app.predictive.chain import Chain, extend
-from cde_app.predictive.ensemble import Ensemble
+from cde_app.predictive.chain import Chain
+from cde_app.predictive.ensemble import Ensemble, extend
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.predictive.nodes import uniform_nodes
 

@@ -5,14 +5,13 @@ Letters: N rows, C components, L levels.
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from cde_app.arrays import Array
 from cde_app.machine.blocks import work_in_blocks
 from cde_app.predictive.crps import SMALLEST_LOG
+from cde_app.predictive.weights import average, axes_of, of_rows, present
 
 MOST_STEPS = 200
 SCORE_TOLERANCE = 1e-13
@@ -28,7 +27,7 @@ def mixture_quantiles(weights: Array, means: Array, variances: Array, levels: Ar
     small probabilities are more precise.
 
     Args:
-        weights: [C].
+        weights: [C] or [N, C].
         means: [N, C].
         variances: [N, C].
         levels: [L], in (0, 1).
@@ -36,14 +35,15 @@ def mixture_quantiles(weights: Array, means: Array, variances: Array, levels: Ar
     Returns:
         [L, N].
     """
-    present = weights > 0
+    some = present(weights)
+    weights = weights[..., some]
     quantiles = np.empty((len(levels), len(means)))
 
     def fill(rows: slice) -> None:
-        own, sds = means[rows][:, present], np.sqrt(variances[rows][:, present])
-        quantiles[:, rows] = _solve(weights[present], own, sds, levels)
+        own, sds = means[rows][:, some], np.sqrt(variances[rows][:, some])
+        quantiles[:, rows] = _solve(of_rows(weights, rows), own, sds, levels)
 
-    work_in_blocks(fill, len(means), len(weights) * max(1, len(levels)))
+    work_in_blocks(fill, len(means), len(some) * max(1, len(levels)))
     return quantiles
 
 
@@ -60,11 +60,10 @@ def _solve(weights: Array, means: Array, sds: Array, levels: Array) -> Array:
     for _ in range(MOST_STEPS):
         rows = active % num_rows
         standardised = (y[active, None] - means[rows]) / sds[rows]
-        tail = ndtr(sign[active, None] * standardised) @ weights
-        density = (
-            np.einsum("tc,tc,c->t", np.exp(np.maximum(-0.5 * standardised**2, SMALLEST_LOG)), 1.0 / sds[rows], weights)
-            / ROOT_TWO_PI
-        )
+        own_weights = of_rows(weights, rows)
+        tail = average(ndtr(sign[active, None] * standardised), own_weights)
+        heights = np.exp(np.maximum(-0.5 * standardised**2, SMALLEST_LOG))
+        density = np.einsum(f"nc,nc,{axes_of(weights)}->n", heights, 1.0 / sds[rows], own_weights) / ROOT_TWO_PI
         score = ndtri(tail)
         excess = sign[active] * (score - goal[active])
         low[active] = np.where(excess < 0, y[active], low[active])
@@ -85,12 +84,6 @@ def _solve(weights: Array, means: Array, sds: Array, levels: Array) -> Array:
 
 def _normal_quantiles(weights: Array, means: Array, sds: Array, levels: Array) -> Array:
     """Return the quantiles of the normals with the mixtures' means and variances, [L, N]."""
-    mean = means @ weights
-    sd = np.sqrt((sds**2 + (means - mean[:, None]) ** 2) @ weights)
+    mean = average(means, weights)
+    sd = np.sqrt(average(sds**2 + (means - mean[:, None]) ** 2, weights))
     return mean + ndtri(levels)[:, None] * sd
-
-
-def quantile_name(level: float) -> str:
-    """Return `q05` for 0.05, `q50` for 0.5, `q97.5` for 0.975: the full percentage, which is unique for each level."""
-    percent = f"{100 * Decimal(repr(float(level))):f}".rstrip("0").rstrip(".")
-    return f"q{percent.zfill(2) if '.' not in percent else percent}"

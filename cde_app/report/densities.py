@@ -16,11 +16,13 @@ from numpy.typing import ArrayLike
 
 from cde_app.arrays import Array, IndexArray
 from cde_app.predictive.forecast import Forecast
+from cde_app.predictive.mixture import Mixture
 from cde_app.report.canvas import BLUE, STYLE, VERMILLION, new_figure, short_label, thin, tint, with_unit
 
 MAX_DOTS = 3000
 FEW_INTERVALS = 4
 MAX_JOINT_ROWS = 6
+MOST_RIDGES = 12
 HPD_LEVELS = (0.9, 0.5)
 BRIGHT_RED = "#FF5533"  # stands out from every colour of viridis
 
@@ -62,7 +64,7 @@ def plot_density_heatmap(
     input_grid, inputs, targets = (np.asarray(a, dtype=np.float64).ravel() for a in (input_grid, inputs, targets))
     least, low, median, high, most = forecast.quantile([0.005, 0.05, 0.5, 0.95, 0.995])[:, :, target]
     y_grid = _padded_grid(np.concatenate([targets, np.quantile(least, [0.05]), np.quantile(most, [0.95])]), 400)
-    density = np.exp(forecast.marginal_log_density_at(y_grid, target)).T
+    density = np.exp(forecast.marginal(target).log_prob_at(y_grid)).T
     hint = "Nine of ten dots should lie between the dashed lines." if inputs.size else ""
     subtitle = " ".join(part for part in ("Brighter: likelier.", hint, note) if part)
     figure, axes = new_figure(f"How {target_name} is distributed along {input_name}", subtitle, size=(8.2, 5.4))
@@ -89,6 +91,21 @@ def plot_density_heatmap(
     return figure
 
 
+def plot_forecast(mixture: Mixture, target_name: str, targets: Array | None) -> Figure:
+    """Draw the ridges of a forecast of one target, for at most `MOST_RIDGES` of its rows, spread over their means.
+
+    Args:
+        mixture: N rows of one target, N >= 1.
+        target_name: label of the x axis.
+        targets: [N], observations, or None.
+    """
+    chosen = spread_rows(mixture.mean()[:, 0], MOST_RIDGES)
+    labels = [f"row {row + 1}" for row in chosen]
+    return plot_ridges(
+        mixture[chosen], None if targets is None else targets[chosen], labels=labels, target_name=target_name
+    )
+
+
 @matplotlib.rc_context(STYLE)
 def plot_ridges(
     forecast: Forecast,
@@ -112,7 +129,7 @@ def plot_ridges(
     observed = None if targets is None else np.asarray(targets, dtype=np.float64).ravel()
     edges = axis_ends(*forecast.quantile([0.005, 0.995])[:, :, target])
     grid = _padded_grid(np.concatenate([edges, [] if observed is None else observed]), 600)
-    density = np.exp(forecast.marginal_log_density_at(grid, target))
+    density = np.exp(forecast.marginal(target).log_prob_at(grid))
     num_rows = forecast.num_rows
     subtitle = "Each density is drawn to its own height."
     if observed is not None:
@@ -226,4 +243,4 @@ def _padded_grid(values: ArrayLike, size: int) -> Array:
 def _joint_density(row: Forecast, x_grid: Array, y_grid: Array) -> Array:
     """Compute one row's density on a grid, [len(y_grid), len(x_grid)]."""
     points = np.stack(np.meshgrid(x_grid, y_grid), axis=-1)
-    return np.exp(row.log_density_at(points.reshape(-1, 2))[0]).reshape(points.shape[:2])
+    return np.exp(row.log_prob_at(points.reshape(-1, 2))[0]).reshape(points.shape[:2])

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from cde_app.arrays import Array
+from cde_app.evaluation.events import reliability
 from cde_app.evaluation.verdict import coverage_curve, ks_critical_value, ks_distance, pit_histogram
 from cde_app.report.canvas import BLUE, GREY, INK, STYLE, VERMILLION, new_figure, short_label, thin, tint
 
@@ -206,6 +207,50 @@ def plot_coverage(pit: ArrayLike, *, target_names: Sequence[str]) -> Figure:
         ax.set(xlim=(0, 100), ylim=(0, 100), xlabel="interval promises [%]", ylabel="rows inside [%]")
         ax.set_aspect("equal")
     _legend_once(figure, axes)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def plot_reliability(probability: ArrayLike, happened: ArrayLike, *, name: str) -> Figure:
+    """Draw how often an event happened against its stated probability, with 95% bands, and where the probabilities lie.
+
+    Args:
+        probability: [N].
+        happened: [N], 0 or 1.
+        name: of the event.
+    """
+    probability, happened = (np.asarray(a, dtype=np.float64) for a in (probability, happened))
+    curve = reliability(probability, happened)
+    figure, axes = new_figure(
+        f"Does {short_label(name, 40)} happen as often as stated?",
+        "On the diagonal: yes. A point outside its bar: no, but for one in twenty by chance.",
+        size=(6.2, 6.2),
+    )
+    ax = axes[0, 0]
+    ax.plot([0, 100], [0, 100], color=INK, lw=1, ls="--", label="perfect")
+    ax.vlines(
+        100 * curve.stated, 100 * curve.lower, 100 * curve.upper, color=GREY, alpha=0.45, lw=7, label="95% by chance"
+    )
+    inside = (curve.observed >= curve.lower) & (curve.observed <= curve.upper)
+    ax.plot(100 * curve.stated, 100 * curve.observed, color=BLUE, lw=1.2, alpha=0.6)
+    for chosen, colour, label in ((inside, BLUE, "this model"), (~inside, VERMILLION, "outside")):
+        if chosen.any():
+            ax.plot(100 * curve.stated[chosen], 100 * curve.observed[chosen], "o", color=colour, ms=7, label=label)
+    counts, edges = np.histogram(probability, bins=20, range=(0.0, 1.0))
+    ax.bar(
+        100 * edges[:-1],
+        18 * counts / max(counts.max(), 1),
+        width=5,
+        align="edge",
+        color=tint(BLUE, 0.3),
+        edgecolor="white",
+        lw=0.6,
+        zorder=0,
+        label="stated how often",
+    )
+    ax.set(xlim=(0, 100), ylim=(0, 100), xlabel="stated probability [%]", ylabel="rows in which it happened [%]")
+    ax.set_aspect("equal")
+    figure.legend(loc="outside lower left", ncols=3)
     return figure
 
 

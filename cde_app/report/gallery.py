@@ -12,8 +12,8 @@ import numpy as np
 from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import figure_bytes
-from cde_app.report.densities import plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
-from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit
+from cde_app.report.densities import MOST_RIDGES, plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
+from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit, plot_reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Pictures = dict[str, Callable[[], bytes]]
 """Function that draws each picture, by name; a failure of one does not affect the others."""
-RIDGE_ROWS, JOINT_ROWS, GRID_SIZE = 12, 6, 300
+JOINT_ROWS, GRID_SIZE = 6, 300
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def density_pictures(scene: Scene, image_format: Literal["png", "svg"]) -> Pictu
         return plot_density_heatmap(forecast, grid, *dots, input_name=axis.name, **labels)
 
     def ridges(p: int, labels: dict[str, Any]) -> Figure:
-        chosen = spread_rows(means()[:, p], RIDGE_ROWS)
+        chosen = spread_rows(means()[:, p], MOST_RIDGES)
         observed = None if scene.targets is None else scene.targets[chosen, p]
         return plot_ridges(scene.predict(scene.X[chosen]), observed, labels=_row_labels(scene, chosen), **labels)
 
@@ -140,6 +140,12 @@ def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: 
     return _drawn(figures, image_format)
 
 
+def reliability_pictures(events: Mapping[str, tuple[Array, Array]], image_format: Literal["png", "svg"]) -> Pictures:
+    """Return the reliability of each event's probabilities; name -> probability and happened, [N] each."""
+    figures = {f"reliability_{name}": partial(plot_reliability, *rows, name=name) for name, rows in events.items()}
+    return _drawn(figures, image_format)
+
+
 def _drawn(figures: Mapping[str, Callable[[], Figure]], image_format: Literal["png", "svg"]) -> Pictures:
     """Turn functions that make figures into functions that render them."""
 
@@ -152,7 +158,10 @@ def _drawn(figures: Mapping[str, Callable[[], Figure]], image_format: Literal["p
 def _along(scene: Scene, axis: InputAxis) -> tuple[Array, Forecast]:
     """Return a grid over the axis, in the user's units, and the forecasts along it."""
     inputs, _ = _cloud(scene, axis)
-    grid = np.linspace(inputs.min(), inputs.max(), GRID_SIZE)
+    low, high = inputs.min(), inputs.max()
+    if low == high:
+        low, high = low - axis.scale, high + axis.scale
+    grid = np.linspace(low, high, GRID_SIZE)
     return grid, scene.predict((grid - axis.centre)[:, None] / axis.scale)
 
 

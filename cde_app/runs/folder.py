@@ -44,15 +44,11 @@ RUN_ENTRIES = frozenset(
         ".lock",
     }
 )
+PREDICTION_TABLES = ("summary", "samples", "densities", "hdi", "modes", "totals")
 PREDICTION_ENTRIES = frozenset(
     {
         "manifest.json",
-        "summary.csv",
-        "summary.parquet",
-        "totals.csv",
-        "totals.parquet",
-        "samples.csv",
-        "samples.parquet",
+        *(f"{name}.{kind}" for name in PREDICTION_TABLES for kind in ("csv", "parquet")),
         "mixture.npz",
         "plots",
     }

@@ -127,16 +127,16 @@ class Parts:
             self.own_weights = student_t_weights(defence)
             end = num_nodes + len(self.own_weights)
             scales = [part(mixture, np.array([index]), np.ones(1)) for index in range(num_nodes, end)]
-            self.log_scales = np.stack([scale.log_density(rows.targets) for scale in scales], axis=1)
+            self.log_scales = np.stack([scale.log_prob(rows.targets) for scale in scales], axis=1)
             kernels = part(mixture, np.arange(end, mixture.num_components), defence.climatology.weights)
-            self.log_climatology = kernels.log_density(rows.targets)
+            self.log_climatology = kernels.log_prob(rows.targets)
 
     def log_model(self, spread: float) -> Array:
         """Return the log density of the model's own components with another spread, [n]."""
         model = self.model
         covariances = None if model.covariances is None else model.covariances * spread**2
         model = replace(model, variances=model.variances * spread**2, covariances=covariances)
-        return model.log_density(self.targets)
+        return model.log_prob(self.targets)
 
     def densities(self, model: Array, first_far: int) -> tuple[Array, Array]:
         """Return the log densities of the parts whose shares are fitted, and of the far scales with their weights.

@@ -12,7 +12,7 @@ from cde_app.arrays import Array, IndexArray
 from cde_app.machine.rows import blocks_of, store_rows
 from cde_app.machine.streams import Stream, generator
 from cde_app.plan import Plan
-from cde_app.predictive.chain import extend
+from cde_app.predictive.ensemble import extend
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.targets import TargetTransform
 from cde_app.training.features import Axis, neighbour_axes

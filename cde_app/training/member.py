@@ -157,4 +157,4 @@ def train_member(
 def validation_score(posterior: Posterior, data: TrainingData, *, seed: int) -> float:
     """Return the exact mixture's mean log density over at most 1000 validation rows [nats per row]."""
     rows = draw_rows(len(data.X_validation), VALIDATION_ROWS, seed=seed, stream=Stream.VALIDATION_ROWS)
-    return float(posterior.predict(data.X_validation[rows]).log_density(data.targets_validation[rows]).mean())
+    return float(posterior.predict(data.X_validation[rows]).log_prob(data.targets_validation[rows]).mean())

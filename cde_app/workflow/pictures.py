@@ -77,6 +77,15 @@ def run_pictures(
     return _picture_files(pictures | training_pictures(history, image_format), image_format)
 
 
+def event_pictures(names: Sequence[str], rows: Rows) -> Pictures:
+    """Return a reliability picture of each event: file name -> function that draws it."""
+    from cde_app.evaluation.events import event_key
+    from cde_app.report.gallery import reliability_pictures
+
+    stated = {name: (rows[event_key(name, "probability")], rows[event_key(name, "happened")]) for name in names}
+    return _picture_files(reliability_pictures(stated, "png"), "png")
+
+
 def write_pictures(
     pictures: Callable[[], Pictures], write: Callable[[str, bytes], Path]
 ) -> tuple[list[Path], dict[str, Exception]]:

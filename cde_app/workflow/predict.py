@@ -5,57 +5,47 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cde_app.arrays import BoolArray
-from cde_app.data.encoding import ColumnContract, complete_rows, encode_and_judge, misspelled_labels, row_faults
+from cde_app.data.encoding import (
+    ColumnContract,
+    complete_rows,
+    encode_and_judge,
+    encode_targets,
+    misspelled_labels,
+    row_faults,
+)
+from cde_app.data.extras import kept_columns, read_limits
 from cde_app.data.faults import RowFault
 from cde_app.data.files import find_files, source_name, unchanged
 from cde_app.data.prepared import file_hashes, known_targets
-from cde_app.data.table import FileFormat, iter_table
+from cde_app.data.table import iter_table
 from cde_app.errors import DataError, RunError
 from cde_app.machine.storage import write_arrays, write_atomically, write_json
 from cde_app.predictive.forecast import Forecast
+from cde_app.predictive.mixture import Mixture
 from cde_app.runs.folder import predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
-from cde_app.workflow.prediction_files import PredictionWriter, component_arrays
+from cde_app.workflow.prediction_files import Chunk, PredictionWriter, component_arrays
+from cde_app.workflow.prediction_options import PredictionOptions, limit_columns, questions_of, remaining_targets
 from cde_app.workflow.totals import TotalsTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FEWEST_COMPONENTS = 100
+"""With fewer effective components a density given some targets is rough."""
 MOST_FAULTS = 100
 """The largest number of faults of skipped rows in the manifest of predictions."""
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """The options of a prediction; None uses the run's setting."""
-
-    num_samples: int | None = None
-    """Draws per row; 0 writes none."""
-    quantiles: Sequence[float] | None = None
-    """Levels in (0, 1)."""
-    seed: int | None = None
-    """Seed of the draws."""
-    file_format: FileFormat = "csv"
-    """Format of the two tables."""
-    plots: bool = False
-    """Draw the predictions."""
-    components: bool = False
-    """Write the mixtures; they are all in memory until then."""
-    skip_faults: bool = False
-    """Leave out rows with faults instead of stopping."""
-    total: bool | None = None
-    """Write the totals of the targets; a column in `total_by` implies it."""
-    total_by: str | None = None
-    """The column whose values are the groups of the totals."""
 
 
 def predict_table(
@@ -71,58 +61,66 @@ def predict_table(
         overwrite: replace existing predictions.
 
     Returns:
-        {"rows", "files", "seconds", "warnings"} and what `RowCount.facts` returns; the warnings name pictures that
-        could not be drawn.
+        {"rows", "files", "seconds", "warnings"} and what `RowCount.facts` returns; the warnings are whole sentences.
 
     Raises:
-        DataError: the table breaks the column contract.
+        UsageError: an option names no target of the run, or the options contradict each other.
+        DataError: the table breaks the column contract or lacks a column that an option names.
         RunError: the run cannot be read, or the folder may not be written.
     """
     started = time.monotonic()
     model, source = TrainedModel.load(Run.open(run_path)), source_name(data_path)
-    defaults, seed = model.settings["predict"], model.settings["seed"] if options.seed is None else options.seed
-    num_samples = defaults["samples"] if options.num_samples is None else options.num_samples
-    contract, count = model.contract, RowCount()
+    options = options.resolved(model.settings)
+    questions = questions_of(options, model)
+    contract, count, few = model.contract, RowCount(), 0
+    known, targets = tuple(options.given or ()), remaining_targets(options, contract)
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     if any(out_path.resolve() in Path(file).resolve().parents for file in find_files(data_path)):
         raise RunError(f"{out_path} holds the table {source}, which predictions may replace; choose another --out.")
     with predictions(out_path, overwrite=overwrite) as folder:
-        writer = PredictionWriter(
-            folder,
-            target_names=contract.targets,
-            quantiles=defaults["quantiles"] if options.quantiles is None else options.quantiles,
-            num_samples=num_samples,
-            seed=seed,
-            file_format=options.file_format,
-        )
-        totals = TotalsTable(
-            model,
-            wanted=options.total,
-            by=options.total_by,
-            quantiles=writer.quantiles,
-            seed=seed,
-            source=source,
-        )
+        writer = PredictionWriter(folder, questions.tables, file_format=options.file_format)
+        totals = TotalsTable(model, options, source=source)
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
-            chunks = iter_table(data_path, chunk_rows=defaults["chunk_rows"], form=contract.form)
-            for frame in usable_rows(chunks, contract, count, source=source, skip_faults=options.skip_faults):
+            chunks = iter_table(
+                data_path, chunk_rows=model.settings["predict"]["chunk_rows"], form=contract.form, allows_no_rows=True
+            )
+            for frame in usable_rows(
+                chunks, contract, count, source=source, given=known, skip_faults=options.skip_faults
+            ):
                 X, outside = encode_and_judge(contract, frame, source=source)
-                forecast, targets = model.predictor.predict(X), known_targets(contract, frame, source)
+                forecast = replace(model.predictor.predict(X), names=contract.targets)
+                if known:
+                    forecast = given_the_table(forecast, contract, frame, known, source=source)
+                    few += has_few_components(forecast)
                 writer.append(
-                    forecast, row_numbers=frame.index.to_numpy() + 1, targets=targets, outside=outside.any(axis=1)
+                    Chunk(
+                        forecast,
+                        row_numbers=frame.index.to_numpy() + 1,
+                        outside=outside.any(axis=1),
+                        targets=known_targets(contract, frame, source, names=targets),
+                        kept=kept_columns(frame, options.keep or (), source=source),
+                        limits=read_limits(contract, frame, limit_columns(questions), source=source),
+                    )
                 )
                 count.add(contract, frame, outside)
                 totals.append(X, frame)
                 if options.components:
                     forecasts.append(forecast)
-                if options.plots and pictured is None:
+                if options.plots and pictured is None and not frame.empty:
                     pictured = frame
-            if not count.predicted:
+            if count.read and not count.predicted:
                 raise no_rows(source, count.faults)
         files = [*writer.files, *totals.write(folder, options.file_format)]
         warnings = totals.warnings(num_read=count.read, num_predicted=count.predicted)
+        if not count.read:
+            warnings.append(f"{source} has no rows; the files have their headers only.")
+        if few:
+            warnings.append(
+                f"{few} of {count.predicted} rows rest on fewer than {FEWEST_COMPONENTS} components, as what is given "
+                "is unlikely there; their densities are rough. The column effective_components shows which."
+            )
         if options.components:
             files.append(write_arrays(folder / "mixture.npz", component_arrays(forecasts)))
         if pictured is not None:
@@ -141,9 +139,40 @@ def predict_table(
             **count.facts(),
             "warnings": warnings,
         }
-        facts = {"run": run_path, "seed": seed, "samples": num_samples, "quantiles": writer.quantiles}
+        asked = {"samples" if name == "num_samples" else name: value for name, value in vars(options).items()}
+        facts = {"run": run_path, **asked}
         write_json(folder / "manifest.json", {**result, **facts, **provenance(), "inputs": hashes})
     return result
+
+
+def given_the_table(
+    forecast: Forecast, contract: ColumnContract, frame: pd.DataFrame, names: Sequence[str], *, source: str
+) -> Forecast:
+    """Return the forecast of the other targets, given what the table has in the columns of some.
+
+    Raises:
+        DataError: a column is missing, or has a gap or a value that the target cannot have.
+    """
+    values = encode_targets(contract, frame, source=source, names=names)
+    faults = []
+    for name, column in zip(names, values.T, strict=True):
+        z = forecast.transforms[contract.targets.index(name)].forward(column)
+        if not np.isfinite(z).all():
+            first = int(np.argmin(np.isfinite(z)))
+            faults.append(
+                f"{source}: column {name!r} must be in the range of the target to be given; got {column[first]:.10g} "
+                f"in row {frame.index[first] + 1} of the table. Correct it, or leave out --given."
+            )
+    if faults:
+        raise DataError(*faults)
+    return forecast.given(dict(zip(names, values.T, strict=True)))
+
+
+def has_few_components(forecast: Forecast) -> int:
+    """Count the rows that rest on fewer than `FEWEST_COMPONENTS` components, because of what is given."""
+    if not isinstance(forecast, Mixture) or forecast.weights.ndim == 1:
+        return 0
+    return int(np.sum(forecast.effective_components < FEWEST_COMPONENTS))
 
 
 class RowCount:
@@ -179,9 +208,23 @@ class RowCount:
 
 
 def usable_rows(
-    chunks: Iterator[pd.DataFrame], contract: ColumnContract, count: RowCount, *, source: str, skip_faults: bool
+    chunks: Iterator[pd.DataFrame],
+    contract: ColumnContract,
+    count: RowCount,
+    *,
+    source: str,
+    given: Sequence[str],
+    skip_faults: bool,
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of each chunk that can be predicted, if there are any, and count the others.
+    """Yield the rows of each chunk that can be predicted, and count the others; of a table without rows, none.
+
+    Args:
+        chunks: the table.
+        contract: the column contract of the run.
+        count: counts the rows.
+        source: the table, as errors name it.
+        given: targets that the table must have.
+        skip_faults: leave out rows with faults.
 
     Raises:
         DataError: the table breaks the column contract.
@@ -190,12 +233,12 @@ def usable_rows(
         frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
         count.read += len(chunk)
         if skip_faults:
-            faults = row_faults(contract, frame, source=source)
+            faults = row_faults(contract, frame, source=source, given=given)
             bad = {fault.row for fault in faults}
             frame = frame.drop(index=[row - 1 for row in bad])
             count.skipped += len(bad)
             count.faults += faults[: MOST_FAULTS - len(count.faults)]
-        if not frame.empty:
+        if not frame.empty or chunk.empty:
             yield frame
 
 

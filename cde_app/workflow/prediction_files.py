@@ -1,55 +1,137 @@
-"""The tables that `cde predict` writes: one row per forecast, and the draws in long form."""
+"""The tables that `cde predict` writes: one row per forecast, and what has several rows per forecast in long form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
-from cde_app.arrays import AnyArray, Array, BoolArray, IntArray
+from cde_app.arrays import Array, BoolArray, IntArray
+from cde_app.config.threshold import Threshold
 from cde_app.data.table import FileFormat, TableWriter
 from cde_app.machine.storage import writing
-from cde_app.predictive.quantiles import quantile_name
+from cde_app.predictive.columns import (
+    Columns,
+    LongTable,
+    density_columns,
+    free_name,
+    mode_columns,
+    region_columns,
+    sample_columns,
+    summary_columns,
+)
+from cde_app.predictive.forecast import Forecast
+from cde_app.predictive.mixture import Mixture
 from cde_app.trees import to_tree
 
-if TYPE_CHECKING:
-    from cde_app.predictive.forecast import Forecast
 
-    Columns = dict[str, AnyArray]
+@dataclass(frozen=True)
+class Chunk:
+    """Forecasts of consecutive rows, and what the table says of these rows."""
+
+    forecast: Forecast
+    """N forecasts."""
+    row_numbers: IntArray
+    """[N], numbers of the rows in the table, counted from 1."""
+    outside: BoolArray
+    """[N], whether the inputs lie outside the training range."""
+    targets: Array | None = None
+    """[N, P], observations, if the table has them."""
+    kept: Columns = field(default_factory=dict)
+    """Columns of the table that every file has too, [N] each."""
+    limits: Mapping[str, Array] = field(default_factory=dict)
+    """Columns of the table that thresholds name, [N] each, NaN where there is a gap."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of every forecast."""
+
+    quantiles: tuple[float, ...] = ()
+    """Levels in (0, 1)."""
+    intervals: tuple[float, ...] = ()
+    """Probabilities of central intervals."""
+    thresholds: tuple[Threshold, ...] = ()
+    hdi: tuple[float, ...] = ()
+    """Probabilities of highest-density regions."""
+    modes: bool = False
+    points: Mapping[str, Array] = field(default_factory=dict)
+    """Points of each target for `densities`; none if there are none."""
+    num_samples: int = 0
+    seed: int = 0
+
+    @property
+    def tables(self) -> dict[str, Callable[[Chunk], LongTable]]:
+        """The tables that answer, by the name of their file."""
+        tables: dict[str, Callable[[Chunk], LongTable]] = {"summary": self.summary}
+        if self.num_samples:
+            tables["samples"] = self.samples
+        if self.points:
+            tables["densities"] = lambda chunk: density_columns(chunk.forecast, self.points)
+        if self.hdi:
+            tables["hdi"] = lambda chunk: region_columns(chunk.forecast, self.hdi)
+        if self.modes:
+            tables["modes"] = lambda chunk: mode_columns(chunk.forecast)
+        return tables
+
+    def summary(self, chunk: Chunk) -> LongTable:
+        """Return one row per forecast: each target's moments, quantiles and intervals, then what concerns them all."""
+        columns = summary_columns(chunk.forecast, self.quantiles, self.intervals)
+        columns |= {
+            f"P({threshold.text})": probabilities(chunk.forecast, threshold, chunk.limits)
+            for threshold in self.thresholds
+        }
+        if isinstance(chunk.forecast, Mixture) and chunk.forecast.weights.ndim == 2:
+            columns["effective_components"] = chunk.forecast.effective_components
+        if chunk.targets is not None:
+            columns["log_density"] = chunk.forecast.log_prob(chunk.targets)
+        columns["out_of_range"] = chunk.outside
+        return np.arange(len(chunk.forecast)), columns
+
+    def samples(self, chunk: Chunk) -> LongTable:
+        """Return the draws."""
+        rows = chunk.row_numbers - 1
+        return sample_columns(chunk.forecast, chunk.forecast.sample(self.num_samples, seed=self.seed, rows=rows))
+
+
+def probabilities(forecast: Forecast, threshold: Threshold, limits: Mapping[str, Array]) -> Array:
+    """Return the probability of an interval in every row, [N]; NaN where its limit is a gap.
+
+    Args:
+        forecast: N forecasts.
+        threshold: of one of the forecast's targets.
+        limits: the columns that it names, [N] each.
+    """
+    ends = [
+        limits[end] if isinstance(end, str) else np.full(len(forecast), end)
+        for end in (threshold.above, threshold.below)
+    ]
+    found = np.full(len(forecast), np.nan)
+    known = np.flatnonzero(~np.isnan(ends[0]) & ~np.isnan(ends[1]))
+    above, below = (end[known] for end in ends)
+    found[known] = forecast[known].probability(above=above, below=below, target=threshold.target)
+    return found
 
 
 class PredictionWriter:
-    """Write forecasts chunk by chunk; both complete files appear when the block ends, and none if it fails.
+    """Write tables chunk by chunk; all complete files appear when the block ends, and none if it fails.
 
     Args:
         folder: folder for the files; it exists.
-        target_names: [P].
-        quantiles: levels of the quantile columns; repeated levels give one column.
-        num_samples: draws per row; 0 writes no samples file.
-        seed: seed of the draws.
-        file_format: format of both files.
+        tables: the name of each file, and the function that makes its rows.
+        file_format: format of the files.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        target_names: Sequence[str],
-        quantiles: Sequence[float],
-        num_samples: int,
-        seed: int,
-        file_format: FileFormat,
+        self, folder: Path, tables: Mapping[str, Callable[[Chunk], LongTable]], *, file_format: FileFormat
     ) -> None:
-        self.target_names, self.num_samples, self.seed = target_names, num_samples, seed
-        self.quantiles = tuple(dict.fromkeys(quantiles))
-        self.num_rows = 0
-        self._folder = folder
-        names = ["summary", "samples"] if num_samples else ["summary"]
-        self.files = [folder / f"{name}.{file_format}" for name in names]
+        self._folder, self._tables = folder, tables
+        self.files = [folder / f"{name}.{file_format}" for name in tables]
         self._stack = ExitStack()
         self._writers = [TableWriter(file, file_format=file_format) for file in self.files]
 
@@ -76,77 +158,37 @@ class PredictionWriter:
         with self._reporting_errors():
             self._stack.__exit__(kind, error, trace)
 
-    def append(self, forecast: Forecast, *, row_numbers: IntArray, targets: Array | None, outside: BoolArray) -> None:
-        """Write the forecasts of consecutive rows.
-
-        Args:
-            forecast: forecasts of N rows.
-            row_numbers: [N], numbers of the rows in the table, counted from 1.
-            targets: [N, P], observations, if the table has them.
-            outside: [N], whether the inputs lie outside the training range.
+    def append(self, chunk: Chunk) -> None:
+        """Write what is asked of the forecasts of consecutive rows.
 
         Raises:
             RunError: the folder cannot be written.
         """
         with self._reporting_errors():
-            self._writers[0].append(
-                summary_columns(forecast, self.target_names, self.quantiles, row_numbers, targets, outside)
-            )
-            if self.num_samples:
-                draws = forecast.sample(self.num_samples, seed=self.seed, rows=row_numbers - 1)
-                self._writers[1].append(sample_columns(draws, self.target_names, row_numbers))
-        self.num_rows += forecast.num_rows
+            for writer, table in zip(self._writers, self._tables.values(), strict=True):
+                writer.append(with_row(chunk, *table(chunk)))
 
     def _reporting_errors(self) -> AbstractContextManager[None]:
         return writing(self._folder, "a folder that can be written")
 
 
-def summary_columns(
-    forecast: Forecast,
-    target_names: Sequence[str],
-    quantiles: Sequence[float],
-    row_numbers: IntArray,
-    targets: Array | None,
-    outside: BoolArray,
-) -> Columns:
-    """Return the columns of `summary`: row, per target mean, sd and quantiles, log_density, out_of_range.
+def with_row(chunk: Chunk, index: IntArray, columns: Columns) -> Columns:
+    """Put the number of the row and the kept columns before the columns of a long table.
 
-    The names are unique for any targets: the part after the last underscore differs between the columns of one target,
-    and the part before it between targets.
+    A kept column that has the name of another one gets an underscore at its end.
     """
-    mean, sd, levels = forecast.mean(), forecast.sd(), forecast.quantile(quantiles) if quantiles else np.empty(0)
-    columns: Columns = {"row": row_numbers}
-    for p, name in enumerate(target_names):
-        columns |= {f"{name}_mean": mean[:, p], f"{name}_sd": sd[:, p]}
-        columns |= {f"{name}_{quantile_name(level)}": levels[i, :, p] for i, level in enumerate(quantiles)}
-    if targets is not None:
-        columns["log_density"] = forecast.log_density(targets)
-    columns["out_of_range"] = outside
-    return columns
-
-
-def sample_columns(draws: Array, target_names: Sequence[str], row_numbers: IntArray) -> Columns:
-    """Return draws [S, N, P] in long form: row, draw (counted from 1), targets.
-
-    A target named `row` or `draw` gets an underscore at its end, or two if another target already has that name.
-    """
-    num_samples, num_rows, _ = draws.shape
-    columns: Columns = {
-        "row": np.repeat(row_numbers, num_samples),
-        "draw": np.tile(np.arange(1, num_samples + 1), num_rows),
-    }
-    taken = {*columns, *target_names}
-    for p, name in enumerate(target_names):
-        if name in columns:
-            while name in taken:
-                name += "_"
-        columns[name] = draws[:, :, p].T.ravel()
-    return columns
+    taken, kept = {"row", *columns}, dict[str, str]()
+    for name in chunk.kept:
+        kept[name] = free_name(name, taken)
+        taken.add(kept[name])
+    found: Columns = {"row": chunk.row_numbers[index]}
+    return found | {kept[name]: cells[index] for name, cells in chunk.kept.items()} | columns
 
 
 def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
     """Return the mixtures of consecutive rows as arrays: weights [C], means and variances [N, C, P], transforms.
 
+    If some targets are given, the weights are [N, C].
     If the targets depend on each other within a component, there are `covariances` [N, C, P, P] too. `joint` says
     whether the mixtures are the joint density of the targets or, for a chain, only the marginal density of each target.
     """
@@ -154,7 +196,7 @@ def component_arrays(forecasts: Sequence[Forecast]) -> Columns:
     first = mixtures[0]
     arrays: Columns = {
         "joint": np.array(first is forecasts[0]),
-        "weights": first.weights,
+        "weights": first.weights if first.weights.ndim == 1 else np.concatenate([m.weights for m in mixtures]),
         "means": np.concatenate([mixture.means for mixture in mixtures]),
         "variances": np.concatenate([mixture.variances for mixture in mixtures]),
     }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cde_app.arrays import IndexArray
 from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, file_hashes, prepare_evaluation
 from cde_app.errors import DataError, RunError
+from cde_app.evaluation.events import Event
 from cde_app.evaluation.scores import Rows
 from cde_app.machine.rows import draw_rows
 from cde_app.machine.streams import Stream
@@ -61,8 +63,12 @@ def check_same_table(run: Run, path: str | Path, found: dict[str, str] | None = 
         )
 
 
-def score_table(model: TrainedModel, table: PreparedTable) -> tuple[dict[str, Any], Rows | None]:
+def score_table(
+    model: TrainedModel, table: PreparedTable, events: Callable[[IndexArray], Sequence[Event]] = lambda rows: ()
+) -> tuple[dict[str, Any], Rows | None]:
     """Return the scores of the model and the baselines on the held-out rows, and the model's scores per row.
+
+    `events` returns the events to score, given the scored rows, [N], as positions in the file.
 
     If there are more than `SCORED_ROWS` held-out rows, that many are drawn, and `drawn_from` in the scores is the count
     of all of them.
@@ -71,7 +77,7 @@ def score_table(model: TrainedModel, table: PreparedTable) -> tuple[dict[str, An
     rows = held_out[draw_rows(len(held_out), SCORED_ROWS, seed=model.settings["seed"], stream=Stream.SCORED_ROWS)]
     if len(rows) == 0:
         return {"num_rows": 0}, None
-    metrics, scored = model.scores(table.inputs[rows], table.targets[rows])
+    metrics, scored = model.scores(table.inputs[rows], table.targets[rows], events(table.rows[rows]))
     return metrics | ({"drawn_from": len(held_out)} if len(rows) < len(held_out) else {}), scored
 
 

@@ -14,7 +14,7 @@ from tests.storing import stored_and_read
 def test_the_climatology_of_a_few_rows_is_the_kernel_density_by_hand():
     targets = np.array([[1.0], [2.0], [4.0], [8.0], [9.0]])
     grid = np.linspace(-5, 15, 41)
-    density = np.exp(fit_climatology(targets).predict(1).marginal_log_density_at(grid, 0))[0]
+    density = np.exp(fit_climatology(targets).predict(1).marginal(0).log_prob_at(grid))[0]
     y, sd = targets[:, 0], targets.std()
     robust = np.subtract(*np.quantile(y, [0.75, 0.25])) / 1.349
     bandwidth = 0.9 * min(sd, robust) * 5**-0.2
@@ -42,7 +42,7 @@ def test_merging_kernels_keeps_the_moments_and_bounds_the_components(num_targets
 def test_merging_kernels_changes_the_density_little():
     targets = np.random.default_rng(1).gamma(2.0, size=(2000, 1))
     grid = np.linspace(0.2, 8, 60)
-    density = np.exp(fit_climatology(targets).predict(1).marginal_log_density_at(grid, 0))[0]
+    density = np.exp(fit_climatology(targets).predict(1).marginal(0).log_prob_at(grid))[0]
     robust = np.subtract(*np.quantile(targets, [0.75, 0.25])) / 1.349
     bandwidth = 0.9 * min(targets.std(), robust) * 2000**-0.2
     full = norm.pdf(grid[:, None], targets[:, 0], bandwidth).mean(axis=1)
@@ -64,13 +64,13 @@ def test_a_target_with_half_its_rows_at_one_value_gives_a_proper_density():
     targets = np.concatenate([np.zeros(300), np.random.default_rng(3).gamma(2.0, size=200)])[:, None]
     mixture = fit_climatology(targets).predict(1)
     grid = np.linspace(-12, 20, 8001)
-    density = np.exp(mixture.marginal_log_density_at(grid, 0))[0]
+    density = np.exp(mixture.marginal(0).log_prob_at(grid))[0]
     assert np.sum(density) * (grid[1] - grid[0]) == pytest.approx(1, abs=1e-6)
 
 
 def test_an_outlier_beyond_the_training_range_keeps_a_finite_density():
     mixture = fit_climatology(np.random.default_rng(4).normal(size=(1000, 1))).predict(1)
-    assert mixture.log_density(np.array([[8.0]]))[0] > -20
+    assert mixture.log_prob(np.array([[8.0]]))[0] > -20
 
 
 def test_least_squares_recovers_the_line_and_the_residual_covariance():
@@ -109,7 +109,7 @@ def test_collinear_columns_and_more_columns_than_rows_give_finite_forecasts():
     np.testing.assert_allclose(twin.sd(), single.sd(), rtol=1e-5)
     wide = random.normal(size=(10, 40))
     mixture = fit_linear_gaussian(wide, y[:10]).predict(random.normal(size=(5, 40)))
-    assert np.all(np.isfinite(mixture.log_density(np.zeros((5, 1)))))
+    assert np.all(np.isfinite(mixture.log_prob(np.zeros((5, 1)))))
 
 
 @pytest.mark.parametrize("num_targets", [1, 2])
@@ -118,7 +118,7 @@ def test_baselines_survive_being_stored(num_targets: int):
     X, targets = random.normal(size=(50, 3)), random.normal(size=(50, num_targets))
     for baseline, argument in ((fit_climatology(targets), 50), (fit_linear_gaussian(X, targets), X)):
         before, after = baseline.predict(argument), stored_and_read(baseline).predict(argument)
-        assert np.array_equal(before.log_density(targets), after.log_density(targets))
+        assert np.array_equal(before.log_prob(targets), after.log_prob(targets))
 
 
 def test_the_climatology_of_many_rows_takes_no_memory_per_row():

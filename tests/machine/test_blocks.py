@@ -67,9 +67,8 @@ def answers_of(forecast: Forecast) -> dict[str, np.ndarray]:
     samples = forecast.sample(5, seed=3, rows=np.arange(forecast.num_rows) + 7)
     return {
         "samples": samples,
-        "log_density": forecast.log_density(samples[0]),
-        "log_density_at": forecast.log_density_at(samples[0, :9]),
-        "marginal_log_density": forecast.marginal_log_density(samples[1]),
+        "log_prob": forecast.log_prob(samples[0]),
+        "log_prob_at": forecast.log_prob_at(samples[0, :9]),
         "cdf": forecast.cdf(samples[0]),
         "quantile": forecast.quantile([0.01, 0.5, 0.9]),
         "mean": forecast.mean(),
@@ -151,10 +150,10 @@ def test_no_answer_holds_another_array_as_large_as_the_mixture(monkeypatch: pyte
         return most
 
     small = 0.5 * means.nbytes
-    for answer, arguments in {"log_density": (y,), "cdf": (y,), "mean": (), "quantile": ([0.1, 0.9],)}.items():
+    for answer, arguments in {"log_prob": (y,), "cdf": (y,), "mean": (), "quantile": ([0.1, 0.9],)}.items():
         assert peak(answer, *arguments) < small, answer
     monkeypatch.setattr(blocks_module, "FLOATS_IN_CACHE", 10**9)
-    assert peak("log_density", y) > small, "the control: one block of all rows"
+    assert peak("log_prob", y) > small, "the control: one block of all rows"
 
 
 @pytest.mark.parametrize("num_threads", ["1", "2"])

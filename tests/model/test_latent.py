@@ -341,7 +341,7 @@ def test_the_per_row_encoder_starts_at_the_mean_and_width_of_the_warm_start() ->
 )
 def test_every_model_starts_near_the_warm_start(latent: dict[str, Any]) -> None:
     small = small_model(defensive_weight=0, latent=latent)
-    log_density = small.posterior(num_components=256).predict(small.X).log_density(small.Y).mean()
+    log_density = small.posterior(num_components=256).predict(small.X).log_prob(small.Y).mean()
     warm = small.regression.log_density(small.X, small.Y).sum(1).mean()
     # Eight inducing inputs bend the plane: the default model starts 0.12 nats from the warm start.
     assert abs(log_density - warm) < 0.3
@@ -418,7 +418,7 @@ def test_every_latent_layer_fulfils_the_contract(num_targets: int, latent: dict[
     twin = stored_and_read(posterior)
     mixture = twin.predict(small.X)
     np.testing.assert_array_equal(mixture.means, posterior.predict(small.X).means)
-    np.testing.assert_allclose(mixture.log_density(small.Y), brute_force_log_density(small, posterior), atol=1e-8)
+    np.testing.assert_allclose(mixture.log_prob(small.Y), brute_force_log_density(small, posterior), atol=1e-8)
     mean, sd = posterior.latent_moments(small.X, small.Y)
     assert np.all((posterior.latent_nodes.min(0) <= mean) & (mean <= posterior.latent_nodes.max(0)))
     assert np.all(sd >= 0)
@@ -426,7 +426,7 @@ def test_every_latent_layer_fulfils_the_contract(num_targets: int, latent: dict[
     assert np.all(low < high)
     if num_targets == 1:
         grid = np.linspace(-60, 60, 40001)
-        density = np.exp(mixture[:3].log_density_at(grid[:, None]))
+        density = np.exp(mixture[:3].log_prob_at(grid[:, None]))
         np.testing.assert_allclose(density.sum(1) * (grid[1] - grid[0]), 1.0, atol=1e-6)
 
 

@@ -150,9 +150,9 @@ def test_the_mixture_of_student_t_equals_the_convolution_by_brute_force() -> Non
         z = mean[row, 0] + offsets
         density = t.pdf(z[:, None] - f, 4.0, scale=scale) * norm.pdf(f, mean[row, 0], np.sqrt(variance[row, 0]))
         exact = simpson(density, x=f) * np.exp(transform.log_jacobian(transform.inverse(z)))
-        ours = np.exp(mixture[[row]].log_density_at(transform.inverse(z)[:, None]))[0]
+        ours = np.exp(mixture[[row]].log_prob_at(transform.inverse(z)[:, None]))[0]
         np.testing.assert_allclose(ours, exact, rtol=0.01)
-        narrower = np.exp(mixture[[row]].log_density_at(transform.inverse(mean[row] + 0.9 * offsets)[:, None]))[0]
+        narrower = np.exp(mixture[[row]].log_prob_at(transform.inverse(mean[row] + 0.9 * offsets)[:, None]))[0]
         assert np.abs(narrower / exact - 1).max() > 0.01, "the control must fail"
 
 
@@ -205,7 +205,7 @@ def test_every_likelihood_fulfils_the_contract(
         z = np.linspace(
             (mixture.means[..., target] - 9 * sd).min(), (mixture.means[..., target] + 9 * sd).max(), 20_001
         )
-        density = np.exp(mixture.marginal_log_density_at(transform.inverse(z), target))
+        density = np.exp(mixture.marginal(target).log_prob_at(transform.inverse(z)))
         np.testing.assert_allclose(simpson(density, x=transform.inverse(z), axis=1), 1.0, rtol=1e-6)
 
 

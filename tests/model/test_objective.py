@@ -143,7 +143,7 @@ def test_with_many_samples_the_predictive_objective_is_the_log_density_of_the_mi
     )
     mixture = small.posterior(num_components=4096).predict(small.X)
     log_jacobian = sum(np.log(transform.scale) for transform in mixture.transforms)
-    exact = mixture.log_density(small.Y).mean() + log_jacobian
+    exact = mixture.log_prob(small.Y).mean() + log_jacobian
     error = STANDARD_ERRORS * estimates.std() / np.sqrt(num_seeds) + 1e-3  # the log's bias is of order 1 / num_samples
     assert abs(estimates.mean() - exact) < error
     assert abs(estimates.mean() - exact - 0.05) > error, "the control must fail"

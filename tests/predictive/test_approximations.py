@@ -27,7 +27,7 @@ def average_errors(found: Mixture, truth: Mixture) -> tuple[float, float, float]
     levels = np.linspace(0.05, 0.95, 10)
     points = truth.quantile(levels)
     cdf = np.mean([np.abs(found.cdf(y) - level) for y, level in zip(points, levels, strict=True)])
-    log_density = np.sqrt(np.mean([(found.log_density(y) - truth.log_density(y)) ** 2 for y in points]))
+    log_density = np.sqrt(np.mean([(found.log_prob(y) - truth.log_prob(y)) ** 2 for y in points]))
     return float(cdf), float(np.mean(np.abs(found.mean() - truth.mean()) / truth.sd())), float(log_density)
 
 

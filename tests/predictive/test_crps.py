@@ -143,5 +143,5 @@ def test_no_rows_have_no_scores() -> None:
         mixture = Mixture(np.ones(2) / 2, np.zeros((0, 2, 1)), np.ones((0, 2, 1)), (transform,))
         assert mixture.crps(np.zeros((0, 1))).shape == (0, 1)
         assert mixture.quantile([0.5]).shape == (1, 0, 1)
-        assert mixture.log_density(np.zeros((0, 1))).shape == (0,)
+        assert mixture.log_prob(np.zeros((0, 1))).shape == (0,)
         assert mixture.sample(3, seed=0).shape == (3, 0, 1)

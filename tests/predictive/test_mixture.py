@@ -59,11 +59,11 @@ def even_grid(mixture: Mixture, target: int, num_points: int) -> tuple[np.ndarra
 def test_the_density_of_one_target_integrates_to_one(transform: TargetTransform) -> None:
     mixture = make_mixture(3, (transform,))
     y, slope = even_grid(mixture, 0, 2001)
-    masses = np.exp(mixture.log_density_at(y[:, None])) * slope
+    masses = np.exp(mixture.log_prob_at(y[:, None])) * slope
     np.testing.assert_allclose(simpson(masses, dx=16 / 2000, axis=1), 1.0, rtol=1e-10)
     half = make_normal(0.0, 1.0, transform)
     half = Mixture(half.weights / 2, half.means, half.variances, half.transforms)
-    assert simpson(np.exp(half.log_density_at(y[:, None])) * slope, dx=16 / 2000) == pytest.approx(0.5)
+    assert simpson(np.exp(half.log_prob_at(y[:, None])) * slope, dx=16 / 2000) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("correlated", [False, True])
@@ -74,7 +74,7 @@ def test_the_joint_density_of_two_targets_integrates_to_one(
     mixture = make_mixture(2, transforms, correlated=correlated)
     (first, first_slope), (second, second_slope) = even_grid(mixture, 0, 321), even_grid(mixture, 1, 321)
     points = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
-    density = np.exp(mixture.log_density_at(points)).reshape(2, 321, 321) * np.outer(first_slope, second_slope)
+    density = np.exp(mixture.log_prob_at(points)).reshape(2, 321, 321) * np.outer(first_slope, second_slope)
     np.testing.assert_allclose(simpson(simpson(density, dx=0.05), dx=0.05), 1.0, rtol=1e-9)
 
 
@@ -92,14 +92,14 @@ def test_the_log_density_equals_scipys() -> None:
         )
         for n in range(5)
     ]
-    np.testing.assert_allclose(mixture.log_density(targets), expected, rtol=1e-10)
+    np.testing.assert_allclose(mixture.log_prob(targets), expected, rtol=1e-10)
 
 
 def test_one_component_behind_a_log_transform_is_scipys_lognormal() -> None:
     mixture = make_normal(0.3, 0.7, Log(0.4, 0.8, shift=0.0))
     truth = lognorm(s=0.8 * 0.7, scale=math.exp(0.4 + 0.8 * 0.3))
     y = np.array([0.1, 1.0, 3.0, 20.0])
-    np.testing.assert_allclose(mixture.log_density_at(y[:, None])[0], truth.logpdf(y), rtol=1e-12)
+    np.testing.assert_allclose(mixture.log_prob_at(y[:, None])[0], truth.logpdf(y), rtol=1e-12)
     np.testing.assert_allclose(mixture.mean(), truth.mean(), rtol=1e-12)
     np.testing.assert_allclose(mixture.sd(), truth.std(), rtol=1e-12)
     np.testing.assert_allclose(mixture.quantile([1e-6, 0.5, 0.999])[:, 0, 0], truth.ppf([1e-6, 0.5, 0.999]), rtol=1e-9)
@@ -110,10 +110,10 @@ def test_one_component_behind_a_log_transform_is_scipys_lognormal() -> None:
 def test_the_density_at_points_is_the_density_row_by_row(monkeypatch: pytest.MonkeyPatch, *, correlated: bool) -> None:
     mixture = make_mixture(7, (LOG, IDENTITY), correlated=correlated)
     points = mixture.sample(1, seed=1)[0]
-    row_by_row = np.stack([mixture.log_density(np.broadcast_to(point, (7, 2))) for point in points], axis=1)
-    np.testing.assert_allclose(mixture.log_density_at(points), row_by_row, rtol=1e-12)
+    row_by_row = np.stack([mixture.log_prob(np.broadcast_to(point, (7, 2))) for point in points], axis=1)
+    np.testing.assert_allclose(mixture.log_prob_at(points), row_by_row, rtol=1e-12)
     monkeypatch.setattr(blocks, "FLOATS_IN_CACHE", 24)
-    np.testing.assert_allclose(mixture.log_density_at(points), row_by_row, rtol=1e-12)
+    np.testing.assert_allclose(mixture.log_prob_at(points), row_by_row, rtol=1e-12)
 
 
 def test_one_covariance_for_all_rows_is_the_same_covariance_in_every_row() -> None:
@@ -124,25 +124,25 @@ def test_one_covariance_for_all_rows_is_the_same_covariance_in_every_row() -> No
     repeated = Mixture(one.weights, one.means, one.variances, one.transforms, several.covariances[:1].repeat(4, 0))
     y = one.sample(1, seed=0)[0]
     np.testing.assert_array_equal(one.sample(3, seed=2), repeated.sample(3, seed=2))
-    np.testing.assert_allclose(one.log_density(y), repeated.log_density(y), rtol=1e-13)
+    np.testing.assert_allclose(one.log_prob(y), repeated.log_prob(y), rtol=1e-13)
     np.testing.assert_allclose(one.covariance(), repeated.covariance(), rtol=1e-13)
-    np.testing.assert_allclose(one[[2]].log_density(y[[2]]), one.log_density(y)[[2]], rtol=1e-13)
+    np.testing.assert_allclose(one[[2]].log_prob(y[[2]]), one.log_prob(y)[[2]], rtol=1e-13)
 
 
 def test_the_marginal_density_is_the_joint_one_integrated_over_the_other_target() -> None:
     mixture = make_mixture(1, (LOG, IDENTITY), correlated=True)
     y, slope = even_grid(mixture, 1, 801)
-    joint = np.exp(mixture.log_density_at(np.column_stack([np.full(801, 1.5), y]))) * slope
-    marginal = mixture.marginal_log_density(np.array([[1.5, 0.0]]))[0, 0]
+    joint = np.exp(mixture.log_prob_at(np.column_stack([np.full(801, 1.5), y]))) * slope
+    marginal = mixture.marginal(0).log_prob([1.5])[0]
     assert marginal == pytest.approx(math.log(simpson(joint[0], dx=0.02)), rel=1e-9)
-    assert marginal == pytest.approx(mixture.marginal_log_density_at(np.array([1.5]), 0)[0, 0], rel=1e-13)
+    assert marginal == pytest.approx(mixture.marginal(0).log_prob_at(np.array([1.5]))[0, 0], rel=1e-13)
 
 
 def test_outside_the_support_the_density_is_zero_and_the_distribution_function_an_end() -> None:
     mixture = make_mixture(2, (LOG,))
     outside = np.array([[-2.0], [-7.0]])
-    np.testing.assert_array_equal(mixture.log_density(outside), -np.inf)
-    np.testing.assert_array_equal(mixture.log_density_at(outside), -np.inf)
+    np.testing.assert_array_equal(mixture.log_prob(outside), -np.inf)
+    np.testing.assert_array_equal(mixture.log_prob_at(outside), -np.inf)
     np.testing.assert_array_equal(mixture.cdf(outside), 0.0)
 
 
@@ -156,7 +156,7 @@ def test_components_of_weight_zero_change_nothing(transform: TargetTransform) ->
         plain.transforms,
     )
     y = plain.sample(1, seed=0)[0]
-    for method in ("log_density", "cdf", "crps"):
+    for method in ("log_prob", "cdf", "crps"):
         np.testing.assert_allclose(getattr(padded, method)(y), getattr(plain, method)(y), rtol=1e-10)
     np.testing.assert_allclose(padded.quantile([0.1, 0.9]), plain.quantile([0.1, 0.9]), rtol=1e-12)
     np.testing.assert_array_equal(padded.sample(20, seed=3), plain.sample(20, seed=3))
@@ -172,7 +172,7 @@ def test_the_distribution_function_is_the_integral_of_the_density(transform: Tar
     start, stop = transform.inverse([-1.0, 0.5])
     # The slope of Yeo-Johnson has a kink there.
     mass, _ = quad(
-        lambda y: math.exp(mixture.log_density_at(np.array([[y]]))[0, 0]),
+        lambda y: math.exp(mixture.log_prob_at(np.array([[y]]))[0, 0]),
         start,
         stop,
         epsabs=1e-12,
@@ -212,7 +212,7 @@ def test_mean_and_sd_equal_their_integrals(transform: TargetTransform) -> None:
     tolerance = 1e-4 if transform.kind == "yeo_johnson" else 1e-10
     mixture = make_mixture(3, (transform,))
     y, slope = even_grid(mixture, 0, 20001)
-    masses = np.exp(mixture.log_density_at(y[:, None])) * slope
+    masses = np.exp(mixture.log_prob_at(y[:, None])) * slope
     mean = simpson(masses * y, dx=16 / 20000, axis=1)
     variance = simpson(masses * (y - mean[:, None]) ** 2, dx=16 / 20000, axis=1)
     np.testing.assert_allclose(mixture.mean()[:, 0], mean, rtol=tolerance)
@@ -243,7 +243,7 @@ def test_the_covariance_equals_its_integral(
     mixture = make_mixture(1, transforms, correlated=correlated)
     (first, first_slope), (second, second_slope) = even_grid(mixture, 0, 641), even_grid(mixture, 1, 641)
     points = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1)
-    density = np.exp(mixture.log_density_at(points.reshape(-1, 2))).reshape(641, 641)
+    density = np.exp(mixture.log_prob_at(points.reshape(-1, 2))).reshape(641, 641)
     density *= np.outer(first_slope, second_slope) * 0.025**2
     deviations = points - mixture.mean()[0]
     expected = np.einsum("ab,abp,abq->pq", density, deviations, deviations)
@@ -325,7 +325,7 @@ def test_a_mixture_of_some_rows_is_that_of_the_whole() -> None:
     mixture = make_mixture(6, (LOG, IDENTITY), correlated=True)
     y = mixture.sample(1, seed=8)[0]
     for rows in (slice(1, 4), np.array([5, 0]), np.arange(6) % 2 == 0):
-        np.testing.assert_allclose(mixture[rows].log_density(y[rows]), mixture.log_density(y)[rows], rtol=1e-13)
+        np.testing.assert_allclose(mixture[rows].log_prob(y[rows]), mixture.log_prob(y)[rows], rtol=1e-13)
 
 
 @TRANSFORMS

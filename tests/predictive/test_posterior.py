@@ -151,7 +151,7 @@ def test_the_defensive_components_have_their_share_of_the_weight_and_none_is_wid
     bare = replace(posterior, defence=None).predict(X)
     np.testing.assert_allclose(bare.weights, 1 / 8)
     far = np.full((4, 2), 200.0)
-    assert np.all(mixture.log_density(far) > bare.log_density(far) + 10)
+    assert np.all(mixture.log_prob(far) > bare.log_prob(far) + 10)
 
 
 def test_no_rows_give_an_empty_mixture() -> None:

@@ -25,11 +25,11 @@ def test_the_parts_add_up_to_the_recalibrated_density(settings: dict[str, Any]) 
     parts = Parts(posterior, Unseen(X, y[:, :2]))
     shared, far = densities([parts], [parts.log_model(1.3)], 2)
     weights = np.array([1.0] if shares is None else [1.0 - shares.near - shares.climatology, *shares[1:]])
-    changed = recalibrated(posterior, 1.3, shares).predict(X).log_density(y[:, :2])
+    changed = recalibrated(posterior, 1.3, shares).predict(X).log_prob(y[:, :2])
     # Components of less than a millionth are left out.
     added = np.log(np.exp(shared) @ weights + np.exp(far))
     np.testing.assert_allclose(added, changed, atol=1e-3 if settings == {} else 1e-2)
-    assert np.all(np.abs(changed - posterior.predict(X).log_density(y[:, :2])) > 1e-2)
+    assert np.all(np.abs(changed - posterior.predict(X).log_prob(y[:, :2])) > 1e-2)
 
 
 @pytest.mark.parametrize("spread", [1.4, 1.8])
@@ -49,8 +49,8 @@ def test_the_spread_and_the_shares_that_drew_the_targets_are_found(spread: float
     # Twice the rows times the divergence from the truth is a chi-squared of three degrees, below 21.1 in 9999 of 10000.
     fresh = np.random.default_rng(3).standard_normal((20_000, 3))
     drawn = truth.predict(fresh).sample(1, seed=4)[0]
-    log_truth = truth.predict(fresh).log_density(drawn)
-    gaps = [log_truth - model.predict(fresh).log_density(drawn) for model in (ensemble, posterior)]
+    log_truth = truth.predict(fresh).log_prob(drawn)
+    gaps = [log_truth - model.predict(fresh).log_prob(drawn) for model in (ensemble, posterior)]
     errors = [gap.std() / np.sqrt(len(gap)) for gap in gaps]
     assert gaps[0].mean() < 21.1 / (2 * NUM_ROWS) + 4 * errors[0]
     assert gaps[1].mean() > 21.1 / (2 * NUM_ROWS) + 4 * errors[1], "without calibration it is far off"

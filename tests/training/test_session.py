@@ -348,7 +348,7 @@ def test_training_raises_the_predictive_density_above_the_warm_start() -> None:
     fresh = np.random.default_rng(9)
     X = fresh.standard_normal((2000, 1))
     targets = np.sin(2 * X) + (0.1 + 0.3 * (X > 0)) * fresh.standard_normal(X.shape)
-    gained = trained.predictor.predict(X).log_density(targets)
+    gained = trained.predictor.predict(X).log_prob(targets)
     transform = checkpoints[0].transforms[0]
     warm = checkpoints[0].current.regression.log_density(X, transform.forward(targets)) + transform.log_jacobian(
         targets
