@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "library": {"config", "errors", "progress", "runs", "trained_model", "workflow"},
     "sklearn": {"arrays", "data.frame", "library", "predictive.forecast", "progress", "words"},
+    "skpro": {"arrays", "predictive", "progress", "sklearn", "targets"},
     "__init__": {"library", "trained_model", "predictive.forecast"},
 }
 OWNERS: dict[str, set[str]] = {
@@ -51,7 +52,8 @@ OWNERS: dict[str, set[str]] = {
     "check_shapes": {"model", "training"},
     "threadpoolctl": {"machine"},
     "sklearn": {"sklearn"},
-    "pandas": {"data"},
+    "skpro": {"skpro"},
+    "pandas": {"data", "skpro"},
     "pyarrow": {"data"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
