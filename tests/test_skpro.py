@@ -30,7 +30,7 @@ def test_a_distribution_answers_as_its_forecast_does(distribution: ForecastDistr
     assert not distribution.sample().equals(distribution.sample()), "without a seed it draws anew"
     x = forecast.quantile([0.3])[0]
     np.testing.assert_allclose(distribution.cdf(x), 0.3, atol=1e-9)
-    marginals = [one.log_prob(x.iloc[:, p]) for p, one in enumerate(forecast.marginals())]
+    marginals = [one.log_prob(x[:, p]) for p, one in enumerate(forecast.marginals())]
     np.testing.assert_allclose(distribution.log_pdf(x), np.stack(marginals, axis=1))
     np.testing.assert_allclose(distribution.ppf([[0.3, 0.3]]), x)
     assert distribution.ppf([[0.0, 1.0]]).to_numpy()[0].tolist() == [-np.inf, np.inf]
