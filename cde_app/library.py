@@ -76,6 +76,8 @@ def train(
     frame = None
     if isinstance(source, str | Path):
         file = _of_yaml(source, targets, inputs, settings, out)
+        for remark in file.remarks:
+            on_event(Progress("warning", remark))
     else:
         from cde_app.workflow.frame import describe_frame
 

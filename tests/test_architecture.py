@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "library": {"config", "encoder_spec", "errors", "progress", "runs", "trained_model", "workflow"},
     "sklearn": {"arrays", "data.frame", "library", "predictive.forecast", "progress", "words"},
+    "skpro": {"arrays", "predictive", "progress", "sklearn", "targets"},
     "__init__": {"encoder_spec", "library", "trained_model", "predictive.forecast"},
 }
 OWNERS: dict[str, set[str]] = {
@@ -53,7 +54,8 @@ OWNERS: dict[str, set[str]] = {
     "check_shapes": {"model", "training"},
     "threadpoolctl": {"machine"},
     "sklearn": {"sklearn"},
-    "pandas": {"data", "predictive.forecast"},  # `Forecast.to_frame`, when called
+    "skpro": {"skpro"},
+    "pandas": {"data", "skpro", "predictive.forecast"},  # `Forecast.to_frame`, when called
     "pyarrow": {"data"},
     "matplotlib": {"report"},
     "jinja2": {"report"},

@@ -521,7 +521,6 @@ def test_a_training_that_is_refused_spares_the_run_it_would_have_replaced(run: P
 NEW_TABLES: dict[str, tuple[list[str] | None, tuple[str, ...]]] = {
     "missing file": (None, ("new.csv: must be a CSV or Parquet file; got no such file. Correct the path.",)),
     "empty file": ([], ("new.csv: must have a header line and rows; got an empty file. Check what wrote it.",)),
-    "header only": (["x,region"], ("new.csv: must have rows; got the header only. Check what wrote it.",)),
     "missing column": (
         ["x,a,b", "1,2,3"],
         ("new.csv: no column 'region'; columns are 'x', 'a', 'b'. Correct the name or the table.",),

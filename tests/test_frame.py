@@ -177,6 +177,16 @@ def test_inputs_may_be_named_and_get_the_kinds_that_they_look_like() -> None:
     assert config_of(frame.assign(x=mostly), "y", "x").data.inputs[0].kind == "datetime"
 
 
+def test_text_in_a_column_of_objects_is_read_as_text() -> None:
+    frame = frame_of(60)
+    code = pd.Series(["007", None, *["012"] * 58], dtype=object)
+    share = pd.Series([f"{number:.2f}".replace(".", ",") for number in frame["x"]], dtype=object)
+    frame["code"], frame["share"] = code.to_numpy(), share.to_numpy()
+    data = config_of(frame, "y", ["code", "share"]).data
+    assert [column.kind for column in data.inputs] == ["categorical", "numeric"]
+    assert data.format.decimal == ","
+
+
 def test_a_column_of_parts_is_the_split_and_may_be_replaced() -> None:
     frame = frame_of(60).assign(part=["train"] * 50 + ["test"] * 10)
     assert config_of(frame, "y").data.split.column == "part"

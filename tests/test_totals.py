@@ -159,3 +159,16 @@ def test_a_table_without_a_row_has_no_total(tiny_run: Any, cde: Cde) -> None:
         model.total(frame, by="team")
     with pytest.raises(ValueError, match=r"quantiles: expected numbers between 0 and 1; got \[1.5\]"):
         model.total(frame, quantiles=[1.5])
+
+
+def test_a_table_of_a_header_only_has_a_file_of_a_header_only(tiny_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("x,region\n")
+    outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out", "--total-by", "region", "--samples", 0)
+    assert outcome.code == 0
+    assert Path("out/totals.csv").read_text() == ",".join(["group", *COLUMNS]) + "\n"
+
+
+def test_totals_given_targets_are_refused(tiny_run: Any, cde: Cde) -> None:
+    message = "--given and --total: expected one of them; got both. Totals do not know what is given; pass --no-total."
+    outcome = cde("predict", tiny_run.run, tiny_run.table, "--out", "out", "--given", "a", "--total-by", "region")
+    assert (outcome.code, outcome.err) == (2, f"error: {message}\n")

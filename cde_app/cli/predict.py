@@ -102,16 +102,16 @@ def predict(
 
     With --on-fault skip, rows with faults are left out, manifest.json names them, and the exit code is 7.
     """
+    if total_by == "":
+        raise UsageError("--total-by: expected a column of the table; got ''.")
+    if total_by is not None and total is False:
+        raise UsageError(f"--no-total: expected without --total-by; got --total-by {total_by!r}. Leave one out.")
     levels, intervals, regions = (
         options.parse_numbers(option, text, between=(0, 1))
         for option, text in (("--quantiles", quantiles), ("--interval", interval), ("--hdi", hdi))
     )
     points = options.parse_numbers("--at", at)
     known, kept = options.parse_names("--given", given), options.parse_names("--keep", keep)
-    if total_by == "":
-        raise UsageError("--total-by: expected a column of the table; got ''.")
-    if total_by is not None and total is False:
-        raise UsageError(f"--no-total: expected without --total-by; got --total-by {total_by!r}. Leave one out.")
     limit_threads(threads)
 
     from cde_app.workflow.predict import predict_table
@@ -133,7 +133,7 @@ def predict(
         plots=plots,
         components=components,
         skip_faults=on_fault is options.OnFault.SKIP,
-        total=True if total_by is not None else total,
+        total=total,
         total_by=total_by,
     )
     result = predict_table(run, data, out, prediction_options, overwrite=overwrite)
@@ -142,9 +142,9 @@ def predict(
     else:
         report_result(result, quiet=quiet)
     if result["skipped"]:
-        total, first = result["rows"] + result["left_out"] + result["skipped"], result["faults"][0]
+        num_rows, first = result["rows"] + result["left_out"] + result["skipped"], result["faults"][0]
         say(
-            f"warning: {result['skipped']} of {total} rows have faults and were skipped, first row {first['row']}, "
+            f"warning: {result['skipped']} of {num_rows} rows have faults and were skipped, first row {first['row']}, "
             f"column {first['column']!r}: {first['reason']}; {out / 'manifest.json'} names them."
         )
         raise typer.Exit(SKIPPED)

@@ -32,8 +32,8 @@ _FOREIGN_OBJECTS: tuple[tuple[tuple[type, ...], str], ...] = (
 def checked_frame(frame: Any) -> pd.DataFrame:
     """Check a frame as a table, and return it with rows counted from 0.
 
-    Its own index is ignored. A column that holds neither numbers, dates nor labels is replaced by a word for what it
-    holds, as such a column of a Parquet file is.
+    Its own index is ignored. As in a Parquet file, a column of objects that are all text is text, and a column that
+    holds neither numbers, dates nor labels is replaced by a word for what it holds.
 
     Raises:
         DataError: the frame has no rows, repeats a column name, or has a name that is not text.
@@ -59,7 +59,8 @@ def checked_frame(frame: Any) -> pd.DataFrame:
     plain = frame.reset_index(drop=True)
     foreign = {name: noun for name in plain.columns if (noun := _foreign(plain[name]))}
     words = {name: pd.Series(Foreign(noun), plain.index, dtype=object) for name, noun in foreign.items()}
-    return plain.assign(**words)
+    texts = {name: plain[name].astype("string") for name in plain.columns if _holds_text(plain[name])}
+    return plain.assign(**words, **texts)
 
 
 def is_frame(table: Any) -> bool:
@@ -90,6 +91,14 @@ def content_hash(*arrays: AnyArray) -> str:
         found.update(f"{array.dtype}{array.shape}".encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
+
+
+def _holds_text(column: pd.Series) -> bool:
+    """Return whether a column of objects holds text and gaps only."""
+    if not pd.api.types.is_object_dtype(column):
+        return False
+    kinds = set(map(type, column[~column.isna()].tolist()))
+    return bool(kinds) and all(issubclass(kind, str) for kind in kinds)
 
 
 def _foreign(column: pd.Series) -> str | None:

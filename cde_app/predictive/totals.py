@@ -5,13 +5,13 @@ Letters: N rows, D features, P targets, S draws, L quantile levels, G groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cde_app.arrays import Array, IndexArray, IntArray
+from cde_app.arrays import AnyArray, Array, IndexArray, IntArray
 from cde_app.machine.rows import blocks_of
 from cde_app.predictive.columns import percentage
 from cde_app.predictive.functions import Functions
@@ -82,7 +82,7 @@ class Totals:
 
     def columns(
         self, target_names: Sequence[str], quantiles: Sequence[float], group_names: Sequence[str | None] | None
-    ) -> Mapping[str, Sequence[object]]:
+    ) -> dict[str, Sequence[object] | AnyArray]:
         """Return a table with one row per group, target, statistic (sum, mean) and relation of the errors.
 
         Args:
@@ -92,16 +92,8 @@ class Totals:
         """
         self._add_block()
         levels = tuple(dict.fromkeys(quantiles))
-        names = [
-            "group",
-            "target",
-            "statistic",
-            "errors",
-            "rows",
-            "mean",
-            "sd",
-            *(f"q{percentage(level)}" for level in levels),
-        ]
+        shown = [f"q{percentage(level)}" for level in levels]
+        names = ["group", "target", "statistic", "errors", "rows", "mean", "sd", *shown]
         columns: dict[str, list[object]] = {name: [] for name in names}
         for group, sums in sorted(self._sums.items()):
             sds = np.stack([np.sqrt(sums.variances), sums.draws[1].std(axis=0, ddof=1)])
@@ -114,7 +106,9 @@ class Totals:
                         cells = [name, target, statistic, errors, sums.rows, *numbers.tolist()]
                         for column, cell in zip(columns.values(), cells, strict=True):
                             column.append(cell)
-        return columns if group_names is not None else {name: columns[name] for name in names[1:]}
+        table: dict[str, Sequence[object] | AnyArray] = {name: columns[name] for name in names[group_names is None : 4]}
+        table["rows"] = np.array(columns["rows"], np.int64)
+        return table | {name: np.array(columns[name], float) for name in names[5:]}
 
     def _add_block(self) -> None:
         """Add the rows that wait to the sums of their groups."""

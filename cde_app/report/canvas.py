@@ -41,6 +41,13 @@ STYLE: Any = {
 }
 
 
+class Picture(Figure):
+    """A figure that notebooks show; without pyplot's global state nothing else would tell them how."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self, "png")
+
+
 def new_figure(
     title: str,
     subtitle: str,
@@ -65,7 +72,7 @@ def new_figure(
     """
     width, height = size
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
+        figure = Picture(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
         title_height = 0.62 + 0.17 * subtitle.count("\n")
         engine = figure.get_layout_engine()
         if engine is not None:

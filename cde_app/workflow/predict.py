@@ -80,14 +80,7 @@ def predict_table(
         raise RunError(f"{out_path} holds the table {source}, which predictions may replace; choose another --out.")
     with predictions(out_path, overwrite=overwrite) as folder:
         writer = PredictionWriter(folder, questions.tables, file_format=options.file_format)
-        totals = TotalsTable(
-            model,
-            wanted=bool(options.total),
-            by=options.total_by,
-            quantiles=questions.quantiles,
-            seed=questions.seed,
-            source=source,
-        )
+        totals = TotalsTable(model, options, source=source)
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
             chunks = iter_table(

@@ -57,16 +57,15 @@ class PredictionOptions:
     skip_faults: bool = False
     """Leave out rows with faults instead of stopping."""
     total: bool | None = None
-    """Write the totals of the targets; a column in `total_by` implies it."""
+    """Write the totals of the targets; None also does so if there is a `total_by`."""
     total_by: str | None = None
-    """The column whose values are the groups of the totals."""
+    """The column whose values are the groups of the totals; None makes one group."""
 
     def resolved(self, settings: Mapping[str, Any]) -> PredictionOptions:
         """Replace each None by a run's setting, or by the default if the run is older than the setting."""
         defaults = Predict().model_dump() | settings["predict"] | {"keep": settings["data"].get("id", ())}
         defaults |= {"num_samples": defaults["samples"], "seed": settings["seed"]}
-        if self.total_by is not None or defaults["total_by"] is not None:
-            defaults["total"] = True
+        defaults["total"] |= (self.total_by or defaults["total_by"]) is not None
         own = {name: defaults[name] for name, value in vars(self).items() if value is None}
         return replace(self, **own)
 
@@ -82,9 +81,12 @@ def questions_of(options: PredictionOptions, model: TrainedModel) -> Questions:
         UsageError: a threshold or `given` names no target, or the options contradict each other.
     """
     names = remaining_targets(options, model.contract)
-    for option, wanted in (("--plots", options.plots), ("--total", options.total)):
-        if options.given and wanted:
-            raise UsageError(f"--given and {option}: expected one of them; got both. Run them one after the other.")
+    if options.given and options.plots:
+        raise UsageError("--given and --plots: expected one of them; got both. The pictures are of all targets.")
+    if options.given and options.total:
+        raise UsageError(
+            "--given and --total: expected one of them; got both. Totals do not know what is given; pass --no-total."
+        )
     return Questions(
         quantiles=tuple(dict.fromkeys(options.quantiles or ())),
         intervals=tuple(dict.fromkeys(options.intervals or ())),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from cde_app.data.table import FileFormat, write_table
 from cde_app.machine.storage import writing
 from cde_app.predictive.totals import Totals
 from cde_app.trained_model import TrainedModel
+from cde_app.workflow.prediction_options import PredictionOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,27 +22,15 @@ class TotalsTable:
 
     Args:
         model: the trained model.
-        wanted: whether there are totals.
-        by: the column of the groups; None for one total over all rows.
-        quantiles: levels of the quantile columns.
-        seed: seed of the draws.
+        options: those of the prediction, resolved.
         source: the table, as errors name it.
     """
 
-    def __init__(
-        self,
-        model: TrainedModel,
-        *,
-        wanted: bool,
-        by: str | None,
-        quantiles: Sequence[float],
-        seed: int,
-        source: str,
-    ) -> None:
-        self._wanted, self._by, self._quantiles = wanted, by, quantiles
+    def __init__(self, model: TrainedModel, options: PredictionOptions, *, source: str) -> None:
+        self._wanted, self._by, self._quantiles = options.total, options.total_by, options.quantiles or ()
         self._target_names = model.contract.targets
-        self._groups = RowGroups(by, form=model.contract.form, source=source)
-        self._totals = Totals(model.predictor, seed=seed)
+        self._groups = RowGroups(options.total_by, form=model.contract.form, source=source)
+        self._totals = Totals(model.predictor, seed=options.seed or 0)
 
     def append(self, X: Array, frame: pd.DataFrame) -> None:
         """Add the rows of a chunk; X [N, D], standardised.

@@ -44,7 +44,7 @@ def test_means_are_the_sums_of_the_rows_means_and_so_are_the_variances_of_indepe
                 found = numbers(columns, "sd", **cells, errors="independent")
                 np.testing.assert_allclose(found, np.sqrt(variance) / count, rtol=1e-12)
     assert list(columns) == ["group", "target", "statistic", "errors", "rows", "mean", "sd", "q05", "q50", "q95"]
-    assert columns["rows"] == [5] * 16
+    assert list(columns["rows"]) == [5] * 16
 
 
 def test_quantiles_and_shared_sds_are_those_of_the_summed_draws(small: Any) -> None:
@@ -97,7 +97,8 @@ def test_no_bit_depends_on_how_the_rows_arrive() -> None:
             totals.add(X[part], groups[part], rows[part])
         return totals.columns(NAMES, LEVELS, ["a", "b", "c"])
 
-    assert totals_of([]) == totals_of([1, 1, 700, BLOCK_ROWS + 2])
+    one, other = totals_of([]), totals_of([1, 1, 700, BLOCK_ROWS + 2])
+    assert all(list(one[name]) == list(other[name]) for name in one)
 
 
 def test_errors_that_rows_share_do_not_average_out(small: Any) -> None:

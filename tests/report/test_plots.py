@@ -242,3 +242,15 @@ def test_drawing_leaves_no_trace_in_matplotlibs_global_state():
     root = Path(__file__).parents[2]
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
     assert result.stdout.split() == ["True", "False", "False"]
+
+
+def test_a_forecast_draws_itself_as_a_figure_that_a_notebook_shows() -> None:
+    mixture = make_mixture(40, 2)
+    figure = mixture.plot(target=1, y=np.zeros((40, 2)))
+    assert isinstance(figure, Figure)
+    assert len(figure.axes[0].get_yticklabels()) == 12
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="plot: expected a forecast with rows; got none"):
+        mixture[:0].plot()
+    with pytest.raises(ValueError, match="expected one of the targets 'y1', 'y2'; got 'b'"):
+        mixture.plot(target="b")
