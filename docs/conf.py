@@ -66,12 +66,14 @@ html_title = f"cde {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 
 # --- the reference from the docstrings ----------------------------------------------------------------------------
 
 default_role = "code"  # docstrings write `code` as Markdown does
 autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_mock_imports = ["skpro"]  # which no lock has
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("Array", "IntArray", "Columns", "MakeEncoder")}
@@ -118,7 +120,8 @@ def prepare_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any,
     if "Example:" in lines:
         start = lines.index("Example:") + 1
         end = next((i for i in range(start, len(lines)) if lines[i][:1].strip()), len(lines))
-        lines[start:end] = ["    .. code-block:: python", "", *(f"    {line}" for line in lines[start:end])]
+        language = "pycon" if lines[start].strip().startswith(">>>") else "python"
+        lines[start:end] = [f"    .. code-block:: {language}", "", *(f"    {line}" for line in lines[start:end])]
 
 
 def shorten_signature(

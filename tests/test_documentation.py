@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import textwrap
@@ -97,9 +98,11 @@ class Example:
     place: str
     code: str
     before: tuple[str, ...] = ()
-    """The earlier examples of the page, which the reader has run."""
+    """The earlier examples of the section, which the reader has run."""
     module: str = ""
     """The module whose docstring it is in."""
+    folder: str = "."
+    """Where the reader runs it."""
 
     @property
     def trains(self) -> bool:
@@ -115,11 +118,22 @@ def trains(code: str) -> bool:
 def examples_of_pages() -> Iterator[Example]:
     """Yield every block of Python in the pages."""
     for page in PAGES:
-        text, before = page.read_text(encoding="utf-8"), []
-        for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            line = text.count("\n", 0, block.start()) + 2
-            yield Example(f"{page.relative_to(PROJECT)}:{line}", block[1], tuple(before))
-            before += [] if trains(block[1]) else [block[1]]
+        text, line = page.read_text(encoding="utf-8"), 1
+        for section in re.split(r"^(?=## )", text, flags=re.MULTILINE):
+            before: list[str] = []
+            for block in re.finditer(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+                place = f"{page.relative_to(PROJECT)}:{line + section.count(chr(10), 0, block.start())}"
+                yield Example(place, block[1], tuple(before))
+                before += [] if trains(block[1]) else [block[1]]
+            line += section.count("\n")
+
+
+def examples_of_notebooks() -> Iterator[Example]:
+    """Yield the cells of every notebook, as one example."""
+    for path in sorted(PROJECT.glob("docs/*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        yield Example(str(path.relative_to(PROJECT)), code, folder="docs")
 
 
 def examples_of_docstrings() -> Iterator[Example]:
@@ -129,7 +143,7 @@ def examples_of_docstrings() -> Iterator[Example]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 code = example_in(ast.get_docstring(node) or "")
-                if code:
+                if code and "# doctest: +SKIP" not in code:
                     yield Example(f"{name}:{getattr(node, 'name', '')}", code, module=name)
 
 
@@ -139,7 +153,7 @@ def example_in(docstring: str) -> str:
     return textwrap.dedent(found[1]).strip("\n") + "\n" if found else ""
 
 
-EXAMPLES = [*examples_of_pages(), *examples_of_docstrings()]
+EXAMPLES = [*examples_of_pages(), *examples_of_notebooks(), *examples_of_docstrings()]
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +186,8 @@ def folder(table: pd.DataFrame, runs: dict[str, Path], tmp_path: Path, monkeypat
     """The folder of a reader: the tables, short configurations, and the runs that are loaded."""
     for name, run in runs.items():
         shutil.copytree(run, tmp_path / "runs" / name)
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "data").mkdir()
+    for name in ("configs", "data", "docs"):
+        (tmp_path / name).mkdir()
     for name in ("motorcycle.csv", "penguins.csv"):
         shutil.copy(PROJECT / "data" / name, tmp_path / "data")
     table.to_csv(tmp_path / "table.csv", index=False)
@@ -189,7 +203,9 @@ def folder(table: pd.DataFrame, runs: dict[str, Path], tmp_path: Path, monkeypat
     "example",
     [pytest.param(one, id=one.place, marks=[pytest.mark.slow] if one.trains else []) for one in EXAMPLES],
 )
-def test_every_example_runs(example: Example, folder: Path, table: pd.DataFrame) -> None:
+def test_every_example_runs(
+    example: Example, folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = cde.load("runs/mine")
     names: dict[str, Any] = {
         "cde": cde,
@@ -206,6 +222,7 @@ def test_every_example_runs(example: Example, folder: Path, table: pd.DataFrame)
         names = {**vars(pytest.importorskip(example.module)), **names}
     if example.trains:
         shutil.rmtree(folder / "runs/mine")
+    monkeypatch.chdir(folder / example.folder)
     for code in (*example.before, example.code):
         shortened = re.sub(r'(max_steps"?: )\d+', r"\g<1>2", code)
         exec(compile(shortened, example.place, "exec"), names)  # noqa: S102
@@ -214,6 +231,7 @@ def test_every_example_runs(example: Example, folder: Path, table: pd.DataFrame)
 def test_examples_of_pages_and_docstrings_are_found_and_those_that_train_are_known() -> None:
     trained = {example.place.partition(":")[0]: example.trains for example in EXAMPLES if not example.before}
     assert trained["README.md"] is False
+    assert trained["docs/from_csv_to_answer.ipynb"] is True
     assert trained["cde_app"] is True
     docstring = "Do it.\n\nArgs:\n    x: one.\n\nExample:\n    if x:\n\n        y\n\nRaises:\n    E: no."
     assert example_in(docstring) == "if x:\n\n    y\n"
