@@ -18,6 +18,7 @@ from cde_app.data.files import source_name
 from cde_app.data.prepared import PreparedTable, prepare_training
 from cde_app.errors import RunError
 from cde_app.machine import interruption
+from cde_app.machine.packages import require_training
 from cde_app.machine.rows import gather_rows
 from cde_app.machine.silence import silenced_stderr
 from cde_app.machine.threads import spread_operations
@@ -53,9 +54,11 @@ def train_run(file: ConfigFile, run_path: Path, *, resume: bool, overwrite: bool
     Raises:
         ConfigError: the latent prior is invalid, or the model does not fit the table.
         DataError: the table breaks the column contract.
+        InstallError: TensorFlow or a package built on it is not installed.
         NumericalError: training failed numerically after every retry.
         RunError: the run directory may not be written.
     """
+    require_training()
     started = time.monotonic()
     config = file.config
     with Run.resume(run_path) if resume else Run.create(run_path, overwrite=overwrite) as run, interruption.heeded():
