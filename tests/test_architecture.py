@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs_tensorflow
+
 PACKAGE = Path(__file__).parent.parent / "cde_app"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -159,6 +161,7 @@ def test_the_warm_start_needs_no_tensorflow(module: str) -> None:
     assert "numpy" in loaded
 
 
+@needs_tensorflow
 def test_the_check_itself_finds_tensorflow() -> None:
     assert loaded_by("cde_app.training.export") & TENSORFLOW >= {"tensorflow", "gpflow", "gpflux"}
 
