@@ -81,7 +81,7 @@ test-predict: $(INSTALLED) $(PREDICT_VENV)/.test-tools ## run the tests of the p
 
 # The test tools are those of the whole install; a machine that only predicts does not get them.
 $(PREDICT_VENV)/.test-tools: $(PREDICT_INSTALLED) requirements.lock
-	$(PREDICT_VENV)/bin/pip install --quiet --disable-pip-version-check $$(grep -E '^(pytest|pytest-xdist|hypothesis)==' requirements.lock)
+	$(PREDICT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-warn-conflicts $$(grep -E '^(pytest|pytest-xdist|hypothesis)==' requirements.lock)
 	touch $@
 
 lint: $(INSTALLED) ## check style and format

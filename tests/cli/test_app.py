@@ -79,7 +79,9 @@ def test_the_completion_is_installed_for_the_shell(tmp_path: Path) -> None:
     assert "cde" in (tmp_path / ".bashrc").read_text()
 
 
-@pytest.mark.parametrize(("words", "found"), [("cde pre", ["predict"]), ("cde predict --q", ["--quantiles", "--quiet"])])
+@pytest.mark.parametrize(
+    ("words", "found"), [("cde pre", ["predict"]), ("cde predict --q", ["--quantiles", "--quiet"])]
+)
 def test_commands_and_options_are_completed(words: str, found: list[str], cde_process: Callable) -> None:
     last = str(len(words.split()) - 1)
     completing = {"_CDE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": last}
