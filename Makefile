@@ -13,6 +13,7 @@ CDE := $(BIN)/cde
 INSTALLED := $(VENV)/.installed
 PREDICT_VENV := .venv-predict
 PREDICT_INSTALLED := $(PREDICT_VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.installed-docs
 
 # The first Python that is 3.11 or 3.12, for prediction also 3.13; `make PYTHON=...` names another.
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
@@ -31,7 +32,7 @@ PREDICTIONS :=
 PREDICT_TESTS := $(addprefix tests/,cli data evaluation gp machine predictive report targets test_library.py \
 	test_only_predicts.py test_predictions.py test_runs.py)
 
-.PHONY: help demo test test-slow test-predict lint types install-predict runs predictions train predict clean FORCE
+.PHONY: help demo test test-slow test-predict lint types docs install-predict runs predictions train predict clean FORCE
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +59,10 @@ $(PREDICT_INSTALLED): requirements-predict.lock pyproject.toml
 	test -x $(PREDICT_VENV)/bin/pip || $(call make_venv,$(PREDICT_PYTHON),$(PREDICT_VENV))
 	$(PREDICT_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-predict.lock
 	$(PREDICT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(DOCS_INSTALLED): requirements-docs.lock $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -r requirements-docs.lock
 	touch $@
 
 # --- a first look, and the checks --------------------------------------------------------------------------------
@@ -90,6 +95,11 @@ lint: $(INSTALLED) ## check style and format
 
 types: $(INSTALLED) ## check types
 	$(BIN)/mypy
+
+docs: $(DOCS_INSTALLED) ## build the pages into docs/_build/html
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx -b html -n -W --keep-going -q -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "pages: docs/_build/html/index.html"
 
 # --- batch jobs: only what has changed (configuration, table, code) is made again --------------------------------
 
@@ -150,5 +160,5 @@ predict: $(INSTALLED) ## make predict RUN=runs/x DATA=new.csv: predict into pred
 	$(CDE) predict "$(RUN)" "$(DATA)" --out "predictions/$(notdir $(patsubst %/,%,$(RUN)))/$(basename $(notdir $(DATA)))" --overwrite
 
 clean: ## delete what make has made, except runs and predictions
-	rm -rf $(VENV) $(PREDICT_VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PREDICT_VENV) docs/_build .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find cde_app tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
