@@ -1,4 +1,5 @@
-# `make` prints the targets. Everything runs in .venv, which is built from requirements.lock.
+# `make` prints the targets. Everything runs in .venv, which is built from requirements.lock; a machine that only
+# predicts needs only .venv-predict.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,11 +11,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 CDE := $(BIN)/cde
 INSTALLED := $(VENV)/.installed
+PREDICT_VENV := .venv-predict
+PREDICT_INSTALLED := $(PREDICT_VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
 
-# The first Python that is 3.11 or 3.12; `make PYTHON=...` names another.
+# The first Python that is 3.11 or 3.12, for prediction also 3.13; `make PYTHON=...` names another.
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PREDICT_FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3,$(shell $(python) -c '$(FITS)' </dev/null >/dev/null 2>&1 && echo $(python))))
+PREDICT_PYTHON ?= $(or $(PYTHON),$(firstword $(foreach python,python3.13 python3,$(shell $(python) -c '$(PREDICT_FITS)' </dev/null >/dev/null 2>&1 && echo $(python)))))
 
 WORKERS ?= 2
 CONFIGS := $(wildcard configs/*.yaml)
@@ -23,23 +28,37 @@ RUNS := $(CONFIGS:configs/%.yaml=runs/%/manifest.json)
 RULES := $(CONFIGS:configs/%.yaml=.make/%.mk)
 PREDICTIONS :=
 
-.PHONY: help demo test test-slow lint types docs runs predictions train predict clean FORCE
+# What the prediction side is tested by. The files that need TensorFlow leave themselves out (tests/conftest.py).
+PREDICT_TESTS := $(addprefix tests/,cli data evaluation gp machine predictive report targets test_library.py \
+	test_only_predicts.py test_predictions.py test_runs.py)
+
+.PHONY: help demo test test-slow test-predict lint types docs install-predict runs predictions train predict clean FORCE
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # --- the environment ---------------------------------------------------------------------------------------------
 
 # Some systems ship Python without ensurepip; there the system's pip puts one into the venv.
-MAKE_VENV = if "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then "$(PYTHON)" -m venv $(VENV); \
-	else "$(PYTHON)" -m venv --without-pip $(VENV); "$(PYTHON)" -m pip --quiet --python $(BIN)/python install pip; fi
+# $(call make_venv,PYTHON,FOLDER)
+make_venv = if "$(1)" -c 'import ensurepip' 2>/dev/null; then "$(1)" -m venv $(2); \
+	else "$(1)" -m venv --without-pip $(2); "$(1)" -m pip --quiet --python $(2)/bin/python install pip; fi
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: cde needs Python 3.11 or 3.12 with its venv module; found neither. Pass make PYTHON=/path/to/python." >&2; exit 2; }
 	@"$(PYTHON)" -c '$(FITS)' 2>/dev/null || { echo "error: cde needs Python 3.11 or 3.12 with its venv module; $(PYTHON) is none. Pass make PYTHON=/path/to/python." >&2; exit 2; }
-	test -x $(BIN)/pip || $(MAKE_VENV)
+	test -x $(BIN)/pip || $(call make_venv,$(PYTHON),$(VENV))
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+install-predict: $(PREDICT_INSTALLED) ## install what a machine needs that only predicts, into .venv-predict
+
+$(PREDICT_INSTALLED): requirements-predict.lock pyproject.toml
+	@"$(PREDICT_PYTHON)" -c '$(PREDICT_FITS)' 2>/dev/null || { echo "error: predicting needs Python 3.11, 3.12 or 3.13 with its venv module; found none. Pass make PREDICT_PYTHON=/path/to/python." >&2; exit 2; }
+	test -x $(PREDICT_VENV)/bin/pip || $(call make_venv,$(PREDICT_PYTHON),$(PREDICT_VENV))
+	$(PREDICT_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-predict.lock
+	$(PREDICT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
 $(DOCS_INSTALLED): requirements-docs.lock $(INSTALLED)
@@ -61,6 +80,14 @@ test: $(INSTALLED) ## run the tests, WORKERS=2 at a time
 
 test-slow: $(INSTALLED) ## run the slow tests: statistics and whole trainings
 	$(BIN)/python -m pytest -m slow
+
+test-predict: $(INSTALLED) $(PREDICT_VENV)/.test-tools ## run the tests of the prediction side in .venv-predict
+	CDE_WHOLE_INSTALL=$(abspath $(BIN)/python) $(PREDICT_VENV)/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile $(PREDICT_TESTS)
+
+# The test tools are those of the whole install; a machine that only predicts does not get them.
+$(PREDICT_VENV)/.test-tools: $(PREDICT_INSTALLED) requirements.lock
+	$(PREDICT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-warn-conflicts $$(grep -E '^(pytest|pytest-xdist|hypothesis)==' requirements.lock)
+	touch $@
 
 lint: $(INSTALLED) ## check style and format
 	$(BIN)/ruff check .
@@ -133,5 +160,5 @@ predict: $(INSTALLED) ## make predict RUN=runs/x DATA=new.csv: predict into pred
 	$(CDE) predict "$(RUN)" "$(DATA)" --out "predictions/$(notdir $(patsubst %/,%,$(RUN)))/$(basename $(notdir $(DATA)))" --overwrite
 
 clean: ## delete what make has made, except runs and predictions
-	rm -rf $(VENV) .make docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PREDICT_VENV) docs/_build .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find cde_app tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

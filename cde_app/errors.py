@@ -43,6 +43,12 @@ class UsageError(CdeError):
     exit_code = 2
 
 
+class InstallError(CdeError):
+    """A package that the command needs is not installed."""
+
+    exit_code = 2
+
+
 class ConfigError(CdeError):
     """The configuration file is wrong."""
 

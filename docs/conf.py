@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 project = "cde"
 release = version = cde_app.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
 # --- the pages ----------------------------------------------------------------------------------------------------
 
 root_doc = "README"
-include_patterns = ["*.md", "configs/README.md", "data/README.md", "docs/*.md"]
+include_patterns = ["*.md", "configs/README.md", "data/README.md", "docs/*.md", "docs/*.ipynb"]
 exclude_patterns = [".*", "benchmarks", "cde_app", "docs/_build", "out", "predictions", "runs", "tests"]
 CONTENTS = """
 ```{toctree}
@@ -32,6 +32,7 @@ CONTENTS = """
 :caption: Use
 
 Overview <self>
+docs/from_csv_to_answer
 docs/guide
 docs/configuration
 docs/api
@@ -58,6 +59,7 @@ CHANGELOG
 """
 """What the side bar lists; it is no part of the README, which a Git host shows too."""
 
+nb_execution_mode = "off"  # the notebook has its outputs; a slow test runs it
 myst_heading_anchors = 4  # the anchors of a Git host
 highlight_language = "text"
 

@@ -6,11 +6,12 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cde_app.machine.packages import missing_for_training
 from cde_app.machine.threads import VARIABLES
 
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
@@ -25,6 +26,20 @@ from cde_app.cli import main  # noqa: E402
 PROJECT = Path(__file__).parent.parent
 LONGEST = ("test_session", "test_workflow", "test_latent", "test_gpflux_fit", "test_keeping", "test_objective")
 """The files that take longest; workers begin with them, so that none is left with one at the end."""
+
+ONLY_PREDICTS = bool(missing_for_training())
+"""Whether TensorFlow is absent, as in `.venv-predict`. Then another install trains the runs that tests share."""
+IMPORT_TENSORFLOW = [
+    "model",
+    "training",
+    "predictive/test_approximations.py",
+    "test_latent_layer.py",
+    "test_linear_maps.py",
+    "test_speed_benchmark.py",
+]
+"""What is not collected where it is absent; single tests have the mark `needs_tensorflow`."""
+collect_ignore = IMPORT_TENSORFLOW if ONLY_PREDICTS else []
+needs_tensorflow = pytest.mark.skipif(ONLY_PREDICTS, reason="needs TensorFlow")
 
 TINY_CONFIG = """\
 schema_version: 1
@@ -107,9 +122,10 @@ def project() -> Path:
 
 @pytest.fixture
 def cde(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run `cde` in this process."""
+    """Run `cde` in this process; a test that trains is skipped where TensorFlow is absent."""
 
     def run(*arguments: object) -> Outcome:
+        skip_training_without_tensorflow(arguments)
         capsys.readouterr()
         code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
@@ -123,6 +139,7 @@ def cde_process() -> Callable[..., Outcome]:
     """Run `cde` in a process of its own; keyword arguments go to `subprocess.run`."""
 
     def run(*arguments: object, **options: Any) -> Outcome:
+        skip_training_without_tensorflow(arguments)
         command = [sys.executable, "-m", "cde_app", *(str(argument) for argument in arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
         return Outcome(done.returncode, done.stdout, done.stderr)
@@ -160,7 +177,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedTiny:
     x, region = rng.uniform(-2, 2, 120), rng.choice(["north", "south"], 120)
     a = np.sin(x) + 0.5 * (region == "south") + rng.choice([-0.6, 0.6], 120) + 0.1 * rng.normal(size=120)
     b = np.exp(0.3 * x + 0.2 * rng.normal(size=120))
-    rows = [f"{x[n]!r},{region[n]},{a[n]!r},{b[n]!r}" for n in range(120)]
+    rows = [f"{x[n]},{region[n]},{a[n]},{b[n]}" for n in range(120)]
     return train_once(tmp_path_factory, "tiny", TINY_CONFIG, ["x,region,a,b", *rows])
 
 
@@ -170,7 +187,7 @@ def line_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedTiny:
     rng = np.random.default_rng(2)
     t = np.sort(rng.uniform(0, 10, 80))
     y = 50 + 10 * np.sin(t) + (1 + t) * rng.normal(size=80)
-    return train_once(tmp_path_factory, "line", LINE_CONFIG, ["t,y", *(f"{t[n]!r},{y[n]!r}" for n in range(80))])
+    return train_once(tmp_path_factory, "line", LINE_CONFIG, ["t,y", *(f"{t[n]},{y[n]}" for n in range(80))])
 
 
 def train_once(factory: pytest.TempPathFactory, name: str, config: str, lines: list[str]) -> TrainedTiny:
@@ -183,9 +200,34 @@ def train_once(factory: pytest.TempPathFactory, name: str, config: str, lines: l
         if not (folder / "trained").exists():
             tiny.table.write_text("\n".join(lines) + "\n")
             tiny.config.write_text(config)
-            assert main(["train", str(tiny.config), "--out", str(tiny.run), "--quiet", "--overwrite"]) == 0
+            train(tiny.config, "--out", tiny.run, "--quiet", "--overwrite")
             (folder / "trained").touch()
     return tiny
+
+
+def skip_training_without_tensorflow(arguments: Sequence[object]) -> None:
+    """Skip a test that trains where it cannot."""
+    if ONLY_PREDICTS and "train" in arguments[:1]:
+        pytest.skip("trains, which needs TensorFlow")
+
+
+def train(*arguments: object) -> None:
+    """Run `cde train` in this process, or where TensorFlow is absent in the install that has it."""
+    if ONLY_PREDICTS:
+        whole_install("train", *arguments)
+    else:
+        assert main(["train", *(str(argument) for argument in arguments)]) == 0
+
+
+def whole_install(*arguments: object) -> str:
+    """Run `cde` of this tree in the install that can train, and return its standard output."""
+    python = os.environ.get("CDE_WHOLE_INSTALL")
+    if python is None:
+        pytest.fail("set CDE_WHOLE_INSTALL to a Python that has everything, such as .venv/bin/python")
+    command = [python, "-m", "cde_app", *(str(argument) for argument in arguments)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def with_one(text: str, before: str, after: str) -> str:

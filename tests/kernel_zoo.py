@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gpflow
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from cde_app.gp.kernels import (
@@ -18,6 +19,9 @@ from cde_app.gp.kernels import (
     SquaredExponential,
     Sum,
 )
+
+if TYPE_CHECKING:
+    import gpflow
 
 LENGTHSCALES = np.array([0.7, 1.5, 2.0])
 KERNELS: dict[str, Kernel] = {
@@ -48,6 +52,8 @@ def gpflow_parameters(kernel: gpflow.kernels.Kernel, ours: Kernel) -> list[gpflo
 
 
 def _leaves(kernel: gpflow.kernels.Kernel) -> list[gpflow.kernels.Kernel]:
+    import gpflow
+
     if isinstance(kernel, gpflow.kernels.Combination):
         return [leaf for part in kernel.kernels for leaf in _leaves(part)]
     return [kernel]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs_tensorflow
+
 PACKAGE = Path(__file__).parent.parent / "cde_app"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -166,6 +168,7 @@ def test_the_warm_start_needs_no_tensorflow(module: str) -> None:
     assert "numpy" in loaded
 
 
+@needs_tensorflow
 def test_the_check_itself_finds_tensorflow() -> None:
     assert loaded_by("cde_app.training.export") & TENSORFLOW >= {"tensorflow", "gpflow", "gpflux"}
 
@@ -189,6 +192,20 @@ def test_the_help_of_a_command_loads_only_the_pydantic_that_typer_reads_paramete
 ) -> None:
     loaded = modules_after(*([name, "--help"] for name in COMMANDS), ["config", "show", "--help"])
     assert loaded & (HEAVY - {"pydantic"}) == set()
+
+
+def test_completing_a_command_line_loads_no_heavy_library() -> None:
+    code = (
+        "import atexit, os, sys\n"
+        "os.environ.update(_CDE_COMPLETE='complete_bash', COMP_WORDS='cde predict --', COMP_CWORD='2')\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        "from cde_app.cli import main\n"
+        "sys.exit(main([]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    *found, modules = done.stdout.splitlines()
+    assert "--plots" in found
+    assert set(modules.split()) & (HEAVY - {"pydantic"}) == set()
 
 
 def test_doctor_reads_versions_without_importing_the_packages(modules_after: Callable[..., set[str]]) -> None:

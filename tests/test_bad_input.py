@@ -585,7 +585,7 @@ def test_evaluating_needs_the_targets(tiny_run: Any, cde: Cde) -> None:
 
 def test_a_fault_far_down_a_table_costs_neither_old_nor_half_of_the_new_predictions(tiny_run: Any, cde: Cde) -> None:
     rng = np.random.default_rng(3)
-    good = ["x,region", *(f"{x!r},north" for x in rng.uniform(-1, 1, 1500))]
+    good = ["x,region", *(f"{x},north" for x in rng.uniform(-1, 1, 1500))]
     write_table(good, "good.csv")
     write_table([*good, "far,north"], "bad.csv")
     message = "bad.csv: column 'x' must be numbers; got 'far' in row 1501 of the table. Clean the column."

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from cde_app.cli import main
+from tests.conftest import train
 
 CONFIG = """\
 schema_version: 1
@@ -65,7 +66,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> Predicted:
             stdout.seek(0)
             return stdout.read()
 
-    cde("train", folder / "config.yaml", "--out", run, "--quiet")
+    train(folder / "config.yaml", "--out", run, "--quiet")
     cde("predict", run, folder / "fresh.csv", "--out", out, "--samples", NUM_DRAWS, "--quiet")
     trained = np.load(run / "split.npz")["train"]
     return Predicted(

@@ -137,6 +137,7 @@ def test_without_a_folder_nothing_is_left_and_the_model_works(tmp_path: Path, mo
     assert model.predict(frame).mean().shape == (40, 1)
 
 
+@pytest.mark.slow
 def test_it_is_resumed_with_its_own_rows_only(tmp_path: Path) -> None:
     frame, run = frame_of(40)[["x", "site", "y"]], tmp_path / "run"
 

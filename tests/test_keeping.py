@@ -25,6 +25,7 @@ from cde_app.machine import interruption
 from cde_app.progress import Progress
 from cde_app.runs.folder import held
 from cde_app.workflow.train import train_run
+from tests.conftest import needs_tensorflow
 
 Cde = Callable[..., Any]
 
@@ -441,6 +442,7 @@ def test_a_ctrl_c_that_tensorflow_swallows_still_ends_the_training(
     assert not Path("new").exists()
 
 
+@needs_tensorflow
 def test_a_ctrl_c_that_is_swallowed_in_the_training_keeps_a_checkpoint_to_go_on_from(
     line_run: Any, ctrl_c: None
 ) -> None:

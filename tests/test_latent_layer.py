@@ -41,7 +41,7 @@ def write(folder: Path, latent: str, training: str = "") -> Path:
     rng = np.random.default_rng(2)
     t = rng.uniform(0, 10, 60)
     y = 50 + 10 * np.sin(t) + (1 + t) * rng.normal(size=60)
-    (folder / "table.csv").write_text("\n".join(["t,y", *(f"{a!r},{b!r}" for a, b in zip(t, y, strict=True))]) + "\n")
+    (folder / "table.csv").write_text("\n".join(["t,y", *(f"{a},{b}" for a, b in zip(t, y, strict=True))]) + "\n")
     text = with_one(LINE_CONFIG, "  layers: []", f"  latent: {{{latent}}}\n  layers: []")
     text = with_one(text, "max_steps: 100,", "max_steps: 50,")
     text = with_one(text, "warm_start: {max_steps: 10}}", f"warm_start: {{max_steps: 10}}{training}}}")

@@ -20,6 +20,7 @@ from cde_app.predictive.chain import Chain
 from cde_app.predictive.mixture import Mixture
 from cde_app.words import flatten
 from cde_app.workflow.scoring import grouped_rows_warning
+from tests.conftest import needs_tensorflow
 from tests.transforms import EXAMPLES
 
 Cde = Callable[..., Any]
@@ -73,6 +74,7 @@ def test_what_does_not_fit_is_said_in_one_line(tiny_run: Any) -> None:
         forecast.interval(1.2)
 
 
+@needs_tensorflow
 def test_training_from_python_writes_the_run_of_the_command(line_run: Any, tmp_path: Path) -> None:
     events: list[str] = []
     model = cde_app.train(

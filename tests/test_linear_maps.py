@@ -258,7 +258,7 @@ def write(folder: Path, model: str) -> Path:
     rng = np.random.default_rng(4)
     x, noise = rng.standard_normal(60), rng.standard_normal((60, 2))
     a, b = x + 0.3 * noise[:, 0], np.exp(0.3 * (x + 0.3 * noise[:, 0] + 0.1 * noise[:, 1]))
-    rows = [f"{x[n]!r},{'ns'[n % 2]},{a[n]!r},{b[n]!r}" for n in range(60)]
+    rows = [f"{x[n]},{'ns'[n % 2]},{a[n]},{b[n]}" for n in range(60)]
     (folder / "table.csv").write_text("\n".join(["x,region,a,b", *rows]) + "\n")
     head, tail = TINY_CONFIG.split("  targets_model: joint\n")
     text = head + model + "training:" + tail.split("training:")[1]

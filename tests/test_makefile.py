@@ -37,7 +37,7 @@ def folder(tmp_path: Path, project: Path) -> Path:
     (tmp_path / "configs/a.yaml").write_text(CONFIG.format(table="a", predict="../data/a.csv, ../data/b c.csv"))
     (tmp_path / "configs/b.yaml").write_text(CONFIG.format(table="b c", predict=""))
     (tmp_path / "cde_app/code.py").write_text("")
-    for name in ("requirements.lock", "pyproject.toml", "venv/.installed"):
+    for name in ("requirements.lock", "requirements-predict.lock", "pyproject.toml", "venv/.installed"):
         (tmp_path / name).write_text("")
     (tmp_path / "venv/bin/cde").write_text(STAND_IN)
     (tmp_path / "venv/bin/cde").chmod(0o755)
@@ -64,7 +64,7 @@ def change(path: Path) -> None:
 def test_make_alone_prints_the_targets(folder: Path) -> None:
     done = subprocess.run(["make", "VENV=venv"], cwd=folder, capture_output=True, text=True, timeout=60)
     named = {line.split()[0] for line in done.stdout.splitlines()}
-    wanted = "demo test test-slow lint types docs runs predictions train predict clean"
+    wanted = "demo test test-slow lint types docs install-predict test-predict runs predictions train predict clean"
     assert named >= set(wanted.split())
 
 
@@ -132,3 +132,20 @@ def test_a_single_job_says_what_it_needs(folder: Path) -> None:
     assert make(folder, "train", "CONFIG=configs/a.yaml") == (0, ["train configs/a.yaml"])
     assert make(folder, "predict", "RUN=runs/a", "DATA=data/b c.csv") == (0, ["predict runs/a"])
     assert (folder / "predictions/a/b c/manifest.json").exists()
+
+
+def test_the_small_install_asks_for_a_python_that_it_runs_on(folder: Path) -> None:
+    command = ["make", "install-predict", "PREDICT_PYTHON=no-such-python"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "error: predicting needs Python 3.11, 3.12 or 3.13 with its venv module" in done.stderr
+    assert not (folder / ".venv-predict").exists()
+
+
+def test_clean_deletes_both_environments_and_keeps_what_was_trained(folder: Path) -> None:
+    for name in (".venv-predict", "runs/a", "tests", "benchmarks"):
+        (folder / name).mkdir(parents=True)
+    assert make(folder, "clean") == (0, [])
+    assert not (folder / "venv").exists()
+    assert not (folder / ".venv-predict").exists()
+    assert (folder / "runs/a").exists()

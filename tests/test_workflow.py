@@ -30,7 +30,7 @@ from cde_app.trained_model import TrainedModel
 from cde_app.trees import from_tree
 from cde_app.words import flatten
 from cde_app.workflow import scoring, train
-from tests.conftest import TrainedTiny, with_one
+from tests.conftest import ONLY_PREDICTS, TrainedTiny, needs_tensorflow, with_one
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
 SUMMARY_COLUMNS = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
@@ -257,6 +257,7 @@ def start_training(tiny_run: Any, *, until_step: int) -> subprocess.Popen[str]:
     return process
 
 
+@needs_tensorflow
 def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_bytes(tiny_run: Any, cde: Cde) -> None:
     process = start_training(tiny_run, until_step=50)
     (scratch,) = scratch_of(Path("run"))
@@ -280,6 +281,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_
     assert Path("run/history.jsonl").read_text().count("\n") == 20
 
 
+@needs_tensorflow
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_bytes_of_an_uninterrupted_one(
     tiny_run: Any, cde: Cde, tmp_path: Path
@@ -713,6 +715,7 @@ def test_pictures_of_another_table_need_a_folder_of_their_own(tiny_run: Any, cde
     assert {path.name: path.read_bytes() for path in (tiny_run.run / "plots").iterdir()} == before
 
 
+@needs_tensorflow
 def test_evaluate_repeats_the_scores_of_the_training_without_the_training(tiny_run: Any, cde: Cde) -> None:
     outcome = cde("evaluate", tiny_run.run, "--json")
     metrics = json.loads(outcome.out)
@@ -911,6 +914,8 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run of 14 rows from standard input with the default number of inducing points, gaps and no rows held out."""
     from cde_app.cli import main
 
+    if ONLY_PREDICTS:
+        pytest.skip("trains, which needs TensorFlow")
     folder = tmp_path_factory.mktemp("odd")
     (folder / "odd.yaml").write_text(ODD_CONFIG)
     rows = [f"{n},{n % 5 + 0.1 * n},{n % 3}" for n in range(14)]

@@ -21,7 +21,6 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 bug, 2 command line or configuration, 3 table, 4 numerical failure, 5 a gate failed, 6 run "
     "directory, 7 done but rows were skipped, 130 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

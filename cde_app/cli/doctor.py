@@ -10,8 +10,9 @@ import typer
 
 from cde_app.cli import options
 from cde_app.cli.output import emit_json, emit_values
-from cde_app.errors import UsageError
+from cde_app.errors import InstallError
 from cde_app.machine import threads
+from cde_app.machine.packages import FOR_TRAINING, missing_for_training
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +25,9 @@ def doctor(as_json: options.AsJson = False, quiet: options.Quiet = None) -> None
     from cde_app import __version__
     from cde_app.runs.provenance import package_versions
 
-    packages = package_versions()
+    versions = package_versions()
+    missing = [name for name, version in versions.items() if version == "missing"]
+    only_predicts = missing_for_training() == list(FOR_TRAINING)
     result = {
         "cde": __version__,
         "python": platform.python_version(),
@@ -33,12 +36,15 @@ def doctor(as_json: options.AsJson = False, quiet: options.Quiet = None) -> None
         "cpus": threads.num_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "threads": {name: os.environ.get(name, "not set") for name in threads.VARIABLES},
-        "packages": packages,
+        "packages": versions,
+        "training": "not installed; this install only predicts" if only_predicts else "installed",
     }
     if as_json:
         emit_json(result)
     else:
         emit_values(result)
-    missing = [name for name, version in packages.items() if version == "missing"]
-    if missing:
-        raise UsageError(*(f"package {name!r}: expected to be installed; got nothing. Install it." for name in missing))
+    faults = [name for name in missing if not (only_predicts and name in FOR_TRAINING)]
+    if faults:
+        raise InstallError(
+            *(f"package {name!r}: expected to be installed; got nothing. Install it." for name in faults)
+        )

@@ -19,6 +19,7 @@ from cde_app.data.prepared import PreparedTable, prepare_training
 from cde_app.encoder_spec import MakeEncoder, name_of
 from cde_app.errors import RunError, UsageError
 from cde_app.machine import interruption
+from cde_app.machine.packages import require_training
 from cde_app.machine.rows import gather_rows
 from cde_app.machine.silence import silenced_stderr
 from cde_app.machine.threads import spread_operations
@@ -71,10 +72,12 @@ def train_run(
     Raises:
         ConfigError: the latent prior is invalid, or the model does not fit the table.
         DataError: the table breaks the column contract.
+        InstallError: TensorFlow or a package built on it is not installed.
         NumericalError: training failed numerically after every retry.
         RunError: the run directory may not be written.
         UsageError: the encoder cannot be trained.
     """
+    require_training()
     started = time.monotonic()
     config = file.config
     check_encoder(make_encoder, config)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +46,47 @@ def test_every_command_has_help_with_an_example_and_the_shared_options(cde: Call
     assert outcome.code == 0
     assert f"Example: cde {command}" in " ".join(outcome.out.split())
     assert all(option in outcome.out for option in ("--json", "--quiet / --verbose"))
+
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+def in_bash(tmp_path: Path, option: str) -> subprocess.CompletedProcess[str]:
+    """Run `cde OPTION` as a child of bash, with a home folder of its own; cde finds the shell that started it."""
+    return subprocess.run(
+        ["bash", "-c", '"$0" -m cde_app "$1"; exit $?', sys.executable, option],
+        env=os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@needs_bash
+def test_the_completion_of_the_shell_is_shown(tmp_path: Path) -> None:
+    done = in_bash(tmp_path, "--show-completion")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "_CDE_COMPLETE=complete_bash" in done.stdout
+    assert done.stdout.splitlines()[-1] == "complete -o default -F _cde_completion cde"
+
+
+@needs_bash
+def test_the_completion_is_installed_for_the_shell(tmp_path: Path) -> None:
+    done = in_bash(tmp_path, "--install-completion")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bash completion installed in" in done.stdout
+    assert "cde" in (tmp_path / ".bashrc").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [("cde pre", ["predict"]), ("cde predict --q", ["--quantiles", "--quiet"])]
+)
+def test_commands_and_options_are_completed(words: str, found: list[str], cde_process: Callable) -> None:
+    last = str(len(words.split()) - 1)
+    completing = {"_CDE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": last}
+    outcome = cde_process(env=os.environ | completing)
+    assert (outcome.code, outcome.out.split(), outcome.err) == (0, found, "")
 
 
 def test_every_command_is_registered_with_an_example() -> None:

@@ -133,10 +133,10 @@ def parquet() -> bytes:
         (b"<!DOCTYPE html>", "got an HTML page. Export it as CSV or Parquet."),
         (b"%PDF-1.7", "got a PDF file. Export it as CSV or Parquet."),
         (tarred(), "got a tar archive. Unpack it."),
-        (gzip.compress(tarred()), "got a tar archive inside gzip. Unpack it."),
-        (gzip.compress(parquet()), "got a Parquet file inside gzip. Unpack it."),
+        (gzip.compress(tarred(), mtime=0), "got a tar archive inside gzip. Unpack it."),
+        (gzip.compress(parquet(), mtime=0), "got a Parquet file inside gzip. Unpack it."),
         (zipped(parquet()), "got a Parquet file inside zip. Unpack it."),
-        (gzip.compress(gzip.compress(b"x\n1\n")), "got a gzip file inside gzip. Unpack it."),
+        (gzip.compress(gzip.compress(b"x\n1\n", mtime=0), mtime=0), "got a gzip file inside gzip. Unpack it."),
     ],
 )
 def test_a_file_of_another_kind_is_refused_by_name(content: bytes, fault: str) -> None:

@@ -649,6 +649,5 @@ def test_a_number_is_the_same_whatever_else_its_column_holds() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=2000) * 10.0 ** rng.integers(-20, 20, 2000)
     texts = pd.Series([repr(float(value)) for value in values], dtype=object)
-    assert not np.array_equal(pd.to_numeric(texts), values)  # pandas alone is wrong in the last digit
     for column in (texts, texts.astype("str"), pd.concat([texts, pd.Series(["x"])], ignore_index=True)):
         assert np.array_equal(read_numbers(column, config.TableFormat())[0][:2000], values)

@@ -52,7 +52,7 @@ def test_chunks_read_as_the_whole_table_does(missing: str, tmp_path: Path) -> No
         read_for_training(data_of(missing), chunks, tmp_path / f"{name}.npy", source="a.csv")
         for name, chunks in (("whole", [frame]), ("chunks", chunks_of(frame)))
     ]
-    np.testing.assert_array_equal(*(pd.DataFrame(named(one)).fillna(-1).to_numpy() for one in read))
+    np.testing.assert_array_equal(*(pd.DataFrame(named(one), dtype=object).fillna(-1).to_numpy() for one in read))
     np.testing.assert_array_equal(read[0].kept, read[1].kept)
     assert len(read[0].kept) == (57 if missing == "drop" else 60)
 

@@ -1,0 +1,30 @@
+"""Which packages are installed, found without importing them; a machine that only predicts has none for training."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from cde_app.errors import InstallError
+
+FOR_TRAINING = ("tensorflow", "tensorflow-probability", "tf-keras", "gpflow", "gpflux")
+"""The packages that only `model/` and `training/` import; their modules have the same names, with underscores."""
+
+
+def missing_for_training() -> list[str]:
+    """Return those of `FOR_TRAINING` that are not installed."""
+    return [name for name in FOR_TRAINING if find_spec(name.replace("-", "_")) is None]
+
+
+def require_training() -> None:
+    """Check that everything is installed that a training needs.
+
+    Raises:
+        InstallError: a package is missing.
+    """
+    missing = missing_for_training()
+    if missing:
+        raise InstallError(
+            f"training: expected TensorFlow and GPflux to be installed; got no {', '.join(map(repr, missing))}. "
+            "This install only predicts: train where `pip install cde-app` has installed everything (Python 3.11 or "
+            "3.12)."
+        )
