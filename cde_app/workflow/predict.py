@@ -103,9 +103,7 @@ def predict_table(
                         outside=outside.any(axis=1),
                         targets=known_targets(contract, frame, source, names=targets),
                         kept=kept_columns(frame, options.keep or (), source=source),
-                        limits=read_limits(
-                            contract, frame, columns_of(questions.thresholds), source=source, allows_gaps=True
-                        ),
+                        limits=read_limits(contract, frame, limit_names, source=source, allows_gaps=True),
                     )
                 )
                 count.add(contract, frame, outside)
