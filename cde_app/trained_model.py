@@ -10,7 +10,9 @@ import numpy as np
 
 from cde_app.arrays import Array
 from cde_app.config import FRAME_PATH
+from cde_app.config.threshold import Threshold, columns_of, parse_thresholds
 from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, encode_targets
+from cde_app.data.extras import read_limits
 from cde_app.data.files import source_name
 from cde_app.data.fingerprints import SeenRows
 from cde_app.data.frame import frame_of
@@ -118,19 +120,26 @@ class TrainedModel:
         totals = total_of(self.predictor, X, codes, seed=self.settings["seed"] if seed is None else seed)
         return frame_of(totals.columns(self.contract.targets, levels, groups.names))
 
-    def evaluate(self, frame: pd.DataFrame) -> dict[str, Any]:
+    def evaluate(self, frame: pd.DataFrame, thresholds: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores of every row of a table that has the targets too, as `cde evaluate --json` prints them.
 
         Rows that the training has seen have scores that are too good.
 
+        Args:
+            frame: rows with the inputs and the targets.
+            thresholds: whose probabilities are scored too: `y>100`, `y<=@limit` (a column of the frame) or `1<y<2`.
+
         Raises:
-            DataError: the frame breaks the column contract, lacks a target, or has no complete row.
+            DataError: the frame breaks the column contract, lacks a target or a column of limits, or has no complete
+                row.
+            UsageError: a threshold names no target or has another form.
         """
+        questions = parse_thresholds(thresholds, self.contract.targets, option="thresholds")
         frame = frame[complete_rows(self.contract, frame, source=FRAME, with_targets=True)]
         if frame.empty:
             raise DataError(f"{FRAME}: expected at least one complete row; got none. Fill the gaps.")
         X, targets = (encode(self.contract, frame, source=FRAME) for encode in (encode_inputs, encode_targets))
-        return self.scores(X, targets)[0]
+        return self.scores(X, targets, events_of(questions, self.contract, frame, len(frame), source=FRAME))[0]
 
     def scores(self, X: Array, targets: Array, events: Sequence[Event] = ()) -> tuple[dict[str, Any], Rows]:
         """Return the scores of the model and the baselines on some rows, and the model's scores per row.
@@ -233,6 +242,30 @@ def assemble(
         seen=SeenRows.of(table.fingerprints[np.concatenate([fitted, table.split.validation])]),
         settings=settings,
     )
+
+
+def events_of(
+    thresholds: Sequence[Threshold], contract: ColumnContract, frame: pd.DataFrame | None, num_rows: int, *, source: str
+) -> list[Event]:
+    """Return thresholds as events of some rows.
+
+    Args:
+        thresholds: of the contract's targets.
+        contract: the column contract of the run.
+        frame: the rows, with the columns that the thresholds name; None if they name none.
+        num_rows: N.
+        source: the table, as errors name it.
+
+    Raises:
+        DataError: a column of limits is missing, or has a gap or a cell that is no number.
+    """
+    names = columns_of(thresholds)
+    limits = {} if frame is None else read_limits(contract, frame, names, source=source, allows_gaps=False)
+
+    def limit(end: float | str) -> Array:
+        return limits[end] if isinstance(end, str) else np.full(num_rows, end)
+
+    return [Event(t.text, contract.targets.index(t.target), limit(t.above), limit(t.below)) for t in thresholds]
 
 
 def blank_metrics(target_names: Sequence[str], event_names: Sequence[str] = ()) -> dict[str, Any]:

@@ -228,6 +228,27 @@ def test_every_example_runs(
         exec(compile(shortened, example.place, "exec"), names)  # noqa: S102
 
 
+NOTEBOOKS = sorted((PROJECT / "docs").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_was_run_from_its_first_cell_to_its_last(path: Path) -> None:
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"] == []
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    names: dict[str, Any] = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), path.name, "exec"), names)  # noqa: S102
+
+
 def test_examples_of_pages_and_docstrings_are_found_and_those_that_train_are_known() -> None:
     trained = {example.place.partition(":")[0]: example.trains for example in EXAMPLES if not example.before}
     assert trained["README.md"] is False
@@ -254,5 +275,5 @@ def test_the_locks_of_the_package_and_of_the_pages_have_nothing_in_common() -> N
     locks = [(PROJECT / name).read_text().split() for name in ("requirements.lock", "requirements-docs.lock")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for lock in locks for line in lock)
     package, pages = ({line.partition("==")[0].lower().replace("_", "-") for line in lock} for lock in locks)
-    assert pages >= {"furo", "myst-parser", "sphinx"}
+    assert pages >= {"furo", "myst-nb", "sphinx"}
     assert not package & pages

@@ -254,6 +254,7 @@ def test_the_probabilities_of_a_threshold_are_scored_and_drawn(tiny_run: Any, tm
         1 - brier / np.mean((climate - happened) ** 2)
     )
     assert set(scores["thresholds"]) == {"a>0.2", "b<1"}
+    assert model.evaluate(frame, ["a>0.2", "b<1"])["thresholds"]["a>0.2"]["brier"] == pytest.approx(found["brier"])
     assert {Path(name).name for name in scores["files"]} == {"reliability_a_0.2.png", "reliability_b_1.png"}
     assert all(Path(name).read_bytes().startswith(b"\x89PNG") for name in scores["files"])
 
@@ -292,4 +293,4 @@ def test_limits_of_a_threshold_may_differ_by_row_but_must_be_there(tiny_run: Any
     frame.to_csv(tmp_path / "new.csv", index=False)
     done = cde("evaluate", tiny_run.run, tmp_path / "new.csv", "--threshold", "a<@limit")
     assert done.code == 3
-    assert "column 'limit' must be numbers without gaps to score a threshold; got a gap in row 8" in done.err
+    assert "column 'limit' must be numbers without gaps; got 1 empty cell, first in row 8" in done.err

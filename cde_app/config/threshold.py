@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cde_app.errors import UsageError
 from cde_app.words import list_names, nearest
 
 _FORM = "TARGET>NUMBER, TARGET<@COLUMN or NUMBER<TARGET<NUMBER"
@@ -27,6 +28,29 @@ class Threshold:
     def columns(self) -> tuple[str, ...]:
         """The columns that have limits."""
         return tuple(limit for limit in (self.above, self.below) if isinstance(limit, str))
+
+
+def parse_thresholds(texts: Sequence[str], targets: Sequence[str], *, option: str) -> tuple[Threshold, ...]:
+    """Read thresholds, each once.
+
+    Args:
+        texts: the thresholds.
+        targets: the names of the targets.
+        option: what they were named by, for the message.
+
+    Raises:
+        UsageError: one names no target or has another form; all faults at once.
+    """
+    found, faults = dict[str, Threshold](), list[str]()
+    for text in texts:
+        try:
+            threshold = parse_threshold(text, targets)
+            found[threshold.text] = threshold
+        except ValueError as error:
+            faults.append(f"{option}: {error}")
+    if faults:
+        raise UsageError(*faults)
+    return tuple(found.values())
 
 
 def parse_threshold(text: str, targets: Sequence[str]) -> Threshold:
@@ -57,6 +81,11 @@ def parse_threshold(text: str, targets: Sequence[str]) -> Threshold:
     if isinstance(above, float) and isinstance(below, float) and above >= below:
         raise ValueError(f"expected limits of which the first is below the second; got {text!r}. Exchange them.")
     return Threshold("".join(parts), terms[place], above, below)
+
+
+def columns_of(thresholds: Sequence[Threshold]) -> list[str]:
+    """Return the columns that thresholds name, each once."""
+    return list(dict.fromkeys(name for threshold in thresholds for name in threshold.columns))
 
 
 def _limit(term: str, text: str) -> float | str:

@@ -31,16 +31,16 @@ def kept_columns(frame: pd.DataFrame, names: Sequence[str], *, source: str) -> d
 
 
 def read_limits(
-    contract: ColumnContract, frame: pd.DataFrame, names: Sequence[str], *, source: str
+    contract: ColumnContract, frame: pd.DataFrame, names: Sequence[str], *, source: str, allows_gaps: bool
 ) -> dict[str, Array]:
     """Return columns of numbers, [N] each, NaN where there is a gap.
 
     Raises:
-        DataError: a column is missing, or has a cell that is no number.
+        DataError: a column is missing, or has a cell that is no number, or a gap that is not allowed.
     """
     readers = [
         ColumnReader(
-            name, "numeric", "--threshold", form=contract.form, allows_gaps=True, source=source, advice=FOR_A_RUN
+            name, "numeric", "--threshold", form=contract.form, allows_gaps=allows_gaps, source=source, advice=FOR_A_RUN
         )
         for name in names
     ]

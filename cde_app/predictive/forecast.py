@@ -300,23 +300,27 @@ class Forecast(ABC):
 
         return pd.DataFrame(summary_columns(self, quantiles))
 
-    def plot(self, *, target: str | int = 0, y: Any = None) -> Figure:
-        """Return a Matplotlib figure with the densities of one target in up to twelve rows.
+    def plot(self, *, target: str | int = 0, y: Any = None, labels: Sequence[object] | None = None) -> Figure:
+        """Return a Matplotlib figure with the densities of one target in up to twelve rows, spread over their means.
 
         Args:
             target: its name or index; the first by default.
             y: observations to mark.
+            labels: [N], names of the rows; None counts them from 1.
 
         Raises:
-            ValueError: there are no rows, or there is no such target.
+            ValueError: there are no rows, there is no such target, or there are not as many labels as rows.
         """
         from cde_app.report.densities import plot_forecast
 
         if not self.num_rows:
             raise ValueError("plot: expected a forecast with rows; got none")
+        named = [f"row {row + 1}" for row in range(self.num_rows)] if labels is None else list(map(str, labels))
+        if len(named) != self.num_rows:
+            raise ValueError(f"labels: expected {self.num_rows} names, one per row; got {len(named)}")
         index = self._index(target)
         observed = None if y is None else self._observations(y)[:, index]
-        return plot_forecast(self.marginal(index), self.target_names[index], observed)
+        return plot_forecast(self.marginal(index), self.target_names[index], observed, named)
 
     # --- what a kind of forecast computes: arrays [N, P] in, arrays out --------------------------------------------
 

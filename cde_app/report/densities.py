@@ -91,19 +91,18 @@ def plot_density_heatmap(
     return figure
 
 
-def plot_forecast(mixture: Mixture, target_name: str, targets: Array | None) -> Figure:
+def plot_forecast(mixture: Mixture, target_name: str, targets: Array | None, labels: Sequence[str]) -> Figure:
     """Draw the ridges of a forecast of one target, for at most `MOST_RIDGES` of its rows, spread over their means.
 
     Args:
         mixture: N rows of one target, N >= 1.
         target_name: label of the x axis.
         targets: [N], observations, or None.
+        labels: [N], names of the rows.
     """
     chosen = spread_rows(mixture.mean()[:, 0], MOST_RIDGES)
-    labels = [f"row {row + 1}" for row in chosen]
-    return plot_ridges(
-        mixture[chosen], None if targets is None else targets[chosen], labels=labels, target_name=target_name
-    )
+    observed = None if targets is None else targets[chosen]
+    return plot_ridges(mixture[chosen], observed, labels=[labels[row] for row in chosen], target_name=target_name)
 
 
 @matplotlib.rc_context(STYLE)

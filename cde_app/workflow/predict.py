@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cde_app.arrays import BoolArray
+from cde_app.config.threshold import columns_of
 from cde_app.data.encoding import (
     ColumnContract,
     complete_rows,
@@ -36,7 +37,7 @@ from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
 from cde_app.workflow.prediction_files import Chunk, PredictionWriter, component_arrays
-from cde_app.workflow.prediction_options import PredictionOptions, limit_columns, questions_of, remaining_targets
+from cde_app.workflow.prediction_options import PredictionOptions, questions_of, remaining_targets
 from cde_app.workflow.totals import TotalsTable
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def predict_table(
     questions = questions_of(options, model)
     contract, count, few = model.contract, RowCount(), 0
     known, targets = tuple(options.given or ()), remaining_targets(options, contract)
+    limit_names = columns_of(questions.thresholds)
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
     if any(out_path.resolve() in Path(file).resolve().parents for file in find_files(data_path)):
@@ -101,7 +103,7 @@ def predict_table(
                         outside=outside.any(axis=1),
                         targets=known_targets(contract, frame, source, names=targets),
                         kept=kept_columns(frame, options.keep or (), source=source),
-                        limits=read_limits(contract, frame, limit_columns(questions), source=source),
+                        limits=read_limits(contract, frame, limit_names, source=source, allows_gaps=True),
                     )
                 )
                 count.add(contract, frame, outside)

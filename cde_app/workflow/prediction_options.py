@@ -10,12 +10,12 @@ import numpy as np
 
 from cde_app.arrays import Array
 from cde_app.config import Predict
+from cde_app.config.threshold import parse_thresholds
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.table import FileFormat
 from cde_app.errors import UsageError
 from cde_app.trained_model import TrainedModel
 from cde_app.words import list_names, nearest
-from cde_app.workflow.evaluate import parse_thresholds
 from cde_app.workflow.prediction_files import Questions
 
 FARTHEST = 5.0
@@ -90,7 +90,7 @@ def questions_of(options: PredictionOptions, model: TrainedModel) -> Questions:
     return Questions(
         quantiles=tuple(dict.fromkeys(options.quantiles or ())),
         intervals=tuple(dict.fromkeys(options.intervals or ())),
-        thresholds=parse_thresholds(options.thresholds or (), names),
+        thresholds=parse_thresholds(options.thresholds or (), names, option="--threshold"),
         hdi=tuple(dict.fromkeys(options.hdi or ())),
         modes=bool(options.modes),
         points=points_of(model, names, options.grid, options.at or ()),
@@ -136,8 +136,3 @@ def points_of(model: TrainedModel, names: Sequence[str], grid: int | None, at: S
             even = transform.inverse(np.linspace(ends[0] - margin, ends[1] + margin, grid))
         points[name] = np.unique(np.concatenate([even, np.asarray(at, float)]))
     return points
-
-
-def limit_columns(questions: Questions) -> list[str]:
-    """Return the columns that thresholds name."""
-    return list(dict.fromkeys(name for threshold in questions.thresholds for name in threshold.columns))
