@@ -23,6 +23,7 @@ from cde_app.config_file import load_config
 from cde_app.workflow.train import train_run
 
 PROJECT = Path(__file__).parent.parent
+NOTEBOOKS = sorted(PROJECT.glob("docs/*.ipynb"))
 PAGES = sorted(path for folder in (".", "configs", "data", "docs") for path in PROJECT.glob(f"{folder}/*.md"))
 
 # --- links --------------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def examples_of_pages() -> Iterator[Example]:
 
 def examples_of_notebooks() -> Iterator[Example]:
     """Yield the cells of every notebook, as one example."""
-    for path in sorted(PROJECT.glob("docs/*.ipynb")):
+    for path in NOTEBOOKS:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         yield Example(str(path.relative_to(PROJECT)), code, folder="docs")
@@ -228,25 +229,12 @@ def test_every_example_runs(
         exec(compile(shortened, example.place, "exec"), names)  # noqa: S102
 
 
-NOTEBOOKS = sorted((PROJECT / "docs").glob("*.ipynb"))
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_was_run_from_its_first_cell_to_its_last(path: Path) -> None:
     cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"] == []
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(path.parent)
-    names: dict[str, Any] = {}
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), path.name, "exec"), names)  # noqa: S102
 
 
 def test_examples_of_pages_and_docstrings_are_found_and_those_that_train_are_known() -> None:
