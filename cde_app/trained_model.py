@@ -15,7 +15,7 @@ from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, 
 from cde_app.data.extras import read_limits
 from cde_app.data.files import source_name
 from cde_app.data.fingerprints import SeenRows
-from cde_app.data.frame import frame_of
+from cde_app.data.frame import frame_of, plain_frame
 from cde_app.data.groups import RowGroups
 from cde_app.data.prepared import PreparedTable
 from cde_app.data.split import Split
@@ -74,12 +74,13 @@ class TrainedModel:
 
         Raises:
             DataError: the frame breaks the column contract.
+            UsageError: it is no frame.
 
         Example:
             forecast = cde.load("runs/mine").predict(frame)
             low, high = forecast.interval(0.9)
         """
-        X = encode_inputs(self.contract, frame, source=FRAME)
+        X = encode_inputs(self.contract, plain_frame(frame), source=FRAME)
         return replace(self.predictor.predict(X), names=self.contract.targets)
 
     def total(
@@ -113,6 +114,7 @@ class TrainedModel:
         levels = self.settings["predict"]["quantiles"] if quantiles is None else quantiles
         if not all(0 < level < 1 for level in levels):
             raise ValueError(f"quantiles: expected numbers between 0 and 1; got {list(levels)}")
+        frame = plain_frame(frame)
         if frame.empty:
             raise DataError(f"{FRAME}: expected at least one row; got none.")
         groups = RowGroups(by, form=self.contract.form, source=FRAME)
@@ -135,6 +137,7 @@ class TrainedModel:
             UsageError: a threshold names no target or has another form.
         """
         questions = parse_thresholds(thresholds, self.contract.targets, option="thresholds")
+        frame = plain_frame(frame)
         frame = frame[complete_rows(self.contract, frame, source=FRAME, with_targets=True)]
         if frame.empty:
             raise DataError(f"{FRAME}: expected at least one complete row; got none. Fill the gaps.")

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import cde_app
-from cde_app.errors import DataError, RunError
+from cde_app.errors import DataError, RunError, UsageError
 from cde_app.predictive.chain import Chain
 from cde_app.predictive.mixture import Mixture
 from cde_app.words import flatten
@@ -63,6 +63,13 @@ def test_what_does_not_fit_is_said_in_one_line(tiny_run: Any) -> None:
         model.predict(frame.drop(columns="region"))
     with pytest.raises(DataError, match="^the frame: .*'b'"):
         model.evaluate(frame.drop(columns="b"))
+    labelled = frame.set_axis([f"r{n}" for n in range(len(frame))], axis=0)
+    np.testing.assert_array_equal(model.predict(labelled).mean(), model.predict(frame).mean())
+    with pytest.raises(DataError, match="first in row 3"):
+        model.predict(labelled.assign(x=np.where(np.arange(len(frame)) == 2, np.nan, frame["x"])))
+    for other, kind in ((frame["x"], "pandas.Series"), ({"x": [1]}, "dict"), ([[1]], "list")):
+        with pytest.raises(UsageError, match=f"frame: expected a pandas DataFrame; got {kind}"):
+            model.predict(other)
     with pytest.raises(RunError, match="expected a run directory; got nothing"):
         cde_app.load("nowhere")
     forecast = model.predict(frame)
@@ -108,6 +115,11 @@ def test_a_forecast_has_a_length_rows_names_and_probabilities(mixture: Mixture) 
     np.testing.assert_allclose(mixture.probability(above=y[1], target=1), 0.3, atol=1e-9)
     np.testing.assert_allclose(mixture.probability(above=y[1], below=y[0], target="b"), 0.0)
     np.testing.assert_allclose(one.log_prob(y[0]), one.log_prob(y[0][:, None]))
+    assert one[0].mean().shape == (1, 1)
+    assert one.quantile([]).shape == (0, 2 + 1, 1)
+    for wrong in (-1, 2, 0.5, "c"):
+        with pytest.raises(ValueError, match="expected one of the targets 'b'"):
+            one.marginal(wrong)
     inside = one.interval(0.5)
     np.testing.assert_allclose(one.cdf(inside[1]) - one.cdf(inside[0]), 0.5, atol=1e-9)
 

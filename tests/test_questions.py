@@ -99,6 +99,17 @@ def test_given_a_target_the_tables_are_of_the_others(asked: Any, tiny_run: Any, 
     assert np.abs(summary["b_mean"] - forecast.mean()[:, 1]).max() > 1e-6, "the control: what is given matters"
 
 
+def test_thresholds_of_the_run_about_a_given_target_are_not_asked(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
+    shutil.copytree(tiny_run.run, tmp_path / "run")
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    manifest["settings"]["predict"]["thresholds"] = ["a>0", "b>1"]
+    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    options = ("--given", "a", "--samples", "0")
+    assert cde("predict", tmp_path / "run", tiny_run.table, "--out", tmp_path / "out", *options).code == 0
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert [name for name in summary if name.startswith("P(")] == ["P(b>1)"]
+
+
 def test_few_components_are_warned_of(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
     done = cde("predict", tiny_run.run, tiny_run.table, "--out", tmp_path / "out", "--given", "a", "--samples", "0")
     assert "120 of 120 rows rest on fewer than 100 components" in done.err  # the tiny run has 16
@@ -218,6 +229,7 @@ def test_data_id_must_be_in_the_table_of_the_training(tiny_run: Any, tmp_path: P
         ("thresholds: ['c>1']", "predict.thresholds.0: expected TARGET>NUMBER"),
         ("given: [a, b]", "predict.given: expected some of the targets 'a', 'b', each once, but not all"),
         ("given: [c]", "predict.given: expected some of the targets"),
+        ("given: [a], thresholds: ['a>1']", "predict.thresholds.0: expected TARGET>NUMBER"),
         ("grid: 1", "predict.grid: expected an integer >= 2 or null; got 1"),
         ("intervals: [1.2]", "predict.intervals.0: expected a number > 0 and < 1; got 1.2"),
     ],

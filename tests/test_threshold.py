@@ -8,7 +8,7 @@ import pytest
 
 from cde_app.config.threshold import Threshold, parse_threshold
 
-TARGETS = ("y", "wind speed", "1e3")
+TARGETS = ("y", "wind speed", "1e3", "y > 1", "a<b")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ TARGETS = ("y", "wind speed", "1e3")
         ("2>=y>1", Threshold("2>=y>1", "y", 1.0, 2.0)),
         ("@low<y<@high", Threshold("@low<y<@high", "y", "low", "high")),
         ("1e3>5", Threshold("1e3>5", "1e3", 5.0)),
+        ("y > 1 > 2", Threshold("y > 1>2", "y > 1", 2.0)),
+        ("0 < a<b < @c", Threshold("0<a<b<@c", "a<b", 0.0, "c")),
     ],
 )
 def test_a_threshold_is_an_interval_of_a_target(text: str, expected: Threshold) -> None:

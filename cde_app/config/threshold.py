@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cde_app.errors import UsageError
 from cde_app.words import list_names, nearest
 
+_SIGN = "<=|>=|<|>"
 _FORM = "TARGET>NUMBER, TARGET<@COLUMN or NUMBER<TARGET<NUMBER"
 
 
@@ -58,29 +59,47 @@ def parse_threshold(text: str, targets: Sequence[str]) -> Threshold:
 
     Args:
         text: with one or two of the signs `<`, `<=`, `>` and `>=`; `@name` is a column.
-        targets: the names of the targets.
+        targets: the names of the targets, which may have signs too.
 
     Raises:
         ValueError: the text has another form, names no target, or its limits are in the wrong order; the message is
             `expected ...; got .... <what to do>`.
     """
-    parts = [part.strip() for part in re.split(r"(<=|>=|<|>)", text)]
-    terms, signs = parts[::2], parts[1::2]
-    if len(terms) not in (2, 3) or not all(terms) or len({sign[0] for sign in signs}) > 1:
+    for target in sorted(targets, key=len, reverse=True):
+        match = re.fullmatch(rf"(?:(.+?)\s*({_SIGN})\s*)?{re.escape(target)}(?:\s*({_SIGN})\s*(.+))?", text.strip())
+        sides = [side for side in (match[1], match[4]) if side is not None] if match else []
+        if match and sides and all(_limit(side) is not None for side in sides):
+            return _threshold(target, *match.groups(), text=text)
+    parts = [part.strip() for part in re.split(_SIGN, text)]
+    words = [part for part in parts if part and _limit(part) is None]
+    if len(parts) not in (2, 3) or not all(parts):
         raise ValueError(f"expected {_FORM}; got {text!r}. Correct the text.")
-    place = next((k for k, term in enumerate(terms) if term in targets), None)
-    if place is None or (len(terms) == 3 and place != 1):
-        words = [term for term in terms if not term.startswith("@") and _number(term) is None]
-        near = nearest(words[0], targets) if words else None
-        advice = f"Did you mean {near!r}?" if near else "Name a target."
-        raise ValueError(f"expected {_FORM} with one of the targets {list_names(targets)}; got {text!r}. {advice}")
-    limits = {k: _limit(term, text) for k, term in enumerate(terms) if k != place}
-    smaller = {k: limit for k, limit in limits.items() if (k < place) == signs[0].startswith("<")}
-    larger = {k: limit for k, limit in limits.items() if k not in smaller}
-    above, below = next(iter(smaller.values()), -math.inf), next(iter(larger.values()), math.inf)
+    if any(word in targets for word in words):
+        wrong = next((word for word in words if word not in targets), words[-1])
+        raise ValueError(
+            f"expected {_FORM}; got {text!r}, in which {wrong!r} is no number. Write @{wrong} for a column."
+        )
+    near = nearest(words[0], targets) if words else None
+    advice = f"Did you mean {near!r}?" if near else "Name a target."
+    raise ValueError(f"expected {_FORM} with one of the targets {list_names(targets)}; got {text!r}. {advice}")
+
+
+def _threshold(
+    target: str, left: str | None, before: str | None, after: str | None, right: str | None, *, text: str
+) -> Threshold:
+    """Return `left before target after right` as an interval; one of the sides may be missing."""
+    if before and after and before[0] != after[0]:
+        raise ValueError(f"expected {_FORM}; got {text!r}, whose signs point in two directions. Correct the text.")
+    ends: dict[bool, float | str] = {}
+    for term, sign, is_left in ((left, before, True), (right, after, False)):
+        limit = None if term is None else _limit(term)
+        if limit is not None and sign is not None:
+            ends[(sign[0] == "<") == is_left] = limit  # whether it is the lower end
+    above, below = ends.get(True, -math.inf), ends.get(False, math.inf)
     if isinstance(above, float) and isinstance(below, float) and above >= below:
         raise ValueError(f"expected limits of which the first is below the second; got {text!r}. Exchange them.")
-    return Threshold("".join(parts), terms[place], above, below)
+    written = "".join(part for part in (left, before, target, after, right) if part)
+    return Threshold(written, target, above, below)
 
 
 def columns_of(thresholds: Sequence[Threshold]) -> list[str]:
@@ -88,18 +107,11 @@ def columns_of(thresholds: Sequence[Threshold]) -> list[str]:
     return list(dict.fromkeys(name for threshold in thresholds for name in threshold.columns))
 
 
-def _limit(term: str, text: str) -> float | str:
-    """Read a limit: a number, or the column after `@`."""
-    if term.startswith("@") and len(term) > 1:
-        return term[1:]
-    number = _number(term)
-    if number is None:
-        raise ValueError(f"expected {_FORM}; got {text!r}, in which {term!r} is no number. Write @{term} for a column.")
-    return number
-
-
-def _number(term: str) -> float | None:
-    """Read a finite number; None if the text is none."""
+def _limit(term: str) -> float | str | None:
+    """Read a limit, a finite number or the column after `@`; None if the term is neither."""
+    term = term.strip()
+    if term.startswith("@"):
+        return term[1:] or None
     try:
         number = float(term)
     except ValueError:

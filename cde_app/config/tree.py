@@ -39,15 +39,16 @@ class Config(Section):
     @model_validator(mode="after")
     def _predictions_are_of_targets(self) -> Config:
         names = [target.column for target in self.data.targets]
-        for index, text in enumerate(self.predict.thresholds):
-            try:
-                parse_threshold(text, names)
-            except ValueError as error:
-                raise SettingError(("predict", "thresholds", index), str(error)) from None
         given = self.predict.given
         if given and (len(set(given)) < len(given) or not set(given) < set(names)):
             message = f"expected some of the targets {list_names(names)}, each once, but not all; got {list(given)}."
             raise SettingError(("predict", "given"), f"{message} Correct it.")
+        free = [name for name in names if name not in self.predict.given]
+        for index, text in enumerate(self.predict.thresholds):
+            try:
+                parse_threshold(text, free)
+            except ValueError as error:
+                raise SettingError(("predict", "thresholds", index), str(error)) from None
         return self
 
     @model_validator(mode="after")

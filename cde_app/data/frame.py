@@ -30,37 +30,46 @@ _FOREIGN_OBJECTS: tuple[tuple[tuple[type, ...], str], ...] = (
 
 
 def checked_frame(frame: Any) -> pd.DataFrame:
-    """Check a frame as a table, and return it with rows counted from 0.
-
-    Its own index is ignored. As in a Parquet file, a column of objects that are all text is text, and a column that
-    holds neither numbers, dates nor labels is replaced by a word for what it holds.
+    """Check a frame as a table to train on, and return it as `plain_frame` does.
 
     Raises:
         DataError: the frame has no rows, repeats a column name, or has a name that is not text.
         UsageError: it is no frame.
     """
-    if not isinstance(frame, pd.DataFrame):
-        kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}".removeprefix("builtins.")
-        raise UsageError(
-            f"source: expected the path of a YAML file or a pandas DataFrame; got {kind}. "
-            "Make it a DataFrame with named columns."
-        )
-    others = [name for name in frame.columns if not isinstance(name, str)]
+    plain = plain_frame(frame, "source: expected the path of a YAML file or a pandas DataFrame")
+    others = [name for name in plain.columns if not isinstance(name, str)]
     if others:
         raise DataError(
             f"{_SOURCE}: column names must be text; got {list_names(others)}. "
             "Name the columns, or use frame.rename(columns=str)."
         )
-    repeated = sorted(set(frame.columns[frame.columns.duplicated()]))
+    if plain.empty:
+        raise DataError(f"{_SOURCE}: must have rows and columns; got {len(frame)} and {frame.shape[1]}. Check it.")
+    return plain
+
+
+def plain_frame(frame: Any, expected: str = "frame: expected a pandas DataFrame") -> pd.DataFrame:
+    """Return a frame with rows counted from 0; its own index is ignored.
+
+    As in a Parquet file, a column of objects that are all text is text, and a column that holds neither numbers, dates
+    nor labels is replaced by a word for what it holds.
+
+    Raises:
+        DataError: the frame repeats a column name.
+        UsageError: it is no frame; the message begins with `expected`.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}".removeprefix("builtins.")
+        raise UsageError(f"{expected}; got {kind}. Make it a DataFrame with named columns.")
+    repeated = sorted(map(str, set(frame.columns[frame.columns.duplicated()])))
     if repeated:
         raise DataError(f"{_SOURCE}: column names must differ; got {repeated} more than once. Rename the columns.")
-    if frame.empty:
-        raise DataError(f"{_SOURCE}: must have rows and columns; got {len(frame)} and {frame.shape[1]}. Check it.")
     plain = frame.reset_index(drop=True)
     foreign = {name: noun for name in plain.columns if (noun := _foreign(plain[name]))}
     words = {name: pd.Series(Foreign(noun), plain.index, dtype=object) for name, noun in foreign.items()}
     texts = {name: plain[name].astype("string") for name in plain.columns if _holds_text(plain[name])}
-    return plain.assign(**words, **texts)
+    changed = words | texts
+    return plain if not changed else pd.DataFrame({name: changed.get(name, plain[name]) for name in plain.columns})
 
 
 def is_frame(table: Any) -> bool:

@@ -77,7 +77,7 @@ class Chain(Forecast):
         names = tuple(self.names[p] for p in self.order[:2]) if self.names else ()
         return replace(self, factors=self.factors[:2], order=(0, 1), nodes=self.nodes[:, :4], names=names)
 
-    def __getitem__(self, rows: Any) -> Chain:
+    def _of_rows(self, rows: Any) -> Chain:
         """Return the forecasts of some rows: a slice, a mask or an index array."""
         return replace(self, X=self.X[rows])
 

@@ -25,8 +25,7 @@ def summary_columns(forecast: Forecast, quantiles: Sequence[float], intervals: S
     The names are unique for any targets: the part after the last underscore differs between the columns of one target,
     and the part before it between targets.
     """
-    mean, sd = forecast.mean(), forecast.sd()
-    levels = forecast.quantile(quantiles) if len(quantiles) else np.empty(0)
+    mean, sd, levels = forecast.mean(), forecast.sd(), forecast.quantile(quantiles)
     ends = [forecast.interval(mass) for mass in intervals]
     columns: Columns = {}
     for p, name in enumerate(forecast.target_names):

@@ -60,9 +60,9 @@ class Forecast(ABC):
         targets = ", ".join(self.names) or str(self.num_targets)
         return f"{type(self).__name__}({self.num_rows} rows, targets: {targets})"
 
-    @abstractmethod
     def __getitem__(self, rows: Any) -> Self:
-        """Return the forecasts of some rows: a slice, a mask or an index array."""
+        """Return the forecasts of some rows: an index, a slice, a mask or an index array."""
+        return self._of_rows([rows] if isinstance(rows, int | np.integer) else rows)
 
     # --- densities ------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Forecast(ABC):
         levels = np.atleast_1d(np.asarray(q, float))
         if levels.ndim > 1 or not np.all((levels > 0) & (levels < 1)):
             raise ValueError(f"q: expected numbers between 0 and 1; got {q}")
-        quantiles = self._quantile(levels)
+        quantiles = self._quantile(levels) if len(levels) else np.empty((0, self.num_rows, self.num_targets))
         return quantiles[0] if np.ndim(q) == 0 else quantiles
 
     def interval(self, mass: float = 0.9) -> tuple[Array, Array]:
@@ -325,6 +325,10 @@ class Forecast(ABC):
     # --- what a kind of forecast computes: arrays [N, P] in, arrays out --------------------------------------------
 
     @abstractmethod
+    def _of_rows(self, rows: Any) -> Self:
+        """Return the forecasts of some rows: a slice, a mask or an index array."""
+
+    @abstractmethod
     def _log_prob(self, targets: Array) -> Array:
         """Return the joint log density of one observation per row; [N, P] to [N]."""
 
@@ -368,7 +372,7 @@ class Forecast(ABC):
         if isinstance(target, str):
             if target in self.target_names:
                 return self.target_names.index(target)
-        elif 0 <= target < self.num_targets:
+        elif isinstance(target, int | np.integer) and 0 <= target < self.num_targets:
             return int(target)
         raise ValueError(f"expected one of the targets {self._listed}; got {target!r}")
 

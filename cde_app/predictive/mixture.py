@@ -129,7 +129,7 @@ class Mixture(Forecast):
             names=tuple(self.names[p] for p in rest) if self.names else (),
         )
 
-    def __getitem__(self, rows: Any) -> Mixture:
+    def _of_rows(self, rows: Any) -> Mixture:
         """Return the mixture of some rows: a slice, a mask or an index array."""
         covariances = self.covariances
         if covariances is not None and covariances.shape[0] > 1:
@@ -355,7 +355,8 @@ class Mixture(Forecast):
                     term = points[:, columns, None, q] - means[q, :, None, :]
                     term *= factor[:, None, :]
                     whitened[p] = whitened[p] + term if p in whitened else term
-                exponents = reduce(np.add, [np.square(value, out=value) for value in whitened.values()])
+                with np.errstate(over="ignore"):  # very far away the density is zero
+                    exponents = reduce(np.add, [np.square(value, out=value) for value in whitened.values()])
                 exponents *= -0.5
                 exponents += log_heights[:, None, :]
                 log_density[rows, columns] = _log_sum_exp(exponents)

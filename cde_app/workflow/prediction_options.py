@@ -10,7 +10,7 @@ import numpy as np
 
 from cde_app.arrays import Array
 from cde_app.config import Predict
-from cde_app.config.threshold import parse_thresholds
+from cde_app.config.threshold import parse_threshold, parse_thresholds
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.table import FileFormat
 from cde_app.errors import UsageError
@@ -62,9 +62,15 @@ class PredictionOptions:
     """The column whose values are the groups of the totals; None makes one group."""
 
     def resolved(self, settings: Mapping[str, Any]) -> PredictionOptions:
-        """Replace each None by a run's setting, or by the default if the run is older than the setting."""
+        """Replace each None by a run's setting, or by the default if the run is older than the setting.
+
+        The run's thresholds of targets that are given here are not asked.
+        """
         defaults = Predict().model_dump() | settings["predict"] | {"keep": settings["data"].get("id", ())}
         defaults |= {"num_samples": defaults["samples"], "seed": settings["seed"]}
+        given = set(defaults["given"] if self.given is None else self.given)
+        targets = [target["column"] for target in settings["data"]["targets"]]
+        defaults["thresholds"] = [t for t in defaults["thresholds"] if parse_threshold(t, targets).target not in given]
         defaults["total"] |= (self.total_by or defaults["total_by"]) is not None
         own = {name: defaults[name] for name, value in vars(self).items() if value is None}
         return replace(self, **own)
