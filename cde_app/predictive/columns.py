@@ -61,7 +61,7 @@ def density_columns(forecast: Forecast, points: Mapping[str, Array]) -> LongTabl
     for name in forecast.target_names:
         mixture, y = forecast.marginal(name), np.asarray(points[name], float)
         z = np.broadcast_to(mixture.transforms[0].forward(y), (len(forecast), len(y)))
-        log_density, cdf = mixture.along(z)
+        log_density, cdf = mixture.log_prob_along(z), mixture.cdf_along(z)
         columns = {"target": np.full(z.size, name), "value": np.tile(y, len(forecast))}
         columns |= {"density": np.exp(log_density).ravel(), "cdf": cdf.ravel()}
         tables.append((np.repeat(np.arange(len(forecast)), len(y)), columns))

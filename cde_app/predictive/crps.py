@@ -11,31 +11,18 @@ import numpy as np
 from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.machine.blocks import cache_blocks, work_in_blocks
+from cde_app.machine.blocks import work_in_blocks
+from cde_app.predictive.panels import LANDMARKS, NODES, distribution_on_panels, panel_edges
 from cde_app.predictive.weights import average, of_rows, present
 
 if TYPE_CHECKING:
     from cde_app.targets import TargetTransform
 
 
-SMALLEST_LOG = -700.0
-"""Below this, exp underflows and is eight times slower."""
 FEWEST_PANELS, MOST_PANELS = 64, 4096
 MASS_TOLERANCE = 1e-9
 MANY_COMPONENTS = 96
 """With at least this many components, panels cost less than pairs of components."""
-# Where a component's distribution function bends, in standard deviations from its mean.
-LANDMARKS = np.array([-9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9], float)
-NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(6)
-# Row i integrates the polynomial through the nodes' values from -1 to node i. Legendre polynomials are orthogonal under
-# this quadrature, so that no linear system is solved; its rounding would depend on the number of threads.
-PARTIAL_WEIGHTS = np.einsum(
-    "ki,k,jk,j->ij",
-    np.polynomial.legendre.legval(NODES, np.polynomial.legendre.legint(np.eye(6), lbnd=-1)),
-    np.arange(6) + 0.5,
-    np.polynomial.legendre.legvander(NODES, 5),
-    NODE_WEIGHTS,
-)
 
 
 def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Array) -> Array:
@@ -115,8 +102,8 @@ def _score_on_panels(
     low, high = (means + LANDMARKS[0] * sds).min(1), (means + LANDMARKS[-1] * sds).max(1)
     observed = np.clip(transform.forward(targets), low, high)
     junction = np.clip(transform.forward(transform.bend), low, high)
-    edges = np.sort(np.column_stack([_panel_edges(means, sds, num_panels), observed, junction]), axis=1)
-    nodes, node_weights, below, above, mass = _distribution_on_panels(edges, weights, means, sds)
+    edges = np.sort(np.column_stack([panel_edges(means, sds, num_panels), observed, junction]), axis=1)
+    nodes, node_weights, _, below, above, mass = distribution_on_panels(edges, weights, means, sds)
     slope = np.exp(-transform.log_jacobian(transform.inverse(nodes)))
     integrand = np.square(np.where(nodes < observed[:, None, None], below, above)) * slope
     outside = np.abs(targets - np.clip(targets, transform.inverse(low), transform.inverse(high)))
@@ -139,8 +126,8 @@ def _half_mean_difference(weights: Array, means: Array, variances: Array) -> Arr
     halves, unsettled = np.empty(num_rows), np.ones(num_rows, bool)
     if num_components >= MANY_COMPONENTS:
         sds = np.sqrt(variances)
-        edges = _panel_edges(means, sds, FEWEST_PANELS)
-        _, node_weights, below, above, mass = _distribution_on_panels(edges, weights, means, sds)
+        edges = panel_edges(means, sds, FEWEST_PANELS)
+        _, node_weights, _, below, above, mass = distribution_on_panels(edges, weights, means, sds)
         halves = (below * above * node_weights).sum((1, 2))
         unsettled = np.abs(mass - 1.0) > MASS_TOLERANCE
     halves[unsettled] = _half_pair_sum(of_rows(weights, unsettled), means[unsettled], variances[unsettled])
@@ -157,55 +144,3 @@ def _half_pair_sum(weights: Array, means: Array, variances: Array) -> Array:
             weights[c + 1 :] @ distances if weights.ndim == 1 else np.einsum("nc,cn->n", weights[:, c + 1 :], distances)
         )
     return halves
-
-
-def _panel_edges(means: Array, sds: Array, num_panels: int) -> Array:
-    """Return K + 1 increasing edges per row, dense where components are narrow; [N, C] to [N, K + 1].
-
-    The landmarks of all components and an even grid are sorted, and each gap is weighted by its cube root: many narrow
-    components get most of the panels, but a few wide ones and the empty stretches get enough.
-    """
-    num_rows = len(means)
-    landmarks = (means[:, :, None] + sds[:, :, None] * LANDMARKS).reshape(num_rows, -1)
-    even = np.linspace(landmarks.min(1), landmarks.max(1), num_panels // 2 + 1, axis=1)
-    landmarks = np.sort(np.concatenate([landmarks, even], axis=1), axis=1)
-    measure = np.cumsum(np.cbrt(np.diff(landmarks, axis=1)), axis=1)
-    measure = np.column_stack([np.zeros(num_rows), measure / measure[:, -1:]])
-    # One search for all rows: row n's measure runs from 2 n to 2 n + 1.
-    offsets = 2.0 * np.arange(num_rows)[:, None]
-    found = np.searchsorted((measure + offsets).ravel(), np.linspace(0, 1, num_panels + 1) + offsets)
-    last = landmarks.shape[1] - 1
-    indices = np.minimum(found - np.arange(num_rows)[:, None] * landmarks.shape[1], last)
-    indices[:, -1] = last
-    return np.take_along_axis(landmarks, indices, axis=1)
-
-
-def _distribution_on_panels(
-    edges: Array, weights: Array, means: Array, sds: Array
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Return Gauss-Legendre nodes, their weights, F and 1 - F, each [N, K, nodes], and the density's integral [N]."""
-    half_widths = 0.5 * np.diff(edges, axis=1)[:, :, None]
-    nodes = edges[:, :-1, None] + half_widths * (1.0 + NODES)
-    density = _density(nodes.reshape(len(nodes), -1), weights, means, sds).reshape(nodes.shape)
-    node_weights = NODE_WEIGHTS * half_widths
-    masses = (density * node_weights).sum(2)
-    within = density @ PARTIAL_WEIGHTS.T * half_widths
-    below = np.cumsum(masses, axis=1)[:, :, None] - masses[:, :, None] + within
-    above = np.cumsum(masses[:, ::-1], axis=1)[:, ::-1, None] - within
-    return nodes, node_weights, below, above, masses.sum(1)
-
-
-def _density(nodes: Array, weights: Array, means: Array, sds: Array) -> Array:
-    """Return each row's mixture density at its own nodes, [N, G] to [N, G]."""
-    precisions = 1.0 / sds
-    heights = weights * precisions / np.sqrt(2 * np.pi)
-    density = np.empty_like(nodes)
-    for rows in cache_blocks(len(nodes), nodes.shape[1] * len(weights)):
-        exponents = nodes[rows, :, None] - means[rows, None, :]
-        exponents *= precisions[rows, None, :]
-        np.square(exponents, out=exponents)
-        exponents *= -0.5
-        np.maximum(exponents, SMALLEST_LOG, out=exponents)
-        np.exp(exponents, out=exponents)
-        density[rows] = (exponents @ heights[rows, :, None])[..., 0]
-    return density

@@ -18,8 +18,9 @@ from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.machine.blocks import cache_blocks, work_in_blocks
 from cde_app.machine.streams import Stream, generator
 from cde_app.predictive.component_moments import HERMITE_DEGREE, component_moments, hermite_coefficients
-from cde_app.predictive.crps import SMALLEST_LOG, gaussian_mixture_crps, transformed_mixture_crps
+from cde_app.predictive.crps import gaussian_mixture_crps, transformed_mixture_crps
 from cde_app.predictive.forecast import Forecast
+from cde_app.predictive.panels import SMALLEST_LOG
 from cde_app.predictive.quantiles import mixture_quantiles
 from cde_app.predictive.weights import average, axes_of, chosen_components, of_rows
 
@@ -192,25 +193,22 @@ class Mixture(Forecast):
         work_in_blocks(fill, self.num_rows, 2 * self.num_components)
         return masses
 
-    def along(self, z: Array) -> tuple[Array, Array]:
-        """Return one target's log density, in its units, and its distribution function at points of each row.
+    def log_prob_along(self, z: Array) -> Array:
+        """Return one target's log density, in its units, at points of each row; [N, G], standardised, to [N, G]."""
+        log_jacobian = self.transforms[0].log_jacobian(self.transforms[0].inverse(z))
+        return self._joint_log_density(z[..., None]) + log_jacobian
 
-        Args:
-            z: [N, G], standardised.
-
-        Returns:
-            Two [N, G].
-        """
-        log_jacobian = self.transforms[0].log_jacobian(self._invert(z[..., None])[..., 0])
+    def cdf_along(self, z: Array) -> Array:
+        """Return one target's distribution function at points of each row; [N, G], standardised, to [N, G]."""
         cdf = np.empty(z.shape)
 
         def fill(rows: slice) -> None:
-            weights = of_rows(self.weights, rows)
-            standardised = (z[rows, :, None] - self.means[rows, None, :, 0]) / np.sqrt(self.variances[rows, None, :, 0])
+            weights, sds = of_rows(self.weights, rows), np.sqrt(self.variances[rows, None, :, 0])
+            standardised = (z[rows, :, None] - self.means[rows, None, :, 0]) / sds
             cdf[rows] = np.einsum(f"ngc,{axes_of(weights)}->ng", ndtr(standardised), weights)
 
         work_in_blocks(fill, self.num_rows, z.shape[1] * self.num_components)
-        return self._joint_log_density(z[..., None]) + log_jacobian, cdf
+        return cdf
 
     def _quantile(self, levels: Array) -> Array:
         """Return marginal quantiles; levels in (0, 1), [L], to [L, N, P]."""

@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from cde_app.arrays import Array
 from cde_app.machine.blocks import work_in_blocks
-from cde_app.predictive.crps import SMALLEST_LOG
+from cde_app.predictive.panels import SMALLEST_LOG
 from cde_app.predictive.weights import average, axes_of, of_rows, present
 
 MOST_STEPS = 200
