@@ -170,7 +170,7 @@ class Forecast(ABC):
         return modes(self.marginal(target))
 
     def probability(self, *, above: Any = -np.inf, below: Any = np.inf, target: str | int = 0) -> Array:
-        """Return P(above < y < below) of one target per row, [N], exact also far in the tails.
+        """Return P(above < y < below) of one target per row, [N], which keeps its digits far in the tails.
 
         Args:
             above: one limit for all rows, or [N].

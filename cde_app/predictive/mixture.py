@@ -176,7 +176,7 @@ class Mixture(Forecast):
         return np.clip(self._standard_cdf(Y), 0.0, 1.0)
 
     def mass_between(self, lower: Array, upper: Array) -> Array:
-        """Return P(lower < y < upper) of one target, exact also far in the tails; [N] and [N] to [N].
+        """Return P(lower < y < upper) of one target; [N] and [N] to [N].
 
         The upper tail is that of the mirrored components, whose small probabilities keep their digits.
         """

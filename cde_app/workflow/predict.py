@@ -95,7 +95,7 @@ def predict_table(
                 forecast = replace(model.predictor.predict(X), names=contract.targets)
                 if known:
                     forecast = given_the_table(forecast, contract, frame, known, source=source)
-                    few += has_few_components(forecast)
+                    few += num_rough(forecast)
                 writer.append(
                     Chunk(
                         forecast,
@@ -116,13 +116,7 @@ def predict_table(
                 raise no_rows(source, count.faults)
         files = [*writer.files, *totals.write(folder, options.file_format)]
         warnings = totals.warnings(num_read=count.read, num_predicted=count.predicted)
-        if not count.read:
-            warnings.append(f"{source} has no rows; the files have their headers only.")
-        if few:
-            warnings.append(
-                f"{few} of {count.predicted} rows rest on fewer than {FEWEST_COMPONENTS} components, as what is given "
-                "is unlikely there; their densities are rough. The column effective_components shows which."
-            )
+        warnings += row_warnings(count, few, source=source)
         if options.components:
             files.append(write_arrays(folder / "mixture.npz", component_arrays(forecasts)))
         if pictured is not None:
@@ -170,7 +164,18 @@ def given_the_table(
     return forecast.given(dict(zip(names, values.T, strict=True)))
 
 
-def has_few_components(forecast: Forecast) -> int:
+def row_warnings(count: RowCount, few: int, *, source: str) -> list[str]:
+    """Warn of a table without rows, and of rows that rest on few components."""
+    warnings = [] if count.read else [f"{source} has no rows; the files have their headers only."]
+    if few:
+        warnings.append(
+            f"{few} of {count.predicted} rows rest on fewer than {FEWEST_COMPONENTS} components, as what is given is "
+            "unlikely there; their densities are rough. The column effective_components shows which."
+        )
+    return warnings
+
+
+def num_rough(forecast: Forecast) -> int:
     """Count the rows that rest on fewer than `FEWEST_COMPONENTS` components, because of what is given."""
     if not isinstance(forecast, Mixture) or forecast.weights.ndim == 1:
         return 0
