@@ -132,7 +132,9 @@ class CDERegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             random_state: the seed; None takes that of the estimator.
         """
         seed = self._seed(self.random_state if random_state is None else random_state)
-        draws = self.predict_distribution(X).sample(n_samples, seed=0 if seed is None else seed)
+        if seed is None:
+            seed = self.model_.settings["seed"]
+        draws = self.predict_distribution(X).sample(n_samples, seed=seed)
         return self._shaped(np.moveaxis(draws, 0, -1))
 
     def mean_log_density(self, X: Any, y: Any) -> float:

@@ -23,6 +23,10 @@ from cde_app.targets import Identity
 __all__ = ["CDEProbaRegressor", "ForecastDistribution"]
 
 
+LARGEST = 1e290
+"""Transforms saturate beyond it: there the range has no end."""
+
+
 class ForecastDistribution(BaseDistribution):  # type: ignore[misc]
     """A forecast as a distribution of skpro: every method but `sample` is about each cell by itself.
 
@@ -184,8 +188,10 @@ def _with_text_names(X: pd.DataFrame) -> pd.DataFrame:
 
 
 def _quantiles(one: Forecast, levels: Array) -> Array:
-    """Return the quantile of each row at its own level, [N]; infinite at 0 and 1, NaN outside."""
-    found = np.where(levels == 0, -np.inf, np.where(levels == 1, np.inf, np.nan))
+    """Return the quantile of each row at its own level, [N]; at 0 and 1 the ends of the range, NaN outside."""
+    ends = one.transforms[0].inverse([-np.inf, np.inf])
+    low, high = np.where(np.abs(ends) < LARGEST, ends, [-np.inf, np.inf])
+    found = np.where(levels == 0, low, np.where(levels == 1, high, np.nan))
     for level in np.unique(levels[(levels > 0) & (levels < 1)]):
         rows = np.flatnonzero(levels == level)
         found[rows] = one[rows].quantile([level])[0, :, 0]

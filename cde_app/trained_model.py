@@ -11,10 +11,17 @@ import numpy as np
 from cde_app.arrays import Array
 from cde_app.config import FRAME_PATH
 from cde_app.config.threshold import Threshold, columns_of, parse_thresholds
-from cde_app.data.encoding import ColumnContract, complete_rows, encode_inputs, encode_targets
-from cde_app.data.extras import read_limits
+from cde_app.data.encoding import (
+    ColumnContract,
+    complete_rows,
+    encode_columns,
+    encode_inputs,
+    encode_targets,
+    input_values,
+)
+from cde_app.data.extras import ends_of, read_limits
 from cde_app.data.files import source_name
-from cde_app.data.fingerprints import SeenRows
+from cde_app.data.fingerprints import SeenRows, fingerprint_rows
 from cde_app.data.frame import frame_of, plain_frame
 from cde_app.data.groups import RowGroups
 from cde_app.data.prepared import PreparedTable
@@ -125,7 +132,7 @@ class TrainedModel:
     def evaluate(self, frame: pd.DataFrame, thresholds: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores of every row of a table that has the targets too, as `cde evaluate --json` prints them.
 
-        Rows that the training has seen have scores that are too good.
+        Rows that the training has seen have scores that are too good; `warnings` counts them.
 
         Args:
             frame: rows with the inputs and the targets.
@@ -141,8 +148,12 @@ class TrainedModel:
         frame = frame[complete_rows(self.contract, frame, source=FRAME, with_targets=True)]
         if frame.empty:
             raise DataError(f"{FRAME}: expected at least one complete row; got none. Fill the gaps.")
-        X, targets = (encode(self.contract, frame, source=FRAME) for encode in (encode_inputs, encode_targets))
-        return self.scores(X, targets, events_of(questions, self.contract, frame, len(frame), source=FRAME))[0]
+        values = input_values(self.contract, frame, source=FRAME)
+        targets = encode_targets(self.contract, frame, source=FRAME)
+        events = events_of(questions, self.contract, frame, len(frame), source=FRAME)
+        metrics, _ = self.scores(encode_columns(self.contract, values), targets, events)
+        seen = seen_warning(self.seen.count(fingerprint_rows(np.hstack([values, targets]))), len(frame))
+        return metrics | ({"warnings": [seen]} if seen else {})
 
     def scores(self, X: Array, targets: Array, events: Sequence[Event] = ()) -> tuple[dict[str, Any], Rows]:
         """Return the scores of the model and the baselines on some rows, and the model's scores per row.
@@ -247,6 +258,16 @@ def assemble(
     )
 
 
+def seen_warning(num_seen: int, num_rows: int) -> str | None:
+    """Warn how many of the scored rows the training has seen; None if it has seen none."""
+    if not num_seen:
+        return None
+    return (
+        f"{num_seen} of these {num_rows} rows were trained on; their scores and pictures are too good. Name a table of "
+        "other rows, or none for the run's held-out rows."
+    )
+
+
 def events_of(
     thresholds: Sequence[Threshold], contract: ColumnContract, frame: pd.DataFrame | None, num_rows: int, *, source: str
 ) -> list[Event]:
@@ -265,10 +286,9 @@ def events_of(
     names = columns_of(thresholds)
     limits = {} if frame is None else read_limits(contract, frame, names, source=source, allows_gaps=False)
 
-    def limit(end: float | str) -> Array:
-        return limits[end] if isinstance(end, str) else np.full(num_rows, end)
-
-    return [Event(t.text, contract.targets.index(t.target), limit(t.above), limit(t.below)) for t in thresholds]
+    return [
+        Event(t.text, contract.targets.index(t.target), *ends_of(t, limits, num_rows), t.includes) for t in thresholds
+    ]
 
 
 def blank_metrics(target_names: Sequence[str], event_names: Sequence[str] = ()) -> dict[str, Any]:

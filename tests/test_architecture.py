@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": FOUNDATION | {"progress", "targets", "gp", "predictive", "model"},
     "trained_model": FOUNDATION | {"runs", "targets", "data", "predictive", "evaluation"},
     "workflow": FOUNDATION
-    | {"progress", "runs", "data", "predictive", "evaluation", "report", "trained_model", "model.prior", "training"},
+    | {"progress", "runs", "targets", "data", "predictive", "evaluation", "report", "trained_model"}
+    | {"model.prior", "training"},
     "cli": FOUNDATION | {"progress", "runs", "data.check", "workflow", "__version__"},
     "__main__": {"cli"},
     "library": {"config", "encoder_spec", "errors", "progress", "runs", "trained_model", "workflow"},

@@ -19,7 +19,7 @@ from cde_app.predictive.columns import percentage, sample_columns, summary_colum
 from cde_app.predictive.mixture import Mixture
 from cde_app.targets import Identity
 from cde_app.words import flatten
-from cde_app.workflow.prediction_files import Chunk, PredictionWriter, Questions, with_row
+from cde_app.workflow.prediction_files import Chunk, PredictionWriter, Questions, names_of_kept, with_row
 
 NASTY = ("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "log_density", "out_of_range", "log", "_")
 
@@ -65,7 +65,8 @@ def test_every_quantity_of_every_target_has_a_column_of_its_own_in_the_summary()
 
 def test_a_kept_column_never_hides_another_one() -> None:
     kept = {name: np.array(["a", "b", "c"]) for name in ("row", "y_mean", "y_mean_", "site")}
-    columns = with_row(chunk_of(["y"], kept=kept), np.array([0, 0, 2]), {"y_mean": np.zeros(3)})
+    chunk, own = chunk_of(["y"], kept=kept), {"y_mean": np.zeros(3)}
+    columns = with_row(chunk, names_of_kept(chunk, [own]), np.array([0, 0, 2]), own)
     assert list(columns) == ["row", "row_", "y_mean_", "y_mean__", "site", "y_mean"]
     np.testing.assert_array_equal(columns["site"], ["a", "a", "c"])
     np.testing.assert_array_equal(columns["row"], [1, 1, 3])
@@ -75,7 +76,7 @@ def test_a_kept_column_never_hides_another_one() -> None:
 def test_every_target_has_a_column_of_its_own_among_the_draws(names: tuple[str, ...]) -> None:
     draws = np.broadcast_to(np.arange(len(names), dtype=float), (2, 3, len(names)))
     chunk = chunk_of(names)
-    columns = with_row(chunk, *sample_columns(chunk.forecast, draws))
+    columns = with_row(chunk, {}, *sample_columns(chunk.forecast, draws))
     assert len(columns) == 2 + len(names)
     np.testing.assert_array_equal(columns["row"], [1, 1, 2, 2, 3, 3])
     np.testing.assert_array_equal(columns["draw"], [1, 2, 1, 2, 1, 2])

@@ -124,14 +124,14 @@ def parse_numbers(
 
     Args:
         option: the option, for the message.
-        text: numbers, separated by commas; None is passed on.
+        text: numbers, separated by commas; none if it is empty; None is passed on.
         between: limits of the numbers, which are not allowed themselves; None allows all finite ones.
 
     Raises:
         UsageError: a part is not such a number, or is repeated.
     """
-    if text is None:
-        return None
+    if not text:
+        return None if text is None else ()
     low, high = between or (-math.inf, math.inf)
     wanted = "numbers" if between is None else f"numbers between {low:g} and {high:g}"
     numbers, faults = list[float](), list[str]()
@@ -152,13 +152,13 @@ def parse_numbers(
 
 
 def parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
-    """Read `id,site`, names of columns separated by commas.
+    """Read `id,site`, names of columns separated by commas; none if the text is empty.
 
     Raises:
         UsageError: a name is empty or repeated.
     """
-    if text is None:
-        return None
+    if not text:
+        return None if text is None else ()
     names = [name.strip() for name in text.split(",")]
     faults = [f"{option}: expected names of columns, separated by commas; got {text!r}."] if not all(names) else []
     repeated = sorted({name for name in names if name and names.count(name) > 1})

@@ -86,7 +86,11 @@ def predict(
     ] = None,
     total_by: Annotated[
         str | None,
-        typer.Option("--total-by", metavar="COLUMN", help="The same for each value of a column. Default: the run's."),
+        typer.Option(
+            "--total-by",
+            metavar="COLUMN",
+            help="The same for each value of a column, instead of all rows. Default: the run's.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,
     on_fault: Annotated[

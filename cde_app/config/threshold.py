@@ -16,7 +16,10 @@ _FORM = "TARGET>NUMBER, TARGET<@COLUMN or NUMBER<TARGET<NUMBER"
 
 @dataclass(frozen=True)
 class Threshold:
-    """An interval of a target. A density has no mass at a point, so that `<` and `<=` are the same."""
+    """An interval of a target.
+
+    A density has no mass at a point, so that `<` and `<=` have the same probability; an observation may lie on a limit.
+    """
 
     text: str
     """As the user wrote it, without spaces around the signs."""
@@ -24,6 +27,8 @@ class Threshold:
     above: float | str = -math.inf
     """A number, or the name of the column that has one for each row."""
     below: float | str = math.inf
+    includes: tuple[bool, bool] = (False, False)
+    """Whether the limits themselves are inside."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -91,15 +96,17 @@ def _threshold(
     if before and after and before[0] != after[0]:
         raise ValueError(f"expected {_FORM}; got {text!r}, whose signs point in two directions. Correct the text.")
     ends: dict[bool, float | str] = {}
+    includes = {True: False, False: False}
     for term, sign, is_left in ((left, before, True), (right, after, False)):
         limit = None if term is None else _limit(term)
         if limit is not None and sign is not None:
-            ends[(sign[0] == "<") == is_left] = limit  # whether it is the lower end
+            is_lower = (sign[0] == "<") == is_left
+            ends[is_lower], includes[is_lower] = limit, sign.endswith("=")
     above, below = ends.get(True, -math.inf), ends.get(False, math.inf)
     if isinstance(above, float) and isinstance(below, float) and above >= below:
-        raise ValueError(f"expected limits of which the first is below the second; got {text!r}. Exchange them.")
+        raise ValueError(f"expected a lower limit below the upper one; got {text!r}. Exchange them.")
     written = "".join(part for part in (left, before, target, after, right) if part)
-    return Threshold(written, target, above, below)
+    return Threshold(written, target, above, below, (includes[True], includes[False]))
 
 
 def columns_of(thresholds: Sequence[Threshold]) -> list[str]:
@@ -111,9 +118,9 @@ def _limit(term: str) -> float | str | None:
     """Read a limit, a finite number or the column after `@`; None if the term is neither."""
     term = term.strip()
     if term.startswith("@"):
-        return term[1:] or None
+        return term[1:].strip() or None
     try:
-        number = float(term)
+        number = float(term.replace("_", "x"))  # Python would read 1_0 as 10
     except ValueError:
         return None
     return number if math.isfinite(number) else None

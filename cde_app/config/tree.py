@@ -43,6 +43,11 @@ class Config(Section):
         if given and (len(set(given)) < len(given) or not set(given) < set(names)):
             message = f"expected some of the targets {list_names(names)}, each once, but not all; got {list(given)}."
             raise SettingError(("predict", "given"), f"{message} Correct it.")
+        if given and (self.predict.total or self.predict.total_by is not None):
+            message = (
+                f"expected no totals with predict.given, which they do not know; got given {list(given)}. Choose one."
+            )
+            raise SettingError(("predict", "total"), message, because=("predict", "given"))
         free = [name for name in names if name not in self.predict.given]
         for index, text in enumerate(self.predict.thresholds):
             try:

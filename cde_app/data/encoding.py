@@ -27,6 +27,7 @@ __all__ = [
     "encode_targets",
     "fit_contract",
     "has_targets",
+    "input_values",
     "misspelled_labels",
     "recode_columns",
     "row_faults",
@@ -144,10 +145,19 @@ def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: s
         DataError: a column is missing, has a cell of the wrong kind, is infinite, or has a gap although `missing` is
             not `impute_with_indicator`. All faults at once.
     """
+    values = input_values(contract, frame, source=source)
+    return encode_columns(contract, values), are_outside(contract, values)
+
+
+def input_values(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> Array:
+    """Read the inputs, [N, inputs]: numbers, days, and indices into the contract's vocabularies.
+
+    Raises:
+        DataError: as `encode_and_judge`.
+    """
     readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     values = _read_all(readers, frame)
-    values = recode_columns(contract, values, [reader.labels for reader in readers])
-    return encode_columns(contract, values), are_outside(contract, values)
+    return recode_columns(contract, values, [reader.labels for reader in readers])
 
 
 def are_outside(contract: ColumnContract, values: Array) -> BoolArray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from cde_app.arrays import AnyArray, Array
+from cde_app.config.threshold import Threshold
 from cde_app.data.columns import foreign_fault, foreign_noun, missing_column_fault
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.readers import FOR_A_RUN, ColumnReader, faults_of
@@ -48,3 +50,11 @@ def read_limits(
     if faults := faults_of(readers):
         raise DataError(*faults)
     return values
+
+
+def ends_of(threshold: Threshold, limits: Mapping[str, Array], num_rows: int) -> tuple[Array, Array]:
+    """Return the lower and the upper limit of a threshold in every row, two [N]; `limits` has its columns."""
+    lower, upper = (
+        limits[end] if isinstance(end, str) else np.full(num_rows, end) for end in (threshold.above, threshold.below)
+    )
+    return lower, upper

@@ -6,7 +6,7 @@ Letters: N rows, B bins.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,15 +31,19 @@ class Event:
     """[N]."""
     below: Array
     """[N]."""
+    includes: tuple[bool, bool] = (False, False)
+    """Whether the limits themselves are inside."""
 
     def __getitem__(self, rows: slice) -> Event:
-        """Return the event in some rows."""
-        return Event(self.name, self.target, self.above[rows], self.below[rows])
+        """Return the event in some rows, a slice of them."""
+        return replace(self, above=self.above[rows], below=self.below[rows])
 
     def happened(self, targets: Array) -> Array:
         """Return 1 where it has happened, else 0; [N, P] to [N]."""
         y = targets[:, self.target]
-        return ((y > self.above) & (y < self.below)).astype(float)
+        is_above = y >= self.above if self.includes[0] else y > self.above
+        is_below = y <= self.below if self.includes[1] else y < self.below
+        return (is_above & is_below).astype(float)
 
     def probability(self, forecast: Forecast) -> Array:
         """Return its probability in every row, [N]."""

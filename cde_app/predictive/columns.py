@@ -14,6 +14,7 @@ import numpy as np
 
 from cde_app.arrays import AnyArray, Array, IndexArray
 from cde_app.predictive.forecast import Forecast
+from cde_app.predictive.mixture import Mixture
 
 Columns = dict[str, AnyArray]
 LongTable = tuple[IndexArray, Columns]
@@ -21,6 +22,8 @@ LongTable = tuple[IndexArray, Columns]
 
 def summary_columns(forecast: Forecast, quantiles: Sequence[float], intervals: Sequence[float] = ()) -> Columns:
     """Return `<target>_mean`, `_sd`, quantiles such as `_q05`, and ends of intervals, `_low90` and `_high90`, each [N].
+
+    If some targets are given, `effective_components` follows.
 
     The names are unique for any targets: the part after the last underscore differs between the columns of one target,
     and the part before it between targets.
@@ -33,6 +36,8 @@ def summary_columns(forecast: Forecast, quantiles: Sequence[float], intervals: S
         columns |= {f"{name}_q{percentage(level)}": levels[i, :, p] for i, level in enumerate(quantiles)}
         for mass, (low, high) in zip(intervals, ends, strict=True):
             columns |= {f"{name}_low{percentage(mass)}": low[:, p], f"{name}_high{percentage(mass)}": high[:, p]}
+    if isinstance(forecast, Mixture) and forecast.weights.ndim == 2:
+        columns["effective_components"] = forecast.effective_components
     return columns
 
 

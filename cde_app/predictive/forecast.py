@@ -5,6 +5,7 @@ Letters: N rows, P targets, S draws, L quantile levels, G grid points.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
     from cde_app.targets import TargetTransform
 
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+FARTHEST = 1e6
+"""What is given lies within so many standard deviations of the target."""
+ROUGH = (
+    "rest on few components, as what is given is rare there; their densities are rough, and an sd may be far too "
+    "small. effective_components says how many count."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,9 +84,17 @@ class Forecast(ABC):
         return self._log_prob(self._observations(y))
 
     def log_prob_at(self, points: Any) -> Array:
-        """Return every row's joint log density at the same points; [G, P], or [G] for one target, to [N, G]."""
-        points = np.asarray(points, float)
-        return self._log_prob_at(points[:, None] if points.ndim == 1 else points)
+        """Return every row's joint log density at the same points; [G, P], or [G] for one target, to [N, G].
+
+        Raises:
+            ValueError: the points have another shape.
+        """
+        values = np.asarray(points, float)
+        if values.ndim == 1 and self.num_targets == 1:
+            values = values[:, None]
+        if values.ndim != 2 or values.shape[1] != self.num_targets:
+            raise ValueError(f"points: expected [G, {self.num_targets}], a column per target; got {np.shape(points)}")
+        return self._log_prob_at(values)
 
     # --- each target by itself ------------------------------------------------------------------------------------
 
@@ -134,12 +148,12 @@ class Forecast(ABC):
         low, high = self.quantile([0.5 * (1 - _checked_mass(mass)), 0.5 * (1 + mass)])
         return low, high
 
-    def hdi(self, mass: float = 0.9, *, target: str | int = 0) -> list[Array]:
+    def hdi(self, mass: float = 0.9, *, target: str | int | None = None) -> list[Array]:
         """Return the highest-density region of one target, the smallest that has a probability; see `shape.hdi`.
 
         Args:
             mass: its probability, in (0, 1).
-            target: its name or index; the first by default.
+            target: its name or index; needed if there are several.
 
         Returns:
             For each row the lower and upper ends of its intervals, [K, 2], in ascending order: one interval, or several
@@ -150,13 +164,13 @@ class Forecast(ABC):
         """
         from cde_app.predictive.shape import hdi
 
-        return hdi(self.marginal(target), _checked_mass(mass))
+        return hdi(self._one(target), _checked_mass(mass))
 
-    def modes(self, *, target: str | int = 0) -> list[Array]:
+    def modes(self, *, target: str | int | None = None) -> list[Array]:
         """Return the modes of one target's density, with what each of them weighs; see `shape.modes`.
 
         Args:
-            target: its name or index; the first by default.
+            target: its name or index; needed if there are several.
 
         Returns:
             For each row the places of its modes and their probabilities, which sum to one, [K, 2], in ascending order
@@ -167,15 +181,15 @@ class Forecast(ABC):
         """
         from cde_app.predictive.shape import modes
 
-        return modes(self.marginal(target))
+        return modes(self._one(target))
 
-    def probability(self, *, above: Any = -np.inf, below: Any = np.inf, target: str | int = 0) -> Array:
+    def probability(self, *, above: Any = -np.inf, below: Any = np.inf, target: str | int | None = None) -> Array:
         """Return P(above < y < below) of one target per row, [N], which keeps its digits far in the tails.
 
         Args:
             above: one limit for all rows, or [N].
             below: the same.
-            target: its name or index; the first by default.
+            target: its name or index; needed if there are several.
 
         Raises:
             ValueError: there is no such target, or a limit is NaN or has another shape.
@@ -186,15 +200,16 @@ class Forecast(ABC):
             if values.shape not in ((), (self.num_rows,)) or np.isnan(values).any():
                 raise ValueError(f"{name}: expected a number, or one for each of the {self.num_rows} rows; got {limit}")
             limits.append(np.broadcast_to(values, self.num_rows))
-        return self.marginal(target).mass_between(*limits)
+        return self._one(target).mass_between(*limits)
 
     # --- several targets ------------------------------------------------------------------------------------------
 
     def given(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Forecast:
         """Return the forecast of the other targets, given what some of the targets are: p(y_b | x, y_a).
 
-        Exact for a mixture, and for a chain whose first targets are given. Otherwise the mixture is one of nodes with
-        weights, of which `Mixture.effective_components` says how many count.
+        Exact for a mixture, and for a chain whose first targets are given. Otherwise the mixture is one of 4096 nodes
+        with weights, 32 kB (1 + F + F^2) per row with F free targets: ask for many rows in slices. In both cases
+        `Mixture.effective_components` says how many components count; a warning counts the rows with few.
 
         Args:
             values: target -> one value for all rows, or [N]; a name that is no Python identifier can only stand here.
@@ -206,9 +221,13 @@ class Forecast(ABC):
         Example:
             forecast.given(height=180.0).quantile([0.1, 0.9])
         """
+        if twice := sorted(set(values or {}) & set(more)):
+            raise ValueError(f"given: expected each target once; got {twice[0]!r} again")
         known = {**(values or {}), **more}
         indices = [self._index(name) for name in known]
-        if not 0 < len(set(indices)) < self.num_targets:
+        if len(set(indices)) < len(indices):
+            raise ValueError(f"given: expected each target once; got {list(known)}")
+        if not 0 < len(indices) < self.num_targets:
             raise ValueError(f"given: expected some of the targets {self._listed}, not all; got {list(known)}")
         columns = []
         for name, index in zip(known, indices, strict=True):
@@ -220,14 +239,22 @@ class Forecast(ABC):
                 )
             with np.errstate(divide="ignore", invalid="ignore"):
                 z = self.transforms[index].forward(np.broadcast_to(value, self.num_rows))
-            if not np.isfinite(z).all():
-                first = int(np.flatnonzero(~np.isfinite(z))[0])
+            if not np.all(np.abs(z) < FARTHEST):
+                first = int(np.argmin(np.abs(z) < FARTHEST))
                 got = float(np.broadcast_to(value, self.num_rows)[first])
                 raise ValueError(
                     f"given {name!r}: expected numbers in the range of the target; got {got:.10g} in row {first + 1}"
                 )
             columns.append(z)
-        return self._given(indices, np.stack(columns, axis=1))
+        conditional = self._given(indices, np.stack(columns, axis=1))
+        if rough := conditional.num_rough:
+            warnings.warn(f"{rough} of {self.num_rows} rows {ROUGH}", stacklevel=2)
+        return conditional
+
+    @property
+    def num_rough(self) -> int:
+        """The number of rows in which what is given leaves few components, so that the density is rough."""
+        return 0
 
     if TYPE_CHECKING:  # a field of one kind, a property of the other
 
@@ -288,23 +315,29 @@ class Forecast(ABC):
 
     # --- tables and pictures --------------------------------------------------------------------------------------
 
-    def to_frame(self, quantiles: Sequence[float] = QUANTILES) -> pd.DataFrame:
-        """Return a pandas frame of N rows with the mean, the sd and quantiles of each target, as in `summary.csv`.
+    def to_frame(self, quantiles: Sequence[float] | None = None) -> pd.DataFrame:
+        """Return a pandas frame of N rows, counted from 0, with the mean, the sd and quantiles of each target.
+
+        The columns have the names of `summary.csv`.
 
         Args:
-            quantiles: levels in (0, 1).
+            quantiles: levels in (0, 1); None takes the default of `predict.quantiles`.
+
+        Raises:
+            ValueError: a level is not between 0 and 1.
         """
         import pandas as pd
 
+        from cde_app.config import Predict
         from cde_app.predictive.columns import summary_columns
 
-        return pd.DataFrame(summary_columns(self, quantiles))
+        return pd.DataFrame(summary_columns(self, Predict().quantiles if quantiles is None else quantiles))
 
-    def plot(self, *, target: str | int = 0, y: Any = None, labels: Sequence[object] | None = None) -> Figure:
+    def plot(self, *, target: str | int | None = None, y: Any = None, labels: Sequence[object] | None = None) -> Figure:
         """Return a Matplotlib figure with the densities of one target in up to twelve rows, spread over their means.
 
         Args:
-            target: its name or index; the first by default.
+            target: its name or index; needed if there are several.
             y: observations to mark.
             labels: [N], names of the rows; None counts them from 1.
 
@@ -318,9 +351,10 @@ class Forecast(ABC):
         named = [f"row {row + 1}" for row in range(self.num_rows)] if labels is None else list(map(str, labels))
         if len(named) != self.num_rows:
             raise ValueError(f"labels: expected {self.num_rows} names, one per row; got {len(named)}")
-        index = self._index(target)
+        one = self._one(target)
+        index = 0 if target is None else self._index(target)
         observed = None if y is None else self._observations(y)[:, index]
-        return plot_forecast(self.marginal(index), self.target_names[index], observed, named)
+        return plot_forecast(one, self.target_names[index], observed, named)
 
     # --- what a kind of forecast computes: arrays [N, P] in, arrays out --------------------------------------------
 
@@ -363,6 +397,16 @@ class Forecast(ABC):
     def _listed(self) -> str:
         return ", ".join(map(repr, self.target_names))
 
+    def _one(self, target: str | int | None) -> Mixture:
+        """Return the mixture of a target, which must be named if there are several.
+
+        Raises:
+            ValueError: there is no such target, or none is named.
+        """
+        if target is None and self.num_targets > 1:
+            raise ValueError(f"target: expected one of the targets {self._listed}; got none. Name one: target=...")
+        return self.marginal(0 if target is None else target)
+
     def _index(self, target: str | int) -> int:
         """Return the index of a target.
 
@@ -372,7 +416,7 @@ class Forecast(ABC):
         if isinstance(target, str):
             if target in self.target_names:
                 return self.target_names.index(target)
-        elif isinstance(target, int | np.integer) and 0 <= target < self.num_targets:
+        elif isinstance(target, int | np.integer) and not isinstance(target, bool) and 0 <= target < self.num_targets:
             return int(target)
         raise ValueError(f"expected one of the targets {self._listed}; got {target!r}")
 

@@ -55,13 +55,14 @@ class Functions:
         factors, order, transforms = self.predictor.factors, self.predictor.order, self.predictor.transforms
         samples = np.empty((self.num_draws, len(X), len(order)))
         uniforms, normals = self._numbers(rows)
+        drawn = self._drawn  # here, as every thread would draw them for itself
         targets = [order] if len(factors) == 1 else [(target,) for target in order]
 
         def fill(draws: slice) -> None:
             for s in range(draws.start, draws.stop):
                 inputs = X
                 for k, own in enumerate(targets):
-                    member, function = self._drawn[k][s]
+                    member, function = drawn[k][s]
                     component = np.searchsorted(_cumulative(member), uniforms[k, s], side="right")
                     mean, variance = member.moments_at(inputs, component, function)
                     Y = mean + np.sqrt(variance) * normals[s][:, own]

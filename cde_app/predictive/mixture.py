@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 LOG_2PI = float(np.log(2 * np.pi))
+FEWEST_COMPONENTS, FEWEST_SHARE = 100, 0.1
+"""Given some targets, fewer effective components, or a smaller share of them, make a rough density."""
 DRAW_BLOCK = 256
 """Rows that share one random stream, so that draws depend on a row's position in the table, not on the chunk size."""
 
@@ -70,6 +72,14 @@ class Mixture(Forecast):
     def effective_components(self) -> Array:
         """[N], the number of equal weights that would vary as much as the row's: 1 / sum of squares (Kish 1965)."""
         return np.broadcast_to(1.0 / np.sum(self.weights**2, axis=-1), self.num_rows)
+
+    @property
+    def num_rough(self) -> int:
+        """The number of rows in which what is given leaves few components, so that the density is rough."""
+        if self.weights.ndim == 1:
+            return 0
+        fewest = min(FEWEST_COMPONENTS, FEWEST_SHARE * self.num_components)
+        return int(np.sum(~(self.effective_components >= fewest)))
 
     @property
     def closest_pair(self) -> tuple[int, int]:
@@ -188,15 +198,15 @@ class Mixture(Forecast):
             low, high = ((edge[rows, None] - means) / sds for edge in edges)
             in_upper_tail = low > 0
             low, high = np.where(in_upper_tail, -high, low), np.where(in_upper_tail, -low, high)
-            masses[rows] = average(np.maximum(ndtr(high) - ndtr(low), 0.0), of_rows(self.weights, rows))
+            mass = average(np.maximum(ndtr(high) - ndtr(low), 0.0), of_rows(self.weights, rows))
+            masses[rows] = np.minimum(mass, 1.0)
 
         work_in_blocks(fill, self.num_rows, 2 * self.num_components)
         return masses
 
     def log_prob_along(self, z: Array) -> Array:
         """Return one target's log density, in its units, at points of each row; [N, G], standardised, to [N, G]."""
-        log_jacobian = self.transforms[0].log_jacobian(self.transforms[0].inverse(z))
-        return self._joint_log_density(z[..., None]) + log_jacobian
+        return self._joint_log_density(z[..., None]) + self.transforms[0].log_jacobian_at(z)
 
     def cdf_along(self, z: Array) -> Array:
         """Return one target's distribution function at points of each row; [N, G], standardised, to [N, G]."""
@@ -205,7 +215,7 @@ class Mixture(Forecast):
         def fill(rows: slice) -> None:
             weights, sds = of_rows(self.weights, rows), np.sqrt(self.variances[rows, None, :, 0])
             standardised = (z[rows, :, None] - self.means[rows, None, :, 0]) / sds
-            cdf[rows] = np.einsum(f"ngc,{axes_of(weights)}->ng", ndtr(standardised), weights)
+            cdf[rows] = np.clip(np.einsum(f"ngc,{axes_of(weights)}->ng", ndtr(standardised), weights), 0.0, 1.0)
 
         work_in_blocks(fill, self.num_rows, z.shape[1] * self.num_components)
         return cdf

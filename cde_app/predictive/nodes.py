@@ -25,7 +25,7 @@ def uniform_nodes(num_nodes: int, dim: int, *, seed: int) -> Array:
     """Return the points of a scrambled Sobol sequence, strictly inside (0, 1), [num_nodes, dim]."""
     if dim == 0:
         return np.zeros((num_nodes, 0))
-    from scipy.stats import qmc  # takes a second to load; needed only at the end of a training
+    from scipy.stats import qmc  # takes a second to load; no prediction needs it, but for a later target that is given
 
     sequence = qmc.Sobol(dim, scramble=True, rng=np.random.default_rng(seed))
     uniforms = sequence.random(1 << (num_nodes - 1).bit_length())[:num_nodes]

@@ -80,7 +80,7 @@ def _density(nodes: Array, weights: Array, means: Array, sds: Array) -> Array:
     precisions = 1.0 / sds
     heights = weights * precisions / np.sqrt(2 * np.pi)
     density = np.empty_like(nodes)
-    for rows in cache_blocks(len(nodes), nodes.shape[1] * len(weights)):
+    for rows in cache_blocks(len(nodes), nodes.shape[1] * means.shape[1]):
         exponents = nodes[rows, :, None] - means[rows, None, :]
         exponents *= precisions[rows, None, :]
         np.square(exponents, out=exponents)

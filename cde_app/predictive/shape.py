@@ -57,9 +57,8 @@ def curves_of(mixture: Mixture) -> Curves:
         masses[rows] = (heights * node_weights).reshape(flat)
 
     work_in_blocks(fill, mixture.num_rows, 2 * mixture.num_components * len(NODES))
-    transform = mixture.transforms[0]
     with np.errstate(divide="ignore"):
-        log_density = np.log(density) + transform.log_jacobian(transform.inverse(z))
+        log_density = np.log(density) + mixture.transforms[0].log_jacobian_at(z)
     return Curves(z, log_density, cdf, masses)
 
 
@@ -93,7 +92,11 @@ def hdi(mixture: Mixture, mass: float) -> list[Array]:
         level = _next_level(mixture, level, low, high, excess, row, ends, slopes)
         row, ends, slopes = _ends(mixture, curves, level)
     pieces = mixture.transforms[0].inverse(ends)
-    return [pieces[row == n].reshape(-1, 2) for n in range(mixture.num_rows)]
+    return (
+        [own.reshape(-1, 2) for own in np.split(pieces, np.searchsorted(row, np.arange(1, mixture.num_rows)))]
+        if (mixture.num_rows)
+        else []
+    )
 
 
 def _first_level(curves: Curves, mass: float) -> Array:
@@ -108,8 +111,7 @@ def _next_level(
     mixture: Mixture, level: Array, low: Array, high: Array, excess: Array, row: IntArray, ends: Array, slopes: Array
 ) -> Array:
     """Return a step of Newton's method, or the middle of the bracket if it leaves that; [N]."""
-    transform = mixture.transforms[0]
-    heights = np.exp(level[row] - transform.log_jacobian(transform.inverse(ends)))  # dF / dz at the ends
+    heights = np.exp(level[row] - mixture.transforms[0].log_jacobian_at(ends))  # dF / dz at the ends
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = np.bincount(row, heights / np.abs(slopes), minlength=len(level))  # - d mass / d level
         newton = level + excess / gain
@@ -129,7 +131,8 @@ def _ends(mixture: Mixture, curves: Curves, level: Array) -> tuple[IntArray, Arr
     row, cell = np.nonzero(inside[:, :-1] != inside[:, 1:])
     rises = inside[row, cell + 1]
     low, high = curves.z[row, cell], curves.z[row, cell + 1]
-    slopes = (curves.log_density[row, cell + 1] - curves.log_density[row, cell]) / (high - low)
+    with np.errstate(divide="ignore", invalid="ignore"):  # two points may be the same
+        slopes = (curves.log_density[row, cell + 1] - curves.log_density[row, cell]) / (high - low)
     crossed = mixture[row]
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
@@ -171,14 +174,13 @@ def _peaks_and_valleys(log_density: Array, cdf: Array) -> tuple[IntArray, IntArr
         weights = np.diff(np.concatenate([[0.0], cdf[valleys], [1.0]]))
         shallow, light = int(np.argmin(depths)), int(np.argmin(weights))
         if depths[shallow] < -np.log(VALLEY):
-            removed = shallow
+            lower = log_density[peaks[shallow]] < log_density[peaks[shallow + 1]]
+            del peaks[shallow if lower else shallow + 1], valleys[shallow]
         elif weights[light] < LEAST_WEIGHT:
             beside = [k for k in (light - 1, light) if 0 <= k < len(valleys)]
-            removed = max(beside, key=lambda k: log_density[valleys[k]])
+            del peaks[light], valleys[max(beside, key=lambda k: log_density[valleys[k]])]
         else:
             break
-        del valleys[removed]
-        del peaks[removed if log_density[peaks[removed]] < log_density[peaks[removed + 1]] else removed + 1]
     return np.array(peaks), np.array(valleys, dtype=int)
 
 

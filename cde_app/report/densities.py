@@ -185,7 +185,7 @@ def plot_joint_rows(
         + ("" if observed is None else " Cross: what happened."),
         rows=-(-num_panels // columns),
         columns=columns,
-        size=(2.9 * columns + 0.4, 2.7 * -(-num_panels // columns) + 0.9),
+        size=(max(2.9 * columns + 0.4, 6.6), 2.7 * -(-num_panels // columns) + 0.9),
         share="all",
     )
     edges = joint.quantile([0.005, 0.995])

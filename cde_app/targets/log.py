@@ -44,6 +44,9 @@ class Log(TargetTransform):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(y + self.shift <= 0, -np.inf, -np.log(y + self.shift))
 
+    def _log_slope_at(self, u: Array) -> Array:
+        return -u
+
     def normal_moments(self, means: Array, variances: Array) -> tuple[Array, Array]:
         """Return mean and variance of a shifted lognormal."""
         variances = self.scale**2 * variances

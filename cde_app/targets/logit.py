@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 from cde_app.arrays import Array
 from cde_app.targets.transform import Domain, TargetTransform
@@ -51,3 +51,6 @@ class Logit(TargetTransform):
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = math.log(self.upper - self.lower) - np.log(below) - np.log(above)
         return np.where((below <= 0) | (above <= 0), -np.inf, slope)
+
+    def _log_slope_at(self, u: Array) -> Array:
+        return np.asarray(-math.log(self.upper - self.lower) - log_expit(u) - log_expit(-u))

@@ -152,6 +152,15 @@ class TargetTransform(ABC):
         y = np.asarray(y, dtype=np.float64)
         return np.where(np.isinf(y), -np.inf, self._log_slope(y) - math.log(self.scale))
 
+    def log_jacobian_at(self, z: ArrayLike) -> Array:
+        """Return log |dz/dy| at standardised values, also where the user's units can no longer tell them apart."""
+        u = self.location + self.scale * np.asarray(z, float)
+        return self._log_slope_at(u) - math.log(self.scale)
+
+    def _log_slope_at(self, u: Array) -> Array:
+        """Return log dT/dy where T(y) = u."""
+        return self._log_slope(self._inverse_value(u))
+
     @abstractmethod
     def _value(self, y: Array) -> Array:
         """Compute T(y), any shape; -inf at and below the domain, inf at and above it, without a warning."""

@@ -11,7 +11,7 @@ from cde_app.config.threshold import Threshold, columns_of, parse_thresholds
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.data.table import read_table
-from cde_app.errors import RunError
+from cde_app.errors import RunError, UsageError
 from cde_app.evaluation.events import Event
 from cde_app.evaluation.scores import Rows
 from cde_app.machine.storage import write_atomically
@@ -19,7 +19,7 @@ from cde_app.runs.folder import held, status
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel, blank_metrics, events_of
 from cde_app.trees import from_tree
-from cde_app.workflow.pictures import event_pictures, write_pictures
+from cde_app.workflow.pictures import event_pictures, missing_picture, write_pictures
 from cde_app.workflow.scoring import (
     grouped_rows_warning,
     outside_rows_warning,
@@ -53,6 +53,13 @@ def evaluate_run(
     model = TrainedModel.load(run)
     questions = parse_thresholds(thresholds, model.contract.targets, option="--threshold")
     path = model.settings["data"]["path"] if data_path is None else data_path
+    if str(path) == "-" and (names := columns_of(questions)):
+        raise UsageError(
+            f"--threshold: expected a table in a file for the column {names[0]!r}; got standard input, which cannot be "
+            "read twice. Write it to a file."
+        )
+    if out_path is not None and status(out_path):
+        raise RunError(f"{out_path} is a run; choose another --out.")
     with table_to_judge_by(run, model, data_path) as table:
 
         def events(positions: IndexArray) -> list[Event]:
@@ -61,12 +68,14 @@ def evaluate_run(
             return events_of(questions, model.contract, frame, len(positions), source=source_name(path))
 
         metrics, rows = score_table(model, table, events)
-        warnings = []
+        warnings: list[str | None] = []
         if data_path is not None:
             warnings = [seen_rows_warning(run, model, table), outside_rows_warning(table), grouped_rows_warning(model)]
-    found: dict[str, Any] = {"warnings": [warning for warning in warnings if warning]}
+    files: list[Path] = []
     if out_path is not None and rows is not None:
-        found["files"] = draw_reliability(questions, rows, out_path)
+        files, missing = draw_reliability(questions, rows, out_path)
+        warnings += missing
+    found: dict[str, Any] = {"warnings": [warning for warning in warnings if warning], "files": files}
     return metrics | {name: values for name, values in found.items() if values}
 
 
@@ -82,19 +91,17 @@ def blank_scores(run_path: Path, thresholds: Sequence[str] = ()) -> dict[str, An
     return blank_metrics(targets, [threshold.text for threshold in questions])
 
 
-def draw_reliability(thresholds: Sequence[Threshold], rows: Rows, out_path: Path) -> list[Path]:
-    """Write a reliability picture of each threshold.
+def draw_reliability(thresholds: Sequence[Threshold], rows: Rows, out_path: Path) -> tuple[list[Path], list[str]]:
+    """Write a reliability picture of each threshold; return the files, and a warning for each that is missing.
 
     Raises:
-        RunError: the folder is a run, or cannot be written.
+        RunError: the folder cannot be written.
     """
-    if status(out_path):
-        raise RunError(f"{out_path} is a run; choose another --out.")
     with held(out_path):
         files, failures = write_pictures(
             lambda: event_pictures([threshold.text for threshold in thresholds], rows),
             lambda name, content: write_atomically(out_path / name, content),
         )
-    if failures:
-        raise next(iter(failures.values()))
-    return files
+    if unwritten := [error for error in failures.values() if isinstance(error, RunError)]:
+        raise unwritten[0]
+    return files, [missing_picture(what, error) for what, error in failures.items()]

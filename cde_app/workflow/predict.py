@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,7 @@ from cde_app.data.prepared import file_hashes, known_targets
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError, RunError
 from cde_app.machine.storage import write_arrays, write_atomically, write_json
-from cde_app.predictive.forecast import Forecast
-from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.forecast import FARTHEST, ROUGH, Forecast
 from cde_app.runs.folder import predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
@@ -43,8 +43,8 @@ from cde_app.workflow.totals import TotalsTable
 if TYPE_CHECKING:
     import pandas as pd
 
-FEWEST_COMPONENTS = 100
-"""With fewer effective components a density given some targets is rough."""
+    from cde_app.targets import TargetTransform
+
 MOST_FAULTS = 100
 """The largest number of faults of skipped rows in the manifest of predictions."""
 
@@ -74,7 +74,9 @@ def predict_table(
     options = options.resolved(model.settings)
     questions = questions_of(options, model)
     contract, count, few = model.contract, RowCount(), 0
-    known, targets = tuple(options.given or ()), remaining_targets(options, contract)
+    ranges = dict(zip(contract.targets, model.predictor.transforms, strict=True))
+    known = {name: ranges[name] for name in options.given or ()}
+    targets = remaining_targets(options, contract)
     limit_names = columns_of(questions.thresholds)
     forecasts: list[Forecast] = []
     pictured: pd.DataFrame | None = None
@@ -95,7 +97,7 @@ def predict_table(
                 forecast = replace(model.predictor.predict(X), names=contract.targets)
                 if known:
                     forecast = given_the_table(forecast, contract, frame, known, source=source)
-                    few += num_rough(forecast)
+                    few += forecast.num_rough
                 writer.append(
                     Chunk(
                         forecast,
@@ -115,8 +117,8 @@ def predict_table(
             if count.read and not count.predicted:
                 raise no_rows(source, count.faults)
         files = [*writer.files, *totals.write(folder, options.file_format)]
-        warnings = totals.warnings(num_read=count.read, num_predicted=count.predicted)
-        warnings += row_warnings(count, few, source=source)
+        notes = totals.warnings(num_read=count.read, num_predicted=count.predicted)
+        notes += row_warnings(count, few, source=source)
         if options.components:
             files.append(write_arrays(folder / "mixture.npz", component_arrays(forecasts)))
         if pictured is not None:
@@ -127,13 +129,13 @@ def predict_table(
             files += drawn
             if unwritten := [error for error in failures.values() if isinstance(error, RunError)]:
                 raise unwritten[0]
-            warnings += [missing_picture(what, error) for what, error in failures.items()]
+            notes += [missing_picture(what, error) for what, error in failures.items()]
         result = {
             "rows": count.predicted,
             "files": [out_path / file.relative_to(folder) for file in files],
             "seconds": time.monotonic() - started,
             **count.facts(),
-            "warnings": warnings,
+            "warnings": notes,
         }
         asked = {"samples" if name == "num_samples" else name: value for name, value in vars(options).items()}
         facts = {"run": run_path, **asked}
@@ -141,45 +143,49 @@ def predict_table(
     return result
 
 
+def impossible_values(
+    contract: ColumnContract, frame: pd.DataFrame, given: Mapping[str, TargetTransform], *, source: str
+) -> list[RowFault]:
+    """Find the cells that a given target cannot have; the columns have numbers only."""
+    if not given:
+        return []
+    values = encode_targets(contract, frame, source=source, names=tuple(given)).T
+    return [
+        RowFault(int(frame.index[n]) + 1, name, f"{column[n]:.10g} is outside the range of the target")
+        for (name, transform), column in zip(given.items(), values, strict=True)
+        for n in np.flatnonzero(~(np.abs(transform.forward(column)) < FARTHEST))
+    ]
+
+
 def given_the_table(
-    forecast: Forecast, contract: ColumnContract, frame: pd.DataFrame, names: Sequence[str], *, source: str
+    forecast: Forecast,
+    contract: ColumnContract,
+    frame: pd.DataFrame,
+    given: Mapping[str, TargetTransform],
+    *,
+    source: str,
 ) -> Forecast:
     """Return the forecast of the other targets, given what the table has in the columns of some.
 
     Raises:
         DataError: a column is missing, or has a gap or a value that the target cannot have.
     """
-    values = encode_targets(contract, frame, source=source, names=names)
-    faults = []
-    for name, column in zip(names, values.T, strict=True):
-        z = forecast.transforms[contract.targets.index(name)].forward(column)
-        if not np.isfinite(z).all():
-            first = int(np.argmin(np.isfinite(z)))
-            faults.append(
-                f"{source}: column {name!r} must be in the range of the target to be given; got {column[first]:.10g} "
-                f"in row {frame.index[first] + 1} of the table. Correct it, or leave out --given."
-            )
+    faults = impossible_values(contract, frame, given, source=source)
     if faults:
-        raise DataError(*faults)
-    return forecast.given(dict(zip(names, values.T, strict=True)))
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise DataError(
+            f"{source}: what is given must be in the range of its target; got {faults[0]}{more}. Correct it, leave out "
+            "--given, or pass --on-fault skip."
+        )
+    values = encode_targets(contract, frame, source=source, names=tuple(given))
+    with warnings.catch_warnings(action="ignore"):  # rough rows are counted over the whole table
+        return forecast.given(dict(zip(given, values.T, strict=True)))
 
 
 def row_warnings(count: RowCount, few: int, *, source: str) -> list[str]:
     """Warn of a table without rows, and of rows that rest on few components."""
-    warnings = [] if count.read else [f"{source} has no rows; the files have their headers only."]
-    if few:
-        warnings.append(
-            f"{few} of {count.predicted} rows rest on fewer than {FEWEST_COMPONENTS} components, as what is given is "
-            "unlikely there; their densities are rough. The column effective_components shows which."
-        )
-    return warnings
-
-
-def num_rough(forecast: Forecast) -> int:
-    """Count the rows that rest on fewer than `FEWEST_COMPONENTS` components, because of what is given."""
-    if not isinstance(forecast, Mixture) or forecast.weights.ndim == 1:
-        return 0
-    return int(np.sum(forecast.effective_components < FEWEST_COMPONENTS))
+    found = [] if count.read else [f"{source} has no rows; the files have their headers only."]
+    return found + ([f"{few} of {count.predicted} rows {ROUGH}"] if few else [])
 
 
 class RowCount:
@@ -220,7 +226,7 @@ def usable_rows(
     count: RowCount,
     *,
     source: str,
-    given: Sequence[str],
+    given: Mapping[str, TargetTransform],
     skip_faults: bool,
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of each chunk that can be predicted, and count the others; of a table without rows, none.
@@ -230,7 +236,7 @@ def usable_rows(
         contract: the column contract of the run.
         count: counts the rows.
         source: the table, as errors name it.
-        given: targets that the table must have.
+        given: targets that the table must have, with their transforms.
         skip_faults: leave out rows with faults.
 
     Raises:
@@ -240,9 +246,11 @@ def usable_rows(
         frame = chunk[complete_rows(contract, chunk, source=source, with_targets=False)]
         count.read += len(chunk)
         if skip_faults:
-            faults = row_faults(contract, frame, source=source, given=given)
+            faults = row_faults(contract, frame, source=source, given=tuple(given))
+            frame = frame.drop(index=list({fault.row - 1 for fault in faults}))
+            faults += impossible_values(contract, frame, given, source=source)
             bad = {fault.row for fault in faults}
-            frame = frame.drop(index=[row - 1 for row in bad])
+            frame = frame.drop(index=[row - 1 for row in bad], errors="ignore")
             count.skipped += len(bad)
             count.faults += faults[: MOST_FAULTS - len(count.faults)]
         if not frame.empty or chunk.empty:

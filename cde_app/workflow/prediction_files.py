@@ -13,6 +13,7 @@ import numpy as np
 
 from cde_app.arrays import Array, BoolArray, IntArray
 from cde_app.config.threshold import Threshold
+from cde_app.data.extras import ends_of
 from cde_app.data.table import FileFormat, TableWriter
 from cde_app.machine.storage import writing
 from cde_app.predictive.columns import (
@@ -26,7 +27,6 @@ from cde_app.predictive.columns import (
     summary_columns,
 )
 from cde_app.predictive.forecast import Forecast
-from cde_app.predictive.mixture import Mixture
 from cde_app.trees import to_tree
 
 
@@ -86,8 +86,6 @@ class Questions:
             f"P({threshold.text})": probabilities(chunk.forecast, threshold, chunk.limits)
             for threshold in self.thresholds
         }
-        if isinstance(chunk.forecast, Mixture) and chunk.forecast.weights.ndim == 2:
-            columns["effective_components"] = chunk.forecast.effective_components
         if chunk.targets is not None:
             columns["log_density"] = chunk.forecast.log_prob(chunk.targets)
         columns["out_of_range"] = chunk.outside
@@ -107,14 +105,10 @@ def probabilities(forecast: Forecast, threshold: Threshold, limits: Mapping[str,
         threshold: of one of the forecast's targets.
         limits: the columns that it names, [N] each.
     """
-    ends = [
-        limits[end] if isinstance(end, str) else np.full(len(forecast), end)
-        for end in (threshold.above, threshold.below)
-    ]
+    above, below = ends_of(threshold, limits, len(forecast))
     found = np.full(len(forecast), np.nan)
-    known = np.flatnonzero(~np.isnan(ends[0]) & ~np.isnan(ends[1]))
-    above, below = (end[known] for end in ends)
-    found[known] = forecast[known].probability(above=above, below=below, target=threshold.target)
+    known = np.flatnonzero(~np.isnan(above) & ~np.isnan(below))
+    found[known] = forecast.marginal(threshold.target)[known].probability(above=above[known], below=below[known])
     return found
 
 
@@ -165,22 +159,29 @@ class PredictionWriter:
             RunError: the folder cannot be written.
         """
         with self._reporting_errors():
-            for writer, table in zip(self._writers, self._tables.values(), strict=True):
-                writer.append(with_row(chunk, *table(chunk)))
+            tables = [table(chunk) for table in self._tables.values()]
+            kept = names_of_kept(chunk, [columns for _, columns in tables])
+            for writer, (index, columns) in zip(self._writers, tables, strict=True):
+                writer.append(with_row(chunk, kept, index, columns))
 
     def _reporting_errors(self) -> AbstractContextManager[None]:
         return writing(self._folder, "a folder that can be written")
 
 
-def with_row(chunk: Chunk, index: IntArray, columns: Columns) -> Columns:
-    """Put the number of the row and the kept columns before the columns of a long table.
+def names_of_kept(chunk: Chunk, tables: Sequence[Columns]) -> dict[str, str]:
+    """Return the names of the kept columns, the same in all files, so that a key stays one.
 
-    A kept column that has the name of another one gets an underscore at its end.
+    A kept column that has the name of another column in one of them gets an underscore at its end.
     """
-    taken, kept = {"row", *columns}, dict[str, str]()
+    taken, names = {"row", *(name for columns in tables for name in columns)}, dict[str, str]()
     for name in chunk.kept:
-        kept[name] = free_name(name, taken)
-        taken.add(kept[name])
+        names[name] = free_name(name, taken)
+        taken.add(names[name])
+    return names
+
+
+def with_row(chunk: Chunk, kept: Mapping[str, str], index: IntArray, columns: Columns) -> Columns:
+    """Put the number of the row and the kept columns, with their names, before the columns of a long table."""
     found: Columns = {"row": chunk.row_numbers[index]}
     return found | {kept[name]: cells[index] for name, cells in chunk.kept.items()} | columns
 

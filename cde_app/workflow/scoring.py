@@ -18,7 +18,7 @@ from cde_app.evaluation.scores import Rows
 from cde_app.machine.rows import draw_rows
 from cde_app.machine.streams import Stream
 from cde_app.runs.run import Run
-from cde_app.trained_model import TrainedModel
+from cde_app.trained_model import TrainedModel, seen_warning
 
 _UNREADABLE = {
     "-": "standard input, which cannot be read again",
@@ -93,12 +93,7 @@ def seen_rows_warning(run: Run, model: TrainedModel, table: PreparedTable) -> st
         num_seen = model.seen.num_rows
     else:
         num_seen = model.seen.count(table.fingerprints)
-    if not num_seen:
-        return None
-    return (
-        f"{num_seen} of these {len(table.fingerprints)} rows were trained on; their scores and pictures are too "
-        "good. Name a table of other rows, or none for the run's held-out rows."
-    )
+    return seen_warning(num_seen, len(table.fingerprints))
 
 
 def outside_rows_warning(table: PreparedTable) -> str | None:

@@ -36,6 +36,12 @@ def test_right_probabilities_stay_inside_the_band_and_wrong_ones_do_not() -> Non
     assert np.mean(outside) < 0.8
 
 
+def test_certain_events_have_bands() -> None:
+    curve = reliability(np.repeat([0.0, 1.0], 40), np.repeat([0.0, 1.0], 40))
+    assert np.all(np.isfinite(curve.lower) & np.isfinite(curve.upper))
+    assert np.all((curve.observed >= curve.lower) & (curve.observed <= curve.upper))
+
+
 def test_an_event_is_scored_by_its_exact_probability() -> None:
     mixture = Mixture(np.ones(1), np.zeros((3, 1, 1)), np.ones((3, 1, 1)), (Identity(0.0, 1.0),))
     event = Event("y>0", 0, np.array([0.0, 0.0, 1.0]), np.full(3, np.inf))

@@ -114,6 +114,7 @@ def test_what_cannot_be_given_is_said_in_one_line() -> None:
     for values, reason in (
         ({}, r"expected some of the targets 'a', 'b', not all; got \[\]"),
         ({"a": 1.0, "b": 2.0}, r"not all; got \['a', 'b'\]"),
+        ({"a": 1.0, 0: 2.0}, "given: expected each target once"),
         ({"c": 1.0}, "expected one of the targets 'a', 'b'; got 'c'"),
         ({"b": -7.0}, "given 'b': expected numbers in the range of the target; got -7 in row 1"),
         ({"a": [1.0, np.nan, 2.0]}, "given 'a': expected numbers in the range of the target; got nan in row 2"),
@@ -121,3 +122,5 @@ def test_what_cannot_be_given_is_said_in_one_line() -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             mixture.given(values)
+    with pytest.raises(ValueError, match="given: expected each target once; got 'a' again"):
+        mixture.given({"a": 1.0}, a=2.0)

@@ -96,6 +96,23 @@ def test_shoulders_ripples_and_specks_are_no_modes() -> None:
     np.testing.assert_allclose(speck[:, 1], [1.0])
 
 
+def test_a_tall_speck_does_not_hide_the_mode_beside_it() -> None:
+    (modes,) = make([0.995, 0.005], [0.0, 3.0], [1.0, 0.002], Identity(0.0, 1.0)).modes()
+    np.testing.assert_allclose(modes, [[0.0, 1.0]], atol=1e-2)
+
+
+@pytest.mark.parametrize("transform", EXAMPLES.values(), ids=EXAMPLES.keys())
+@pytest.mark.parametrize(("mean", "sd"), [(0.0, 7.0), (9.0, 1.0), (-9.0, 1.0)])
+def test_a_region_does_not_vanish_where_the_transform_saturates(
+    transform: TargetTransform, mean: float, sd: float
+) -> None:
+    mixture = make([0.9, 0.1], [0.0, mean], [0.3, sd], transform)
+    (pieces,), (modes,) = mixture.hdi(0.85), mixture.modes()
+    assert mass_inside(mixture, pieces) == pytest.approx(0.85, abs=0.02)
+    assert np.isfinite(modes).all()
+    assert modes[:, 1].sum() == pytest.approx(1.0)
+
+
 def test_a_peak_behind_a_logarithm_is_that_of_the_density_in_the_users_units() -> None:
     (modes,) = make([1.0], [0.0], [1.0], Log(0.0, 1.0, shift=0.0)).modes()
     np.testing.assert_allclose(modes, [[np.exp(-1.0), 1.0]], rtol=1e-3)

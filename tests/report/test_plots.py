@@ -250,10 +250,10 @@ def test_a_forecast_draws_itself_as_a_figure_that_a_notebook_shows() -> None:
     assert isinstance(figure, Figure)
     assert len(figure.axes[0].get_yticklabels()) == 12
     assert figure._repr_png_().startswith(b"\x89PNG")
-    labelled = mixture[:2].plot(labels=["one", "two"]).axes[0].get_yticklabels()
+    labelled = mixture[:2].plot(target=0, labels=["one", "two"]).axes[0].get_yticklabels()
     assert {label.get_text() for label in labelled} == {"one", "two"}
     with pytest.raises(ValueError, match="labels: expected 40 names, one per row; got 1"):
-        mixture.plot(labels=["one"])
+        mixture.plot(target=0, labels=["one"])
     with pytest.raises(ValueError, match="plot: expected a forecast with rows; got none"):
         mixture[:0].plot()
     with pytest.raises(ValueError, match="expected one of the targets 'y1', 'y2'; got 'b'"):
