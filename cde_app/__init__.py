@@ -5,7 +5,7 @@ Example:
 
     model = cde.train("mine.yaml", out="runs/mine")     # or cde.load("runs/mine"), which needs no TensorFlow
     forecast = model.predict(frame)                     # a pandas.DataFrame
-    forecast.log_prob(frame[["y"]]), forecast.interval(0.9), forecast.probability(above=100.0)
+    forecast.log_prob(frame[["y"]]), forecast.interval(0.9), forecast.probability(above=100.0, target="y")
 """
 
 from __future__ import annotations

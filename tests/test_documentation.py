@@ -200,6 +200,7 @@ def folder(table: pd.DataFrame, runs: dict[str, Path], tmp_path: Path, monkeypat
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:.*rest on few components")  # the models of the examples are tiny
 @pytest.mark.parametrize(
     "example",
     [pytest.param(one, id=one.place, marks=[pytest.mark.slow] if one.trains else []) for one in EXAMPLES],

@@ -123,9 +123,7 @@ def test_few_components_are_warned_of(tiny_run: Any, tmp_path: Path, cde: Cde) -
     with pytest.warns(UserWarning, match="1 of 2 rows rest on few components"):
         found = forecast.given(a=[0.0, 1e3])
     assert np.isfinite(found.mean()).all()
-    with pytest.raises(
-        ValueError, match=r"given 'a': expected numbers in the range of the target; got 1e\+200 in row 2"
-    ):
+    with pytest.raises(ValueError, match=r"given 'a': expected numbers in the range .+; got 1e\+200 in row 2"):
         forecast.given(a=[0.0, 1e200])
     assert "effective_components" in found.to_frame()
 

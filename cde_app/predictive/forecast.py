@@ -41,7 +41,7 @@ class Forecast(ABC):
     Example:
         forecast = model.predict(frame)
         low, high = forecast.interval(0.9)
-        forecast[:10].probability(above=100.0)
+        forecast[:10].probability(above=100.0, target="height")
     """
 
     names: tuple[str, ...] = field(default=(), kw_only=True)
