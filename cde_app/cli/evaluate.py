@@ -29,14 +29,7 @@ def evaluate(
             "--gate", metavar="CONDITION", help="Exit with 5 unless this holds, e.g. 'crps_skill>0.1'. May be repeated."
         ),
     ] = None,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--threshold",
-            metavar="CONDITION",
-            help="Score its probability, e.g. 'y>100' or 'y<=@limit' (a column). May be repeated.",
-        ),
-    ] = None,
+    threshold: options.Thresholds = None,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -102,6 +102,15 @@ Threads = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command has written there.")]
 
+Thresholds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold",
+        metavar="CONDITION",
+        help="Its probability, e.g. 'y>100', 'y<=@limit' (a column) or '1<y<2'. May be repeated.",
+    ),
+]
+
 
 def read_config(path: Path, overrides: list[str] | None, *, quiet: bool | None) -> ConfigFile:
     """Read the configuration that a command names ("-" is standard input) and print the remarks.

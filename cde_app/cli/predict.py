@@ -48,14 +48,7 @@ def predict(
     modes: Annotated[
         bool | None, typer.Option("--modes/--no-modes", help="Modes of each density: modes.csv.", show_default=False)
     ] = None,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--threshold",
-            metavar="CONDITION",
-            help="Its probability, e.g. 'y>100', 'y<=@limit' (a column) or '1<y<2'. May be repeated.",
-        ),
-    ] = None,
+    threshold: options.Thresholds = None,
     grid: Annotated[
         int | None,
         typer.Option("--grid", min=2, metavar="N", help="Density and CDF at N points of each target: densities.csv."),
