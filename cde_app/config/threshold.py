@@ -81,9 +81,8 @@ def parse_threshold(text: str, targets: Sequence[str]) -> Threshold:
         raise ValueError(f"expected {_FORM}; got {text!r}. Correct the text.")
     if any(word in targets for word in words):
         wrong = next((word for word in words if word not in targets), words[-1])
-        raise ValueError(
-            f"expected {_FORM}; got {text!r}, in which {wrong!r} is no number. Write @{wrong} for a column."
-        )
+        advice = "Name the column after it." if wrong == "@" else f"Write @{wrong} for a column."
+        raise ValueError(f"expected {_FORM}; got {text!r}, in which {wrong!r} is no number. {advice}")
     near = nearest(words[0], targets) if words else None
     advice = f"Did you mean {near!r}?" if near else "Name a target."
     raise ValueError(f"expected {_FORM} with one of the targets {list_names(targets)}; got {text!r}. {advice}")

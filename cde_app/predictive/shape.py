@@ -91,12 +91,9 @@ def hdi(mixture: Mixture, mass: float) -> list[Array]:
         low, high = np.where(excess > 0, level, low), np.where(excess < 0, level, high)
         level = _next_level(mixture, level, low, high, excess, row, ends, slopes)
         row, ends, slopes = _ends(mixture, curves, level)
-    pieces = mixture.transforms[0].inverse(ends)
-    return (
-        [own.reshape(-1, 2) for own in np.split(pieces, np.searchsorted(row, np.arange(1, mixture.num_rows)))]
-        if (mixture.num_rows)
-        else []
-    )
+    pieces = mixture.transforms[0].inverse(ends).reshape(-1, 2)
+    bounds = np.cumsum([0, *np.bincount(row, minlength=mixture.num_rows) // 2])
+    return [pieces[first:last] for first, last in pairwise(bounds)]
 
 
 def _first_level(curves: Curves, mass: float) -> Array:
