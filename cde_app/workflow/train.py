@@ -77,7 +77,8 @@ def train_run(
         RunError: the run directory may not be written.
         UsageError: the encoder cannot be trained.
     """
-    require_training()
+    with interruption.heeded():
+        require_training()
     started = time.monotonic()
     config = file.config
     check_encoder(make_encoder, config)
