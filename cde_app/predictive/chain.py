@@ -25,6 +25,7 @@ from cde_app.predictive.conditional import conditional_mixture
 from cde_app.predictive.ensemble import Ensemble, extend
 from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.mixture import DRAW_BLOCK, Mixture, draw_blocks
+from cde_app.predictive.nodes import uniform_nodes
 
 if TYPE_CHECKING:
     from cde_app.targets import TargetTransform
@@ -122,7 +123,7 @@ class Chain(Forecast):
         As with a `Mixture`, the draws of a row depend only on `seed` and on its position in the table.
         """
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
-        for block, taken, own in draw_blocks(np.arange(self.num_rows) if rows is None else rows):
+        for block, taken, own in draw_blocks(self._positions(rows)):
             random = generator(seed, Stream.DRAWS, block)
             shape = (self.num_targets, DRAW_BLOCK, num_samples)
             uniforms, normals = random.random(shape)[:, taken], random.standard_normal(shape)[:, taken]
@@ -233,7 +234,9 @@ class Chain(Forecast):
             return replace(mixture._of_targets(list(np.argsort([t for t in order if t in free]))), names=names)
         if len(factors) == 1:
             return replace(factors[0].predict(X), names=names)
-        return Chain(factors, tuple(map(free.index, order)), self.nodes[:, 2 * num_first :], X, names=names)
+        # Some columns of a low-discrepancy sequence are no good sequence of fewer dimensions.
+        nodes = uniform_nodes(len(self.nodes), 2 * len(factors), seed=0)
+        return Chain(factors, tuple(map(free.index, order)), nodes, X, names=names)
 
     # --- the nodes ------------------------------------------------------------------------------------------------
 

@@ -311,6 +311,9 @@ class Forecast(ABC):
             num_samples: S.
             seed: non-negative integer.
             rows: [N], positions of the rows in the table, ascending; None uses 0, 1, ...
+
+        Raises:
+            ValueError: the positions are not N ascending ones.
         """
 
     # --- tables and pictures --------------------------------------------------------------------------------------
@@ -396,6 +399,17 @@ class Forecast(ABC):
     @property
     def _listed(self) -> str:
         return ", ".join(map(repr, self.target_names))
+
+    def _positions(self, rows: IntArray | None) -> IntArray:
+        """Return the positions of the rows in the table, [N].
+
+        Raises:
+            ValueError: they are not as many as the rows, or not ascending.
+        """
+        positions = np.arange(self.num_rows) if rows is None else np.asarray(rows)
+        if positions.shape != (self.num_rows,) or np.any(np.diff(positions) <= 0):
+            raise ValueError(f"rows: expected {self.num_rows} ascending positions; got an array {positions.shape}")
+        return positions
 
     def _one(self, target: str | int | None) -> Mixture:
         """Return the mixture of a target, which must be named if there are several.

@@ -287,7 +287,7 @@ class Mixture(Forecast):
             [S, N, P], the user's units.
         """
         samples = np.empty((num_samples, self.num_rows, self.num_targets))
-        draws = draw_blocks(np.arange(self.num_rows) if rows is None else rows)
+        draws = draw_blocks(self._positions(rows))
 
         def fill(some: slice) -> None:
             for block, taken, own in draws[some]:

@@ -124,3 +124,20 @@ def test_what_cannot_be_given_is_said_in_one_line() -> None:
             mixture.given(values)
     with pytest.raises(ValueError, match="given: expected each target once; got 'a' again"):
         mixture.given({"a": 1.0}, a=2.0)
+
+
+def test_given_the_first_of_three_the_marginals_have_good_nodes_of_their_own() -> None:
+    chain = named(make_known_chain((IDENTITY,) * 3, num_components=24, num_rows=6))
+    truth = named(joint_mixture(chain))
+    y = truth.sample(1, seed=3)[0]
+    found, expected = chain.given(a=y[:, 0]), truth.given(a=y[:, 0])
+    np.testing.assert_allclose(found.sd(), expected.sd(), rtol=0.02)
+    np.testing.assert_allclose(found.mean(), expected.mean(), atol=0.02 * expected.sd().max())
+
+
+def test_draws_want_the_positions_of_all_rows_in_order() -> None:
+    mixture = make_mixture(4, (IDENTITY,))
+    for rows in (np.arange(3), np.arange(4)[::-1], np.zeros(4, dtype=int)):
+        with pytest.raises(ValueError, match="rows: expected 4 ascending positions"):
+            mixture.sample(2, rows=rows)
+    np.testing.assert_array_equal(mixture.sample(2, rows=[0, 1, 2, 3]), mixture.sample(2))
