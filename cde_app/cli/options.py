@@ -151,7 +151,7 @@ def parse_numbers(
             number = math.nan
         if number in numbers:
             faults.append(f"{option}: expected every number once; got {part.strip()!r} again.")
-        elif low < number < high:
+        elif low < number < high and (between is None or 0.5 * (number + high) < high):  # not rounded to the end
             numbers.append(number)
         else:
             faults.append(f"{option}: expected {wanted}, separated by commas; got {part.strip()!r}.")

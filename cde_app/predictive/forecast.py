@@ -456,6 +456,6 @@ def _checked_mass(mass: float) -> float:
     Raises:
         ValueError: it is not between 0 and 1.
     """
-    if not 0 < mass < 1:
+    if not (mass > 0 and 0.5 * (1 + mass) < 1):
         raise ValueError(f"mass: expected a number between 0 and 1; got {mass}")
     return mass

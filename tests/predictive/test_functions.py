@@ -15,6 +15,7 @@ from cde_app.predictive.functions import Functions
 from cde_app.predictive.posterior import InnerLayer, Posterior
 from cde_app.predictive.predictor import Predictor
 from cde_app.targets import Identity
+from tests.conftest import needs_tensorflow
 from tests.predictive.test_chain import make_chain
 from tests.predictive.test_posterior import make_posterior
 
@@ -81,6 +82,7 @@ def test_the_variance_given_a_function_and_that_of_the_functions_add_up_to_the_p
     assert ((deviations**2).sum(0) > 0.05 * expected_variance).all()
 
 
+@needs_tensorflow
 def test_the_functions_have_the_full_covariance_of_gpflows_svgp() -> None:
     import gpflow
 
