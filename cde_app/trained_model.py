@@ -28,7 +28,7 @@ from cde_app.data.prepared import PreparedTable
 from cde_app.data.split import Split
 from cde_app.errors import DataError
 from cde_app.evaluation.baselines import Climatology, LinearGaussian, fit_climatology, fit_linear_gaussian
-from cde_app.evaluation.events import Event, event_key, event_rows, summarise_event
+from cde_app.evaluation.events import EVENT_SCORES, Event, event_key, event_rows, summarise_event
 from cde_app.evaluation.scores import Rows, concatenate_rows, score_rows, skill, summarise
 from cde_app.machine.rows import blocks_of, draw_rows
 from cde_app.machine.streams import Stream
@@ -296,9 +296,7 @@ def blank_metrics(target_names: Sequence[str], event_names: Sequence[str] = ()) 
     by_target = ("crps", "squared_error", "pit")
     by_row = ("nlpd", "energy_score", "scaled_crps", "scaled_squared_error")
     rows = {name: np.zeros((2, len(target_names))) for name in by_target} | {name: np.zeros(2) for name in by_row}
-    rows |= {
-        event_key(name, what): np.zeros(2) for name in event_names for what in ("probability", "happened", "brier")
-    }
+    rows |= {event_key(name, what): np.zeros(2) for name in event_names for what in EVENT_SCORES}
     scored = dict.fromkeys(("model", "climatology", "linear_gaussian"), rows)
     metrics = metrics_of(scored, target_names, event_names)
     return metrics | {"drawn_from": 0}

@@ -18,7 +18,7 @@ from cde_app.trained_model import TrainedModel
 from cde_app.words import list_names, nearest
 from cde_app.workflow.prediction_files import Questions
 
-FARTHEST = 5.0
+GRID_REACH = 5.0
 """Grids end at this many standard deviations of the transformed target."""
 
 
@@ -137,7 +137,7 @@ def points_of(model: TrainedModel, names: Sequence[str], grid: int | None, at: S
         even = np.empty(0)
         if grid:
             ends = transform.forward(model.climatology.predict(1).marginal(p).quantile([0.0005, 0.9995]).ravel())
-            ends = np.clip(ends, -FARTHEST, FARTHEST)  # the climatology has mass beyond the range of a logarithm
+            ends = np.clip(ends, -GRID_REACH, GRID_REACH)  # the climatology has mass beyond the range of a logarithm
             margin = 0.1 * (ends[1] - ends[0])
             even = transform.inverse(np.linspace(ends[0] - margin, ends[1] + margin, grid))
         points[name] = np.unique(np.concatenate([even, np.asarray(at, float)]))
