@@ -105,6 +105,8 @@ def event_key(name: str, what: str) -> str:
 def summarise_event(name: str, scored: Mapping[str, Rows]) -> dict[str, Any]:
     """Return frequency, mean probability and Brier score of an event, and the skill against each baseline.
 
+    If the event always or never happened, the skill is None.
+
     Args:
         name: of the event.
         scored: the rows of `model` and of each baseline.
@@ -113,11 +115,16 @@ def summarise_event(name: str, scored: Mapping[str, Rows]) -> dict[str, Any]:
     def rows(of: str, what: str) -> Array:
         return scored[of][event_key(name, what)]
 
-    baselines = [of for of in scored if of != "model"]
+    baselines, happened = [of for of in scored if of != "model"], rows("model", "happened")
+    no_skill = {"value": None, "se": None}  # what always or never happened cannot tell forecasts apart
+    varies = bool(happened.min() < happened.max())
     return {
         "frequency": mean_with_error(rows("model", "happened")),
         "mean_probability": mean_with_error(rows("model", "probability")),
         "brier": mean_with_error(rows("model", "brier")),
         "baselines": {of: {"brier": mean_with_error(rows(of, "brier"))} for of in baselines},
-        "skill": {of: {"brier": skill_with_error(rows("model", "brier"), rows(of, "brier"))} for of in baselines},
+        "skill": {
+            of: {"brier": skill_with_error(rows("model", "brier"), rows(of, "brier")) if varies else no_skill}
+            for of in baselines
+        },
     }

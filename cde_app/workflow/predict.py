@@ -247,10 +247,10 @@ def usable_rows(
         count.read += len(chunk)
         if skip_faults:
             faults = row_faults(contract, frame, source=source, given=tuple(given))
-            frame = frame.drop(index=list({fault.row - 1 for fault in faults}))
-            faults += impossible_values(contract, frame, given, source=source)
+            sound = frame.drop(index=list({fault.row - 1 for fault in faults}))
+            faults += impossible_values(contract, sound, given, source=source)
             bad = {fault.row for fault in faults}
-            frame = frame.drop(index=[row - 1 for row in bad], errors="ignore")
+            frame = frame.drop(index=[row - 1 for row in bad])
             count.skipped += len(bad)
             count.faults += faults[: MOST_FAULTS - len(count.faults)]
         if not frame.empty or chunk.empty:

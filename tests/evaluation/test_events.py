@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cde_app.evaluation.events import MOST_BINS, Event, event_rows, reliability
+from cde_app.evaluation.events import MOST_BINS, Event, event_rows, reliability, summarise_event
 from cde_app.predictive.mixture import Mixture
 from cde_app.targets import Identity
 
@@ -40,6 +40,15 @@ def test_certain_events_have_bands() -> None:
     curve = reliability(np.repeat([0.0, 1.0], 40), np.repeat([0.0, 1.0], 40))
     assert np.all(np.isfinite(curve.lower) & np.isfinite(curve.upper))
     assert np.all((curve.observed >= curve.lower) & (curve.observed <= curve.upper))
+
+
+def test_what_never_happened_has_no_skill() -> None:
+    mixture = Mixture(np.ones(1), np.zeros((2, 1, 1)), np.ones((2, 1, 1)), (Identity(0.0, 1.0),))
+    for limit, has_skill in ((9.0, False), (0.0, True)):
+        event = Event("e", 0, np.full(2, limit), np.full(2, np.inf))
+        rows = event_rows(event, mixture, np.array([[-1.0], [1.0]]))
+        skill = summarise_event("e", {"model": rows, "climatology": rows})["skill"]["climatology"]["brier"]["value"]
+        assert (skill is not None) == has_skill
 
 
 def test_an_event_is_scored_by_its_exact_probability() -> None:
