@@ -29,10 +29,11 @@ RULES := $(CONFIGS:configs/%.yaml=.make/%.mk)
 PREDICTIONS :=
 
 # What the prediction side is tested by. The files that need TensorFlow leave themselves out (tests/conftest.py).
-PREDICT_TESTS := $(addprefix tests/,cli data evaluation gp machine predictive report targets test_library.py \
-	test_only_predicts.py test_predictions.py test_runs.py)
+PREDICT_TESTS := $(addprefix tests/,cli data evaluation execution explanation gp machine predictive report targets \
+	test_batch.py test_explore.py test_hostile_runs.py test_library.py test_only_predicts.py test_predictions.py test_rival.py \
+	test_runs.py test_same_bytes.py test_stored_runs.py)
 
-.PHONY: help demo test test-slow test-predict lint types docs install-predict runs predictions train predict clean FORCE
+.PHONY: help demo test test-slow test-predict lint types docs dist install-predict runs predictions nightly train predict batch clean FORCE
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -67,19 +68,26 @@ $(DOCS_INSTALLED): requirements-docs.lock $(INSTALLED)
 
 # --- a first look, and the checks --------------------------------------------------------------------------------
 
-demo: runs/motorcycle/manifest.json ## train on data/motorcycle.csv, predict, draw, and print the held-out score
+# Two tables: one that is quickly understood, and one with enough rows to tell whether its densities can be trusted.
+demo: runs/motorcycle/manifest.json runs/hurricanes/manifest.json ## train on two tables, predict, report, and print the held-out scores
 	$(CDE) predict runs/motorcycle data/motorcycle.csv --out predictions/demo --plots --overwrite
+	$(CDE) report runs/motorcycle
+	$(CDE) report runs/hurricanes
 	@echo
+	@echo "motorcycle: one input, one target, 13 rows held out"
 	@$(CDE) evaluate runs/motorcycle
 	@echo
-	@echo "pictures of the run:         runs/motorcycle/plots/"
+	@echo "hurricanes: seven inputs, two targets, whole years held out"
+	@$(CDE) evaluate runs/hurricanes
+	@echo
 	@echo "pictures of the predictions: predictions/demo/plots/"
+	@echo "open in a browser:           runs/hurricanes/report.html, runs/motorcycle/report.html"
 
 test: $(INSTALLED) ## run the tests, WORKERS=2 at a time
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 test-slow: $(INSTALLED) ## run the slow tests: statistics and whole trainings
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --durations=20
 
 test-predict: $(INSTALLED) $(PREDICT_VENV)/.test-tools ## run the tests of the prediction side in .venv-predict
 	CDE_WHOLE_INSTALL=$(abspath $(BIN)/python) $(PREDICT_VENV)/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile $(PREDICT_TESTS)
@@ -100,6 +108,9 @@ docs: $(DOCS_INSTALLED) ## build the pages into docs/_build/html
 	rm -rf docs/_build
 	$(BIN)/python -m sphinx -b html -n -W --keep-going -q -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo "pages: docs/_build/html/index.html"
+
+dist: $(INSTALLED) ## build the sdist and the wheel into dist/, and try the wheel in an empty environment
+	$(BIN)/python .ci/release.py --out dist
 
 # --- batch jobs: only what has changed (configuration, table, code) is made again --------------------------------
 
@@ -140,7 +151,7 @@ export TABLE_RULES
 	@{ $(CDE) config depends $< || printf 'fault\tFORCE\n'; } | awk -F '\t' -v name=$* "$$TABLE_RULES" >$@
 	@if grep -q ': FORCE$$' $@; then touch -t 197001020000 $@; fi # old, so that the next make looks again
 
-ifneq ($(filter demo runs predictions runs/% predictions/%,$(MAKECMDGOALS)),)
+ifneq ($(filter demo runs predictions nightly runs/% predictions/%,$(MAKECMDGOALS)),)
 -include $(RULES)
 endif
 
@@ -148,6 +159,24 @@ endif
 .PRECIOUS: $(RUNS) $(PREDICTIONS)
 
 predictions: $(RUNS) $(PREDICTIONS) ## predict with every run for every table that its configuration names
+
+# The run is trained again if its table, its configuration or the code has changed. The report is written also of a model
+# that fails the gate, which then predicts nothing: the predictions of the last good night stay.
+GATE ?= crps_skill>0
+BATCH_OUT = predictions/$(notdir $(patsubst %/,%,$(RUN)))/batch
+
+nightly: $(if $(and $(RUN),$(DATA)),$(patsubst %/,%,$(RUN))/manifest.json) ## make nightly RUN=runs/x DATA=new: train if need be, report, check GATE, predict what is new
+	@test -n "$(RUN)" -a -n "$(DATA)" || { echo "error: say which: make nightly RUN=runs/motorcycle DATA='new/*.parquet'" >&2; exit 2; }
+	$(CDE) report "$(RUN)"
+	$(CDE) evaluate "$(RUN)" --gate "$(GATE)"
+	$(if $(DRIFT),$(CDE) drift "$(RUN)" "$(DATA)" --gate "$(DRIFT)")
+	$(predict_batch)
+
+# A run that is newer than its predictions replaces them all; a batch that was interrupted goes on.
+define predict_batch
+@again=; if test "$(RUN)/manifest.json" -nt "$(BATCH_OUT)/manifest.json" -a -e "$(BATCH_OUT)/manifest.json"; then again=--overwrite; fi; \
+	set -x; $(CDE) batch "$(RUN)" "$(DATA)" --out "$(BATCH_OUT)" $(OPTIONS) $$again
+endef
 
 # --- one job -----------------------------------------------------------------------------------------------------
 
@@ -159,6 +188,10 @@ predict: $(INSTALLED) ## make predict RUN=runs/x DATA=new.csv: predict into pred
 	@test -n "$(RUN)" -a -n "$(DATA)" || { echo "error: say which: make predict RUN=runs/motorcycle DATA=data/motorcycle.csv" >&2; exit 2; }
 	$(CDE) predict "$(RUN)" "$(DATA)" --out "predictions/$(notdir $(patsubst %/,%,$(RUN)))/$(basename $(notdir $(DATA)))" --overwrite
 
+batch: $(INSTALLED) ## make batch RUN=runs/x DATA='new/*.csv': predict many tables into predictions/x/batch/
+	@test -n "$(RUN)" -a -n "$(DATA)" || { echo "error: say which: make batch RUN=runs/motorcycle DATA='new/*.parquet'" >&2; exit 2; }
+	$(predict_batch)
+
 clean: ## delete what make has made, except runs and predictions
-	rm -rf $(VENV) $(PREDICT_VENV) docs/_build .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PREDICT_VENV) docs/_build dist .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find cde_app tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """Measure speed and memory, against GPflux and against the machine, each pair side by side in one run.
 
     python benchmarks/speed.py [--json] [--repeats R] [--only NAME ...] [--data DATA --panel panel.json]
-                               [--results FILE] [--plots DIR] [--markdown docs/performance.md]
+                               [--rows 10000000] [--results FILE] [--plots DIR] [--markdown docs/performance.md]
 
 One line per measurement is printed, a readable one or with --json a JSON object; the first has the machine's facts.
 With --results the objects are kept in a file as well, and what is there is not measured again, so that an interrupted
@@ -61,12 +61,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, help="default: all")
     parser.add_argument("--data", type=Path, help="folder of the tables of time_to_quality")
     parser.add_argument("--panel", type=Path, help="panel.json: tables, targets, split rules")
+    parser.add_argument("--rows", type=int, help="of the largest table of predict_memory and train_memory")
     parser.add_argument("--results", type=Path, help="keep the lines in this file, and go on from there")
     parser.add_argument("--plots", type=Path, help="draw the curves into this folder")
     parser.add_argument("--markdown", type=Path, help="write the tables into this page")
     arguments = parser.parse_args()
     clean_environment()
-    options = Options(arguments.repeats, arguments.data, arguments.panel)
+    options = Options(arguments.repeats, arguments.data, arguments.panel, arguments.rows)
     kept = arguments.results.read_text().splitlines() if arguments.results and arguments.results.exists() else []
     lines = [json.loads(line) for line in kept]
     done = {line["measurement"] for line in lines}

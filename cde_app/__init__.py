@@ -15,15 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cde_app.encoder_spec import EncoderSpec
-    from cde_app.library import load, train
+    from cde_app.library import CrossValidation, cross_validate, load, train
     from cde_app.predictive.forecast import Forecast
     from cde_app.trained_model import TrainedModel
 
 __version__ = "0.1.0"
-__all__ = ["EncoderSpec", "Forecast", "TrainedModel", "__version__", "load", "train"]
+__all__ = [
+    "CrossValidation",
+    "EncoderSpec",
+    "Forecast",
+    "TrainedModel",
+    "__version__",
+    "cross_validate",
+    "load",
+    "train",
+]
 
 _MODULES = {
     "EncoderSpec": "cde_app.encoder_spec",
+    "CrossValidation": "cde_app.library",
+    "cross_validate": "cde_app.library",
     "load": "cde_app.library",
     "train": "cde_app.library",
     "Forecast": "cde_app.predictive.forecast",

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 """Numbers, in double precision like everything in `cde`."""
 BoolArray = NDArray[np.bool_]
-IndexArray = NDArray[np.intp]
-"""Indices into another array."""
+IndexArray = NDArray[np.signedinteger[Any]]
+"""Indices into another array, of eight bytes each, or of four where there is one for each row of a table."""
 IntArray = NDArray[np.int64]
 """Integers, such as days, seconds and counts."""
 AnyArray = NDArray[Any]

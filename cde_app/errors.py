@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 
 class FaultOfSetting(str):
@@ -21,6 +21,10 @@ class FaultOfSetting(str):
         fault.key = key
         return fault
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild the fault from its parts; a worker process sends it to its parent."""
+        return type(self), (str(self), self.key)
+
 
 class CdeError(Exception):
     """An error whose message tells the user what to do; `cli` prints it and exits with `exit_code`.
@@ -35,6 +39,10 @@ class CdeError(Exception):
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild the error from its faults; a worker process sends it to its parent."""
+        return type(self), self.faults
 
 
 class UsageError(CdeError):
@@ -72,6 +80,10 @@ class SettingError(ConfigError, ValueError):
         super().__init__(f"{'.'.join(map(str, key))}: {message}")
         self.key, self.message, self.because = key, message, key if because is None else because
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild the error from its parts."""
+        return _rebuild_setting_error, (self.key, self.message, self.because)
+
 
 class DataError(CdeError):
     """The table breaks the column contract."""
@@ -95,3 +107,19 @@ class RunError(CdeError):
     """A run directory is missing, incomplete, corrupt, from a newer format, or would be overwritten."""
 
     exit_code = 6
+
+
+class MemoryNeedError(CdeError):
+    """The work needs more memory than it may take; nothing of it was begun."""
+
+    exit_code = 8
+
+
+class WorkerError(CdeError):
+    """Work did not end because the processes that did it died."""
+
+    exit_code = 8
+
+
+def _rebuild_setting_error(key: tuple[str | int, ...], message: str, because: tuple[str | int, ...]) -> SettingError:
+    return SettingError(key, message, because=because)

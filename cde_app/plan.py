@@ -52,6 +52,12 @@ class Plan:
         return len(self.units) // self.num_members
 
 
+def most_trainings(settings: config.Config) -> int:
+    """Return the largest number of trainings that a run can have, whatever the table."""
+    factors = len(settings.data.targets) if settings.model.targets_model == "chain" else 1
+    return factors * settings.training.resolved_ensemble(1, num_validation_rows=0)
+
+
 def plan_trainings(settings: config.Config, *, num_rows: int, num_validation_rows: int, num_features: int) -> Plan:
     """Resolve what depends on sizes; the rules are next to the settings.
 

@@ -98,7 +98,9 @@ class CDERegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.target_names_ = _target_names(y, values.shape[1], taken=list(table.columns))
         table = table.assign(**dict(zip(self.target_names_, values.T, strict=True)))
         on_event = self.on_event or (lambda event: None)
-        self.model_ = train(table, self.target_names_, inputs, settings=self._settings(), on_event=on_event)
+        self.model_ = train(
+            table, self.target_names_, inputs, settings=self._settings(), on_event=on_event, executor="serial"
+        )  # searches and scores fit many small models, and run them side by side themselves
         return self
 
     def predict(self, X: Any) -> Array:

@@ -6,11 +6,14 @@ has the kind, which identifies the subclass. The types of the fields determine t
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
-from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -39,17 +42,19 @@ def to_tree(value: Any) -> Any:
     return value
 
 
-def from_tree(cls: type[T], tree: Any) -> T:
+def from_tree(cls: type[T], tree: Any, *, strict: bool = False) -> T:
     """Rebuild what `to_tree` returned.
 
     Args:
         cls: its class, or the base class of its kind.
         tree: what `to_tree` returned.
+        strict: check the types of the values, because the tree may come from anyone.
 
     Raises:
-        ValueError: the class has no such kind.
+        AttributeError, IndexError, KeyError, TypeError, ValueError: it is no such tree: the class has no such kind, a
+            field is missing, or if `strict` a value has another type or a number is not finite.
     """
-    rebuilt: T = _rebuild(cls, tree)
+    rebuilt: T = _rebuild(cls, tree, strict)
     return rebuilt
 
 
@@ -81,7 +86,7 @@ def unpack(spec: Any, arrays: dict[str, AnyArray]) -> Any:
     return spec
 
 
-def _rebuild(hint: Any, tree: Any) -> Any:
+def _rebuild(hint: Any, tree: Any, strict: bool) -> Any:
     """Rebuild a value of a type."""
     arguments, origin = get_args(hint), get_origin(hint)
     arms = [argument for argument in arguments if argument is not NoneType]
@@ -93,17 +98,43 @@ def _rebuild(hint: Any, tree: Any) -> Any:
         return hint.model_validate(tree)
     if _is_record(hint):
         cls = _of_kind(hint, tree["kind"]) if _has_kinds(hint) else hint
-        return cls(**{name: _rebuild(of_field, tree[name]) for name, of_field in _hints(cls).items()})
+        names = [name for name in _hints(cls) if name in tree or not _may_be_absent(cls, name)]
+        return cls(**{name: _rebuild(_hints(cls)[name], tree[name], strict) for name in names})
+    if strict and origin in (tuple, dict) and not isinstance(tree, (list, tuple) if origin is tuple else dict):
+        raise TypeError(f"expected {hint}; got {_short(tree)}")
     if origin is tuple:
         types = [arms[0]] * len(tree) if arms[-1] is ... else arms
-        return tuple(_rebuild(one, item) for one, item in zip(types, tree, strict=True))
+        return tuple(_rebuild(one, item, strict) for one, item in zip(types, tree, strict=True))
     if origin is dict:
-        return {key: _rebuild(arms[1], item) for key, item in tree.items()}
+        return {key: _rebuild(arms[1], item, strict) for key, item in tree.items()}
     if len(arms) == 1 < len(arguments):
-        return _rebuild(arms[0], tree)
+        return _rebuild(arms[0], tree, strict)
     if any(map(_is_record, arms)):
         raise TypeError(f"a value of the type {hint} cannot be read back")
+    if strict and not any(_is_of(one, tree) for one in (arms if origin in (Union, UnionType) else [hint])):
+        raise TypeError(f"expected {getattr(hint, '__name__', hint)}; got {_short(tree)}")
     return tree
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Return whether a plain value or an array has a type, and a number is finite; other types are not checked."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is np.ndarray:
+        scalar = get_args(get_args(hint)[1])[0]
+        if not isinstance(value, np.ndarray):
+            return isinstance(value, Real)  # an array without dimensions that is stored as a number
+        return scalar is Any or issubclass(value.dtype.type, get_origin(scalar) or scalar)
+    if hint in (float, int):
+        is_number = isinstance(value, Real if hint is float else Integral) and not isinstance(value, bool | np.bool_)
+        return is_number and math.isfinite(value)
+    return isinstance(value, hint) if hint in (str, bool) else True
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype}{list(value.shape)}"
+    return textwrap.shorten(repr(value), 60, placeholder=" ...")
 
 
 def _of_kind(cls: type, kind: str) -> type:
@@ -128,6 +159,12 @@ def _concrete(cls: Any) -> Iterator[Any]:
 def _is_record(cls: Any) -> bool:
     """Return whether a class has typed fields: a dataclass or a named tuple."""
     return isinstance(cls, type) and (is_dataclass(cls) or hasattr(cls, "_fields"))
+
+
+@cache
+def _may_be_absent(cls: Any, name: str) -> bool:
+    """Return whether a field is None by default, as it is in what was stored before there was the field."""
+    return is_dataclass(cls) and any(one.name == name and one.default is None for one in fields(cls))
 
 
 @cache

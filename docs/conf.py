@@ -47,6 +47,8 @@ configs/README
 docs/method
 docs/architecture
 docs/performance
+docs/scaling
+docs/reliability
 ```
 
 ```{toctree}
@@ -92,7 +94,7 @@ nitpick_ignore_regex = [
     ("py:class", r"[A-Z]\w+(\[\w+)?"),
 ]
 PUBLIC_NAMES = "<!-- the public names -->"
-INNER = ("TrainedModel.load", "TrainedModel.scores", "TrainedModel.store")
+INNER = tuple(f"TrainedModel.{name}" for name in ("check", "load", "local", "scores", "split_settings", "store"))
 """For the workflow, which has a `Run` and standardised features."""
 
 
@@ -138,7 +140,8 @@ def shorten_signature(
 
 def skip_inner(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """Leave out what is public but not for callers, and the methods that scikit-learn writes into an estimator."""
-    inner = getattr(obj, "__qualname__", "") in INNER or re.fullmatch(r"set_\w+_request", name)
+    function = getattr(obj, "fget", obj)  # a property has no name of its own
+    inner = getattr(function, "__qualname__", "") in INNER or re.fullmatch(r"set_\w+_request", name)
     return True if inner else None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from cde_app.config import Config, Section
-from cde_app.config_file.schema import expectation, item_of, tag_of, variants_of
+from cde_app.config_file.schema import entry_of, expectation, item_of, scalars_of, tag_of, variants_of
 
 INTRODUCTION = """\
 # Configuration
@@ -80,7 +80,7 @@ def _pages() -> Pages:
 
     def visit(model: type[Section], prefix: str) -> None:
         for name, field in model.model_fields.items():
-            annotation = item_of(field.annotation) or field.annotation
+            annotation = item_of(field.annotation) or entry_of(field.annotation) or field.annotation
             signature = _signature(annotation)
             if signature and signature not in pages:
                 pages[signature] = (f"{prefix}{name}", annotation)
@@ -121,12 +121,15 @@ def _table(model: type[Section], pages: Pages) -> list[str]:
 
 def _row(name: str, field: FieldInfo, pages: Pages) -> str:
     annotation = field.rebuild_annotation()
-    item = item_of(annotation)
-    variants = variants_of(item or annotation)
+    item, entry = item_of(annotation), entry_of(annotation)
+    inner = item or entry or annotation
+    variants = variants_of(inner)
     value = expectation(annotation)
     if variants:
-        path = pages[_signature(item or annotation)][0]
-        value = f"{'a list, ' if item else ''}see [`{path}`](#{path.replace('.', '')})"
+        path = pages[_signature(inner)][0]
+        value = f"{'a list, ' if item else 'a mapping, ' if entry else ''}see [`{path}`](#{path.replace('.', '')})"
+        if (single := scalars_of(annotation)) is not None and inner is annotation:
+            value = f"{expectation(single)}, or {value}"
     default = "required" if field.is_required() else _default(field.default)
     meaning = field.description or _model_meaning(variants)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", value, default, meaning)) + " |"

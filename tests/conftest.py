@@ -6,25 +6,34 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cde_app.machine.memory import VARIABLE as MEMORY_LIMIT
 from cde_app.machine.packages import missing_for_training
-from cde_app.machine.threads import VARIABLES
+from cde_app.machine.threads import VARIABLES, spread_operations
 
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER:  # as many workers as cores, and so one thread each: told before NumPy is loaded
     os.environ.update(dict.fromkeys(VARIABLES, "1"))
+spread_operations()  # as every command does before TensorFlow is loaded, which some tests load when they are collected
+
+os.environ.setdefault("CDE_EXECUTOR", "serial")  # tests of worker processes say so; these load TensorFlow again
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from cde_app.cli import main  # noqa: E402
+from cde_app.words import flatten  # noqa: E402
 
 PROJECT = Path(__file__).parent.parent
-LONGEST = ("test_session", "test_workflow", "test_latent", "test_gpflux_fit", "test_keeping", "test_objective")
+LONGEST = (
+    *("test_kills", "test_sweep", "test_session", "test_workflow", "test_latent", "test_gpflux_fit", "test_keeping"),
+    *("test_objective", "test_insurance", "test_own_encoder"),
+)
 """The files that take longest; workers begin with them, so that none is left with one at the end."""
 
 ONLY_PREDICTS = bool(missing_for_training())
@@ -87,10 +96,28 @@ class TrainedTiny:
     table: Path
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the workers of pytest-xdist begin with the files that take longest."""
+    """Mark the cases of thinned tests, and let the workers of pytest-xdist begin with the files that take longest."""
+    seen = Counter[str]()
+    for item in items:
+        if (thinned := item.get_closest_marker("thinned")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % thinned.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[test] += 1
     if IS_WORKER:
         items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def no_limit_outlives_its_test() -> Iterator[None]:
+    """Undo `--max-memory`, which a command sets for its process, of which a test has several."""
+    before = os.environ.get(MEMORY_LIMIT)
+    yield
+    os.environ.pop(MEMORY_LIMIT, None)
+    if before is not None:
+        os.environ[MEMORY_LIMIT] = before
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +234,7 @@ def train_once(factory: pytest.TempPathFactory, name: str, config: str, lines: l
 
 def skip_training_without_tensorflow(arguments: Sequence[object]) -> None:
     """Skip a test that trains where it cannot."""
-    if ONLY_PREDICTS and "train" in arguments[:1]:
+    if ONLY_PREDICTS and arguments[:1] in (("train",), ("cv",), ("sweep",)):
         pytest.skip("trains, which needs TensorFlow")
 
 
@@ -228,6 +255,17 @@ def whole_install(*arguments: object) -> str:
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def assert_same_scores(ours: dict[str, Any], theirs: dict[str, Any], *, rounding: float) -> None:
+    """Compare what `cde evaluate --json` prints: numbers up to rounding, relative or absolute, all else exactly."""
+    ours, theirs = (dict(flatten(scores, into_lists=True)) for scores in (ours, theirs))
+    numbers = [key for key, value in theirs.items() if isinstance(value, float)]
+    assert ours.keys() == theirs.keys()
+    assert [ours.pop(key) for key in numbers] == pytest.approx(
+        [theirs.pop(key) for key in numbers], rel=rounding, abs=rounding
+    )
+    assert ours == theirs
 
 
 def with_one(text: str, before: str, after: str) -> str:

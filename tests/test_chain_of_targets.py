@@ -13,6 +13,8 @@ import pytest
 from cde_app.cli import main
 from tests.conftest import train
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 schema_version: 1
 data:

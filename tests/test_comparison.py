@@ -74,8 +74,14 @@ def test_what_stands_in_the_way_of_a_comparison_is_told(changes: dict[str, Any],
 def test_the_units_of_the_scores_name_the_targets() -> None:
     assert score_units(["y"], ["kg"]) == {
         "nlpd": "nats, y in kg",
-        "crps": "y in kg",
+        "entropy": "nats, y in kg",
         "energy_score": "y in training sds",
+        "variogram_score": "y in training sds",
+        "cde_loss": "1 / y in kg",
+        "crps": "y in kg",
+        "mae": "y in kg",
+        "interval_score": "y in kg",
+        "width": "y in kg",
         "rmse": "y in kg",
     }
     assert score_units(["y"], [""])["crps"] == "y"

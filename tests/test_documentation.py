@@ -82,7 +82,7 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
 # --- examples -----------------------------------------------------------------------------------------------------
 
-TRAINS = re.compile(r"\b(train|fit)\(")
+TRAINS = re.compile(r"\b(train|fit|cross_validate)\(")
 SHORT = """\
 schema_version: 1
 data: {{path: {table}, inputs: {inputs}, targets: {targets}}}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,9 @@ import cde_app
 from cde_app.errors import DataError, RunError, UsageError
 from cde_app.predictive.chain import Chain
 from cde_app.predictive.mixture import Mixture
-from cde_app.words import flatten
-from cde_app.workflow.scoring import grouped_rows_warning
-from tests.conftest import needs_tensorflow
+from cde_app.workflow.scoring import dependent_rows_warning
+from tests.conftest import assert_same_scores, needs_tensorflow
+from tests.storing import write_manifest
 from tests.transforms import EXAMPLES
 
 Cde = Callable[..., Any]
@@ -51,11 +54,15 @@ def test_a_loaded_model_predicts_and_scores_as_the_commands_do(tiny_run: Any, cd
     np.testing.assert_allclose(forecast.log_prob(frame), summary["log_density"], rtol=1e-9)
     low, high = forecast.interval(0.9)
     np.testing.assert_allclose(np.column_stack([low, high]), summary[["a_q05", "b_q05", "a_q95", "b_q95"]], rtol=1e-9)
-    scores = json.loads(cde("evaluate", tiny_run.run, tiny_run.table, "--json").out)
+    frame.to_parquet(tmp_path / "again.parquet")  # its own table is known by its content
+    scores = json.loads(cde("evaluate", tiny_run.run, tmp_path / "again.parquet", "--json").out)
     ours = json.loads(json.dumps(model.evaluate(frame)))
     assert ours.pop("warnings") == scores.pop("warnings")[:1]
     assert "warnings" not in model.evaluate(frame.assign(x=frame["x"] + 1e-3))
-    assert dict(flatten(ours)) == pytest.approx(dict(flatten(scores)), rel=1e-9)
+    local, theirs = ours.pop("local"), scores.pop("local")
+    assert local["num_rows"] == 120
+    assert [local[key] for key in ("p_value", "sentences")] == [theirs[key] for key in ("p_value", "sentences")]
+    assert_same_scores(ours, scores, rounding=1e-9)
 
 
 def test_what_does_not_fit_is_said_in_one_line(tiny_run: Any) -> None:
@@ -131,9 +138,45 @@ def test_both_forecasts_fulfil_the_whole_contract() -> None:
     assert cde_app.Forecast.__abstractmethods__
 
 
-def test_scores_of_grouped_rows_are_warned_of(tiny_run: Any) -> None:
-    model = cde_app.load(tiny_run.run)
-    assert grouped_rows_warning(model) is None
+def test_scores_of_rows_whose_groups_are_unknown_are_warned_of(tiny_run: Any) -> None:
+    model, table = cde_app.load(tiny_run.run), SimpleNamespace(dependence=None)
+    assert dependent_rows_warning(model, table) is None
     data = model.settings["data"] | {"split": {"kind": "group", "column": "patient"}}
-    warning = grouped_rows_warning(replace(model, settings={**model.settings, "data": data}))
-    assert warning == ("the standard errors treat rows as independent; they are too small if rows share one 'patient'.")
+    grouped = replace(model, settings={**model.settings, "data": data})
+    assert dependent_rows_warning(grouped, table) == (
+        "the table has no column 'patient' that can be read as in the training, so that the standard errors treat "
+        "rows as independent; they are too small if rows share one 'patient'."
+    )
+    assert dependent_rows_warning(grouped, SimpleNamespace(dependence=object())) is None
+
+
+def test_rows_of_a_group_count_as_one_in_the_standard_errors(tiny_run: Any) -> None:
+    model = cde_app.load(tiny_run.run)
+    frame = pd.read_csv(tiny_run.table).head(30)
+    copies = pd.concat([frame.assign(patient=range(30))] * 4)  # which say no more than one copy
+    data = model.settings["data"] | {"split": {"kind": "group", "column": "patient"}}
+    grouped = replace(model, settings={**model.settings, "data": data})
+    single, found, naive = (one.evaluate(table) for one, table in ((model, frame), (grouped, copies), (model, copies)))
+    assert found["standard_errors"] == "30 groups of 'patient' count as one row each"
+    assert "standard_errors" not in naive
+    for name in ("nlpd", "mae"):
+        assert found[name]["se"] == pytest.approx(single[name]["se"])
+        assert naive[name]["se"] < 0.55 * single[name]["se"], "the control"
+    assert found["skill"]["climatology"]["crps"]["se"] == pytest.approx(single["skill"]["climatology"]["crps"]["se"])
+
+
+def test_a_run_of_an_earlier_version_is_scored_against_the_baselines_that_it_has(tiny_run: Any, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(tiny_run.run, old)
+    with np.load(old / "baselines.npz") as stored:
+        kept = {name: stored[name] for name in stored.files if not name.startswith("nearest_neighbours.")}
+        assert len(kept) < len(stored.files)
+    np.savez(old / "baselines.npz", **kept)
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["outputs"]["baselines.npz"] = hashlib.sha256((old / "baselines.npz").read_bytes()).hexdigest()
+    write_manifest(old, manifest)
+    frame = pd.read_csv(tiny_run.table)
+    before, now = (cde_app.load(path).evaluate(frame) for path in (old, tiny_run.run))
+    assert list(before["skill"]) == ["climatology", "linear_gaussian", "sparse_gp"]
+    assert list(now["skill"]) == ["climatology", "linear_gaussian", "nearest_neighbours", "sparse_gp"]
+    assert before["skill"] == {name: now["skill"][name] for name in before["skill"]}

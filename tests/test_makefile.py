@@ -19,9 +19,13 @@ case $1 in
     config) exec "{sys.executable}" -m cde_app "$@" ;;
     train) out=$4 ;;
     predict) out=$5 ;;
+    batch) out=$5; shift 5; set -- "batch" "$out" "$@" ;;
+    evaluate|drift) out=$2; test ! -e fails || exit 5 ;;
+    report) out=$2 ;;
 esac
-echo "$1 $2" >>jobs.txt
+case $1 in batch) echo "$@" >>jobs.txt ;; *) echo "$1 $2" >>jobs.txt ;; esac
 case $2 in *broken*) exit 2 ;; esac
+case $1 in evaluate|drift|report) exit 0 ;; esac
 mkdir -p "$out" && echo done >"$out/manifest.json"
 """
 
@@ -64,8 +68,8 @@ def change(path: Path) -> None:
 def test_make_alone_prints_the_targets(folder: Path) -> None:
     done = subprocess.run(["make", "VENV=venv"], cwd=folder, capture_output=True, text=True, timeout=60)
     named = {line.split()[0] for line in done.stdout.splitlines()}
-    wanted = "demo test test-slow lint types docs install-predict test-predict runs predictions train predict clean"
-    assert named >= set(wanted.split())
+    wanted = "demo test test-slow lint types docs dist install-predict test-predict clean"
+    assert named >= {*wanted.split(), *["runs", "predictions", "nightly", "train", "predict", "batch"]}
 
 
 def test_only_what_has_changed_is_made_again(folder: Path) -> None:
@@ -86,6 +90,16 @@ def test_new_code_and_a_new_configuration_train_again(folder: Path) -> None:
     for run in "ab":
         assert (folder / f"runs/{run}/manifest.json").exists()
     assert training[0] in make(folder, "runs")[1]
+
+
+def test_the_demo_trains_and_reports_both_tables_and_trains_no_other(folder: Path) -> None:
+    for name in ("motorcycle", "hurricanes"):
+        (folder / f"configs/{name}.yaml").write_text(CONFIG.format(table="a", predict=""))
+    trained = ["train configs/hurricanes.yaml", "train configs/motorcycle.yaml"]
+    looked_at = [f"{what} runs/{name}" for what in ("evaluate", "report") for name in ("hurricanes", "motorcycle")]
+    rest = sorted([*looked_at, "predict runs/motorcycle"])
+    assert make(folder, "demo") == (0, sorted(trained + rest))
+    assert make(folder, "demo") == (0, rest)
 
 
 def test_a_training_that_fails_is_tried_again_and_spares_the_others(folder: Path) -> None:
@@ -132,6 +146,39 @@ def test_a_single_job_says_what_it_needs(folder: Path) -> None:
     assert make(folder, "train", "CONFIG=configs/a.yaml") == (0, ["train configs/a.yaml"])
     assert make(folder, "predict", "RUN=runs/a", "DATA=data/b c.csv") == (0, ["predict runs/a"])
     assert (folder / "predictions/a/b c/manifest.json").exists()
+
+
+def test_many_tables_are_predicted_into_one_folder_and_all_again_by_a_newer_run(folder: Path) -> None:
+    assert make(folder, "batch", "RUN=runs/a") == (2, [])
+    assert make(folder, "runs/a/manifest.json") == (0, ["train configs/a.yaml"])
+    job = "batch predictions/a/batch"
+    assert make(folder, "batch", "RUN=runs/a", "DATA=data/*.csv", "OPTIONS=--samples 0") == (0, [f"{job} --samples 0"])
+    os.utime(folder / "runs/a/manifest.json", (1, 1))
+    assert make(folder, "batch", "RUN=runs/a/", "DATA=data/*.csv") == (0, [job])
+    change(folder / "runs/a/manifest.json")
+    assert make(folder, "batch", "RUN=runs/a", "DATA=data/*.csv") == (0, [f"{job} --overwrite"])
+
+
+def test_a_night_trains_if_the_table_has_changed_and_predicts_only_if_the_gate_is_passed(folder: Path) -> None:
+    assert make(folder, "nightly", "RUN=runs/a") == (2, [])
+    assert make(folder, "runs/a/manifest.json") == (0, ["train configs/a.yaml"])
+    night = ("nightly", "RUN=runs/a", "DATA=new")
+    rest = ["batch predictions/a/batch", "evaluate runs/a", "report runs/a"]
+    os.utime(folder / "runs/a/manifest.json", (time.time() - 50, time.time() - 50))
+    assert make(folder, *night) == (0, rest)
+    assert make(folder, *night) == (0, rest), "cde batch itself knows what is done"
+    change(folder / "data/a.csv")
+    (folder / "fails").touch()
+    assert make(folder, *night) == (2, ["report runs/a", "train configs/a.yaml"])
+    (folder / "fails").unlink()
+    change(folder / "runs/a/manifest.json")
+    assert make(folder, *night) == (0, [f"{rest[0]} --overwrite", *rest[1:]])
+
+
+def test_a_night_looks_for_drift_if_it_is_told_what_to_allow(folder: Path) -> None:
+    night = ("nightly", "RUN=runs/a", "DATA=new")
+    assert not any(job.startswith("drift") for job in make(folder, *night)[1])
+    assert "drift runs/a" in make(folder, *night, "DRIFT=drift.inputs<0.1")[1]
 
 
 def test_the_small_install_asks_for_a_python_that_it_runs_on(folder: Path) -> None:

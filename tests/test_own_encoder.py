@@ -29,12 +29,20 @@ from cde_app.model.objective import bound
 from cde_app.model.own_encoder import OwnEncoder, build_own_encoder
 from cde_app.model.prior import build_prior
 from cde_app.progress import Progress
-from cde_app.training.checkpoint import Checkpoint
-from cde_app.training.member import prepare
 from cde_app.training.rows import TrainingData
 from tests.conftest import LINE_CONFIG, with_one
 from tests.small_models import NUM_FEATURES, small_model
-from tests.training.test_session import assert_same_bytes, chained, run, session_of, small_config, small_data
+from tests.training.test_session import (
+    assert_same_bytes,
+    chained,
+    progress,
+    reread,
+    run,
+    session_of,
+    small_config,
+    small_data,
+    started,
+)
 
 NORMAL = {"kind": "normal"}
 BETA = {"kind": "tfp", "family": "Beta", "parameters": {"concentration1": 2.0, "concentration0": 3.0}}
@@ -223,16 +231,11 @@ def test_a_run_remembers_an_encoder_by_its_qualified_name() -> None:
 
 def built_in_encoders(config: Config, data: TrainingData) -> list[Any]:
     """Return the configured encoder of every training, before its first step."""
-    session = session_of(config, data, save=lambda _: None, report=lambda _: None)
-    encoders, first = [], session.checkpoint
-    for done in range(len(session.plan.units)):
-        session.checkpoint = replace(first, finished=(None,) * done)
-        start = session._warm_start()
-        trainer = prepare(config, session.plan, session.factor, start, seed=session.unit.seed, previous=None)
-        encoders.append(trainer.model.latent.encoder)
-    return encoders
+    session = session_of(config, data)
+    return [started(session, index).model.latent.encoder for index in range(len(session.plan.units))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["cde", "gpflux"])
 def test_the_built_in_encoder_passed_as_one_s_own_trains_to_the_same_bytes(loop: str) -> None:
     training: dict[str, Any] = {"max_steps": 30, "ensemble": 2}
@@ -253,6 +256,7 @@ def test_the_built_in_encoder_passed_as_one_s_own_trains_to_the_same_bytes(loop:
     assert len({spec.seed for spec in specs}) == len(specs) == len(usual.trainings)
 
 
+@pytest.mark.slow
 def test_a_chain_and_an_ensemble_have_an_encoder_each_of_any_family_and_resume_to_the_same_bytes() -> None:
     config, data = chained()
     tree = config.model_dump()
@@ -269,10 +273,8 @@ def test_a_chain_and_an_ensemble_have_an_encoder_each_of_any_family_and_resume_t
     assert {(spec.num_targets, spec.latent_dim) for spec in specs} == {(1, 1)}
     assert {spec.parameters for spec in specs} == {("concentration1", "concentration0")}
     assert len({spec.seed for spec in specs}) == 4
-    (stored,) = [one for one in checkpoints if one.progress == (3, 0) and one.current is not None]
-    resumed, _, _ = run(
-        config, data, compiles=True, make_encoder=make, checkpoint=Checkpoint.from_arrays(stored.to_arrays())
-    )
+    (stored,) = [one for one in checkpoints if progress(one) == (3, 0) and one.states[3] is not None]
+    resumed, _, _ = run(config, data, compiles=True, make_encoder=make, checkpoint=reread(stored))
     assert_same_bytes(resumed.predictor, whole.predictor)
     assert len(specs) == 5
 
@@ -354,6 +356,7 @@ def test_the_run_names_the_encoder_and_predicts_without_it_and_without_tensorflo
     assert done.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_an_exception_of_a_callback_reaches_the_caller_and_the_run_resumes_to_the_same_bytes(
     researched: Any, tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ def test_every_quantity_of_every_target_has_a_column_of_its_own_in_the_summary()
 def test_a_kept_column_never_hides_another_one() -> None:
     kept = {name: np.array(["a", "b", "c"]) for name in ("row", "y_mean", "y_mean_", "site")}
     chunk, own = chunk_of(["y"], kept=kept), {"y_mean": np.zeros(3)}
-    columns = with_row(chunk, names_of_kept(chunk, [own]), np.array([0, 0, 2]), own)
+    columns = with_row(chunk, names_of_kept(chunk.kept, [own]), np.array([0, 0, 2]), own)
     assert list(columns) == ["row", "row_", "y_mean_", "y_mean__", "site", "y_mean"]
     np.testing.assert_array_equal(columns["site"], ["a", "a", "c"])
     np.testing.assert_array_equal(columns["row"], [1, 1, 3])

@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose
 
 import cde_app
 from tests.conftest import with_one
+from tests.storing import write_manifest
 
 Cde = Callable[..., Any]
 
@@ -103,7 +104,7 @@ def test_thresholds_of_the_run_about_a_given_target_are_not_asked(tiny_run: Any,
     shutil.copytree(tiny_run.run, tmp_path / "run")
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     manifest["settings"]["predict"]["thresholds"] = ["a>0", "b>1"]
-    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    write_manifest(tmp_path / "run", manifest)
     options = ("--given", "a", "--samples", "0")
     assert cde("predict", tmp_path / "run", tiny_run.table, "--out", tmp_path / "out", *options).code == 0
     summary = pd.read_csv(tmp_path / "out/summary.csv")
@@ -134,7 +135,7 @@ def test_the_settings_ask_the_same_and_the_options_replace_them(line_run: Any, t
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["settings"]["predict"] |= {"thresholds": ["y>50"], "hdi": [0.9], "modes": True, "grid": 4, "samples": 3}
     manifest["settings"]["data"] |= {"id": ["t"]}
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(run, manifest)
     assert cde("predict", run, line_run.table, "--out", tmp_path / "out").code == 0
     assert {path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".csv"} == {
         *("summary.csv", "samples.csv", "hdi.csv", "modes.csv", "densities.csv")
@@ -247,7 +248,7 @@ def test_data_id_must_be_in_the_table_of_the_training(tiny_run: Any, tmp_path: P
         ("given: [c]", "predict.given: expected some of the targets"),
         ("given: [a], thresholds: ['a>1']", "predict.thresholds.0: expected TARGET>NUMBER"),
         ("given: [a], total: true", "predict.total: expected no totals with predict.given"),
-        ("grid: 1", "predict.grid: expected an integer >= 2 or null; got 1"),
+        ("grid: 1", "predict.grid: expected an integer >= 2 and <= 1000000 or null; got 1"),
         ("intervals: [1.2]", "predict.intervals.0: expected a number > 0 and < 1; got 1.2"),
     ],
 )
@@ -267,7 +268,8 @@ def test_a_wrong_question_in_the_settings_has_its_place(
 
 def test_the_probabilities_of_a_threshold_are_scored_and_drawn(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
     options = ("--threshold", "a>0.2", "--threshold", "b <1", "--out", tmp_path / "pictures")
-    done = cde("evaluate", tiny_run.run, tiny_run.table, "--json", *options)
+    pd.read_csv(tiny_run.table).to_parquet(tmp_path / "other.parquet")
+    done = cde("evaluate", tiny_run.run, tmp_path / "other.parquet", "--json", *options)
     assert done.code == 0, done.err
     scores, frame = json.loads(done.out), pd.read_csv(tiny_run.table)
     model = cde_app.load(tiny_run.run)
@@ -314,7 +316,7 @@ def test_an_empty_option_switches_a_setting_off(tiny_run: Any, tmp_path: Path, c
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     manifest["settings"]["predict"] |= {"hdi": [0.9], "at": [1.0], "given": ["a"]}
     manifest["settings"]["data"]["id"] = ["key"]
-    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    write_manifest(tmp_path / "run", manifest)
     options = ("--hdi", "", "--at", "", "--given", "", "--keep", "", "--samples", "0", "--quantiles", "")
     assert cde("predict", tmp_path / "run", tiny_run.table, "--out", tmp_path / "out", *options).code == 0
     assert [path.name for path in (tmp_path / "out").glob("*.csv")] == ["summary.csv"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import re
@@ -12,15 +14,19 @@ import subprocess
 import sys
 import time
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cde_app.errors import RunError
-from cde_app.machine.storage import file_hash, file_names
+from cde_app.errors import DataError, RunError
+from cde_app.machine.storage import file_hash, file_names, write_atomically
 from cde_app.runs import folder as run_folder
-from cde_app.runs.run import FORMAT_VERSION, Run
+from cde_app.runs import study
+from cde_app.runs.migrations import FORMAT_VERSION, OLDEST_VERSION
+from cde_app.runs.run import Run
+from tests.system_calls import Call, calls_of, watched
 
 
 def finished_run(path: Path, content: str = "first", *, overwrite: bool = False) -> Run:
@@ -59,13 +65,13 @@ def write_in_another_process(path: Path, *, overwrite: bool) -> subprocess.Popen
 @pytest.mark.parametrize("error", [None, RunError("disk"), KeyboardInterrupt()], ids=["success", "failure", "Ctrl-C"])
 def test_the_scratch_folder_is_gone_however_its_block_ends(error: BaseException | None, tmp_path: Path) -> None:
     with Run.create(tmp_path / "a", overwrite=False) as run:
-        run.write_arrays("checkpoints/training.npz", {"step": np.array(1)})
+        run.write_arrays("checkpoints/0.npz", {"step": np.array(1)})
         with contextlib.suppress(RunError, KeyboardInterrupt), run.scratch() as scratch:
             (scratch / "X.npy").write_bytes(b"rows")
             if error is not None:
                 raise error
         assert not scratch.exists()
-        assert run.has("checkpoints/training.npz")
+        assert run.has("checkpoints/0.npz")
 
 
 def test_the_scratch_folder_of_a_killed_process_is_emptied_by_the_next_one(tmp_path: Path) -> None:
@@ -101,13 +107,13 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
             "metrics.json", {"nlpd": np.float64(1.5), "bad": float("nan"), "n": np.int64(3), "v": np.ones(2)}
         )
         run.write_arrays("posterior/arrays.npz", {"Z": np.eye(2)})
-        run.append_history({"step": 1, "bound": float("-inf")})
+        run.append_history({"training": 0, "step": 1, "bound": float("-inf")})
         run.finish("done")
     run = Run.open(tmp_path / "a")
     assert run.read_bytes("config.yaml") == b"seed: 0\n"
     assert run.read_json("metrics.json") == {"nlpd": 1.5, "bad": None, "n": 3, "v": [1.0, 1.0]}
     assert np.array_equal(run.read_arrays("posterior/arrays.npz")["Z"], np.eye(2))
-    assert run.history() == [{"step": 1, "bound": None}]
+    assert run.history() == [{"training": 0, "step": 1, "bound": None}]
 
 
 def test_the_same_arrays_give_the_same_bytes(tmp_path: Path) -> None:
@@ -160,19 +166,20 @@ def test_only_names_that_belong_to_a_run_can_be_written(tmp_path: Path, name: st
 
 def test_a_history_line_cut_off_by_a_crash_is_skipped(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", overwrite=False)
-    run.append_history({"step": 1})
+    run.append_history({"training": 0, "step": 1})
     with run.file("history.jsonl").open("a") as file:
         file.write('{"step": ')
-    assert run.history() == [{"step": 1}]
+    assert run.history() == [{"training": 0, "step": 1}]
 
 
 def test_a_resumed_run_writes_its_history_again_from_the_checkpoint_on(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", overwrite=False)
-    for training in range(2):
-        for step in range(1, 6):
+    for step in range(1, 6):  # two trainings that run side by side
+        for training in range(2):
             run.append_history({"training": training, "step": step})
-    run.rewind_history((1, 3))
+    run.rewind_history((5, 3))
     run.append_history({"training": 1, "step": 4})
+    run.sort_history()
     assert [(entry["training"], entry["step"]) for entry in run.history()] == [
         *((0, step) for step in range(1, 6)),
         *((1, step) for step in range(1, 5)),
@@ -183,11 +190,12 @@ def test_an_opened_run_takes_plots_and_a_report_and_nothing_else(tmp_path: Path)
     finished_run(tmp_path / "a")
     run = Run.open(tmp_path / "a")
     run.write_bytes("plots/pit.png", b"png")
-    run.write_text("report.html", "<html>")
+    for name in ("report.html", "report.json", "report.md"):
+        run.write_text(name, "report")
     with pytest.raises(ValueError, match="opened for reading"):
         run.write_text("config.yaml", "seed: 1")
     with pytest.raises(ValueError, match="opened for reading"):
-        run.append_history({"step": 1})
+        run.append_history({"training": 0, "step": 1})
     assert content_of(tmp_path / "a") == "first"
 
 
@@ -233,6 +241,53 @@ def test_overwrite_spares_a_folder_that_is_no_run(tmp_path: Path) -> None:
     assert (tmp_path / "a/thesis.tex").read_text() == "years of work"
 
 
+def test_nothing_is_made_inside_a_run_by_any_path_to_it(tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs/a")
+    (tmp_path / "link").symlink_to(tmp_path / "runs/a/posterior")
+    before = tree(tmp_path)
+    for place in ("runs/a/posterior", "link/x", "runs/a/new", "runs/b/../a/x"):
+        path = tmp_path / place
+        with pytest.raises(RunError, match=r"is in the run .*runs/a; choose another --out\."):
+            Run.create(path, overwrite=True)
+        with pytest.raises(RunError, match=r"is in the run .*runs/a; choose another --out\."):
+            write_predictions(path, "", overwrite=True)
+    assert tree(tmp_path) == before
+    finished_run(tmp_path / "runs/a/../b")
+    write_predictions(tmp_path / "runs/predicted", "", overwrite=False)
+
+
+@pytest.mark.parametrize("name", ["my.txt", "old"])
+def test_overwrite_spares_what_is_no_picture_among_the_pictures(name: str, tmp_path: Path) -> None:
+    facts = {"inputs": {}}
+    kind = study.Kind("sweep", run="trial", results=frozenset())
+    finished_run(tmp_path / "a")
+    write_predictions(tmp_path / "out", "first", overwrite=False)
+    with study.opened(tmp_path / "sweep", kind, facts, overwrite=False):
+        pass
+    for folder in ("a", "out", "sweep"):
+        (tmp_path / folder / "plots").mkdir()
+        (tmp_path / folder / "plots/pit.png").touch()
+        (tmp_path / folder / "plots" / name).mkdir()
+    before = tree(tmp_path)
+    with pytest.raises(RunError, match=f"expected only a run's files; got 'plots/{name}'. Move it"):
+        Run.create(tmp_path / "a", overwrite=True)
+    with pytest.raises(RunError, match=f"expected only predictions; got 'plots/{name}'. Move it"):
+        write_predictions(tmp_path / "out", "second", overwrite=True)
+    with (
+        pytest.raises(RunError, match=f"expected only a sweep; got 'plots/{name}'. Move it"),
+        study.opened(tmp_path / "sweep", kind, facts, overwrite=True),
+    ):
+        pass
+    assert tree(tmp_path) == before
+    for folder in ("a", "out", "sweep"):
+        (tmp_path / folder / "plots" / name).rmdir()
+    finished_run(tmp_path / "a", "second", overwrite=True)
+    write_predictions(tmp_path / "out", "second", overwrite=True)
+    with study.opened(tmp_path / "sweep", kind, facts, overwrite=True):
+        pass
+    assert not any((tmp_path / folder / "plots").exists() for folder in ("a", "out", "sweep"))
+
+
 def test_overwrite_spares_a_run_that_holds_a_foreign_file(tmp_path: Path) -> None:
     finished_run(tmp_path / "a")
     (tmp_path / "a/notes.txt").write_text("mine")
@@ -257,7 +312,7 @@ def test_the_old_run_serves_until_its_successor_is_done(tmp_path: Path) -> None:
     run.finish("done")
     assert content_of(tmp_path / "a") == "second"
     assert names_in(tmp_path) == {"a"}
-    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior"}
+    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -330,14 +385,15 @@ def test_an_unfinished_successor_is_not_thrown_away_unasked(tmp_path: Path) -> N
         raise RuntimeError
     with pytest.raises(RunError, match="a exists and is not empty; choose another --out, or pass --overwrite or --res"):
         Run.create(tmp_path / "a", overwrite=False)
-    for name in ("STATUS", "manifest.json", "posterior"):
-        (tmp_path / "a" / name).rename(tmp_path / name)
+    (tmp_path / "moved").mkdir()
+    for name in ("STATUS", "manifest.json", "posterior", "SHA256SUMS"):
+        (tmp_path / "a" / name).rename(tmp_path / "moved" / name)
     with pytest.raises(RunError, match=r"a holds an unfinished training; pass --resume or --overwrite\."):
         Run.create(tmp_path / "a", overwrite=False)
     with pytest.raises(RunError, match=r"a holds an unfinished training; choose another --out\."):
         write_predictions(tmp_path / "a", "", overwrite=True)
     finished_run(tmp_path / "a", "again", overwrite=True)
-    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior"}
+    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
 
 
 def test_what_a_user_keeps_beside_a_run_is_nobodys_business(tmp_path: Path) -> None:
@@ -365,7 +421,7 @@ def test_a_copy_of_a_run_whose_successor_is_trained_is_a_run_of_its_own(tmp_path
             run.write_json("posterior/spec.json", {"content": name})
             run.finish("done")
         assert content_of(tmp_path / name) == name
-        assert names_in(tmp_path / name) == {"STATUS", "manifest.json", "posterior"}
+        assert names_in(tmp_path / name) == {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
 
 
 # --- one writer, and crashes --------------------------------------------------------------------------------------
@@ -456,11 +512,11 @@ def test_a_run_killed_anywhere_on_its_way_in_is_found_by_readers_and_settled_by_
         with Run.open(path).held():
             pass
         assert content_of(path) == "second"
-        assert names_in(path) == {"STATUS", "manifest.json", "posterior", "log.txt"}
+        assert names_in(path) == {"STATUS", "manifest.json", "posterior", "log.txt", "SHA256SUMS"}
         finished_run(tmp_path / f"copy{num_renames}", "third", overwrite=True)
         assert content_of(tmp_path / f"copy{num_renames}") == "third"
         num_renames += 1
-    assert num_renames == 8
+    assert num_renames == 10
 
 
 def test_predictions_killed_anywhere_on_their_way_in_are_whole_for_the_next_writer(tmp_path: Path) -> None:
@@ -555,19 +611,19 @@ def test_a_run_from_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
     finished_run(tmp_path / "a")
     manifest = tmp_path / "a/manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": FORMAT_VERSION + 1}))
-    with pytest.raises(RunError, match=r"format_version: expected at most 4; got 5\. .*update cde"):
+    with pytest.raises(RunError, match=r"format_version: expected at most 5; got 6\. .*update cde"):
         Run.open(tmp_path / "a")
 
 
-@pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
-def test_a_run_from_an_older_format_asks_for_a_training(version: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", range(1, OLDEST_VERSION))
+def test_a_run_from_a_too_old_format_asks_for_a_training(version: int, tmp_path: Path) -> None:
     finished_run(tmp_path / "a")
     manifest = tmp_path / "a/manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": version}))
     with pytest.raises(RunError) as caught:
         Run.open(tmp_path / "a")
     assert str(caught.value) == (
-        f"{manifest}: format_version: expected 4; got {version}. The run was written by an older cde, which "
+        f"{manifest}: format_version: expected at least 4; got {version}. The run was written by an older cde, which "
         "stored its parts differently; train the run again."
     )
 
@@ -660,6 +716,224 @@ def test_a_file_that_is_called_like_the_lock_and_is_none_is_left_alone(tmp_path:
     with pytest.raises(RunError, match=r"\.lock: expected a lock of cde; got another file\. Move it"):
         run_folder.held(tmp_path).__enter__()
     assert (tmp_path / ".lock").read_text() == "somebody else's"
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 12, b"4321\n", b"4321 elsewhere\n"])
+def test_the_lock_of_a_dead_writer_is_taken_also_if_a_loss_of_power_has_emptied_it(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / ".lock").write_bytes(content)
+    with run_folder.held(tmp_path):
+        assert (tmp_path / ".lock").read_text() == f"{os.getpid()} {os.uname().nodename}\n"
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_writer_on_another_machine_is_named_with_its_machine(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        lock.write("4321 elsewhere\n")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match="is being written by process 4321 on elsewhere; wait for it"):
+            run_folder.held(tmp_path).__enter__()
+
+
+def refuse_locks(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.parametrize("begin", [lambda path: Run.create(path, overwrite=True), Run.resume])
+def test_leftovers_that_cannot_be_deleted_do_not_keep_the_lock(begin: Callable[[Path], Run], tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    run.write_bytes("checkpoints/0.npz", b"")
+    run.finish("interrupted")
+    (tmp_path / "a/.tmp-left").write_bytes(b"")
+
+    def refuse(call: Call) -> None:
+        if call.name == "unlink" and call.path == "a/.tmp-*":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with watched(tmp_path, refuse), pytest.raises(RunError, match=r"\.tmp-left: expected a file or folder that can be"):
+        begin(tmp_path / "a")
+    begin(tmp_path / "a").finish("interrupted")
+    assert ".tmp-left" not in names_in(tmp_path / "a")
+
+
+def test_the_names_of_files_that_arrive_are_synchronised(tmp_path: Path) -> None:
+    def write() -> None:
+        with run_folder.arriving(tmp_path / "out", last="facts.json") as folder:
+            for name in ("facts.json", "plots/a.png", "a.csv"):
+                write_atomically(folder / name, name.encode())
+
+    names = [(call.name, call.path) for call in calls_of(tmp_path, write)]
+    last_rename = max(place for place, (name, _) in enumerate(names) if name == "replace")
+    assert names[last_rename] == ("replace", "out/.tmp-*/facts.json")
+    assert {("fsync", "out"), ("fsync", "out/plots")} <= set(names[last_rename:])
+    assert names.index(("mkdir", "out/plots")) < names.index(("fsync", "out")) < last_rename
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("the first failure")])
+def test_a_folder_that_cannot_be_tidied_does_not_hide_why(error: BaseException, tmp_path: Path) -> None:
+    def refuse(call: Call) -> None:
+        if call.name == "rmdir" and call.path == "out/.tmp-*":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with watched(tmp_path, refuse), pytest.raises(type(error)), run_folder.arriving(tmp_path / "out"):
+        raise error
+    assert names_in(tmp_path / "out") == {".tmp-files"}
+    with run_folder.arriving(tmp_path / "out") as folder:
+        (folder / "a.csv").write_text("new")
+    assert names_in(tmp_path / "out") == {"a.csv"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told_from_another_writer(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_run(tmp_path / "a")
+    interrupted = Run.create(tmp_path / "b", overwrite=False)
+    interrupted.write_bytes("checkpoints/0.npz", b"")
+    interrupted.finish("interrupted")
+    before = tree(tmp_path)
+
+    refuse_locks(number, monkeypatch)
+    message = (
+        f"expected a file system with locks, which keep two writers apart; got {os.strerror(number)!r}. "
+        "Choose another --out, or mount the file system with locks."
+    )
+    for attempt in (
+        lambda: Run.create(tmp_path / "new/run", overwrite=False),
+        lambda: Run.create(tmp_path / "a", overwrite=True),
+        lambda: Run.resume(tmp_path / "b"),
+        lambda: Run.open(tmp_path / "a").held().__enter__(),
+        lambda: run_folder.predictions(tmp_path / "new/out", overwrite=False).__enter__(),
+    ):
+        with pytest.raises(RunError, match=re.escape(message)):
+            attempt()
+    assert tree(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert content_of(tmp_path / "a") == "first"
+    with pytest.raises(RunError, match="got one that is interrupted. Resume with"):  # and is not being written
+        Run.open(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOLCK, "a file system with locks"), (errno.EIO, "a folder that can be written")]
+)
+def test_a_refused_lock_costs_nobody_the_file(
+    number: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = re.escape(f"{tmp_path}: expected {expected}") + f".*; got {os.strerror(number)!r}"
+    with run_folder.held(tmp_path):
+        with monkeypatch.context() as patch:
+            refuse_locks(number, patch)
+            with pytest.raises(RunError, match=message):
+                run_folder.held(tmp_path).__enter__()
+        with pytest.raises(RunError, match=f"is being written by process {os.getpid()};"):
+            run_folder.held(tmp_path).__enter__()
+    (tmp_path / ".lock").write_text("somebody else's")
+    refuse_locks(number, monkeypatch)
+    with pytest.raises(RunError, match=message):
+        run_folder.held(tmp_path).__enter__()
+    assert (tmp_path / ".lock").read_text() == "somebody else's"
+    with pytest.raises(RunError):
+        run_folder.held(tmp_path / "new").__enter__()
+    assert names_in(tmp_path) == {".lock"}, "what the call itself has made is gone"
+
+
+# --- a loss of power ----------------------------------------------------------------------------------------------
+
+
+def test_a_file_and_then_its_name_are_synchronised(tmp_path: Path) -> None:
+    calls = calls_of(tmp_path, lambda: write_atomically(tmp_path / "new/folder/file", b"content"))
+    assert [(call.name, call.path) for call in calls] == [
+        ("mkdir", "new/folder"),
+        ("mkdir", "new"),
+        ("mkdir", "new/folder"),
+        ("fsync", "new"),
+        ("fsync", "."),
+        ("open", "new/folder/.tmp-*"),
+        ("write", "new/folder/.tmp-*"),
+        ("write", "new/folder/.tmp-*"),
+        ("fsync", "new/folder/.tmp-*"),
+        ("replace", "new/folder/.tmp-*"),
+        ("fsync", "new/folder"),
+    ]
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_file_system_that_cannot_synchronise_folders_need_not(number: int, is_told: bool, tmp_path: Path) -> None:
+    def refuse(call: Call) -> None:
+        if (call.name, call.path) == ("fsync", "."):
+            raise OSError(number, os.strerror(number))
+
+    context = pytest.raises(RunError, match="Input/output error") if is_told else contextlib.nullcontext()
+    with watched(tmp_path, refuse), context:
+        write_atomically(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_the_new_names_of_a_finished_run_are_synchronised_before_the_old_files_are_deleted(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    calls = calls_of(tmp_path / "a", lambda: finished_run(tmp_path / "a", "second", overwrite=True))
+    names = [(call.name, call.path) for call in calls]
+    last_rename = max(place for place, (name, _) in enumerate(names) if name == "rename")
+    first_deleted = names.index(("rmdir", ".cde-arriving"))
+    assert ("fsync", ".") in names[last_rename:first_deleted]
+    assert names[last_rename] == ("rename", ".cde-arriving/manifest.json")
+    assert first_deleted < names.index(("rmdir", ".cde-replaced"))
+
+
+def test_a_finished_run_is_whole_also_if_the_power_is_lost_the_moment_after(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    run = Run.create(tmp_path / "work/a", overwrite=False)
+    with watched(tmp_path / "work", lambda call: None) as watcher:
+        run.write_json("posterior/spec.json", {"content": "first"})
+        run.append_history({"training": 0, "step": 25})
+        run.sort_history()
+        run.log("the last line")
+        run.finish("done")
+        watcher.copy(tmp_path / "copy", loses_power=True)
+    assert content_of(tmp_path / "copy/a") == "first"
+    for line in (tmp_path / "copy/a/SHA256SUMS").read_text().splitlines():
+        content, _, name = line.partition("  ")
+        assert file_hash(tmp_path / "copy/a" / name) == content, name
+
+
+def test_a_line_that_the_system_takes_in_parts_is_written_whole(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    with watched(tmp_path, lambda call: None):
+        run.append_history({"training": 0, "step": 25})
+    assert run.history() == [{"training": 0, "step": 25}]
+
+
+def test_what_cannot_be_deleted_is_told_and_not_taken_for_something_newer(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", overwrite=False)
+    run.write_bytes("checkpoints/0.npz", b"old")
+    run.finish("interrupted")
+
+    def refuse(call: Call) -> None:
+        if call.name == "unlink" and call.path == "a/checkpoints/0.npz":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    second = Run.create(tmp_path / "a", overwrite=True)
+    message = "checkpoints: expected a file or folder that can be deleted; got 'Input/output error'"
+    with watched(tmp_path, refuse), pytest.raises(RunError, match=message):
+        second.write_text("config.yaml", "new")
+    assert not (tmp_path / "a/config.yaml").exists()
+
+
+def test_what_a_process_has_left_that_was_killed_at_the_end_goes_with_the_next_writer(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    for name in ("checkpoints/0.npz", ".tmp-scratch/X.npy", "posterior/.tmp-abc"):
+        (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "a" / name).write_bytes(b"left")
+    with Run.open(tmp_path / "a").held():
+        pass
+    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
+    assert names_in(tmp_path / "a/posterior") == {"spec.json"}
 
 
 # --- names --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 import cde_app
 from cde_app.data import groups
 from cde_app.errors import DataError
+from tests.storing import write_manifest
 
 Cde = Callable[..., Any]
 COLUMNS = ["target", "statistic", "errors", "rows", "mean", "sd", "q05", "q25", "q50", "q75", "q95"]
@@ -88,7 +89,7 @@ def with_settings(run: Path, **changed: Any) -> Path:
         manifest["settings"]["predict"].pop(name)
         if value is not None:
             manifest["settings"]["predict"][name] = value
-    Path("changed/manifest.json").write_text(json.dumps(manifest))
+    write_manifest(Path("changed"), manifest)
     return Path("changed")
 
 

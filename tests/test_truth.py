@@ -1,11 +1,9 @@
-"""A whole training against a density that is known: the default model on the table that `data/bimodal.py` draws."""
+"""A whole training against a density that is known: the default model on `data/bimodal.csv`."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from scipy.signal import find_peaks
 
 from cde_app.runs.run import Run
+from cde_app.simulators import Bimodal
 from cde_app.trained_model import TrainedModel
 
 FRESH_ROWS = 4000
@@ -25,26 +24,19 @@ LARGEST_MASS_BETWEEN = 0.08
 """Where the truth has 0.02."""
 
 
-@pytest.fixture(scope="module")
-def bimodal(request: pytest.FixtureRequest) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bimodal", Path(__file__).parent.parent / "data" / "bimodal.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+BIMODAL = Bimodal()
 
 
-def regret(cde: Callable[..., Any], run: Path, bimodal: ModuleType, tmp_path: Path) -> tuple[float, float]:
+def regret(cde: Callable[..., Any], run: Path, tmp_path: Path) -> tuple[float, float]:
     """Return the mean of log p - log q over fresh rows, the Kullback-Leibler divergence, and its standard error."""
-    x, y = bimodal.draw(FRESH_ROWS, 99)
-    pd.DataFrame({"x": x, "y": y}).to_csv(tmp_path / "fresh.csv", index=False)
+    x, y = BIMODAL.draw(FRESH_ROWS, 99)
+    pd.DataFrame({"x": x[:, 0], "y": y[:, 0]}).to_csv(tmp_path / "fresh.csv", index=False)
     assert (
         cde("predict", run, tmp_path / "fresh.csv", "--out", tmp_path / "out", "--samples", "0", "--overwrite").code
         == 0
     )
     predicted = pd.read_csv(tmp_path / "out" / "summary.csv")["log_density"].to_numpy()
-    losses = bimodal.log_density(x, y) - predicted
+    losses = BIMODAL.log_density(x, y) - predicted
     return float(losses.mean()), float(losses.std() / np.sqrt(FRESH_ROWS))
 
 
@@ -56,39 +48,37 @@ def density_at(run_path: Path, x: np.ndarray) -> np.ndarray:
     return np.exp(run.predictor.predict(X).marginal(0).log_prob_at(GRID))
 
 
-def mass_between(run_path: Path, bimodal: ModuleType) -> np.ndarray:
+def mass_between(run_path: Path) -> np.ndarray:
     """Return the probability that a run gives to what lies two standard deviations from either branch, or more."""
     x = np.array([1.0, 1.4, 1.8])
-    reach = bimodal.half_distance(x) - 2.0 * bimodal.noise_sd(x)
-    between = np.abs(GRID - bimodal.middle(x)[:, None]) < reach[:, None]
+    reach = BIMODAL.half_distance(x) - 2.0 * BIMODAL.noise_sd(x)
+    between = np.abs(GRID - BIMODAL.middle(x)[:, None]) < reach[:, None]
     return (density_at(run_path, x) * between).sum(axis=1) * (GRID[1] - GRID[0])
 
 
 @pytest.mark.slow
 def test_the_default_model_comes_close_to_the_true_density_and_a_plain_gp_does_not(
-    cde: Callable[..., Any], bimodal: ModuleType, tmp_path: Path, project: Path
+    cde: Callable[..., Any], tmp_path: Path, project: Path
 ) -> None:
     config = project / "configs" / "bimodal.yaml"
     assert cde("train", config, "--out", tmp_path / "run", "--quiet").code == 0
-    divergence, error = regret(cde, tmp_path / "run", bimodal, tmp_path)
+    divergence, error = regret(cde, tmp_path / "run", tmp_path)
     assert divergence > -STANDARD_ERRORS * error, "no density is better than the truth"
     assert divergence < LARGEST_DIVERGENCE
     densities = density_at(tmp_path / "run", np.array([-1.8, 1.0, 1.8]))
     modes = [len(find_peaks(density, prominence=0.05 * density.max())[0]) for density in densities]
     assert modes == [1, 2, 2]
-    assert (mass_between(tmp_path / "run", bimodal) < LARGEST_MASS_BETWEEN).all()
+    assert (mass_between(tmp_path / "run") < LARGEST_MASS_BETWEEN).all()
     assert cde("train", config, "--out", tmp_path / "plain", "--quiet", "--set", "model.latent.dim=0").code == 0
-    plain, _ = regret(cde, tmp_path / "plain", bimodal, tmp_path)
+    plain, _ = regret(cde, tmp_path / "plain", tmp_path)
     assert plain > 0.3, "the control must fail"
 
 
 @pytest.mark.slow
-def test_without_a_warp_mass_is_left_between_the_modes(
-    cde: Callable[..., Any], bimodal: ModuleType, tmp_path: Path, project: Path
-) -> None:
+def test_without_a_warp_mass_is_left_between_the_modes(cde: Callable[..., Any], tmp_path: Path, project: Path) -> None:
     """The control of what is said above: a smooth function of w cannot jump from one mode to the other."""
     config, smooth = project / "configs" / "bimodal.yaml", "model.latent.compositor.kind=concatenate"
     assert cde("train", config, "--out", tmp_path / "run", "--quiet", "--set", smooth).code == 0
-    divergence, _ = regret(cde, tmp_path / "run", bimodal, tmp_path)
+    divergence, _ = regret(cde, tmp_path / "run", tmp_path)
     assert divergence > LARGEST_DIVERGENCE
-    assert (mass_between(tmp_path / "run", bimodal) > LARGEST_MASS_BETWEEN).all()
+    assert (mass_between(tmp_path / "run") > LARGEST_MASS_BETWEEN).all()

@@ -24,6 +24,7 @@ import pytest
 
 from cde_app.cli.predict import report_result
 from cde_app.data.table import write_table
+from cde_app.evaluation.verdict import in_words
 from cde_app.runs.run import Run
 from cde_app.targets import TargetTransform
 from cde_app.trained_model import TrainedModel
@@ -31,9 +32,11 @@ from cde_app.trees import from_tree
 from cde_app.words import flatten
 from cde_app.workflow import scoring, train
 from tests.conftest import ONLY_PREDICTS, TrainedTiny, needs_tensorflow, with_one
+from tests.storing import write_manifest
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
 SUMMARY_COLUMNS = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
+REPORT = {"report.html", "report.json", "report.md"}
 PNG, SVG = b"\x89PNG\r\n", b"<?xml"
 
 Cde = Callable[..., Any]
@@ -76,7 +79,7 @@ def with_setting(run: Path, copy: Path, key: str, value: Any) -> Path:
         block = block[name]
     assert last in block
     block[last] = value
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(copy, manifest)
     return copy
 
 
@@ -95,8 +98,8 @@ def test_the_report_shows_the_warnings_of_the_training(tiny_run: Any, tmp_path: 
     shutil.copytree(tiny_run.run, tmp_path / "run")
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     manifest["warnings"] = ["target 'a' is taken as rounded to steps of 1"]
-    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
-    assert cde("report", tmp_path / "run").code == 0
+    write_manifest(tmp_path / "run", manifest)
+    assert cde("report", tmp_path / "run", "--no-explorer").code == 0
     assert "<li>Target &#39;a&#39; is taken as rounded to steps of 1</li>" in (tmp_path / "run/report.html").read_text()
 
 
@@ -104,10 +107,20 @@ def test_the_report_shows_the_warnings_of_the_training(tiny_run: Any, tmp_path: 
 
 
 def test_a_finished_run_holds_what_the_run_directory_promises_and_nothing_else(tiny_run: Any) -> None:
-    plots = {f"plots/{name}.png" for name in ("ridges_a", "ridges_b", "joint", "pit", "coverage", "latent", "history")}
+    names = ("ridges_a", "ridges_b", "joint", "pit", "ecdf", "coverage", "latent", "history")
+    plots = {f"plots/{name}.png" for name in names}
     files = {"STATUS", "manifest.json", "config.yaml", "config.source.yaml", "columns.json", "baselines.npz"}
-    files |= {"split.npz", "history.jsonl", "metrics.json", "log.txt", "posterior/spec.json", "posterior/arrays.npz"}
-    assert names_in(tiny_run.run) - {"report.html"} == files | plots
+    files |= {
+        "SHA256SUMS",
+        "split.npz",
+        "reference.npz",
+        "history.jsonl",
+        "metrics.json",
+        "log.txt",
+        "posterior/spec.json",
+        "posterior/arrays.npz",
+    }
+    assert names_in(tiny_run.run) - REPORT == files | plots
     assert (tiny_run.run / "STATUS").read_text() == "done\n"
     assert (tiny_run.run / "config.source.yaml").read_bytes() == tiny_run.config.read_bytes()
     assert all((tiny_run.run / name).read_bytes().startswith(PNG) for name in plots)
@@ -128,7 +141,7 @@ def test_the_manifest_has_the_hashes_of_the_table_and_of_everything_that_was_wri
     assert {"posterior/arrays.npz", "config.yaml", "metrics.json"} <= set(manifest["outputs"])
     assert all(sha256(tiny_run.run / name) == digest for name, digest in manifest["outputs"].items())
     assert manifest["rows"] == {"train": 108, "validation": 0, "test": 12}
-    assert (manifest["format_version"], manifest["seed"]) == (4, 0)
+    assert (manifest["format_version"], manifest["seed"]) == (5, 0)
     assert manifest["trainings"] == [{"name": "a, b", "steps": 500, "kept_step": 500}]
     assert manifest["seconds"] > 0
     assert manifest["warnings"] == []
@@ -175,13 +188,14 @@ def test_the_configuration_stored_in_a_run_trains_again_to_the_same_bytes(tiny_r
     assert list(dict.fromkeys(stages)) == ["data", "start", "warm start", "training", "evaluation", "pictures"]
 
 
+@pytest.mark.slow
 def test_another_seed_trains_to_other_bytes_and_overwrite_replaces_the_run(tiny_run: Any, cde: Cde) -> None:
     shutil.copytree(tiny_run.run, "run")
     command = ("train", tiny_run.config, "--set", "seed=1", "--set", "training.max_steps=25", "--out", "run")
     assert cde(*command, "--overwrite", "--quiet").code == 0
     assert posterior_bytes(Path("run")) != posterior_bytes(tiny_run.run)
     assert json.loads(Path("run/manifest.json").read_text())["seed"] == 1
-    assert names_in(Path.cwd()) == {f"run/{name}" for name in names_in(tiny_run.run) - {"report.html"}}
+    assert names_in(Path.cwd()) == {f"run/{name}" for name in names_in(tiny_run.run) - REPORT}
 
 
 @pytest.mark.slow
@@ -198,6 +212,7 @@ def test_partitions_train_to_the_bytes_of_one_file(tiny_run: Any, cde: Cde) -> N
     assert own == whole
 
 
+@pytest.mark.slow
 def test_settings_that_the_table_limits_are_told_by_check_and_train_and_kept_in_the_manifest(
     line_run: Any, cde: Cde
 ) -> None:
@@ -277,7 +292,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_prints_the_command_that_ends_in_the_same_
     resume = shlex.split(err.splitlines()[-1].partition("cde ")[2])
     assert cde(*resume).code == 0
     assert posterior_bytes(Path("run")) == posterior_bytes(tiny_run.run)
-    assert names_in(Path("run")) == names_in(tiny_run.run) - {"report.html"}
+    assert names_in(Path("run")) == names_in(tiny_run.run) - REPORT
     assert Path("run/history.jsonl").read_text().count("\n") == 20
 
 
@@ -551,18 +566,13 @@ def test_rows_with_faults_are_skipped_if_asked_and_the_others_are_predicted_as_w
     assert (manifest["rows"], manifest["skipped"], manifest["left_out"]) == (3, 4, 0)
     assert manifest["faults"] == FAULTS
     assert cde("predict", run, "good.csv", "--out", "clean", "--components").code == 0
-    header, first, second, third = GOOD_ROWS.splitlines()
-    mended = [header, first, first, second, first, first, first, third]
-    Path("mended.csv").write_text("\n".join(mended))
-    assert cde("predict", run, "mended.csv", "--out", "mended").code == 0
-    for name, key in (("summary.csv", "row"), ("samples.csv", "row")):
-        folders = ("out", "clean" if name == "summary.csv" else "mended")
-        found, clean = (pd.read_csv(Path(folder) / name, float_precision="round_trip") for folder in folders)
-        if name == "samples.csv":  # a row keeps its draws when the rows before it are mended
-            clean = clean[clean[key].isin([1, 3, 7])].reset_index(drop=True)
-            clean[key] = clean[key].map({1: 1, 3: 2, 7: 3})
-        assert list(found[key]) == [{1: 1, 2: 3, 3: 7}[row] for row in clean[key]]
-        pd.testing.assert_frame_equal(found.drop(columns=key), clean.drop(columns=key), rtol=1e-11)
+    for name in ("summary.csv", "samples.csv"):
+        found, clean = (pd.read_csv(Path(folder) / name, float_precision="round_trip") for folder in ("out", "clean"))
+        assert list(found["row"]) == [{1: 1, 2: 3, 3: 7}[row] for row in clean["row"]]
+        if name == "summary.csv":  # the draws also depend on the row's position
+            pd.testing.assert_frame_equal(found.drop(columns="row"), clean.drop(columns="row"), rtol=1e-11)
+    assert cde("predict", tiny_run.run, "new.csv", "--out", "whole", "--on-fault", "skip").code == 7
+    assert Path("out/samples.csv").read_bytes() == Path("whole/samples.csv").read_bytes()
     assert len(np.load("out/mixture.npz")["means"]) == 3
 
 
@@ -662,7 +672,7 @@ def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_
     outcome = cde("train", "config.yaml", "--out", "run", *quick)
     assert f"[warning] {warning}\n" in outcome.err
     assert json.loads(Path("run/manifest.json").read_text())["warnings"] == [warning]
-    assert cde("report", "run").code == 0
+    assert cde("report", "run", "--no-explorer").code == 0
     assert "Rows with the same" in Path("run/report.html").read_text()
     assert warning not in cde("check", "config.yaml", "--set", "data.split={kind: group, column: site}").out
 
@@ -672,27 +682,47 @@ def test_a_random_split_of_rows_that_belong_together_is_warned_of(cde: Cde, tmp_
 
 def test_a_table_that_was_trained_on_is_scored_with_a_warning(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
     table, split = pd.read_csv(tiny_run.table), np.load(tiny_run.run / "split.npz")
-    num_trained = len(split["train"]) + len(split["validation"])
     some = table.sample(frac=1, random_state=0)[["b", "region", "a", "x"]].head(50)
     num_some = int(np.isin(some.index, split["train"]).sum())
     some.to_parquet(tmp_path / "some.parquet")
     table.loc[split["test"]].to_csv(tmp_path / "held_out.csv", index=False)
     advice = "their scores and pictures are too good. Name a table of other rows, or none for the run's held-out rows."
-    for path, count in (
-        (tiny_run.table, f"{num_trained} of these {len(table)}"),
-        ("some.parquet", f"{num_some} of these 50"),
-    ):
-        warning = f"{count} rows were trained on; {advice}"
-        outcome = cde("evaluate", tiny_run.run, tmp_path / path, "--json", "--gate", "crps<1e9")
-        assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
-        assert json.loads(outcome.out)["warnings"] == [warning]
-        outcome = cde("plot", tiny_run.run, tmp_path / path, "--out", "pictures", "--json")
-        assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
-        assert json.loads(outcome.out)["warnings"] == [warning]
+    warning = f"{num_some} of these 50 rows were trained on; {advice}"
+    outcome = cde("evaluate", tiny_run.run, tmp_path / "some.parquet", "--json", "--gate", "crps<1e9")
+    assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
+    scores = json.loads(outcome.out)
+    assert scores["warnings"] == [warning]
+    assert scores["verdict"] == (
+        f"It is not known whether these densities can be trusted: {num_some} of these 50 rows were trained on."
+    )
+    assert scores["worth"].endswith(f"is unknown: {num_some} of these 50 rows were trained on.")
+    outcome = cde("plot", tiny_run.run, tmp_path / "some.parquet", "--out", "pictures", "--json")
+    assert (outcome.code, outcome.err) == (0, f"warning: {warning}\n")
+    assert json.loads(outcome.out)["warnings"] == [warning]
     for path in ((), (tmp_path / "held_out.csv",)):
         outcome = cde("evaluate", tiny_run.run, *path, "--json")
         assert (outcome.code, outcome.err) == (0, "")
         assert "warnings" not in json.loads(outcome.out)
+
+
+def test_the_table_of_a_run_is_known_after_it_has_moved(tiny_run: Any, tmp_path: Path, cde: Cde) -> None:
+    moved, changed = tmp_path / "moved.csv", tmp_path / "changed.csv"
+    moved.write_bytes(tiny_run.table.read_bytes())
+    pd.read_csv(moved).iloc[::-1].to_csv(changed, index=False)
+    num_rows, num_held_out = len(pd.read_csv(moved)), len(np.load(tiny_run.run / "split.npz")["test"])
+    note = (
+        "moved.csv has the content of the table that the run was trained on: "
+        f"the {num_held_out} of its {num_rows} rows that were held out are used."
+    )
+    there, here = (cde("evaluate", tiny_run.run, *path, "--json") for path in ((), (moved,)))
+    assert (here.code, here.err) == (0, f"warning: {note}\n")
+    found = json.loads(here.out)
+    assert found.pop("warnings") == [note]
+    assert found == json.loads(there.out)
+    assert cde("plot", tiny_run.run, moved, "--out", "pictures").err == f"warning: {note}\n"
+    other = json.loads(cde("evaluate", tiny_run.run, changed, "--json").out)
+    assert other["num_rows"] == num_rows, "the same rows in another order are another table, of which most were seen"
+    assert "rows were trained on" in other["warnings"][0]
 
 
 def test_evaluate_says_how_many_rows_ask_for_what_the_training_does_not_hold(tiny_run: Any, cde: Cde) -> None:
@@ -720,17 +750,34 @@ def test_evaluate_repeats_the_scores_of_the_training_without_the_training(tiny_r
     outcome = cde("evaluate", tiny_run.run, "--json")
     metrics = json.loads(outcome.out)
     assert metrics == json.loads((tiny_run.run / "metrics.json").read_text())
-    scores = {"num_rows", "nlpd", "crps", "energy_score", "rmse", "coverage", "pit_ks"}
-    assert set(metrics) == scores | {"baselines", "skill"}
+    assert metrics["local"] == {}  # twelve rows cannot tell
+    scores = {
+        "num_rows",
+        "nlpd",
+        "crps",
+        "energy_score",
+        "variogram_score",
+        "cde_loss",
+        "mae",
+        "interval_score",
+        "rmse",
+    }
+    scores |= {"width", "entropy", "coverage", "hpd_coverage", "pit_ks", "rank_ks"}
+    assert set(metrics) == scores | {"baselines", "skill", "worth", "local", "verdict", "reasons"}
     assert set(metrics["coverage"]) == {"0.5", "0.9", "0.95"}
-    assert set(metrics["baselines"]) == set(metrics["skill"]) == {"climatology", "linear_gaussian"}
+    assert (
+        set(metrics["baselines"])
+        == set(metrics["skill"])
+        == {"climatology", "linear_gaussian", "nearest_neighbours", "sparse_gp"}
+    )
     assert set(metrics["baselines"]["climatology"]) == scores
     assert metrics["num_rows"] == 12
     assert all(np.isfinite([metrics[name][key] for key in ("value", "se")]).all() for name in ("nlpd", "crps"))
 
 
 def test_the_score_of_another_table_is_that_of_its_predictions(predicted: Path, tiny_run: Any, cde: Cde) -> None:
-    metrics = json.loads(cde("evaluate", tiny_run.run, tiny_run.table, "--json").out)
+    pd.read_csv(tiny_run.table, float_precision="round_trip").to_parquet("other.parquet")
+    metrics = json.loads(cde("evaluate", tiny_run.run, "other.parquet", "--json").out)
     log_density = pd.read_csv(predicted / "summary.csv")["log_density"]
     assert metrics["num_rows"] == 120
     assert metrics["nlpd"]["value"] == pytest.approx(-log_density.mean(), rel=1e-9)
@@ -740,7 +787,7 @@ def test_the_score_of_another_table_is_that_of_its_predictions(predicted: Path, 
 def test_scores_do_not_depend_on_the_size_of_the_chunks(tiny_run: Any, cde: Cde) -> None:
     run = with_setting(tiny_run.run, Path("run"), "predict.chunk_rows", 5)
     chunked, whole = (dict(flatten(json.loads(cde("evaluate", path, "--json").out))) for path in (run, tiny_run.run))
-    assert chunked == pytest.approx(whole, rel=1e-9)
+    assert chunked == {key: pytest.approx(v, rel=1e-9) if isinstance(v, float) else v for key, v in whole.items()}
 
 
 def test_a_gate_that_fails_prints_the_scores_and_exits_with_5(tiny_run: Any, cde: Cde) -> None:
@@ -751,10 +798,11 @@ def test_a_gate_that_fails_prints_the_scores_and_exits_with_5(tiny_run: Any, cde
     assert json.loads(outcome.out)["num_rows"] == 12
     first, second = outcome.err.splitlines()
     assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected nlpd > 100; got [-\d.]+\.", first)
-    assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected crps_skill > 2; got [-\d.]+\.", second)
+    assert re.fullmatch(rf"error: {tiny_run.run}: --gate: expected crps_skill > 2; got [-\d.]+ against \w+\.", second)
     assert cde("evaluate", tiny_run.run, "--gate", "num_rows>=12").code == 0
 
 
+@pytest.mark.slow
 def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
     line_run: Any, cde: Cde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -765,7 +813,7 @@ def test_of_very_many_held_out_rows_some_are_scored_and_everybody_is_told(
     assert manifest["warnings"] == ["the scores are for 10 rows drawn at random from 16 held-out rows."]
     assert (metrics["num_rows"], metrics["drawn_from"]) == (10, 16)
     assert json.loads(cde("evaluate", "run", "--json").out) == metrics, "the same rows are drawn again"
-    assert cde("evaluate", "run").out.startswith("rows: 10, drawn from 16\n")
+    assert "\nrows: 10, drawn from 16\n" in cde("evaluate", "run").out
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot"])
@@ -774,7 +822,7 @@ def test_a_run_whose_table_has_changed_or_gone_asks_for_a_table(command: str, ti
     run = with_setting(tiny_run.run, Path("run"), "data.path", str(Path("table.csv").absolute()))
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["inputs"] = {str(Path("table.csv").absolute()): sha256(tiny_run.table)}
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(run, manifest)
     message = "error: table.csv: expected the table that run was trained on; got {}. Name a table after the run.\n"
     Path("table.csv").write_text(tiny_run.table.read_text().replace("north", "south", 1))
     changed = cde(command, run)
@@ -790,7 +838,7 @@ def test_a_run_whose_table_has_changed_or_gone_asks_for_a_table(command: str, ti
 
 def test_plot_draws_every_picture_as_svg_with_a_heat_map_for_one_input(line_run: Any, cde: Cde) -> None:
     outcome = cde("plot", line_run.run, "--out", "pictures", "--format", "svg")
-    names = {"heatmap.svg", "ridges.svg", "pit.svg", "coverage.svg", "latent.svg", "history.svg"}
+    names = {"heatmap.svg", "ridges.svg", "pit.svg", "ecdf.svg", "coverage.svg", "latent.svg", "history.svg"}
     assert names_in(Path("pictures")) == names
     assert {Path(line).name for line in outcome.out.splitlines()} == names
     for path in Path("pictures").iterdir():
@@ -802,8 +850,11 @@ def test_the_report_is_one_file_that_needs_no_other(line_run: Any, cde: Cde) -> 
     run = Path("run")
     shutil.copytree(line_run.run, run)
     outcome = cde("report", run)
-    assert (outcome.code, outcome.out) == (0, "run/report.html\n")
+    assert (outcome.code, outcome.out) == (0, "run/report.html\nrun/report.json\nrun/report.md\n")
     page = (run / "report.html").read_text()
+    assert len(page) < 3_000_000
+    assert json.loads((run / "report.json").read_text())["trust"][0] in page
+    assert "# Model card: run" in (run / "report.md").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
     assert page.count("data:image/png;base64,") == len(list((run / "plots").iterdir()))
     assert "accel" not in page
@@ -828,7 +879,8 @@ def test_info_and_compare_say_what_runs_are_and_where_they_differ(tiny_run: Any,
 
 
 def test_scores_in_different_units_are_not_put_on_one_line(tiny_run: Any, line_run: Any, cde: Cde) -> None:
-    outcome = cde("compare", tiny_run.run, line_run.run)
+    outcome = cde("compare", tiny_run.run, line_run.run, "--all")
+    assert "baselines" not in cde("compare", tiny_run.run, line_run.run).out
     lines = {re.split(r"  +", line)[0]: re.split(r"  +", line)[1:] for line in outcome.out.splitlines()[1:]}
     for score, units in {
         "nlpd": ("nats, a in m, b", "nats, y in kg"),
@@ -934,9 +986,10 @@ def test_fewer_rows_than_inducing_points_can_be_learned(odd_run: Path) -> None:
 
 
 def test_a_run_without_held_out_rows_has_pictures_a_report_and_no_scores(odd_run: Path, cde: Cde) -> None:
-    assert json.loads((odd_run / "metrics.json").read_text()) == {"num_rows": 0}
+    metrics = json.loads((odd_run / "metrics.json").read_text())
+    assert metrics == {"num_rows": 0, **in_words({})}
     assert {path.name for path in (odd_run / "plots").iterdir()} >= {"heatmap_.._é_t.png", "ridges_b.png", "joint.png"}
-    assert cde("report", odd_run).code == 0
+    assert cde("report", odd_run, "--no-explorer").code == 0
     outcome = cde("evaluate", odd_run)
     assert outcome.code == 6
     assert "error: <stdin>: expected the table that" in outcome.err

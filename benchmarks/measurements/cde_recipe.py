@@ -11,16 +11,18 @@ import pandas as pd
 from cde_app.config import Config
 from cde_app.data.encoding import encode_inputs
 from cde_app.data.prepared import PreparedTable, prepare_training
+from cde_app.execution.executor import Serial, ThisProcess
 from cde_app.machine.blocks import one_blas_thread
 from cde_app.machine.threads import spread_operations
 from cde_app.plan import plan_trainings
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.predictor import assemble_predictor
+from cde_app.training.checkpoint import Checkpoint
 from cde_app.training.choices import choose
 from cde_app.training.export import export_posterior
 from cde_app.training.features import Axis, Features
 from cde_app.training.loop import STEPS_PER_CALL
-from cde_app.training.member import prepare, start_defence
+from cde_app.training.member import prepare, start_defence, warm_start
 from cde_app.training.rows import TrainingData
 from cde_app.training.session import Session
 from measurements.panel_table import Clock, load
@@ -62,10 +64,13 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
             num_validation_rows=len(data.X_validation),
             num_features=data.features.num_features,
         )
-        ignore = lambda _: None  # noqa: E731
-        session = Session(config, plan, data, choose(config, data, ignore), scratch=folder, save=ignore, report=ignore)
-    current = session._warm_start()
-    trainer = prepare(config, plan, session.factor, current, seed=config.seed, previous=None)
+        ignore = lambda *_: None  # noqa: E731
+        begin_with = Checkpoint(choose(config, data, ignore), (None,) * len(plan.units))
+        session = Session(config, plan, data, begin_with, scratch=folder, executor=Serial(), save=ignore, report=ignore)
+    work = session.remaining()[1][0]
+    factor = work.open()
+    current = warm_start(work, factor, ThisProcess())
+    trainer = prepare(config, plan, factor, current, seed=config.seed, previous=None)
     clock.stop()
     compiling, begin = Clock(), trainer.state()
     trainer.advance(STEPS_PER_CALL)
@@ -76,8 +81,8 @@ def train(options: Options, table: str, seed: int, score: float, asked: float) -
         posterior = export_posterior(
             trainer.model,
             config.model,
-            session.factor.transforms,
-            start_defence(config, session.factor, current),
+            factor.transforms,
+            start_defence(config, factor, current),
             num_components=config.predict.num_components,
             seed=config.seed,
         )

@@ -155,8 +155,9 @@ def measure_density_memory(options: Options) -> list[Record]:
 
 def measure_predict_memory(options: Options) -> list[Record]:
     """Read the peak of `cde predict` for ever larger tables."""
+    sizes = options.sizes(PREDICTED_ROWS)
     with trained_run(*SMALL_MODEL) as folder:
-        for num_rows in PREDICTED_ROWS:
+        for num_rows in sizes:
             in_fresh_process("tables", "write", folder / f"{num_rows}.csv", num_rows, NUM_FEATURES, 1)
 
         def peak(num_rows: int) -> float:
@@ -165,13 +166,13 @@ def measure_predict_memory(options: Options) -> list[Record]:
                 cde("predict", folder / "run", table, "--out", out, "--overwrite", "--quiet", "--samples", "0")
             ).peak_gigabytes
 
-        sides = {f"{num_rows} rows [GB]": lambda num_rows=num_rows: peak(num_rows) for num_rows in PREDICTED_ROWS}
+        sides = {f"{num_rows} rows [GB]": lambda num_rows=num_rows: peak(num_rows) for num_rows in sizes}
         raw = in_turn(sides, 1)
     peaks = [values[0] for values in raw.values()]
     return [
         Comparison(
             "predict_memory",
-            f"peak resident set of cde predict, most / least over {listed(PREDICTED_ROWS)} rows of CSV; once each",
+            f"peak resident set of cde predict, most / least over {listed(sizes)} rows of CSV; once each",
             [max(peaks) / min(peaks)],
             raw=raw,
             bar=Bar("at most", 1.1),
@@ -182,7 +183,8 @@ def measure_predict_memory(options: Options) -> list[Record]:
 def measure_train_memory(options: Options) -> list[Record]:
     """Read the peak of `cde train` for ever more partitions."""
     raw: dict[str, list[float]] = {}
-    for num_rows in TRAINED_ROWS:
+    sizes = options.sizes(TRAINED_ROWS)
+    for num_rows in sizes:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write_config(folder, num_rows, partition_rows=PARTITION_ROWS)
@@ -192,7 +194,7 @@ def measure_train_memory(options: Options) -> list[Record]:
     return [
         Comparison(
             "train_memory",
-            f"peak resident set of cde train, {TRAINED_ROWS[1]} / {TRAINED_ROWS[0]} rows of {NUM_FEATURES} features in "
+            f"peak resident set of cde train, {sizes[1]} / {sizes[0]} rows of {NUM_FEATURES} features in "
             f"partitions of {PARTITION_ROWS}; once each, {median(many):.2f} GB for the larger",
             ratios(many, few),
             raw=raw,

@@ -33,7 +33,7 @@ from cde_app.training.checkpoint import Unfinished
 from cde_app.training.features import Axis, Features
 from cde_app.training.loop import Schedule, Trainer
 from cde_app.training.member import prepare
-from cde_app.training.rows import Factor, TrainingData
+from cde_app.training.rows import Factor, TrainingData, standardise
 from cde_app.training.warm_start import SparseRegression, fit_sparse_regression
 
 LATENT_DIM = 1
@@ -187,7 +187,8 @@ def configured_trainer(settings: config.Config, X: Array, Y: Array) -> Trainer:
     """Return the training loop, with its threads, of the model that `cde train` would make of standardised rows."""
     spread_operations()
     transforms = tuple(Identity.fit(column) for column in Y.T)
-    factor = Factor(TrainingData(features_of(settings, X), Y, X[:0], Y[:0]), transforms, np.zeros(Y.shape[1]))
+    data = TrainingData(features_of(settings, X), Y, X[:0], Y[:0])
+    factor = Factor(data, transforms, np.zeros(Y.shape[1]), standardise(transforms, Y))
     regression = warm_start(settings, X, Y)
     plan = replace(
         plan_trainings(settings, num_rows=len(X), num_validation_rows=1, num_features=X.shape[1]), num_left_out=0

@@ -37,6 +37,12 @@ class Options:
     """Folder of the panel's tables."""
     panel: Path | None
     """The panel's description: tables, targets, split rules."""
+    rows: int | None
+    """Rows of the largest table whose memory is measured; None for the usual one."""
+
+    def sizes(self, usual: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the rows of the tables whose memory is measured: the usual ones, or those asked for and a tenth."""
+        return usual if self.rows is None else (self.rows // 10, self.rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import typer
 
 from cde_app.cli import options
 from cde_app.cli.console import say
-from cde_app.cli.output import emit, emit_json
+from cde_app.cli.output import emit, emit_json, emit_lines
 from cde_app.errors import RunError, UsageError
 
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Inspect configurations.")
@@ -39,10 +39,13 @@ def init(
 ) -> None:
     """Read a table and write a commented configuration for it."""
     from cde_app.machine import storage
+    from cde_app.runs.folder import check_is_in_no_run
     from cde_app.workflow.init import infer_config
 
     if str(output) == "-":
         output = None
+    if output is not None:
+        check_is_in_no_run(output, option="--output")
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another --output, or pass --overwrite.")
     if output is not None and output.exists() and data.exists() and output.samefile(data):
@@ -58,7 +61,7 @@ def init(
     if as_json:
         emit_json({"output": output, "config": text})
     else:
-        emit(text if output is None else f"{output}\nnext: cde check {output}")
+        emit(text) if output is None else emit_lines([output, f"next: cde check {output}"])
 
 
 def check(
@@ -76,7 +79,7 @@ def check(
     if as_json:
         emit_json(to_tree(report))
     else:
-        emit("\n".join(report_lines(report)))
+        emit_lines(report_lines(report))
 
 
 def schema(as_json: options.AsJson = True, quiet: options.Quiet = None) -> None:
@@ -118,7 +121,7 @@ def depends(
     if as_json:
         emit_json([{"kind": kind, "path": path} for kind, path in rows])
     elif rows:
-        emit("\n".join(f"{kind}\t{path}" for kind, path in rows))
+        emit_lines(f"{kind}\t{path}" for kind, path in rows)
 
 
 def _expand(kind: str, paths: tuple[str, ...]) -> list[tuple[str, str]]:

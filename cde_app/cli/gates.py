@@ -62,22 +62,23 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def check_names(gates: Sequence[Gate], metrics: Mapping[str, Any]) -> None:
+def check_names(gates: Sequence[Gate], metrics: Mapping[str, Any], *, command: str = "cde evaluate RUN --json") -> None:
     """Check that every condition names an existing score, before anything is scored.
 
     Args:
         gates: the conditions.
-        metrics: a mapping with the keys that `cde evaluate --json` will print; the numbers do not matter.
+        metrics: a mapping with the keys that the command will print; the numbers do not matter.
+        command: how to see the keys.
 
     Raises:
         UsageError: a score does not exist.
     """
     names = [name for name, _ in _scores(metrics)]
-    names += dict.fromkeys(f"{score}_skill" for scores in metrics["skill"].values() for score in scores)
+    names += dict.fromkeys(f"{score}_skill" for scores in metrics.get("skill", {}).values() for score in scores)
     faults = []
     for key in (gate.key for gate in gates if gate.key not in names):
         near = nearest(key, names)
-        advice = "`cde evaluate RUN --json` shows the keys." if near is None else f"did you mean {near!r}?"
+        advice = f"`{command}` shows the keys." if near is None else f"did you mean {near!r}?"
         faults.append(f"--gate: expected a score; got {key!r}; {advice}")
     if faults:
         raise UsageError(*dict.fromkeys(faults))
@@ -98,7 +99,7 @@ def check_gates(gates: Sequence[Gate], metrics: Mapping[str, Any], *, source: st
     for gate in gates:
         value = find_score(metrics, gate.key)
         if value is None or not COMPARISONS[gate.comparison](value, gate.bound):
-            got = "no value" if value is None else f"{value:.6g}"
+            got = "no value" if value is None else f"{value:.6g}{_against(metrics, gate.key, value)}"
             failed.append(f"{source}: --gate: expected {gate.key} {gate.comparison} {gate.bound:g}; got {got}.")
     if failed:
         raise GateError(*failed)
@@ -117,6 +118,13 @@ def find_score(metrics: Mapping[str, Any], key: str) -> float | None:
         return scores.get(key)
     skills = [scores.get(f"skill.{name}.{key.removesuffix('_skill')}") for name in metrics.get("skill") or {}]
     return None if None in skills else min((value for value in skills if value is not None), default=None)
+
+
+def _against(metrics: Mapping[str, Any], key: str, value: float) -> str:
+    """Name the baseline that a skill against the best one refers to."""
+    scores = dict(_scores(metrics))
+    names = [n for n in metrics.get("skill") or {} if scores.get(f"skill.{n}.{key.removesuffix('_skill')}") == value]
+    return f" against {names[0]}" if names and key.endswith("_skill") and key not in scores else ""
 
 
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

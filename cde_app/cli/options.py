@@ -13,9 +13,11 @@ import typer
 
 from cde_app.cli.console import say
 from cde_app.errors import UsageError
+from cde_app.machine import memory
 
 if TYPE_CHECKING:
     from cde_app.config_file import ConfigFile
+    from cde_app.execution.choose import Execution
 
 MOST_SHOWN = 60
 """Characters of a path that a message shows if the path is too long."""
@@ -40,6 +42,14 @@ class ImageFormat(StrEnum):
 
     PNG = "png"
     SVG = "svg"
+
+
+class ExecutorKind(StrEnum):
+    """Where the work of a command runs."""
+
+    SERIAL = "serial"
+    PROCESSES = "processes"
+    DASK = "dask"
 
 
 def read_path(text: str) -> Path:
@@ -70,6 +80,18 @@ def read_folder(text: str) -> Path:
     return read_path(text)
 
 
+def read_size(text: str) -> int:
+    """Read a number of bytes: `2GB`, `1.5 GiB`, `500MB`.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    try:
+        return memory.read_size(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 ConfigPath = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML configuration; - reads standard input.", parser=read_path)
 ]
@@ -90,6 +112,7 @@ Quiet = Annotated[
     bool | None,
     typer.Option("--quiet/--verbose", help="No progress at all, or every event (and the traceback of a bug)."),
 ]
+Everything = Annotated[bool, typer.Option("--all", help="Print everything, and not only what matters most.")]
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -100,8 +123,41 @@ Threads = Annotated[
         show_default=False,
     ),
 ]
+MaxMemory = Annotated[
+    int | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        parser=read_size,
+        help="Memory that it may take, with its workers, e.g. 2GB. Default: what is free.",
+        show_default=False,
+    ),
+]
+Executor = Annotated[
+    ExecutorKind | None,
+    typer.Option("--executor", help="Where it runs. Default: processes, or dask with --scheduler.", show_default=False),
+]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Workers at the same time. Default: one per core, as far as the memory goes.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command has written there.")]
 
+Gates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate", metavar="CONDITION", help="Exit with 5 unless this holds, e.g. 'crps_skill>0.1'. May be repeated."
+    ),
+]
 Thresholds = Annotated[
     list[str] | None,
     typer.Option(
@@ -124,6 +180,24 @@ def read_config(path: Path, overrides: list[str] | None, *, quiet: bool | None) 
     for remark in () if quiet else file.remarks:
         say(f"note: {remark}")
     return file
+
+
+def read_execution(
+    executor: ExecutorKind | None, scheduler: str | None, workers: int | None, *, max_memory: int | None = None
+) -> Execution:
+    """Read where the work of a command runs.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+    from cde_app.execution.choose import Execution
+
+    if scheduler is not None and max_memory is not None:
+        raise UsageError(
+            "--max-memory: expected without --scheduler, whose workers have limits of their own; got both. "
+            "Leave one of them out."
+        )
+    return Execution(None if executor is None else executor.value, scheduler, workers)
 
 
 def parse_numbers(
@@ -160,8 +234,13 @@ def parse_numbers(
     return tuple(numbers)
 
 
-def parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
-    """Read `id,site`, names of columns separated by commas; none if the text is empty.
+def parse_names(option: str, text: str | None, *, of: str = "column") -> tuple[str, ...] | None:
+    """Read `id,site`, names separated by commas; none if the text is empty.
+
+    Args:
+        option: the option, for the message.
+        text: the names; None is passed on.
+        of: what has the names.
 
     Raises:
         UsageError: a name is empty or repeated.
@@ -169,9 +248,9 @@ def parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
     if not text:
         return None if text is None else ()
     names = [name.strip() for name in text.split(",")]
-    faults = [f"{option}: expected names of columns, separated by commas; got {text!r}."] if not all(names) else []
+    faults = [f"{option}: expected names of {of}s, separated by commas; got {text!r}."] if not all(names) else []
     repeated = sorted({name for name in names if name and names.count(name) > 1})
-    faults += [f"{option}: expected every column once; got {name!r} again." for name in repeated]
+    faults += [f"{option}: expected every {of} once; got {name!r} again." for name in repeated]
     if faults:
         raise UsageError(*faults)
     return tuple(names)

@@ -14,10 +14,11 @@ def report_lines(report: TableReport) -> list[str]:
     """Write the report for a terminal."""
     cost, plan = report.cost, report.plan
     width = max(len(column.name) for column in report.columns)
+    kept_out = f", {report.num_calibration} kept out for the calibration" if report.num_calibration else ""
     lines = [
         (
             f"{report.source}: {report.num_rows} rows; {report.num_train} train, {report.num_validation} validation, "
-            f"{report.num_test} test; {report.num_features} features"
+            f"{report.num_test} test{kept_out}; {report.num_features} features"
         ),
     ]
     for column in report.columns:
@@ -32,9 +33,10 @@ def report_lines(report: TableReport) -> list[str]:
         if plan.num_left_out
         else ""
     )
+    side_by_side = f" ({cost.num_side_by_side} side by side)" if cost.num_side_by_side > 1 else ""
     lines.append(
         f"training: {len(plan.units)} x {plan.max_steps} steps of {plan.batch_size} rows{left_out}, about "
-        f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough)"
+        f"{cost.seconds:.0f} s and {cost.memory_bytes / 1e9:.1f} GB (rough){side_by_side}"
     )
     if plan.num_factors > 1:
         members = f", {plan.num_members} members each" if plan.num_members > 1 else ""

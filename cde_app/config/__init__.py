@@ -13,6 +13,7 @@ from cde_app.config.data import (
     CyclicColumn,
     Data,
     DatetimeColumn,
+    Fold,
     GroupSplit,
     IdentityTransform,
     InputColumn,
@@ -80,7 +81,11 @@ from cde_app.config.likelihood import (
 from cde_app.config.model import KernelPlace, ModelSettings, NeighboursSettings, kernel_places
 from cde_app.config.predict import Predict
 from cde_app.config.section import Section
+from cde_app.config.sweep import SearchedSetting, Sweep
 from cde_app.config.training import (
+    AutoCalibration,
+    CalibrationSettings,
+    ConformalCalibration,
     EarlyStopping,
     ELBOObjective,
     ImportanceWeightedObjective,
@@ -89,6 +94,7 @@ from cde_app.config.training import (
     PredictiveObjective,
     Training,
     WarmStart,
+    WidthCalibration,
 )
 from cde_app.config.tree import Config
 
@@ -99,13 +105,16 @@ __all__ = [
     "AddCompositor",
     "AdditiveOutput",
     "ArcsinhTransform",
+    "AutoCalibration",
     "AutoTransform",
+    "CalibrationSettings",
     "CategoricalColumn",
     "ColumnSplit",
     "CombinedKernel",
     "Compositor",
     "ConcatenateCompositor",
     "Config",
+    "ConformalCalibration",
     "ConstantKernel",
     "ConstantMean",
     "CyclicColumn",
@@ -113,6 +122,7 @@ __all__ = [
     "DatetimeColumn",
     "ELBOObjective",
     "EarlyStopping",
+    "Fold",
     "GaussianLikelihood",
     "GroupSplit",
     "HeteroscedasticGaussianLikelihood",
@@ -155,11 +165,13 @@ __all__ = [
     "ProductKernel",
     "RandomSplit",
     "RationalQuadraticKernel",
+    "SearchedSetting",
     "Section",
     "Split",
     "SquaredExponentialKernel",
     "StudentTLikelihood",
     "SumKernel",
+    "Sweep",
     "TFPPrior",
     "TableFormat",
     "TargetColumn",
@@ -168,6 +180,7 @@ __all__ = [
     "Transform",
     "WarmStart",
     "WarpCompositor",
+    "WidthCalibration",
     "YeoJohnsonTransform",
     "ZeroMean",
     "kernel_places",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import zoneinfo
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
-from cde_app.config.section import ColumnName, FilePath, Fraction, PositiveFloat, Section
+from cde_app.config.section import ColumnName, FilePath, Fraction, PositiveFloat, PositiveInt, Section
 from cde_app.errors import SettingError
 
 GAPS = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
@@ -131,11 +132,33 @@ class TargetColumn(Section):
     """Rounding step of the target; the noise variance is at least that of the rounding. auto = detected; 0 = none."""
 
 
+class Fold(Section):
+    """One fold of a cross-validation, whose rows are held out: the rows or groups are dealt to folds by the seed.
+
+    In time, the rows are cut into one block more than there are folds. Fold k is block k + 1, and the blocks before it
+    are trained on; the later ones are not used.
+    """
+
+    fold: PositiveInt
+    """Number of the fold, from 1."""
+    of: Annotated[int, Field(ge=2)]
+    """How many folds there are."""
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Fold:
+        if self.fold > self.of:
+            message = f"expected at most {self.of}, the number of folds; got {self.fold}. Correct one of them."
+            raise SettingError(("fold",), message, because=("of",))
+        return self
+
+
 class SplitSettings(Section):
     """What the checks of other settings need to know about a split."""
 
     has_exchangeable_rows: ClassVar[bool] = True
     """Whether the parts are alike, so that a test row is as near to training rows as these are to each other."""
+    is_ordered: ClassVar[bool] = False
+    """Whether a test row comes after every training row."""
 
 
 class RandomSplit(SplitSettings):
@@ -144,8 +167,8 @@ class RandomSplit(SplitSettings):
     kind: Literal["random"] = "random"
     validation: Fraction | Literal["auto"] = "auto"
     """Share of rows for choosing the best step; auto = 0.1 from 20,000 rows on (test excluded), else 0 [fraction]."""
-    test: Fraction = 0.1
-    """Share of rows held out for the scores [fraction]."""
+    test: Fraction | Fold = 0.1
+    """Share of rows held out for the scores [fraction]; or a fold of a cross-validation."""
 
 
 class ColumnSplit(SplitSettings):
@@ -165,24 +188,31 @@ class GroupSplit(SplitSettings):
     """Name of the column."""
     validation: Fraction | Literal["auto"] = "auto"
     """As in the random split, but of groups; auto = 0.1 from 2000 rows on (test excluded), else 0 [fraction]."""
-    test: Fraction = 0.1
-    """Share of groups held out for the scores [fraction]."""
+    test: Fraction | Fold = 0.1
+    """Share of groups held out for the scores [fraction]; or a fold of a cross-validation."""
 
 
 class TimeSplit(SplitSettings):
     """The last rows in time are held out."""
 
     has_exchangeable_rows = False
+    is_ordered = True
     kind: Literal["time"] = "time"
     column: ColumnName
     """Name of the column, which holds numbers or dates."""
     validation: Fraction | Literal["auto"] = "auto"
     """As in the random split, just before the test; auto = 0.1 from 2000 rows on (test excluded), else 0 [fraction]."""
-    test: Fraction = 0.1
-    """Share of rows, the latest, held out for the scores [fraction]."""
+    test: Fraction | Fold = 0.1
+    """Share of rows, the latest, held out for the scores [fraction]; or a fold of a cross-validation."""
 
 
 Split = Annotated[RandomSplit | ColumnSplit | GroupSplit | TimeSplit, Field(discriminator="kind")]
+_SPLIT: TypeAdapter[Split] = TypeAdapter(Split)
+
+
+def read_split(values: Mapping[str, Any]) -> Split:
+    """Return a `data.split` block that a run has stored as plain values."""
+    return _SPLIT.validate_python(values)
 
 
 class MissingPolicy(Section):
@@ -240,6 +270,8 @@ class Data(Section):
     """Columns that every table of predictions has too, unchanged, such as a key."""
     predict: tuple[FilePath, ...] = ()
     """Tables that `make predictions` predicts with this run; relative to this file."""
+    reference_rows: int = Field(default=1000, ge=0)
+    """Inputs of training rows that the run keeps for `cde drift`; with 0 that reads the table again [rows]"""
 
     @field_validator("inputs", mode="before")
     @classmethod

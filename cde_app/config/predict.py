@@ -28,14 +28,14 @@ class Predict(Section):
     """Probabilities of highest-density regions in hdi.csv [fraction]."""
     modes: bool = False
     """Write the modes of each density to modes.csv."""
-    grid: Annotated[int, Field(ge=2)] | None = None
+    grid: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
     """Points over the range of each target at which densities.csv has density and distribution function."""
     at: tuple[float, ...] = ()
     """Further points of every target in densities.csv [units of the target]."""
     given: tuple[ColumnName, ...] = ()
     """Targets that the tables to predict have: the forecasts are of the other targets, given these."""
     chunk_rows: PositiveInt = 1024
-    """Rows held in memory at once."""
+    """Rows read at once; no prediction depends on it."""
     total: bool = False
     """Whether to write the distributions of each target's sum and mean over all rows to totals.csv."""
     total_by: str | None = None

@@ -88,6 +88,22 @@ def parse_threshold(text: str, targets: Sequence[str]) -> Threshold:
     raise ValueError(f"expected {_FORM} with one of the targets {list_names(targets)}; got {text!r}. {advice}")
 
 
+def fixed_thresholds(texts: Sequence[str], targets: Sequence[str], *, option: str) -> tuple[Threshold, ...]:
+    """Read thresholds whose limits are the same for all rows.
+
+    Raises:
+        UsageError: one names no target, has another form, or has a column as a limit; all faults at once.
+    """
+    found = parse_thresholds(texts, targets, option=option)
+    if faults := [
+        f"{option}: expected numbers as limits, which are the same in every row; got {one.text!r}. Write a number."
+        for one in found
+        if one.columns
+    ]:
+        raise UsageError(*faults)
+    return found
+
+
 def _threshold(
     target: str, left: str | None, before: str | None, after: str | None, right: str | None, *, text: str
 ) -> Threshold:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cde_app.config.section import PositiveFloat, PositiveInt, Section
 from cde_app.errors import SettingError
@@ -14,6 +14,8 @@ SMALL_TABLE, LARGE_TABLE = 2000, 20_000
 can spare a tenth of its rows. Splits count the rows that may become validation rows too."""
 FEWEST_JUDGES = 200
 """Fewest left-out rows that may choose the step of a member."""
+FEWEST_KEPT_OUT = 39
+"""Fewest rows for a map of probabilities: four of them are then expected beyond the levels 0.1 and 0.9."""
 FEW_ROWS, MUCH_NOISE, FULL_KL, LIGHT_KL = 500, 0.15, 1.0, 0.3
 """The KL has its full weight where a training has few rows and the warm start finds much noise in the targets."""
 NATURAL_STEP = 0.05
@@ -90,13 +92,45 @@ class EarlyStopping(Section):
     """Steps without a better score before training stops."""
 
 
-class CalibrationSettings(Section):
+LeftOut = Annotated[float, Field(ge=0, lt=1)] | Literal["auto"]
+
+
+class WidthCalibration(Section):
     """Adjusts the width of the densities on rows the training has not seen: validation rows or left-out rows."""
 
+    share_kept_out: ClassVar[float] = 0.0
+    kind: Literal["width"] = "width"
     enabled: bool = True
     """false = keep the densities as trained."""
-    left_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    left_out: LeftOut = "auto"
     """Share a member leaves out if no rows validate; auto = 0.1; 0 from 20,000 rows on, or below 2000 if alone."""
+
+
+class ConformalCalibration(Section):
+    """Adjusts the width, and then maps the probabilities on rows kept out of everything else: intervals cover."""
+
+    enabled: ClassVar[bool] = True
+    kind: Literal["conformal"] = "conformal"
+    kept_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of rows (or groups) for the map, besides test and validation [fraction]."""
+    by: str | None = None
+    """An input with labels, for a map of each label's own; null = one map."""
+    left_out: LeftOut = "auto"
+    """As in the width calibration."""
+
+    @property
+    def share_kept_out(self) -> float:
+        """The share of the rows that are kept out for a map."""
+        return self.kept_out
+
+
+class AutoCalibration(ConformalCalibration):
+    """As the conformal calibration, but maps only the targets whose held-out log density gains."""
+
+    kind: Literal["auto"] = "auto"  # type: ignore[assignment]
+
+
+CalibrationSettings = WidthCalibration | ConformalCalibration | AutoCalibration
 
 
 class Training(Section):
@@ -107,10 +141,10 @@ class Training(Section):
     objective: Objective = Field(default=PredictiveObjective(), discriminator="kind")
     """Objective that training maximises."""
     max_steps: PositiveInt | Literal["auto"] = "auto"
-    """Steps; auto = 300 below 500 rows per training, 1000 below 5000, else 2000."""
+    """Steps; auto = 300 below 500 rows per training, 700 below 5000, else 1300."""
     batch_size: PositiveInt | Literal["auto", "full"] = "auto"
     """Rows per step (at most all); auto = 256 below 2000 rows per training, else 512."""
-    learning_rate: PositiveFloat = 0.02
+    learning_rate: PositiveFloat = 0.03
     """Adam's step size after 50 steps of warm-up; decays to zero along a cosine."""
     inducing_rate: PositiveFloat = 0.5
     """Step size of the inducing inputs, as a multiple of the learning rate."""
@@ -121,9 +155,14 @@ class Training(Section):
     warm_start: WarmStart = WarmStart()
     natural_gradient: NaturalGradient = NaturalGradient()
     early_stopping: EarlyStopping = EarlyStopping()
-    calibration: CalibrationSettings = CalibrationSettings()
+    calibration: CalibrationSettings = Field(default=WidthCalibration(), discriminator="kind")
     checkpoint_every: PositiveInt = 200
     """Steps between checkpoints."""
+
+    @field_validator("calibration", mode="before")
+    @classmethod
+    def _earlier_runs_have_one_kind(cls, value: Any) -> Any:
+        return {"kind": "width", **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _gpflux_can_do_it(self) -> Training:
@@ -150,7 +189,7 @@ class Training(Section):
     def resolved_max_steps(self, num_rows: int) -> int:
         """Return the steps of a training on `num_rows` rows, left-out rows excluded."""
         if self.max_steps == "auto":
-            return 300 if num_rows < 500 else 1000 if num_rows < 5000 else 2000
+            return 300 if num_rows < 500 else 700 if num_rows < 5000 else 1300
         return self.max_steps
 
     def resolved_batch_size(self, num_rows: int) -> int:

@@ -10,6 +10,7 @@ from cde_app.config.data import Data
 from cde_app.config.model import ModelSettings
 from cde_app.config.predict import Predict
 from cde_app.config.section import Section
+from cde_app.config.sweep import Sweep
 from cde_app.config.threshold import parse_threshold
 from cde_app.config.training import Training
 from cde_app.errors import SettingError
@@ -27,6 +28,8 @@ class Config(Section):
     model: ModelSettings = ModelSettings()
     training: Training = Training()
     predict: Predict = Predict()
+    sweep: Sweep | None = None
+    """What `cde sweep` searches; null = nothing."""
 
     @model_validator(mode="after")
     def _chain_has_every_target(self) -> Config:
@@ -54,6 +57,26 @@ class Config(Section):
                 parse_threshold(text, free)
             except ValueError as error:
                 raise SettingError(("predict", "thresholds", index), str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _maps_are_by_an_input(self) -> Config:
+        by, names = getattr(self.training.calibration, "by", None), [column.column for column in self.data.inputs]
+        if by is not None and by not in names:
+            message = f"expected one of the inputs {list_names(names)}; got {by!r}. Correct it, or add the input."
+            raise SettingError(("training", "calibration", "by"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _mapped_probabilities_are_of_single_rows(self) -> Config:
+        asked = [key for key in ("given", "total", "total_by") if getattr(self.predict, key)]
+        if asked and self.training.calibration.kind == "conformal":
+            message = (
+                f"expected {'no targets' if asked[0] == 'given' else 'no totals'} with training.calibration.kind "
+                f"'conformal', whose maps are of each target of each row; got {getattr(self.predict, asked[0])!r}. "
+                "Remove it, or set the kind to width."
+            )
+            raise SettingError(("predict", asked[0]), message, because=("training", "calibration", "kind"))
         return self
 
     @model_validator(mode="after")

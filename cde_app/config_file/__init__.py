@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from typing import Any, Literal
 
 from cde_app.config import FRAME_PATH, Config
 from cde_app.config_file.check import check_document
-from cde_app.config_file.document import Document, Place, plain_document, read_document
+from cde_app.config_file.document import MAX_BYTES, Document, Place, plain_document, read_document
 from cde_app.config_file.override import apply_override, apply_settings
 from cde_app.config_file.text import commented_config, config_schema, dump_config, dump_settings
 from cde_app.errors import ConfigError, DataError, FaultOfSetting, SettingError
+from cde_app.machine.standard_input import standard_input
 
 __all__ = [
     "ConfigFile",
@@ -80,12 +80,13 @@ def load_config(
         ConfigError: the file cannot be read, or one line for each fault in it, in the overrides and in the settings.
     """
     if str(path) == "-":
-        source, name, folder = sys.stdin.buffer.read(), "<stdin>", Path.cwd()
+        source, name, folder = standard_input().read(MAX_BYTES + 1), "<stdin>", Path.cwd()
     else:
         path = Path(path)
         name, folder = str(path), path.parent
         try:
-            source = path.read_bytes()
+            with open(path, "rb", opener=_open_without_waiting) as file:
+                source = file.read(MAX_BYTES + 1)  # no more: it may be a device without end
         except (OSError, ValueError) as error:
             raise ConfigError(_unreadable(path, error)) from None
     document = _read_settings(source, name, overrides)
@@ -168,6 +169,13 @@ def _absolute(path: str, folder: Path) -> str:
         return path
     start = Path(path).expanduser() if path.startswith("~/") else Path(path)
     return os.path.normpath(folder.absolute() / start)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a named pipe that nobody writes to is empty, where it would wait for ever otherwise."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _unreadable(path: Path, error: Exception) -> str:

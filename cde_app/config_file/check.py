@@ -86,7 +86,7 @@ class _Checker:
 
     def entries(self, annotation: Any, value: dict[str, Any], path: KeyPath) -> Any:
         entry = get_args(annotation)[1]
-        checked = {key: self.scalar(entry, None, given, (*path, key)) for key, given in value.items()}
+        checked = {key: self.value(entry, None, given, (*path, key)) for key, given in value.items()}
         return _INVALID if _INVALID in checked.values() else checked
 
     def items(self, annotation: Any, value: Any, path: KeyPath) -> Any:
@@ -230,7 +230,7 @@ class _Checker:
         is_name = "column" in model.model_fields and _is_entry(path)
         expected = "a column name or a mapping" if is_name else a_section(variants)
         advice = "Write its keys indented below, one a line."
-        if isinstance(value, str) and value in variants:
+        if isinstance(value, str) and value and value in variants:
             advice = f"Write `{{{tag}: {value}}}`."
         elif isinstance(value, str) and (family := _as_family(variants, value)):
             advice = f"Write {family}."

@@ -127,7 +127,7 @@ def read_document(text: str | bytes, source_name: str) -> Document:
     """
     if len(text) > MAX_BYTES:
         raise ConfigError(
-            f"{source_name}: expected a configuration of at most {MAX_BYTES} bytes; got {len(text)}. Is this the table?"
+            f"{source_name}: expected a configuration of at most {MAX_BYTES} bytes; got more. Is this the table?"
         )
     if isinstance(text, bytes):
         text = _decode(text, source_name)
@@ -283,7 +283,7 @@ class Reader:
                 return self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML on `!!int ""` and the like
             pass
-        got = f"the tag {node.tag!r}" if text is None or node.tag.startswith("!") else repr(text)
+        got = f"the tag {node.tag!r}" if text is None or node.tag.startswith("!") else short_repr(text)
         got = got.replace("tag:yaml.org,2002:", "!!")
         message = f"expected a plain value, list or mapping; got {got}. Write text in quotes, without a tag."
         self._fault(self.document.values[path], path, message)

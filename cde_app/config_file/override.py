@@ -20,6 +20,8 @@ from cde_app.config_file.document import (
 from cde_app.config_file.schema import TAGS, free_mappings
 from cde_app.errors import ConfigError
 
+MOST_SHOWN = 200
+"""Letters of an override that a message shows."""
 _BARE_NAME_PARENTS = (("data", "inputs"), ("data", "targets"))
 
 
@@ -33,11 +35,14 @@ def apply_override(document: Document, override: str) -> None:
         document: what `read_document` returned.
         override: a dotted path, which may contain list indices, `=`, and a YAML value.
     """
-    place = Place(f"--set {' '.join(override.splitlines())}", AFTER_THE_FILE, 0)
+    written = " ".join(override.splitlines())
+    if len(written) > MOST_SHOWN:
+        written = f"{written[:MOST_SHOWN]} ..."
+    place = Place(f"--set {written}", AFTER_THE_FILE, 0)
     name, equals, text = override.partition("=")
     parts = name.strip().split(".")
     if not equals or not all(parts):
-        message = f"expected KEY=VALUE; got {override!r}. Write for example --set training.max_steps=300"
+        message = f"expected KEY=VALUE; got {short_repr(override)}. Write for example --set training.max_steps=300"
         document.faults.append(Fault(place, message))
         return
     try:
@@ -45,7 +50,7 @@ def apply_override(document: Document, override: str) -> None:
     except ConfigError as error:
         document.faults.append(Fault(place, f"{name}: {error.faults[0].removeprefix(f'{place.where}: ')}"))
         return
-    _put(document, parts, new, place)
+    put(document, parts, new, place)
 
 
 def apply_settings(document: Document, settings: Any) -> None:
@@ -64,7 +69,7 @@ def apply_settings(document: Document, settings: Any) -> None:
         return
     for parts, value in _leaves(settings, (), free_mappings()):
         if all(parts):
-            _put(document, parts, plain_document(value, place, tuple(parts)), place)
+            put(document, parts, plain_document(value, place, tuple(parts)), place)
         else:
             message = f"expected names of settings as keys; got {'.'.join(parts)!r}. Correct the key."
             document.faults.append(Fault(place, message))
@@ -82,8 +87,15 @@ def _leaves(
             yield path, value
 
 
-def _put(document: Document, parts: Sequence[str], new: Document, place: Place) -> None:
-    """Write a value, which has its positions, into a document."""
+def put(document: Document, parts: Sequence[str], new: Document, place: Place) -> None:
+    """Write a value, which has its positions, into a document, in place; a fault goes to `document.faults`.
+
+    Args:
+        document: the settings so far.
+        parts: the path, whose indices of lists are text.
+        new: the value.
+        place: the position of the key.
+    """
     document.faults.extend(new.faults)
     path: KeyPath = ()
     container = document.value

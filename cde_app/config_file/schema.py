@@ -37,6 +37,12 @@ def item_of(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is tuple else None
 
 
+def entry_of(annotation: Any) -> Any:
+    """Return the annotation of the values of a mapping whose keys the user chooses, None if it is no such mapping."""
+    annotation = _bare(annotation)
+    return get_args(annotation)[1] if get_origin(annotation) is dict else None
+
+
 def expectation(annotation: Any) -> str:
     """Describe what a value must be, for example `an integer >= 1 or 'auto'`."""
     if item_of(annotation) is not None:
@@ -104,6 +110,8 @@ def _annotations() -> dict[str, Any]:
 
 def in_words(schema: dict[str, Any]) -> str:
     """Describe the JSON schema of a single value."""
+    if not schema:
+        return "any value"
     if "anyOf" in schema:
         return " or ".join(map(in_words, schema["anyOf"]))
     if "const" in schema:

@@ -10,7 +10,7 @@ import numpy as np
 from cde_app import config
 from cde_app.arrays import Array
 from cde_app.data.columns import counts_rows
-from cde_app.data.cost import Cost, estimate_cost
+from cde_app.data.cost import HOW_TO_LOWER, Cost, estimate_cost
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.features import is_outside, recode
 from cde_app.data.fingerprints import fingerprint_rows
@@ -18,11 +18,12 @@ from cde_app.data.model_fit import unchecked_settings
 from cde_app.data.prepared import fit_training
 from cde_app.data.readings import Readings
 from cde_app.data.split import Split
+from cde_app.machine.memory import available_bytes, gigabytes
 from cde_app.machine.rows import blocks_of
 from cde_app.plan import Plan, plan_trainings
 from cde_app.targets import fit_transform
 from cde_app.targets.rounding import RoundedTarget, find_rounding, rounding_step
-from cde_app.words import list_names
+from cde_app.words import list_names, written_date
 
 _ATOM_SHARE = 0.03
 _ATOM_ROWS = 3
@@ -71,7 +72,7 @@ class TableReport:
         source: the table.
         num_rows: rows of the table.
         num_kept: rows left after `data.missing: drop`.
-        num_train, num_validation, num_test: rows of each part.
+        num_train, num_validation, num_test, num_calibration: rows of each part.
         num_features: D, the features the model sees.
         num_duplicates: rows that repeat an earlier row in every input and target.
         columns: inputs and targets.
@@ -88,6 +89,7 @@ class TableReport:
     num_train: int
     num_validation: int
     num_test: int
+    num_calibration: int
     num_features: int
     num_duplicates: int
     columns: tuple[ColumnReport, ...]
@@ -133,6 +135,12 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
     plan = plan_trainings(
         settings, num_rows=len(parts.train), num_validation_rows=len(parts.validation), num_features=num_features
     )
+    cost = estimate_cost(settings, plan, num_features=num_features)
+    if cost.bytes_per_training > (free := available_bytes()):
+        warnings.append(
+            f"a training takes {gigabytes(cost.bytes_per_training)} of memory (rough), and {gigabytes(free)} are free. "
+            f"{HOW_TO_LOWER}."
+        )
     return TableReport(
         source=source,
         num_rows=len(readings.values),
@@ -140,6 +148,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         num_train=len(parts.train),
         num_validation=len(parts.validation),
         num_test=len(parts.test),
+        num_calibration=len(parts.calibration),
         num_features=num_features,
         num_duplicates=num_duplicates,
         columns=(
@@ -154,7 +163,7 @@ def describe_table(settings: config.Config, readings: Readings, *, source: str) 
         ),
         atoms=tuple(atoms),
         plan=plan,
-        cost=estimate_cost(settings, plan, num_features=num_features),
+        cost=cost,
         warnings=tuple(warnings),
         notes=unchecked_settings(settings.model),
     )
@@ -171,7 +180,7 @@ def _describe_column(
     if kind != "categorical" and present.size:
         minimum, maximum = float(present.min()), float(present.max())
         if kind == "datetime":
-            minimum, maximum = _date(minimum), _date(maximum)
+            minimum, maximum = written_date(minimum), written_date(maximum)
     return ColumnReport(name, role, kind, len(values) - len(present), words, len(np.unique(present)), minimum, maximum)
 
 
@@ -270,8 +279,3 @@ def _atom_warning(atom: TargetAtoms) -> str:
         f"target {atom.column!r} takes {atom.num_distinct} distinct values{step}, {atom.value:g} in "
         f"{100 * atom.share:.1f} % of the rows; the density is unbounded there; judge by CRPS, not by log density."
     )
-
-
-def _date(days: float) -> str:
-    """Write days since 1970-01-01 UTC as a date."""
-    return str(np.datetime64(round(days * 86400), "s"))

@@ -27,6 +27,10 @@ from cde_app.data.text import (
 from cde_app.words import list_names, nearest
 
 LARGEST_NUMBER = 1e150  # its square is still a float, so means and standard deviations are finite
+SMALLEST_RANGE, LARGEST_RANGE = 1e-70, 1e70
+"""Limits on the range of a target, so that the square of a squared error is still a float."""
+MOST_SHOWN = 80
+"""Letters of a cell that a message shows."""
 _LARGEST_EXACT = 2.0**53  # from here on, a float cannot represent every integer
 
 
@@ -172,7 +176,8 @@ def missing_column_fault(name: str, columns: Sequence[str], *, source: str, role
 
 def shown(cell: object) -> str:
     """Write a cell for a message."""
-    return repr(cell.item()) if isinstance(cell, np.generic) else repr(cell if isinstance(cell, str) else _label(cell))
+    text = repr(cell.item()) if isinstance(cell, np.generic) else repr(cell if isinstance(cell, str) else _label(cell))
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 20]} ... {text[-12:]}"
 
 
 def _label(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ __all__ = [
     "has_targets",
     "input_values",
     "misspelled_labels",
+    "new_labels",
     "recode_columns",
     "row_faults",
 ]
@@ -58,6 +60,24 @@ class ColumnContract:
     def feature_names(self) -> tuple[str, ...]:
         """The names of the D features of X."""
         return tuple(feature.name for column in self.inputs for feature in column.features)
+
+    def features_of(self, name: str) -> tuple[int, ...]:
+        """Return the indices of an input's features; none if it is constant."""
+        of_feature = [column.name for column in self.inputs for _ in column.features]
+        return tuple(index for index, column in enumerate(of_feature) if column == name)
+
+    def check(self) -> None:
+        """Check that the parts fit together: every column has its features, and they are numbers.
+
+        Raises:
+            KeyError, ValueError: they do not.
+        """
+        if len(self.units) != len(self.targets) or not self.targets:
+            raise ValueError(f"expected a unit for each target; got {len(self.units)} for {len(self.targets)}")
+        with np.errstate(all="ignore"):
+            encoded = encode_columns(self, np.array([[0.0], [np.nan]]).repeat(len(self.inputs), axis=1))
+        if not np.isfinite(encoded).all():
+            raise ValueError("a feature is no number")
 
 
 def fit_contract(
@@ -149,13 +169,22 @@ def encode_and_judge(contract: ColumnContract, frame: pd.DataFrame, *, source: s
     return encode_columns(contract, values), are_outside(contract, values)
 
 
-def input_values(contract: ColumnContract, frame: pd.DataFrame, *, source: str) -> Array:
-    """Read the inputs, [N, inputs]: numbers, days, and indices into the contract's vocabularies.
+def input_values(
+    contract: ColumnContract, frame: pd.DataFrame, *, source: str, allows_gaps: bool | None = None
+) -> Array:
+    """Read the inputs, [N, inputs]: numbers, days, and indices into the contract's vocabularies; a gap is NaN.
+
+    Args:
+        contract: the column contract of the run.
+        frame: N rows.
+        source: the table, as errors name it.
+        allows_gaps: whether gaps are read; None if the contract imputes them.
 
     Raises:
         DataError: as `encode_and_judge`.
     """
-    readers = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
+    imputes = contract.missing == "impute_with_indicator"
+    readers = input_readers(contract, allows_gaps=imputes if allows_gaps is None else allows_gaps, source=source)
     values = _read_all(readers, frame)
     return recode_columns(contract, values, [reader.labels for reader in readers])
 
@@ -165,6 +194,22 @@ def are_outside(contract: ColumnContract, values: Array) -> BoolArray:
     return np.stack(
         [is_outside(encoding, cells) for encoding, cells in zip(contract.inputs, values.T, strict=True)], axis=1
     )
+
+
+def are_of_training(contract: ColumnContract, values: Array) -> bool:
+    """Return whether values, [N, inputs], may be training rows: labels, numbers and dates among those of the training.
+
+    Raises:
+        ValueError: there are more or fewer columns.
+    """
+    if values.ndim != 2 or np.isinf(values).any() or are_outside(contract, values).any():
+        return False
+    labels = [
+        (cells, len(one.vocabulary))
+        for one, cells in zip(contract.inputs, values.T, strict=True)
+        if one.kind == "categorical"
+    ]
+    return all(np.isin(cells[~np.isnan(cells)], np.arange(size)).all() for cells, size in labels)
 
 
 def encode_targets(
@@ -291,6 +336,27 @@ def row_faults(
     if has_targets(contract, frame, others):
         readers += target_readers(contract, allows_gaps=True, source=source, names=others)
     return sorted((fault for reader in readers for fault in reader.row_faults(frame)), key=lambda fault: fault.row)
+
+
+def new_labels(contract: ColumnContract, frame: pd.DataFrame) -> dict[str, Counter[str]]:
+    """Count the labels that are not in the training rows.
+
+    Args:
+        contract: the column contract of the run.
+        frame: N rows that `input_values` accepts.
+
+    Returns:
+        Categorical column -> its new labels, counted.
+    """
+    found = {}
+    for encoding in contract.inputs:
+        if encoding.kind == "categorical":
+            codes, labels = read_labels(frame[encoding.name], contract.form)
+            counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(labels))
+            known = set(encoding.vocabulary)
+            new = {label: int(count) for label, count in zip(labels, counts, strict=True) if label not in known}
+            found[encoding.name] = Counter({label: count for label, count in new.items() if count})
+    return found
 
 
 def misspelled_labels(contract: ColumnContract, frame: pd.DataFrame) -> dict[str, tuple[str, str]]:

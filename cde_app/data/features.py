@@ -18,7 +18,7 @@ from cde_app.arrays import Array, BoolArray
 from cde_app.data.readers import Kind, MissingKind
 from cde_app.targets.standardisation import mean_and_sd
 
-_TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]
+TURNS = {"day": 1.0, "week": 7.0, "year": 365.2425}  # [days]
 # A sine or cosine with a smaller range is constant: times at the same hour differ only by rounding.
 _SMALLEST_TURN = 1e-9
 
@@ -84,7 +84,7 @@ def fit_column(
     gaps = np.isnan(values)
     encoding = InputEncoding(column.column, column.kind, (), had_gaps=bool(gaps.any()))
     if isinstance(column, config.CategoricalColumn):
-        present = np.unique(values[~gaps]).astype(int)
+        present = np.flatnonzero(np.bincount(values[~gaps].astype(int)))
         encoding = dataclasses.replace(encoding, vocabulary=tuple(sorted(labels[code] for code in present)))
         values = recode(values, labels, encoding)
     elif isinstance(column, config.CyclicColumn):
@@ -109,6 +109,8 @@ def fit_column(
 def _fit_feature(name: str, values: Array, encoding: InputEncoding) -> Feature | None:
     """Fit one feature on its values without gaps; None if it is constant."""
     if encoding.kind == "categorical" and name == encoding.other:
+        if not encoding.vocabulary:  # nothing but gaps
+            return None
         return Feature(name, centre=0.0, scale=1.0, fill=1.0)
     if not values.size:
         return None
@@ -116,9 +118,9 @@ def _fit_feature(name: str, values: Array, encoding: InputEncoding) -> Feature |
     has_gap_rows = encoding.kind == "categorical" and encoding.had_gaps  # then a single label varies too
     if np.ptp(values) <= (_SMALLEST_TURN if is_turn else 0) and not has_gap_rows:
         return None
-    mean, sd = mean_and_sd(values)
     if encoding.kind == "categorical":
         return Feature(name, centre=0.0, scale=1.0, fill=0.0)
+    mean, sd = mean_and_sd(values)
     if name == encoding.name:
         return Feature(name, centre=mean, scale=sd, fill=0.0)
     return Feature(name, centre=0.0, scale=math.sqrt(0.5), fill=mean / math.sqrt(0.5))
@@ -172,7 +174,7 @@ def _raw_features(encoding: InputEncoding, values: Array) -> Iterator[tuple[str,
     else:
         yield name, values
         if encoding.kind == "datetime":
-            for turn, length in _TURNS.items():
+            for turn, length in TURNS.items():
                 yield from _turn(f"{name}_{turn}", values, length)
 
 

@@ -54,7 +54,12 @@ class SeenRows:
     @classmethod
     def of(cls, rows: Fingerprints) -> SeenRows:
         """Store the smallest of some fingerprints, [N]."""
-        return cls(np.sort(rows)[:MOST_STORED], len(rows))
+        return cls(np.sort(rows)[:MOST_STORED].copy(), len(rows))
+
+    def joined(self, rows: Fingerprints) -> SeenRows:
+        """Return these and more rows, [N]."""
+        both = SeenRows.of(np.concatenate([self.stored, rows]))
+        return SeenRows(both.stored, self.num_rows + len(rows))
 
     def count(self, rows: Fingerprints) -> int:
         """Return how many of some rows, [N], the training has seen; 0 if chance may explain them.
@@ -64,6 +69,7 @@ class SeenRows:
         """
         if not len(self.stored):
             return 0
+        rows = rows[:]  # which may be in a file
         is_whole = len(self.stored) == self.num_rows
         comparable = rows if is_whole else rows[rows <= self.stored[-1]]
         indices = np.minimum(np.searchsorted(self.stored, comparable), len(self.stored) - 1)
@@ -73,3 +79,17 @@ class SeenRows:
         if found <= chance + 4 * np.sqrt(chance):
             return 0
         return round(found * len(rows) / len(comparable))
+
+
+NONE_SEEN = SeenRows(np.array([], np.uint64), 0)
+"""Those of a training that has seen no rows."""
+
+
+def seen_warning(num_seen: int, num_rows: int) -> str | None:
+    """Warn how many of the scored rows the training has seen; None if it has seen none."""
+    if not num_seen:
+        return None
+    return (
+        f"{num_seen} of these {num_rows} rows were trained on; their scores and pictures are too good. Name a table of "
+        "other rows, or none for the run's held-out rows."
+    )

@@ -73,7 +73,12 @@ def _shares(split: config.Split, num_dealt: int) -> Iterator[str]:
     noun = "group" if isinstance(split, config.GroupSplit) else "row"
     for name in ("validation", "test"):
         share = getattr(split, name)
-        if _is_chosen(split, name) and share > 0 and not round(share * num_dealt):
+        if (
+            not isinstance(share, config.Fold)
+            and _is_chosen(split, name)
+            and share > 0
+            and not round(share * num_dealt)
+        ):
             yield (
                 f"data.split.{name}: {share:g} of {num_dealt} {noun}s is less than one; one is held out. "
                 "Write 0 for none."

@@ -110,9 +110,9 @@ def order_warning(found: tuple[tuple[str, bool, IndexArray], ...], targets: Arra
 
     Args:
         found: the columns by which the rows are sorted.
-        targets: [N, P]; a gap is NaN.
+        targets: [N, P], of the first rows, at most `MOST_COMPARED`; a gap is NaN.
     """
-    ranks = [_ranks(column) for column in targets[:MOST_COMPARED].T]
+    ranks = [_ranks(column) for column in targets.T]
     for name, are_dates, starts in sorted(found, key=lambda entry: (not entry[1], len(entry[2]))):
         near, far = _pairs(starts[starts < len(ranks[0])], len(ranks[0]), are_dates=are_dates)
         if not any(_are_alike(y, near, far) for y in ranks):

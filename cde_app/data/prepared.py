@@ -1,7 +1,7 @@
 """A table prepared for the model: read, checked, split and encoded, in that order.
 
-Whatever grows with the rows is in memory-mapped `.npy` files, in a folder that the caller deletes. In memory are only a
-few bytes per row and one column at a time, to which the contract is fitted.
+Whatever grows with the rows is in `.npy` files, in a folder that the caller deletes. While a table is prepared, one
+column at a time is in memory, to which the contract is fitted; after that only the split is, four bytes per row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from cde_app.arrays import Array, IndexArray
-from cde_app.config import FRAME_PATH, Config
+from cde_app.config import FRAME_PATH, Config, Data
+from cde_app.config import Split as SplitSettings
+from cde_app.data.dependence import Dependence, dependence_of
 from cde_app.data.encoding import (
     ColumnContract,
     are_outside,
@@ -33,7 +35,7 @@ from cde_app.data.readings import Readings, read_for_evaluation, read_for_traini
 from cde_app.data.split import Split, split_rows
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError
-from cde_app.machine.rows import BLOCK_ROWS, RowFile, blocks_of, map_rows
+from cde_app.machine.rows import BLOCK_ROWS, RowFile, blocks_of, index_type, map_rows
 from cde_app.machine.storage import file_hash
 from cde_app.plan import plan_trainings
 from cde_app.targets.rounding import edge_warnings
@@ -49,7 +51,9 @@ class PreparedTable:
     hashes: dict[str, str]
     """SHA-256 of each file as it was read; of a frame, that of what the training sees."""
     rows: IndexArray
-    """[N], positions in the table, counted from 0."""
+    """[N], positions in the table, counted from 0; in a file."""
+    values: Array
+    """[N, I], the inputs as they were read: numbers, days, indices into the contract's vocabularies; in a file."""
     inputs: Array
     """X, [N, D], standardised; in a file."""
     targets: Array
@@ -57,7 +61,7 @@ class PreparedTable:
     contract: ColumnContract
     split: Split
     fingerprints: Fingerprints
-    """[N], hashes of the inputs and targets under the contract."""
+    """[N], hashes of the inputs and targets under the contract; in a file."""
     num_outside: int
     """Rows with an input outside the range of the training rows, or with a label that is not among theirs."""
     warnings: tuple[str, ...]
@@ -65,6 +69,8 @@ class PreparedTable:
     the table limits, in one sentence each."""
     groups: IndexArray | None = None
     """[N], the group of each row, if the split keeps groups together; else None."""
+    dependence: Dependence | None = None
+    """How the rows depend on each other, if the split says so and the table has its column."""
 
 
 def prepare_training(config: Config, folder: Path, frame: pd.DataFrame | None = None) -> PreparedTable:
@@ -79,23 +85,34 @@ def prepare_training(config: Config, folder: Path, frame: pd.DataFrame | None = 
         DataError: the table breaks the column contract; all faults at once.
         RunError: the arrays cannot be written to the folder.
     """
-    data, source = config.data, source_name(config.data.path)
-    if frame is None:
-        with unchanged(data.path):
-            hashes = file_hashes(data.path)
-            chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
-            readings = read_for_training(data, chunks, folder / "readings.npy", source=source)
-    else:
-        chunks = iter_frame(frame, chunk_rows=BLOCK_ROWS)
-        hashes, readings = {}, read_for_training(data, chunks, folder / "readings.npy", source=source)
+    source = source_name(config.data.path)
+    hashes, readings = read_training_table(config.data, folder, frame)
     contract, split, warnings = fit_training(config, readings, source=source)
     prepared = _encode(hashes, readings, contract, split, folder)
     by = config.data.split
-    groups = pd.factorize(readings.by[by.column])[0] if by.kind == "group" else None
+    groups = None
+    if by.kind == "group":
+        groups = pd.factorize(readings.by[by.column])[0].astype(index_type(len(readings.by)))
     if frame is not None:
-        seen = (prepared.fingerprints, split.train, split.validation, split.test, *([] if groups is None else [groups]))
-        hashes[FRAME_PATH] = content_hash(*seen)
-    return replace(prepared, warnings=(*prepared.warnings, *warnings), groups=groups)
+        indices = (split.train, split.validation, split.test, *([] if groups is None else [groups]))
+        hashes[FRAME_PATH] = content_hash(prepared.fingerprints, *(index.astype(np.int64) for index in indices))
+    dependence = dependence_of(by, readings.by)
+    return replace(prepared, warnings=(*prepared.warnings, *warnings), groups=groups, dependence=dependence)
+
+
+def read_training_table(data: Data, folder: Path, frame: pd.DataFrame | None = None) -> tuple[dict[str, str], Readings]:
+    """Return the hash of each file of the table, and what was read; see `prepare_training`.
+
+    Raises:
+        DataError: the table breaks the column contract; all faults at once.
+    """
+    source, file = source_name(data.path), folder / "readings.npy"
+    if frame is not None:
+        return {}, read_for_training(data, iter_frame(frame, chunk_rows=BLOCK_ROWS), file, source=source)
+    with unchanged(data.path):
+        hashes = file_hashes(data.path)
+        chunks = iter_table(data.path, chunk_rows=BLOCK_ROWS, form=data.format)
+        return hashes, read_for_training(data, chunks, file, source=source)
 
 
 def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[ColumnContract, Split, tuple[str, ...]]:
@@ -107,7 +124,13 @@ def fit_training(config: Config, readings: Readings, *, source: str) -> tuple[Co
     Raises:
         DataError: the split leaves too few rows, no input varies, or the model does not fit the features.
     """
-    split = split_rows(config.data.split, readings.by, seed=config.seed, source=source)
+    split = split_rows(
+        config.data.split,
+        readings.by,
+        seed=config.seed,
+        source=source,
+        kept_out=config.training.calibration.share_kept_out,
+    )
     fitted = readings.kept[split.train]
     contract = fit_contract(
         config.data,
@@ -149,18 +172,21 @@ def group_warning(column: str, num_groups: int) -> str | None:
     if not 0 < num_groups < FEW_TEST_GROUPS:
         return None
     return (
-        f"the test rows are from {num_groups} groups of {column!r}, whose rows may be alike: standard errors and "
-        "verdict treat rows as independent and are too optimistic. Raise data.split.test, or evaluate a table of new "
-        "groups."
+        f"the test rows are from {num_groups} groups of {column!r}, whose rows may be alike: so few groups make the "
+        "standard errors rough, and the verdict, which counts rows, too optimistic. Raise data.split.test, or evaluate "
+        "a table of new groups."
     )
 
 
-def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split | None, folder: Path) -> PreparedTable:
+def prepare_evaluation(
+    path: str | Path, contract: ColumnContract, split_by: SplitSettings, split: Split | None, folder: Path
+) -> PreparedTable:
     """Read and encode a table under a run's contract.
 
     Args:
         path: the table, which has the targets.
         contract: the run's contract.
+        split_by: the run's `data.split` block, whose column says which rows depend on each other.
         split: the run's split, for its own table; None holds out every row.
         folder: as for `prepare_training`.
 
@@ -172,37 +198,46 @@ def prepare_evaluation(path: str | Path, contract: ColumnContract, split: Split 
     with unchanged(path):
         hashes = file_hashes(path)
         chunks = iter_table(path, chunk_rows=BLOCK_ROWS, form=contract.form)
-        readings = read_for_evaluation(contract, chunks, folder / "readings.npy", source=source)
+        readings = read_for_evaluation(contract, split_by, chunks, folder / "readings.npy", source=source)
     if split is None:
         split = Split(np.arange(0), np.arange(0), np.arange(len(readings.kept)))
-    return _encode(hashes, readings, contract, split, folder)
+    prepared = _encode(hashes, readings, contract, split, folder)
+    return replace(prepared, dependence=dependence_of(split_by, readings.by))
 
 
 def _encode(
     hashes: dict[str, str], readings: Readings, contract: ColumnContract, split: Split, folder: Path
 ) -> PreparedTable:
-    """Write the features and the targets of the kept rows, and delete the readings."""
-    inputs, targets, fingerprints, num_outside = folder / "inputs.npy", folder / "targets.npy", [], 0
+    """Write what is known of the kept rows, and delete the readings."""
+    names = ("values", "inputs", "targets", "rows", "prints")
+    read, inputs, targets, rows, fingerprints = (folder / f"{name}.npy" for name in names)
+    num_outside = 0
     with (
+        RowFile(read, len(contract.inputs)) as value_file,
         RowFile(inputs, len(contract.feature_names)) as input_file,
         RowFile(targets, len(contract.targets)) as target_file,
+        RowFile(rows, None, np.int64) as position_file,
+        RowFile(fingerprints, None, np.uint64) as fingerprint_file,
     ):
         for block in blocks_of(len(readings.kept)):
             values, known = readings.block(readings.kept[block])
             values = recode_columns(contract, values, readings.labels)
+            value_file.append(values)
             num_outside += int(are_outside(contract, values).any(axis=1).sum())
             input_file.append(encode_columns(contract, values))
             target_file.append(known)
-            fingerprints.append(fingerprint_rows(np.hstack([values, known])))
+            position_file.append(readings.rows[block])
+            fingerprint_file.append(fingerprint_rows(np.hstack([values, known])))
     (folder / "readings.npy").unlink()
     return PreparedTable(
         hashes,
-        readings.rows,
+        map_rows(rows),
+        map_rows(read),
         map_rows(inputs),
         map_rows(targets),
         contract,
         split,
-        np.concatenate(fingerprints),
+        map_rows(fingerprints),
         num_outside,
         readings.warnings,
     )

@@ -14,6 +14,8 @@ from cde_app import config
 from cde_app.arrays import Array, BoolArray
 from cde_app.data.columns import (
     LARGEST_NUMBER,
+    LARGEST_RANGE,
+    SMALLEST_RANGE,
     foreign_fault,
     foreign_noun,
     gap_words,
@@ -32,7 +34,7 @@ from cde_app.targets import domain_of
 
 Kind = Literal["numeric", "categorical", "cyclic", "datetime"]
 MissingKind = Literal["error", "drop", "impute_with_indicator"]
-Role = Literal["data.inputs", "data.targets", "--threshold"]
+Role = Literal["data.inputs", "data.targets", "--threshold", "a forecast"]
 
 _EXPECTED: dict[Kind, str] = {
     "numeric": "numbers",
@@ -260,6 +262,9 @@ class TargetReader(ColumnReader):
             return [f"{column} must be numbers; got empty cells only. Choose another target."]
         if self._high == self._low:
             return [f"{column} must vary; got {self._first:g} in every row. Choose another target."]
+        if not SMALLEST_RANGE <= self._high - self._low <= LARGEST_RANGE:
+            expected = f"a range between {SMALLEST_RANGE:g} and {LARGEST_RANGE:g}"
+            return [f"{column} must have {expected}; got {self._high - self._low:g}. Write it in another unit."]
         if self._outside.num_cells:
             return [f"{column} must {self._domain.expected}; got {self._outside}. {self._domain.advice}"]
         return []

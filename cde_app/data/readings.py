@@ -14,11 +14,11 @@ from cde_app import config
 from cde_app.arrays import Array, IndexArray
 from cde_app.data.columns import missing_column_fault
 from cde_app.data.encoding import ColumnContract, complete_rows, input_readers, target_readers
-from cde_app.data.order import OrderedColumns, order_warning
+from cde_app.data.order import MOST_COMPARED, OrderedColumns, order_warning
 from cde_app.data.readers import ColumnReader, TargetReader, faults_of
 from cde_app.data.split import SplitCells
 from cde_app.errors import DataError, FaultOfSetting
-from cde_app.machine.rows import RowFile, map_rows
+from cde_app.machine.rows import RowFile, index_type, map_rows
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,12 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
     ]
     if faults := [*faults_of([*inputs, *targets]), *cells.faults(), *missing]:
         raise DataError(*dict.fromkeys(faults))  # a column may be an input and the split's
-    kept = np.flatnonzero(~np.concatenate(gaps) | (policy != "drop"))
+    is_kept = ~np.concatenate(gaps) | (policy != "drop")
+    kept = np.flatnonzero(is_kept).astype(index_type(len(is_kept)))
     if len(kept) < 2:
         raise DataError(f"{source}: must have at least 2 rows without gaps; got {len(kept)}. Add rows.")
     readers, read = [*inputs, *targets], map_rows(file)
-    in_order = order_warning(ordered.found(), read[:, len(inputs) :])
+    in_order = order_warning(ordered.found(), read[:MOST_COMPARED, len(inputs) :])
     return Readings(
         read,
         _labels(inputs),
@@ -130,9 +131,11 @@ def read_for_training(data: config.Data, chunks: Iterable[pd.DataFrame], file: P
 
 
 def read_for_evaluation(
-    contract: ColumnContract, chunks: Iterable[pd.DataFrame], file: Path, *, source: str
+    contract: ColumnContract, split: config.Split, chunks: Iterable[pd.DataFrame], file: Path, *, source: str
 ) -> Readings:
     """Read a table under a run's contract; see `read_for_training` for the arguments.
+
+    The column of the split may be missing or of another kind; `by` is then empty.
 
     Raises:
         DataError: a column is missing, has a cell of the wrong kind, is infinite, or has a gap although the contract
@@ -140,16 +143,20 @@ def read_for_evaluation(
     """
     inputs = input_readers(contract, allows_gaps=contract.missing == "impute_with_indicator", source=source)
     targets = target_readers(contract, allows_gaps=False, source=source)
-    rows = []
+    rows, cells = [], SplitCells(split, form=contract.form, timezone="", source=source)
     with RowFile(file, len(inputs) + len(targets)) as values:
         for whole in chunks:
+            cells.add(whole)
             chunk = whole[complete_rows(contract, whole, source=source, with_targets=True)]
             values.append(_read_side_by_side([*inputs, *targets], chunk))
             rows.append(chunk.index.to_numpy())
     if faults := faults_of(inputs) or faults_of(targets):
         raise DataError(*faults)
     index = np.concatenate(rows)
-    return Readings(map_rows(file), _labels(inputs), np.arange(len(index)), index, pd.DataFrame(index=index))
+    by = pd.DataFrame(index=index) if cells.faults() else cells.rows(index)
+    if len(by) != len(index):  # only the cells that are not of the kind
+        by = pd.DataFrame(index=index)
+    return Readings(map_rows(file), _labels(inputs), np.arange(len(index)), index, by)
 
 
 def _read_side_by_side(readers: Sequence[ColumnReader], frame: pd.DataFrame) -> Array:

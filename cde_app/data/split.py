@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from cde_app import config
 from cde_app.arrays import BoolArray, IndexArray
-from cde_app.config.training import LARGE_TABLE, SMALL_TABLE
+from cde_app.config.training import FEWEST_KEPT_OUT, LARGE_TABLE, SMALL_TABLE
 from cde_app.data.columns import (
     foreign_fault,
     foreign_noun,
@@ -24,28 +24,53 @@ from cde_app.data.columns import (
 from cde_app.data.faults import OffsetCells
 from cde_app.data.readers import ColumnReader
 from cde_app.errors import DataError, FaultOfSetting
+from cde_app.machine.rows import index_type, permuted_rows
 from cde_app.words import list_names
 
 LABELS = ("train", "validation", "test")
+PARTS = (*LABELS, "calibration")
 
 _AUTO_VALIDATION = 0.1
+_Dealt = config.RandomSplit | config.GroupSplit | config.TimeSplit
 _AS_READ = config.TableFormat(gaps=())  # the cells were read before; words for gaps are gone
 _STREAM = 1  # separates these draws from other draws with the same seed
 
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of the rows, sorted; each row is in exactly one part.
+    """Positions of the rows, sorted; each row is in one part. Only the rows after a fold in time are in none.
 
     Args:
         train: [num_train], at least two.
         validation: [num_validation], may be empty.
         test: [num_test], may be empty.
+        calibration: [num_calibration], kept out for a map of the probabilities; empty without one.
     """
 
     train: IndexArray
     validation: IndexArray
     test: IndexArray
+    calibration: IndexArray = field(default_factory=lambda: np.array([], np.intp))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts; without a map of the probabilities, there is no calibration."""
+        return PARTS if len(self.calibration) else LABELS
+
+    def check(self) -> None:
+        """Check that the parts are positions.
+
+        Raises:
+            ValueError: they are not.
+        """
+        for name in PARTS:
+            part = getattr(self, name)
+            if part.ndim != 1 or part.dtype.kind != "i" or (part < 0).any():
+                raise ValueError(f"{name}: expected positions; got an array {part.dtype}{list(part.shape)}")
+
+
+NO_ROWS = Split(*[np.array([], np.intp)] * 3)
+"""The split of no rows."""
 
 
 class SplitCells:
@@ -127,7 +152,7 @@ class SplitCells:
         return pd.Series(days.values, cells.index)
 
 
-def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: str) -> Split:
+def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: str, kept_out: float = 0.0) -> Split:
     """Split a table's rows.
 
     A fraction above 0 holds out at least one row (one group in a group split). `validation: auto` is 0.1 with at least
@@ -139,36 +164,47 @@ def split_rows(split: config.Split, frame: pd.DataFrame, *, seed: int, source: s
         frame: N rows; positions count from its first row, whatever its index.
         seed: seed of the draw; the same seed and rows give the same split.
         source: the table, as errors name it.
+        kept_out: share of the rows (or groups) for `calibration`; in time, those before the validation rows.
 
     Raises:
-        DataError: the split's column is missing, has a gap or an unknown label, or fewer than two rows
-            are left for training.
+        DataError: the split's column is missing, has a gap or an unknown label, fewer than two rows are left for
+            training, or too few for a map.
     """
     if isinstance(split, config.ColumnSplit):
         parts = _split_by_label(split.column, frame, source)
+        drawn = parts.train[_generator(seed).permutation(len(parts.train))[: _count(kept_out, len(frame))]]
+        parts = Split(np.setdiff1d(parts.train, drawn), parts.validation, parts.test, np.sort(drawn))
     else:
         validation = _validation_fraction(split, num_rows=len(frame))
         if isinstance(split, config.GroupSplit):
-            parts = _split_by_group(split.column, frame, validation, split.test, seed, source)
+            parts = _split_by_group(split, frame, validation, kept_out, seed, source)
         elif isinstance(split, config.TimeSplit):
-            order = _order_in_time(split.column, frame, source)
-            parts = _deal(order, validation, split.test)
+            parts = _deal(split, _order_in_time(split.column, frame, source), validation, kept_out, source)
         else:
-            parts = _deal(_generator(seed).permutation(len(frame)), validation, split.test)
+            parts = _deal(split, permuted_rows(_generator(seed), len(frame)), validation, kept_out, source)
     if len(parts.train) < 2:
         raise DataError(
             f"{source}: the split must leave at least 2 training rows; got {len(parts.train)} of {len(frame)}. "
             "Lower data.split.test and data.split.validation, or add rows."
         )
-    return parts
+    if kept_out and len(parts.calibration) < FEWEST_KEPT_OUT:
+        raise DataError(
+            f"{source}: expected at least {FEWEST_KEPT_OUT} rows kept out of the training for a map of the "
+            f"probabilities; got {len(parts.calibration)} of {len(frame)}. Raise training.calibration.kept_out, add "
+            "rows, or set training.calibration.kind to width."
+        )
+    small = index_type(len(frame))
+    return Split(*(getattr(parts, name).astype(small, copy=False) for name in PARTS))
 
 
-def _validation_fraction(split: config.RandomSplit | config.GroupSplit | config.TimeSplit, *, num_rows: int) -> float:
+def _validation_fraction(split: _Dealt, *, num_rows: int) -> float:
     """Resolve `auto`."""
     if split.validation != "auto":
         return split.validation
     enough = LARGE_TABLE if isinstance(split, config.RandomSplit) else SMALL_TABLE
-    return _AUTO_VALIDATION if num_rows - _count(split.test, num_rows) >= enough else 0.0
+    start, stop = _test_range(split, num_rows)
+    num_rest = start if split.is_ordered else num_rows - (stop - start)
+    return _AUTO_VALIDATION if num_rest >= enough else 0.0
 
 
 def _generator(seed: int) -> np.random.Generator:
@@ -176,12 +212,35 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM,)))
 
 
-def _deal(order: IndexArray, validation: float, test: float) -> Split:
-    """Hold out the last of the ordered rows (or groups) for the test, and the ones before them for validation."""
-    num_test, num_validation = _count(test, len(order)), _count(validation, len(order))
-    num_train = max(len(order) - num_test - num_validation, 0)
-    train, held_out, test_rows = np.split(order, [num_train, max(len(order) - num_test, 0)])
-    return Split(np.sort(train), np.sort(held_out), np.sort(test_rows))
+def _deal(split: _Dealt, order: IndexArray, validation: float, kept_out: float, source: str) -> Split:
+    """Hold out a share, the last of the ordered rows (or groups), or a fold of them; of the rest, the last validate.
+
+    The ones before those that validate are kept out for the calibration.
+
+    Raises:
+        DataError: there are more folds than rows or groups.
+    """
+    if isinstance(split.test, config.Fold) and len(order) < (fewest := split.test.of + split.is_ordered):
+        noun = f"groups of {split.column!r}" if isinstance(split, config.GroupSplit) else "rows"
+        raise DataError(
+            f"{source}: expected at least {fewest} {noun} for {split.test.of} folds; got {len(order)}. "
+            "Make fewer folds."
+        )
+    start, stop = _test_range(split, len(order))
+    rest = order[:start] if split.is_ordered else np.concatenate([order[:start], order[stop:]])
+    num_validation = _count(validation, len(rest) + stop - start)
+    num_calibration = _count(kept_out, len(rest) + stop - start)
+    ends = [max(len(rest) - num_validation - num_calibration, 0), max(len(rest) - num_validation, 0)]
+    train, calibration, held_out = np.split(rest, ends)
+    return Split(np.sort(train), np.sort(held_out), np.sort(order[start:stop]), np.sort(calibration))
+
+
+def _test_range(split: _Dealt, total: int) -> tuple[int, int]:
+    """Return which of the ordered rows (or groups) are the test rows: the first, and the one after the last."""
+    if not isinstance(split.test, config.Fold):
+        return max(total - _count(split.test, total), 0), total
+    block, num_blocks = split.test.fold - 1 + split.is_ordered, split.test.of + split.is_ordered
+    return total * block // num_blocks, total * (block + 1) // num_blocks
 
 
 def _count(fraction: float, total: int) -> int:
@@ -189,17 +248,19 @@ def _count(fraction: float, total: int) -> int:
     return max(1, round(fraction * total)) if fraction > 0 else 0
 
 
-def _split_by_group(name: str, frame: pd.DataFrame, validation: float, test: float, seed: int, source: str) -> Split:
+def _split_by_group(
+    split: config.GroupSplit, frame: pd.DataFrame, validation: float, kept_out: float, seed: int, source: str
+) -> Split:
     """Assign whole groups at random; the result does not depend on the order of the rows."""
-    cells = _split_column(name, frame, source)
+    cells = _split_column(split.column, frame, source)
     codes, labels = read_labels(cells, _AS_READ)
-    groups = _deal(_generator(seed).permutation(len(labels)), validation, test)
+    groups = _deal(split, _generator(seed).permutation(len(labels)), validation, kept_out, source)
     if not len(groups.train):
         raise DataError(
-            f"{source}: column {name!r} must have enough groups to train, validate and test; got {len(labels)}. "
-            "Lower data.split.test and data.split.validation, or choose another column."
+            f"{source}: column {split.column!r} must have enough groups to train, validate and test; got "
+            f"{len(labels)}. Lower data.split.test and data.split.validation, or choose another column."
         )
-    return Split(*(np.flatnonzero(np.isin(codes, part)) for part in (groups.train, groups.validation, groups.test)))
+    return Split(*(np.flatnonzero(np.isin(codes, getattr(groups, name))) for name in PARTS))
 
 
 def _order_in_time(name: str, frame: pd.DataFrame, source: str) -> IndexArray:

@@ -22,12 +22,15 @@ from cde_app.data.columns import Foreign
 from cde_app.data.compression import DAMAGED
 from cde_app.data.files import Partition, columns_of, open_partitions, source_name
 from cde_app.errors import DataError
-from cde_app.machine.storage import TEMPORARY_PREFIX
+from cde_app.machine.storage import TEMPORARY_PREFIX, make_folder, sync_folder
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 FileFormat = Literal["csv", "parquet"]
+
+ROWS_PER_GROUP = 65_536
+"""Rows of a Parquet file that are written together; its writer keeps a description of every group until the end."""
 
 _PLAIN = TableFormat()
 
@@ -109,10 +112,11 @@ class TableWriter:
         self._temporary = self._path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{self._path.name}")
         self._format = file_format
         self._parquet: pq.ParquetWriter | None = None
+        self._group: list[pa.Table] = []
         self._num_pieces = 0
 
     def __enter__(self) -> TableWriter:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         self._file: IO[bytes] = open(self._temporary, "wb")
         return self
 
@@ -147,19 +151,29 @@ class TableWriter:
                     f"{source_name(self._path)}: column {field.name!r} must keep one type for Parquet; got {expected}, "
                     f"then {field.type}. Write CSV, or fill the column's gaps."
                 )
-        self._parquet.write_table(piece.cast(schema))
+        self._group.append(piece.cast(schema))
+        if sum(one.num_rows for one in self._group) >= ROWS_PER_GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        """Write the pieces that wait for it."""
+        if self._parquet is not None and self._group:
+            self._parquet.write_table(pa.concat_tables(self._group))
+            self._group = []
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             if kind is None:
+                self._write_group()
                 if self._parquet is not None:
                     self._parquet.close()
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
                 os.replace(self._temporary, self._path)
+                sync_folder(self._path.parent)
         finally:
             if self._parquet is not None:  # after a failure; otherwise its destructor would write to the closed file
                 with contextlib.suppress(Exception):
@@ -227,7 +241,7 @@ def _read_parquet(partition: Partition, columns: list[str], chunk_rows: int | No
     """Read columns of a Parquet file; ignore pandas' own metadata, such as an index."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(partition.path) as file:
+    with pq.ParquetFile(partition.path, pre_buffer=False) as file:  # a buffer would keep all that has been read
         if chunk_rows is None:
             yield _frame(file.read(columns=columns), columns)
             return

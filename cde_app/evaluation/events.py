@@ -102,7 +102,7 @@ def event_key(name: str, what: str) -> str:
     return f"event {name}: {what}"
 
 
-def summarise_event(name: str, scored: Mapping[str, Rows]) -> dict[str, Any]:
+def summarise_event(name: str, scored: Mapping[str, Rows], groups: IntArray | None = None) -> dict[str, Any]:
     """Return frequency, mean probability and Brier score of an event, and the skill against each baseline.
 
     If the event always or never happened, the skill is None.
@@ -110,6 +110,7 @@ def summarise_event(name: str, scored: Mapping[str, Rows]) -> dict[str, Any]:
     Args:
         name: of the event.
         scored: the rows of `model` and of each baseline.
+        groups: [N], the group of each row, from 0, if rows of a group count as one.
     """
 
     def rows(of: str, what: str) -> Array:
@@ -119,12 +120,12 @@ def summarise_event(name: str, scored: Mapping[str, Rows]) -> dict[str, Any]:
     no_skill = {"value": None, "se": None}  # what always or never happened cannot tell forecasts apart
     varies = bool(happened.min() < happened.max())
     return {
-        "frequency": mean_with_error(rows("model", "happened")),
-        "mean_probability": mean_with_error(rows("model", "probability")),
-        "brier": mean_with_error(rows("model", "brier")),
-        "baselines": {of: {"brier": mean_with_error(rows(of, "brier"))} for of in baselines},
+        "frequency": mean_with_error(rows("model", "happened"), groups),
+        "mean_probability": mean_with_error(rows("model", "probability"), groups),
+        "brier": mean_with_error(rows("model", "brier"), groups),
+        "baselines": {of: {"brier": mean_with_error(rows(of, "brier"), groups)} for of in baselines},
         "skill": {
-            of: {"brier": skill_with_error(rows("model", "brier"), rows(of, "brier")) if varies else no_skill}
+            of: {"brier": skill_with_error(rows("model", "brier"), rows(of, "brier"), groups) if varies else no_skill}
             for of in baselines
         },
     }

@@ -6,8 +6,9 @@ Letters: n points, M inducing inputs, Q independent GPs that share the kernel an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -55,16 +56,21 @@ class SparseGP:
         """
         if drawn is not None:
             return self._moments_given(X, drawn)
-        means = np.empty((len(X), self.num_gps))
-        variances = np.empty((len(X), self.num_gps))
+        means, variances, _ = self.moments_and_sums(X, np.empty((len(self.inducing_inputs), 0)))
+        return means, variances
+
+    def moments_and_sums(self, X: Array, weights: Array) -> tuple[Array, Array, Array]:
+        """Return the moments and, from the same covariances, k(X, Z) times weights; [n, D] and [M, P] to [n, P]."""
+        means, variances = np.empty((len(X), self.num_gps)), np.empty((len(X), self.num_gps))
+        sums = np.empty((len(X), weights.shape[1]))
         for rows in cache_blocks(len(X), len(self.inducing_inputs) * self.num_gps):
             covariance = self._covariance(X[rows])
-            means[rows] = covariance @ self._mean_weights
+            means[rows], sums[rows] = covariance @ self._mean_weights, covariance @ weights
             for q, (reduction, signs) in enumerate(self._reductions):
                 reduced = covariance @ reduction
                 np.square(reduced, out=reduced)
                 variances[rows, q] = reduced @ signs
-        return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0)
+        return means, np.maximum(self.kernel.diagonal(X)[:, None] + variances, 0.0), sums
 
     def draw(self, normals: Array, *, scale: float) -> Array:
         """Turn standard normal numbers into draws of the inducing variables, as `moments` takes them.
@@ -86,6 +92,10 @@ class SparseGP:
             reduced = covariance @ self.whitening.T
             variances[rows] -= np.einsum("nm,nm->n", reduced, reduced)
         return means, np.broadcast_to(np.maximum(variances, 0.0)[:, None], means.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields to be pickled or copied, without what was computed from them, which holds functions."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def _covariance(self) -> Callable[[Array], Array]:

@@ -15,6 +15,18 @@ def missing_for_training() -> list[str]:
     return [name for name in FOR_TRAINING if find_spec(name.replace("-", "_")) is None]
 
 
+def require_optuna() -> None:
+    """Check that Optuna is installed, which a sweep needs.
+
+    Raises:
+        InstallError: it is not.
+    """
+    if find_spec("optuna") is None:
+        raise InstallError(
+            "sweep: expected Optuna to be installed; got no 'optuna'. Install it with: pip install 'cde-app[sweep]'"
+        )
+
+
 def require_training() -> None:
     """Check that everything is installed that a training needs.
 
@@ -27,4 +39,17 @@ def require_training() -> None:
             f"training: expected TensorFlow and GPflux to be installed; got no {', '.join(map(repr, missing))}. "
             "This install only predicts: train where `pip install cde-app` has installed everything (Python 3.11 or "
             "3.12)."
+        )
+
+
+def require_dask() -> None:
+    """Check that Dask is installed.
+
+    Raises:
+        InstallError: it is not.
+    """
+    if find_spec("distributed") is None:
+        raise InstallError(
+            "--executor dask: expected Dask to be installed; got no 'distributed'. Install it with: pip install "
+            "'cde-app[dask]'"
         )

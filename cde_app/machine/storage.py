@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -12,10 +13,11 @@ import re
 import shutil
 import tempfile
 import unicodedata
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cde_app.errors import RunError
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from cde_app.arrays import AnyArray
 
 TEMPORARY_PREFIX = ".tmp-"
+CANNOT_SYNC_FOLDERS = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What a file system answers that has nothing to do when a folder is synchronised, such as SMB."""
 LONGEST_NAME = 100
 """Bytes of the part of a file name that comes from a text; file systems allow 255 for the whole name."""
 
@@ -43,32 +47,72 @@ def writing(path: Path, expected: str = "a file that can be written") -> Iterato
 def write_atomically(path: Path, content: bytes) -> Path:
     """Write a temporary file in the same folder and rename it: after a crash, the content is the old or the new one.
 
+    When this returns, the new content outlasts a loss of power.
+
     Returns:
         The path.
 
     Raises:
         RunError: the file cannot be written (no space, no permission, a folder of that name).
     """
+    with replacing(path) as file:
+        file.write(content)
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that takes the path when the block is done, unless it fails; see `write_atomically`."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path}: expected a file that may be replaced; got a folder or a device. Choose another.")
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # the first failure says more
                 os.unlink(temporary)
             raise
-    return path
+        sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its missing parents, which then outlast a loss of power; nothing happens if it is there."""
+    missing = [part for part in (path, *path.parents) if not os.path.exists(part)]
+    path.mkdir(parents=True, exist_ok=True)
+    for part in missing:
+        sync_folder(part.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder outlast a loss of power, on file systems that need to be asked for it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # it may be written, but not read
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC_FOLDERS:
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write a JSON file atomically; `to_jsonable` says how numbers that are not finite are written."""
-    return write_atomically(path, (json.dumps(to_jsonable(value), indent=2, allow_nan=False) + "\n").encode())
+    """Write a JSON file atomically; see `json_bytes`."""
+    return write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return the content of a JSON file; `to_jsonable` says how numbers that are not finite are written."""
+    return (json.dumps(to_jsonable(value), indent=2, allow_nan=False) + "\n").encode()
 
 
 def write_arrays(path: Path, arrays: Mapping[str, AnyArray]) -> Path:
@@ -83,9 +127,63 @@ def write_arrays(path: Path, arrays: Mapping[str, AnyArray]) -> Path:
     for key, array in plain.items():
         if array.dtype.hasobject:
             raise ValueError(f"{path}: array {key!r} holds Python objects, which only a pickle could store")
-    buffer = io.BytesIO()
-    np.savez(buffer, **plain)
-    return write_atomically(path, buffer.getvalue())
+    # Not `np.savez`, which leaves its archive open if the block fails; that then complains when it is deleted.
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for key, array in plain.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
+    return path
+
+
+def read_arrays(content: bytes) -> dict[str, AnyArray]:
+    """Read what `write_arrays` wrote; nothing larger than the content itself is ever allocated.
+
+    The file may come from anyone: nothing is unpickled or decompressed, and an array must be as large as it says.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    import numpy as np  # see `write_arrays`
+
+    arrays: dict[str, AnyArray] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(content):
+                    raise ValueError(f"{entry.filename!r} is compressed or larger than its file")
+                key = entry.filename.removesuffix(".npy")
+                if key == entry.filename or key in arrays:
+                    raise ValueError(f"{entry.filename!r} is no array, or there are two of it")
+                data = io.BytesIO(archive.read(entry))
+                if np.lib.format.read_magic(data) != (1, 0):
+                    raise ValueError(f"{entry.filename!r} has another format than cde writes")
+                shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(data)
+                size = math.prod(shape) * dtype.itemsize
+                if dtype.hasobject:
+                    raise ValueError(f"{entry.filename!r} holds a pickle")
+                if min(shape, default=0) < 0 or size != len(data.getbuffer()) - data.tell():
+                    raise ValueError(f"{entry.filename!r} does not have the size that its header says")
+                flat = np.frombuffer(data.read(), dtype)
+                arrays[key] = flat.reshape(shape, order="F" if is_fortran else "C").copy(order="K")
+    except (KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from None
+    return arrays
+
+
+def parse_json(content: bytes) -> Any:
+    """Parse JSON that cde wrote; it has no NaN and no infinity.
+
+    Raises:
+        ValueError: it is not such JSON, or nested too deeply.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def file_hash(path: Path) -> str:
@@ -102,11 +200,16 @@ def _umask() -> int:
 
 
 def delete(path: Path) -> None:
-    """Delete a file, a link or a folder with all it holds; nothing happens if there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Delete a file, a link or a folder with all it holds; nothing happens if there is none.
+
+    Raises:
+        RunError: the system refused; what stays could be taken for something newer.
+    """
+    with writing(path, "a file or folder that can be deleted"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def file_names(texts: Iterable[str]) -> list[str]:

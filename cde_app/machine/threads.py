@@ -21,6 +21,11 @@ def limit_threads(number: int | None) -> None:
         spread_operations()
 
 
+def of_threads(number: int) -> dict[str, str]:
+    """Return the environment variables of a process that uses `number` threads and imports everything anew."""
+    return {**dict.fromkeys((*BLAS_VARIABLES, INTEROP_VARIABLE), str(number)), INTRAOP_VARIABLE: "1"}
+
+
 def spread_operations() -> None:
     """Let TensorFlow give each operation one thread and run as many at a time as there are threads.
 

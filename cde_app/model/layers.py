@@ -23,7 +23,10 @@ from cde_app.model.start import GPStart, InnerStart
 
 
 def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
-    """Return a GPflux `GPLayer` of independent GPs that share the kernel and the inducing inputs."""
+    """Return a GPflux `GPLayer` of independent GPs that share the kernel and the inducing inputs.
+
+    Its `jitter`, on the diagonal of k(Z, Z), is a variable, which a training that fails raises.
+    """
     layer = GPLayer(
         gpflow.kernels.SharedIndependent(build_kernel(start.kernel), output_dim=start.num_gps),
         gpflow.inducing_variables.SharedIndependentInducingVariables(
@@ -34,6 +37,7 @@ def build_gp(start: GPStart, *, num_data: int, name: str) -> GPLayer:
         name=name,
         verbose=False,
     )
+    layer.jitter = tf.Variable(gpflow.default_jitter(), trainable=False, dtype=gpflow.default_float())
     layer.q_mu.assign(start.q_mu)
     gpflow.set_trainable(layer.q_sqrt, False)  # Keras would keep tracking a parameter that is replaced
     layer._trainable_weights = [v for v in layer._trainable_weights if v.trainable]

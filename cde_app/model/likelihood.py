@@ -18,13 +18,12 @@ from scipy.special import logsumexp
 
 from cde_app.arrays import Array
 from cde_app.gp.likelihood import Noise, NormalNoise, StudentTNoise, VaryingNoise
+from cde_app.gp.quadrature import HERMITE_NODES, HERMITE_WEIGHTS
 from cde_app.gp.sparse_gp import cholesky
 from cde_app.model.kernels import build_kernel, read_kernel
 from cde_app.model.moments import whitened_covariance
 
 LOG_2PI = float(np.log(2 * np.pi))
-HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
-HERMITE_WEIGHTS /= HERMITE_WEIGHTS.sum()
 
 
 class VaryingVariance(gpflow.functions.Function):
@@ -49,7 +48,8 @@ class VaryingVariance(gpflow.functions.Function):
         """Return the noise variances, [..., D] to [..., P]."""
         if X is None:
             raise ValueError("noise that varies with x needs x; GPflux passes X=None. Train and predict by cde.")
-        trend = tf.matmul(whitened_covariance(self.kernel, self.inducing_inputs, X), self.weights, transpose_a=True)
+        whitened = whitened_covariance(self.kernel, self.inducing_inputs, X, gpflow.default_jitter())
+        trend = tf.matmul(whitened, self.weights, transpose_a=True)
         return self.floor + self.level * tf.exp(trend)
 
 

@@ -89,7 +89,7 @@ def whitened_kl(q: WhitenedPosterior) -> tf.Tensor:
 def moments(gp: GPLayer, X: tf.Tensor, q: WhitenedPosterior) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the marginal means and variances of q(f(X))."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
-    whitened = whitened_covariance(kernel, Z, X)
+    whitened = whitened_covariance(kernel, Z, X, gp.jitter)
     prior = kernel(X, full_cov=False)[:, None]
     variances = prior - tf.matmul(tf.square(whitened), 1.0 - q.variances, transpose_a=True)
     if q.covariances is not None:
@@ -102,7 +102,7 @@ def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple
     """Return the means [K, B, Q] and each row's covariance over its K points, [B, Q, K, K]; inputs [K, B, D]."""
     kernel, Z = gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z
     num_draws, num_rows, num_inputs = inputs.shape
-    whitened = whitened_covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]))
+    whitened = whitened_covariance(kernel, Z, tf.reshape(inputs, [-1, num_inputs]), gp.jitter)
     mean = tf.reshape(tf.matmul(whitened, q.q_mu, transpose_a=True), [num_draws, num_rows, -1])
     per_row = tf.reshape(whitened, [-1, num_draws, num_rows])
     explained = tf.einsum("mkb,mq,mlb->bqkl", per_row, 1.0 - q.variances, per_row, optimize="optimal")
@@ -110,24 +110,25 @@ def joint_moments(gp: GPLayer, inputs: tf.Tensor, q: WhitenedPosterior) -> tuple
         covariances = tf.cast(q.covariances, inputs.dtype)
         explained -= tf.einsum("mkb,qmp,plb->bqkl", per_row, covariances, per_row, optimize="optimal")
     prior = kernel(tf.transpose(inputs, [1, 0, 2]))[:, None]
-    jitter = gpflow.default_jitter() * tf.eye(num_draws, dtype=inputs.dtype)
-    return mean, prior - explained + jitter
+    return mean, prior - explained + gp.jitter * tf.eye(num_draws, dtype=inputs.dtype)
 
 
 def whitening_matrix(gp: GPLayer) -> tf.Tensor:
     """Return L^-1, where L is the Cholesky factor of k(Z, Z) + jitter, [M, M]."""
-    return inverse_factor(jittered_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z))
+    return inverse_factor(jittered_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z, gp.jitter))
 
 
-def whitened_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor) -> tf.Tensor:
+def whitened_covariance(
+    kernel: gpflow.kernels.Kernel, Z: tf.Tensor, X: tf.Tensor, jitter: tf.Tensor | float
+) -> tf.Tensor:
     """Return L^-1 k(Z, X), where L is the Cholesky factor of k(Z, Z) + jitter; Z [M, D], X [n, D] to [M, n]."""
-    return inverse_factor(jittered_covariance(kernel, Z)) @ covariance(kernel, Z, X)
+    return inverse_factor(jittered_covariance(kernel, Z, jitter)) @ covariance(kernel, Z, X)
 
 
-def jittered_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor) -> tf.Tensor:
+def jittered_covariance(kernel: gpflow.kernels.Kernel, Z: tf.Tensor, jitter: tf.Tensor | float) -> tf.Tensor:
     """Return k(Z, Z) + jitter, [M, M]."""
     Z = tf.convert_to_tensor(Z)
-    return covariance(kernel, Z, Z) + gpflow.default_jitter() * tf.eye(Z.shape[0], dtype=Z.dtype)
+    return covariance(kernel, Z, Z) + jitter * tf.eye(Z.shape[0], dtype=Z.dtype)
 
 
 @check_shapes("K: [M, M]", "return: [M, M]")

@@ -112,11 +112,6 @@ class Chain(Forecast):
                 log_density[:, own] += mixture.log_prob_at(points[own, k : k + 1])
         return log_density
 
-    def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
-        """Estimate the mass of the highest-density region that ends at the observation; [N, P] to [N]."""
-        drawn = [self.log_prob(draw) for draw in self.sample(num_samples, seed=seed)]
-        return np.mean(np.stack(drawn) > self.log_prob(targets), axis=0)
-
     def sample(self, num_samples: int, *, seed: int = 0, rows: IntArray | None = None) -> Array:
         """Draw each target given the earlier ones; [S, N, P].
 
@@ -151,6 +146,21 @@ class Chain(Forecast):
         variances = np.concatenate([mixture.variances for mixture in ordered], axis=2)
         weights = np.full(len(self.nodes), 1 / len(self.nodes))
         return Mixture(weights, means, variances, self.transforms, names=self.names)
+
+    def joint_components(self) -> Mixture:
+        """Return one mixture of both targets, with a component per node: each covers its share of the first target.
+
+        The share is taken as uniform, which gives it a variance; given the first target, the second is a Gaussian.
+        """
+        draws, moments = self._at_nodes
+        ranks = np.argsort(np.argsort(self.nodes[:, 1]))
+        quantiles = np.sort(draws[0], axis=1)
+        widths = np.gradient(quantiles, axis=1)[:, ranks]
+        means = np.stack([draws[0], moments[0][0][:, :, 0]], axis=-1)
+        variances = np.stack([widths**2 / 12, moments[0][1][:, :, 0]], axis=-1)
+        weights = np.full(len(self.nodes), 1 / len(self.nodes))
+        table_order = list(np.argsort(self.order))
+        return Mixture(weights, means[..., table_order], variances[..., table_order], self.transforms, names=self.names)
 
     def _cdf(self, targets: Array) -> Array:
         """Return P(y_p <= target) per row and target; [N, P] to [N, P]."""

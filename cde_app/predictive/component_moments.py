@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cde_app.arrays import Array
+from cde_app.gp.quadrature import HERMITE_NODES, HERMITE_WEIGHTS
 
 if TYPE_CHECKING:
     from cde_app.targets import TargetTransform
 
 
-HERMITE_NODES, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
-HERMITE_WEIGHTS /= HERMITE_WEIGHTS.sum()
 HERMITE_DEGREE = 16
 
 

@@ -12,15 +12,21 @@ from scipy.special import ndtr
 
 from cde_app.arrays import Array, IndexArray
 from cde_app.machine.blocks import work_in_blocks
-from cde_app.predictive.panels import LANDMARKS, NODES, distribution_on_panels, panel_edges
+from cde_app.predictive.panels import (
+    FEWEST_PANELS,
+    LANDMARKS,
+    MASS_TOLERANCE,
+    distribution_on_panels,
+    integrate_rows,
+    panel_edges,
+)
 from cde_app.predictive.weights import average, of_rows, present
 
 if TYPE_CHECKING:
+    from cde_app.predictive.probability_map import ProbabilityMap
     from cde_app.targets import TargetTransform
 
 
-FEWEST_PANELS, MOST_PANELS = 64, 4096
-MASS_TOLERANCE = 1e-9
 MANY_COMPONENTS = 96
 """With at least this many components, panels cost less than pairs of components."""
 
@@ -58,7 +64,13 @@ def gaussian_mixture_crps(weights: Array, means: Array, variances: Array, y: Arr
 
 
 def transformed_mixture_crps(
-    weights: Array, means: Array, variances: Array, transform: TargetTransform, targets: Array
+    weights: Array,
+    means: Array,
+    variances: Array,
+    transform: TargetTransform,
+    targets: Array,
+    *,
+    mapped: ProbabilityMap | None = None,
 ) -> Array:
     """Return int (F(t) - 1{t >= y})^2 dt over the target's own scale, by Gauss-Legendre quadrature.
 
@@ -72,31 +84,36 @@ def transformed_mixture_crps(
         variances: [N, C], standardised.
         transform: from the user's units to standardised ones.
         targets: [N], the observations [units of the target].
+        mapped: G, if the distribution function is G(F(t)).
 
     Returns:
         [N], [units of the target].
     """
     some = present(weights)
     weights = weights[..., some]
-    scores, masses = np.empty(len(means)), np.empty(len(means))
-    pending, num_panels = np.arange(len(means)), FEWEST_PANELS
-    while pending.size and num_panels <= MOST_PANELS:
 
-        def fill(block: slice, pending: IndexArray = pending, num_panels: int = num_panels) -> None:
-            rows = pending[block]
-            own, sds = means[rows][:, some], np.sqrt(variances[rows][:, some])
-            scores[rows], masses[rows] = _score_on_panels(
-                of_rows(weights, rows), own, sds, transform, targets[rows], num_panels
-            )
+    def integrate(rows: IndexArray, num_panels: int) -> tuple[Array, Array]:
+        return _score_on_panels(
+            of_rows(weights, rows),
+            means[rows][:, some],
+            np.sqrt(variances[rows][:, some]),
+            transform,
+            targets[rows],
+            num_panels,
+            None if mapped is None else mapped.of_rows(rows),
+        )
 
-        work_in_blocks(fill, len(pending), num_panels * len(NODES) + len(some) * len(LANDMARKS))
-        pending = pending[np.abs(masses[pending] - 1.0) > MASS_TOLERANCE]
-        num_panels *= 2
-    return scores
+    return integrate_rows(integrate, len(means), len(some))
 
 
 def _score_on_panels(
-    weights: Array, means: Array, sds: Array, transform: TargetTransform, targets: Array, num_panels: int
+    weights: Array,
+    means: Array,
+    sds: Array,
+    transform: TargetTransform,
+    targets: Array,
+    num_panels: int,
+    mapped: ProbabilityMap | None,
 ) -> tuple[Array, Array]:
     """Return the rows' scores and the density's mass by quadrature, which is one if the panels are narrow enough."""
     low, high = (means + LANDMARKS[0] * sds).min(1), (means + LANDMARKS[-1] * sds).max(1)
@@ -104,6 +121,10 @@ def _score_on_panels(
     junction = np.clip(transform.forward(transform.bend), low, high)
     edges = np.sort(np.column_stack([panel_edges(means, sds, num_panels), observed, junction]), axis=1)
     nodes, node_weights, _, below, above, mass = distribution_on_panels(edges, weights, means, sds)
+    if mapped is not None:
+        flat = len(means), -1
+        below = mapped.forward(below.reshape(flat)).reshape(below.shape)
+        above = mapped.mirrored.forward(above.reshape(flat)).reshape(above.shape)
     slope = np.exp(-transform.log_jacobian(transform.inverse(nodes)))
     integrand = np.square(np.where(nodes < observed[:, None, None], below, above)) * slope
     outside = np.abs(targets - np.clip(targets, transform.inverse(low), transform.inverse(high)))

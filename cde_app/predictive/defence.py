@@ -58,8 +58,7 @@ class Defence:
 
     def centre(self, X: Array) -> tuple[Array, Array]:
         """Return the centre of Student's t and the square of its unit, two [N, P]."""
-        mean, variance = self.gp.moments(X)
-        trend = self.gp.kernel.covariance(X, self.gp.inducing_inputs) @ self.log_scale
+        mean, variance, trend = self.gp.moments_and_sums(X, self.log_scale)
         return mean + self.mean(X), variance + self.noise * np.exp(np.clip(trend, *self.log_scale_range))
 
     def components(self, X: Array) -> tuple[Array, Array]:

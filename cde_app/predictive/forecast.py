@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cde_app.predictive.mixture import Mixture
+    from cde_app.predictive.recalibrated import RecalibratedMarginal
     from cde_app.targets import TargetTransform
+
+    Marginal: TypeAlias = Mixture | RecalibratedMarginal
+    """A forecast of one target."""
 
 
 FARTHEST = 1e6
@@ -99,11 +103,11 @@ class Forecast(ABC):
     # --- each target by itself ------------------------------------------------------------------------------------
 
     @abstractmethod
-    def marginals(self) -> tuple[Mixture, ...]:
-        """Return the mixture of each target by itself."""
+    def marginals(self) -> tuple[Marginal, ...]:
+        """Return the forecast of each target by itself."""
 
-    def marginal(self, target: str | int) -> Mixture:
-        """Return the mixture of one target by itself, by its name or its index.
+    def marginal(self, target: str | int) -> Marginal:
+        """Return the forecast of one target by itself, by its name or its index.
 
         Raises:
             ValueError: there is no such target.
@@ -276,8 +280,41 @@ class Forecast(ABC):
         """Return one mixture that is correct for each target by itself."""
 
     @abstractmethod
+    def joint_components(self) -> Mixture:
+        """Return one mixture that is correct for two targets jointly; for a chain up to the spacing of its nodes."""
+
+    # --- highest-density regions of all targets -------------------------------------------------------------------
+
     def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
-        """Estimate the mass of the highest-density region that ends at the observation; [N, P] to [N]."""
+        """Return the probability of the highest-density region that ends at the observation, from draws.
+
+        Uniform on [0, 1] over the rows if the densities are calibrated (Hyndman 1996). The error of a level q is
+        sqrt(q (1 - q) / num_samples).
+
+        Args:
+            targets: [N, P].
+            num_samples: draws per row.
+            seed: of the draws.
+
+        Returns:
+            [N], in [0, 1].
+        """
+        ranking = self.ranking
+        drawn = ranking._log_prob_of(ranking.sample(num_samples, seed=seed))
+        return self.region_probability(np.mean(drawn > ranking.log_prob(targets), axis=0))
+
+    @property
+    def ranking(self) -> Forecast:
+        """The forecast whose density says which outcomes are in which region: this one."""
+        return self
+
+    def region_probability(self, masses: Array) -> Array:
+        """Return the probability of the regions that have a mass by `ranking`: that mass; [N] to [N], in [0, 1]."""
+        return masses
+
+    def _log_prob_of(self, draws: Array) -> Array:
+        """Return the joint log densities of several observations per row; [S, N, P] to [S, N]."""
+        return np.stack([self.log_prob(draw) for draw in draws])
 
     # --- moments, scores and draws --------------------------------------------------------------------------------
 
@@ -411,8 +448,8 @@ class Forecast(ABC):
             raise ValueError(f"rows: expected {self.num_rows} ascending positions; got an array {positions.shape}")
         return positions
 
-    def _one(self, target: str | int | None) -> Mixture:
-        """Return the mixture of a target, which must be named if there are several.
+    def _one(self, target: str | int | None) -> Marginal:
+        """Return the forecast of a target, which must be named if there are several.
 
         Raises:
             ValueError: there is no such target, or none is named.

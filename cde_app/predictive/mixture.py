@@ -102,6 +102,10 @@ class Mixture(Forecast):
         """Return the mixture itself."""
         return self
 
+    def joint_components(self) -> Mixture:
+        """Return the mixture itself."""
+        return self
+
     def _given(self, indices: Sequence[int], z: Array) -> Mixture:
         """Return the mixture of the other targets, given some of them.
 
@@ -169,14 +173,10 @@ class Mixture(Forecast):
         Y, log_jacobian = self._standardise(points)
         return self._joint_log_density(Y[None]) + log_jacobian.sum(-1)
 
-    def hpd_level(self, targets: Array, *, num_samples: int, seed: int) -> Array:
-        """Estimate the mass of the highest-density region that ends at the observation; [N, P] to [N].
-
-        Uniform on [0, 1] over the rows if the densities are calibrated (Hyndman 1996).
-        """
-        samples, log_jacobian = self._standardise(self.sample(num_samples, seed=seed))
-        drawn = self._joint_log_density(np.moveaxis(samples, 0, 1)) + log_jacobian.sum(-1).T
-        return np.mean(drawn > self.log_prob(targets)[:, None], axis=1)
+    def _log_prob_of(self, draws: Array) -> Array:
+        """Return the joint log densities of several observations per row; [S, N, P] to [S, N]."""
+        Y, log_jacobian = self._standardise(draws)
+        return self._joint_log_density(np.moveaxis(Y, 0, 1)).T + log_jacobian.sum(-1)
 
     # --- distribution functions -----------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Neighbours:
             X: [N, D].
             indices: [N], index of each row among the R rows, -1 if it is not one of them.
         """
-        distances, found = self._tree.query(X, range(1, self.count + 2))
+        distances, found = self._tree.query(X, range(1, self.count + 2), workers=num_threads())
         own = found == indices[:, None]
         own[~own.any(axis=1), -1] = True  # a row with many copies need not find itself
         shape = (len(X), self.count)

@@ -5,10 +5,12 @@ Letters: N rows, C components, K panels, G nodes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from cde_app.arrays import Array
-from cde_app.machine.blocks import cache_blocks
+from cde_app.arrays import Array, IndexArray
+from cde_app.machine.blocks import cache_blocks, work_in_blocks
 
 SMALLEST_LOG = -700.0
 """Below this, exp underflows and is eight times slower."""
@@ -24,6 +26,43 @@ PARTIAL_WEIGHTS = np.einsum(
     np.polynomial.legendre.legvander(NODES, 5),
     NODE_WEIGHTS,
 )
+
+
+FEWEST_PANELS, MOST_PANELS = 64, 4096
+MASS_TOLERANCE = 1e-9
+
+
+def integrate_rows(
+    integrate: Callable[[IndexArray, int], tuple[Array, Array]],
+    num_rows: int,
+    num_components: int,
+    *,
+    fewest: int = FEWEST_PANELS,
+    most: int = MOST_PANELS,
+    tolerance: float = MASS_TOLERANCE,
+) -> Array:
+    """Return an integral for each row, [N]; the panels of a row are halved until its density integrates to one.
+
+    Args:
+        integrate: rows [n] and a number of panels to their integrals and the masses of their densities, two [n].
+        num_rows: N.
+        num_components: C.
+        fewest: panels at first.
+        most: panels after which a row is left as it is.
+        tolerance: largest difference of a mass from one.
+    """
+    integrals, masses = np.empty(num_rows), np.empty(num_rows)
+    pending, num_panels = np.arange(num_rows), fewest
+    while pending.size and num_panels <= most:
+
+        def fill(block: slice, pending: IndexArray = pending, num_panels: int = num_panels) -> None:
+            rows = pending[block]
+            integrals[rows], masses[rows] = integrate(rows, num_panels)
+
+        work_in_blocks(fill, len(pending), num_panels * len(NODES) + num_components * len(LANDMARKS))
+        pending = pending[np.abs(masses[pending] - 1.0) > tolerance]
+        num_panels *= 2
+    return integrals
 
 
 def panel_edges(means: Array, sds: Array, num_panels: int) -> Array:

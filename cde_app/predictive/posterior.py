@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,13 @@ from scipy.special import logsumexp, ndtr
 
 from cde_app.arrays import Array, IndexArray
 from cde_app.gp.compositor import Compositor
-from cde_app.gp.likelihood import Noise
+from cde_app.gp.likelihood import Noise, NormalNoise
 from cde_app.gp.mean_function import MeanFunction
 from cde_app.gp.sparse_gp import SparseGP
 from cde_app.machine.blocks import work_in_blocks
 from cde_app.predictive.defence import Defence
 from cde_app.predictive.mixture import Mixture
+from cde_app.predictive.surface import Surface, surface_through
 from cde_app.targets import TargetTransform
 
 Function = tuple[Array, ...]
@@ -151,15 +153,43 @@ class Posterior:
         work_in_blocks(fill, len(X), self._width(X))
         return means, variances
 
+    def gp_inputs(self, X: Array) -> list[tuple[SparseGP, Array]]:
+        """Return every GP with the points that it sees at the nodes of some rows, those of the inner layers first.
+
+        Args:
+            X: [n, D], standardised features.
+
+        Returns:
+            Per GP its points, [n or n C, its inputs].
+        """
+        features, start, found = (X if self.input_projection is None else X @ self.input_projection)[:, None, :], 0, []
+
+        def points(gp: SparseGP, compositor: Compositor | None) -> Array:
+            seen = compositor.compose(features, self.latent_nodes[None]) if gp.sees_latent and compositor else features
+            return seen.reshape(-1, seen.shape[-1])
+
+        for layer in self.inner_layers:
+            found.append((layer.gp, points(layer.gp, layer.compositor)))
+            stop = start + layer.gp.num_gps
+            features, start = layer.propagate(features, self.latent_nodes, self.inner_noise[:, start:stop]), stop
+        return [*found, *((term, points(term, self.compositor)) for term in self.output_terms)]
+
     def latent_moments(self, X: Array, targets: Array) -> tuple[Array, Array]:
-        """Return the mean and the standard deviation of p(w | x, y), by weighting the nodes with their likelihoods.
+        """Return the mean and the standard deviation of p(w | x, y) by `responsibilities`, two [N, Dw]."""
+        responsibility = self.responsibilities(X, targets)
+        mean = responsibility @ self.latent_nodes
+        second = responsibility @ self.latent_nodes**2
+        return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
+
+    def responsibilities(self, X: Array, targets: Array) -> Array:
+        """Return p(node | x, y): the nodes' weights times their likelihoods, normalised.
 
         Args:
             X: [N, D], standardised features.
             targets: [N, P], the user's units.
 
         Returns:
-            Two [N, Dw].
+            [N, C].
 
         Raises:
             ValueError: a target is outside the domain of its transform, so that no w explains it.
@@ -172,10 +202,8 @@ class Posterior:
         means, variances = mixture.means[:, :num_nodes], mixture.variances[:, :num_nodes]
         covariances = None if mixture.covariances is None else mixture.covariances[:, :num_nodes]
         log_likelihood = np.log(self.node_weights) + _log_normal(Y[:, None] - means, variances, covariances)
-        responsibility = np.exp(log_likelihood - logsumexp(log_likelihood, axis=1, keepdims=True))
-        mean = responsibility @ self.latent_nodes
-        second = responsibility @ self.latent_nodes**2
-        return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
+        found: Array = np.exp(log_likelihood - logsumexp(log_likelihood, axis=1, keepdims=True))
+        return found
 
     def latent_prior_band(self) -> Array:
         """Return the ends of the prior's central 68 % for each latent variable, -1 and 1 for a standard normal."""
@@ -227,9 +255,13 @@ class Posterior:
             noise = inner_noise[..., start : start + layer.gp.num_gps]
             features = layer.propagate(features, W, noise, next(drawn, None))
             start += layer.gp.num_gps
-        moments = [_moments(term, self.compositor, features, W, next(drawn, None)) for term in self.output_terms]
+        noise = self.noise_at(X, node)
+        if node is None:
+            moments = self._term_moments(features, noise)
+        else:
+            moments = [_moments(term, self.compositor, features, W, next(drawn, None)) for term in self.output_terms]
         shape = (len(X), W.shape[-2], len(self.transforms))
-        mean, variance, noise = sum(m for m, _ in moments), sum(v for _, v in moments), self.noise_at(X, node)
+        mean, variance = sum(m for m, _ in moments), sum(v for _, v in moments)
         if self.mixing is None:
             return Moments(
                 np.broadcast_to(mean + self.output_mean(features), shape),
@@ -242,6 +274,59 @@ class Posterior:
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
         mean = mean @ self.mixing + self.output_mean(features)
         return Moments(np.broadcast_to(mean, shape), variance, covariance)
+
+    @cached_property
+    def _surface(self) -> Surface | None:
+        """Interpolates between the nodes of a row what depends on nothing but the noise of the inner layers."""
+        sees_latent = any(layer.gp.sees_latent for layer in self.inner_layers)
+        return None if sees_latent else surface_through(self.inner_noise)
+
+    def _term_moments(self, features: Array, noise: Array) -> list[tuple[Array, Array]]:
+        """Return the moments of the output terms at every node, for each of them two [N, 1 or C, Q].
+
+        Those of a term that does not see w are interpolated in the rows in which this is accurate.
+
+        Args:
+            features: [N, 1 or C, D'], the output of the inner layers.
+            noise: the noise variances, [N or 1, 1 or C, P].
+        """
+        moments = {}
+        rest = np.zeros(1) if self.mixing is not None else noise  # with a mixing matrix it is not on the terms' scale
+        for k, term in sorted(enumerate(self.output_terms), key=lambda pair: not pair[1].sees_latent):
+            surface = None if term.sees_latent or features.shape[1] == 1 else self._surface
+            if surface is None:
+                moments[k] = _moments(term, self.compositor, features, self.latent_nodes, None)
+            else:
+
+                def evaluate(points: Array, term: SparseGP = term) -> tuple[Array, Array]:
+                    return _moments(term, None, points, self.latent_nodes, None)
+
+                moments[k] = surface.moments(evaluate, features, rest)
+            rest = rest + moments[k][1]
+        return [moments[k] for k in sorted(moments)]
+
+
+def warm_start_of(posterior: Posterior) -> Posterior:
+    """Return the sparse GP with constant normal noise from which a training started, as a posterior with one component.
+
+    Args:
+        posterior: with a defence, which has stored it.
+    """
+    defence = posterior.defence
+    if defence is None:
+        raise ValueError("expected a posterior with a defence; got none")
+    return Posterior(
+        inner_layers=(),
+        output_terms=(defence.gp,),
+        compositor=posterior.compositor,  # not used: the GP does not see w
+        noise=NormalNoise(defence.noise),
+        latent_nodes=np.empty((1, 0)),
+        node_weights=np.ones(1),
+        inner_noise=np.empty((1, 0)),
+        defence=None,
+        transforms=posterior.transforms,
+        output_mean=defence.mean,
+    )
 
 
 def average_mixture(members: Sequence[Posterior], X: Array) -> Mixture:

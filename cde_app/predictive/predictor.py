@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cde_app.arrays import Array
@@ -11,6 +12,8 @@ from cde_app.predictive.chain import Chain
 from cde_app.predictive.ensemble import Ensemble, extend
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.predictive.nodes import uniform_nodes
+from cde_app.predictive.posterior import warm_start_of
+from cde_app.predictive.recalibration import Recalibration
 
 if TYPE_CHECKING:
     from cde_app.predictive.forecast import Forecast
@@ -47,6 +50,8 @@ class Predictor:
     """Indices of the targets in the table, in the order of the chain."""
     nodes: Array
     """[G, 2 P] for a chain (see `Chain`), else empty."""
+    recalibration: Recalibration | None = None
+    """The maps of the probabilities; None leaves them as the factors state them."""
 
     @property
     def transforms(self) -> tuple[TargetTransform, ...]:
@@ -59,11 +64,24 @@ class Predictor:
         """Return the forecast of each row; X [N, D], standardised."""
         return self.forecast(self.features(X))
 
+    def sparse_gp(self) -> Predictor | None:
+        """Return the warm starts alone: one sparse GP per factor, with constant normal noise and the same transforms.
+
+        They are those of the defences, averaged over the members; None if a model has none, `defensive_weight: 0`.
+        """
+        factors = []
+        for factor in self.factors:
+            starts = [warm_start_of(member) for member in factor.members if member.defence is not None]
+            if not starts:
+                return None
+            factors.append(Ensemble(tuple(starts)))
+        return replace(self, factors=tuple(factors), recalibration=None)
+
     def forecast(self, X: Array) -> Forecast:
         """Return the forecast of each row from what `features` returns."""
-        if len(self.factors) == 1:
-            return self.factors[0].predict(X)
-        return Chain(self.factors, self.order, self.nodes, X)
+        chained = len(self.factors) > 1
+        forecast = Chain(self.factors, self.order, self.nodes, X) if chained else self.factors[0].predict(X)
+        return forecast if self.recalibration is None else self.recalibration.apply(forecast, X)
 
     def latents(self, X: Array, targets: Array) -> list[Latents]:
         """Return p(w | x, y) under the first member of each factor that has latent variables.
@@ -75,14 +93,25 @@ class Predictor:
             X: [N, D], standardised features.
             targets: [N, P], the user's units.
         """
-        found, X, chained = [], self.features(X), len(self.factors) > 1
-        for factor, target in zip(self.factors, self.order, strict=False):
-            member, own = factor.members[0], (target,) if chained else tuple(range(len(self.order)))
+        found = []
+        for factor, own, features in self.factor_inputs(X, targets):
+            member = factor.members[0]
             if member.latent_dim:
-                mean, sd = member.latent_moments(X, targets[:, list(own)])
+                mean, sd = member.latent_moments(features, targets[:, list(own)])
                 found.append(Latents(own, mean, sd, member.latent_prior_band()))
-            X = extend(X, member.transforms[0].forward(targets[:, target]))
         return found
+
+    def factor_inputs(self, X: Array, targets: Array) -> Iterator[tuple[Ensemble, tuple[int, ...], Array]]:
+        """Yield each factor, the indices of its targets, and its features of rows whose targets are known.
+
+        Args:
+            X: [N, D], standardised features.
+            targets: [N, P], the user's units.
+        """
+        X, chained = self.features(X), len(self.factors) > 1
+        for factor, target in zip(self.factors, self.order, strict=False):
+            yield factor, (target,) if chained else tuple(range(len(self.order))), X
+            X = extend(X, factor.members[0].transforms[0].forward(targets[:, target]))
 
     def features(self, X: Array) -> Array:
         """Append the features from the neighbours, if the factors use them; [N, D] to [N, D or D + P + 1]."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from cde_app.machine.blocks import work_in_blocks
 from cde_app.predictive.mixture import Mixture
 from cde_app.predictive.panels import NODES, distribution_on_panels, panel_edges
 from cde_app.predictive.weights import of_rows
+
+if TYPE_CHECKING:
+    from cde_app.predictive.forecast import Marginal
 
 NUM_PANELS = 128
 HALVINGS = 30
@@ -42,8 +46,18 @@ class Curves:
     """[N, G], what lies around each point; the sum is one."""
 
 
-def curves_of(mixture: Mixture) -> Curves:
-    """Follow the densities of a mixture of one target."""
+def curves_of(forecast: Marginal) -> Curves:
+    """Follow the densities of one target."""
+    if isinstance(forecast, Mixture):
+        return _curves_of_mixture(forecast)
+    curves = _curves_of_mixture(forecast.mixture)
+    log_slope = forecast.mapped.log_slope(curves.cdf)
+    masses = curves.masses * np.exp(log_slope)
+    return Curves(curves.z, curves.log_density + log_slope, forecast.mapped.forward(curves.cdf), masses)
+
+
+def _curves_of_mixture(mixture: Mixture) -> Curves:
+    """Follow the densities of a mixture."""
     shape = (mixture.num_rows, NUM_PANELS * len(NODES))
     z, density, cdf, masses = (np.empty(shape) for _ in range(4))
 
@@ -62,7 +76,7 @@ def curves_of(mixture: Mixture) -> Curves:
     return Curves(z, log_density, cdf, masses)
 
 
-def hdi(mixture: Mixture, mass: float) -> list[Array]:
+def hdi(mixture: Marginal, mass: float) -> list[Array]:
     """Return each row's highest-density region {y: log p(y) > t}, with t such that it has a mass.
 
     A first t comes from the points, in the order of their density. Newton's method then solves for it inside a bracket,
@@ -105,7 +119,7 @@ def _first_level(curves: Curves, mass: float) -> Array:
 
 
 def _next_level(
-    mixture: Mixture, level: Array, low: Array, high: Array, excess: Array, row: IntArray, ends: Array, slopes: Array
+    mixture: Marginal, level: Array, low: Array, high: Array, excess: Array, row: IntArray, ends: Array, slopes: Array
 ) -> Array:
     """Return a step of Newton's method, or the middle of the bracket if it leaves that; [N]."""
     heights = np.exp(level[row] - mixture.transforms[0].log_jacobian_at(ends))  # dF / dz at the ends
@@ -117,7 +131,7 @@ def _next_level(
     return np.where(np.abs(excess) <= MASS_TOLERANCE, level, np.where(inside, newton, middle))
 
 
-def _ends(mixture: Mixture, curves: Curves, level: Array) -> tuple[IntArray, Array, Array]:
+def _ends(mixture: Marginal, curves: Curves, level: Array) -> tuple[IntArray, Array, Array]:
     """Return where the rows' densities cross a level, [N].
 
     Returns:
@@ -138,7 +152,7 @@ def _ends(mixture: Mixture, curves: Curves, level: Array) -> tuple[IntArray, Arr
     return row, 0.5 * (low + high), slopes
 
 
-def modes(mixture: Mixture) -> list[Array]:
+def modes(mixture: Marginal) -> list[Array]:
     """Return each row's modes, the peaks of the density between which it falls below `VALLEY` of the lower one.
 
     A mode weighs what lies between the valleys beside it. One below `LEAST_WEIGHT` is part of its neighbour: so many

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 
 from cde_app.arrays import Array, IndexArray
 from cde_app.predictive.forecast import Forecast
-from cde_app.predictive.mixture import Mixture
 from cde_app.report.canvas import BLUE, STYLE, VERMILLION, new_figure, short_label, thin, tint, with_unit
 
 MAX_DOTS = 3000
@@ -91,18 +90,18 @@ def plot_density_heatmap(
     return figure
 
 
-def plot_forecast(mixture: Mixture, target_name: str, targets: Array | None, labels: Sequence[str]) -> Figure:
+def plot_forecast(forecast: Forecast, target_name: str, targets: Array | None, labels: Sequence[str]) -> Figure:
     """Draw the ridges of a forecast of one target, for at most `MOST_RIDGES` of its rows, spread over their means.
 
     Args:
-        mixture: N rows of one target, N >= 1.
+        forecast: N rows of one target, N >= 1.
         target_name: label of the x axis.
         targets: [N], observations, or None.
         labels: [N], names of the rows.
     """
-    chosen = spread_rows(mixture.mean()[:, 0], MOST_RIDGES)
+    chosen = spread_rows(forecast.mean()[:, 0], MOST_RIDGES)
     observed = None if targets is None else targets[chosen]
-    return plot_ridges(mixture[chosen], observed, labels=[labels[row] for row in chosen], target_name=target_name)
+    return plot_ridges(forecast[chosen], observed, labels=[labels[row] for row in chosen], target_name=target_name)
 
 
 @matplotlib.rc_context(STYLE)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from cde_app.arrays import Array
 from cde_app.evaluation.events import reliability
-from cde_app.evaluation.verdict import coverage_curve, ks_critical_value, ks_distance, pit_histogram
+from cde_app.evaluation.verdict import coverage_curve, ecdf_difference, ks_critical_value, ks_distance, pit_histogram
 from cde_app.report.canvas import BLUE, GREY, INK, STYLE, VERMILLION, new_figure, short_label, thin, tint
 
 LOCAL_KL = "_local_kl"
@@ -171,6 +171,39 @@ def plot_pit(pit: ArrayLike, *, target_names: Sequence[str]) -> Figure:
         ax.set(xlim=(0, 1), xlabel=words, ylabel="rows")
         ax.grid(visible=False, axis="x")
     _legend_once(figure, axes)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def plot_ecdf(values: ArrayLike, *, names: Sequence[str]) -> Figure:
+    """Draw how far the PIT values' distribution is from uniform, with the simultaneous 95% band.
+
+    Args:
+        values: [N, P], PIT values of each target, or density ranks.
+        names: [P]; the first six are drawn.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    figure, axes = _calibration_panels(
+        "Where are the stated probabilities off?",
+        "A curve inside the band everywhere: nowhere, or by no more than chance (95% of calibrated curves).\n"
+        "Above 0: this happens more often than stated, at or below that probability. Below 0: less often.",
+        values.shape[1],
+        height=3.0,
+        single_width=7.6,
+    )
+    for p, ax in _named_panels(axes, names):
+        curve = ecdf_difference(values[:, p])
+        x = np.concatenate([[0.0], curve.points, [1.0]])
+        lower, upper, difference = (np.pad(100 * part, 1) for part in (curve.lower, curve.upper, curve.difference))
+        ax.fill_between(x, lower, upper, color=GREY, alpha=0.28, lw=0, label="95% of calibrated curves lie inside")
+        ax.axhline(0.0, color=INK, lw=1, ls="--", label="perfect")
+        ax.plot(x, difference, color=BLUE, lw=1.8, label="observed less stated")
+        outside = np.where((difference < lower) | (difference > upper), difference, np.nan)
+        if np.isfinite(outside).any():
+            ax.plot(x, outside, "o", color=VERMILLION, ms=4, label="outside")
+        ax.set(xlim=(0, 1), xlabel="stated probability u", ylabel="rows up to u, less u\n[percentage points]")
+    handles = {name: handle for ax in axes.flat for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=2)
     return figure
 
 

@@ -13,7 +13,7 @@ from cde_app.arrays import Array, IndexArray, IntArray
 from cde_app.predictive.forecast import Forecast
 from cde_app.report.canvas import figure_bytes
 from cde_app.report.densities import MOST_RIDGES, plot_density_heatmap, plot_joint_rows, plot_ridges, spread_rows
-from cde_app.report.diagnostics import plot_coverage, plot_history, plot_latent, plot_pit, plot_reliability
+from cde_app.report.diagnostics import plot_coverage, plot_ecdf, plot_history, plot_latent, plot_pit, plot_reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,10 +131,27 @@ def training_pictures(history: Sequence[Mapping[str, Any]], image_format: Litera
     return _drawn({"history": partial(plot_history, history)}, image_format)
 
 
-def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: Literal["png", "svg"]) -> Pictures:
-    """Return the PIT histogram and the coverage curve; pit [N, P]."""
+def calibration_pictures(
+    pit: Array,
+    target_names: Sequence[str],
+    image_format: Literal["png", "svg"],
+    density_rank: Array | None = None,
+) -> Pictures:
+    """Return the PIT histogram, its distribution function less the diagonal, and the coverage curve.
+
+    Args:
+        pit: [N, P].
+        target_names: [P].
+        image_format: png or svg.
+        density_rank: [N], drawn beside the PIT values if there are several targets, whose dependence it judges too.
+    """
+    values, names = pit, list(target_names)
+    if density_rank is not None and len(names) > 1:
+        # In front, because only the first six are drawn.
+        values, names = np.column_stack([density_rank, pit]), ["all targets jointly", *names]
     figures = {
-        "pit": partial(plot_pit, pit, target_names=target_names),
+        "pit": partial(plot_pit, values, target_names=names),
+        "ecdf": partial(plot_ecdf, values, names=names),
         "coverage": partial(plot_coverage, pit, target_names=target_names),
     }
     return _drawn(figures, image_format)
@@ -143,6 +160,11 @@ def calibration_pictures(pit: Array, target_names: Sequence[str], image_format: 
 def reliability_pictures(events: Mapping[str, tuple[Array, Array]], image_format: Literal["png", "svg"]) -> Pictures:
     """Return the reliability of each event's probabilities; name -> probability and happened, [N] each."""
     figures = {f"reliability_{name}": partial(plot_reliability, *rows, name=name) for name, rows in events.items()}
+    return _drawn(figures, image_format)
+
+
+def study_pictures(figures: Mapping[str, Callable[[], Figure]], image_format: Literal["png", "svg"]) -> Pictures:
+    """Return pictures of several trainings side by side, given the functions that make their figures."""
     return _drawn(figures, image_format)
 
 

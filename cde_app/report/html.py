@@ -1,25 +1,37 @@
-"""The report: one self-contained page, which begins with whether the densities can be trusted."""
+"""The report: one content as a self-contained page, as JSON and as a model card in Markdown.
+
+It begins with what was learned, whether the densities can be trusted and where not, and whether they are worth it.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from cde_app.evaluation.verdict import verdict
+from cde_app.machine.storage import to_jsonable
 from cde_app.words import flatten
 
-BASELINE_NAMES = {"climatology": "ignoring the inputs", "linear_gaussian": "straight line"}
+BASELINE_NAMES = {
+    "climatology": "ignoring the inputs",
+    "linear_gaussian": "straight line",
+    "nearest_neighbours": "nearest rows",
+    "sparse_gp": "one sparse GP",
+}
 
 # Alternative text by the start of a picture's name, in the order of the page.
 PICTURE_WORDS = {
     "pit": "Histogram of the probability integral transform, with the band of a calibrated forecast",
+    "ecdf": "Distribution of the PIT values less the uniform one, with the simultaneous band of a calibrated forecast",
     "coverage": "Actual against nominal coverage of central intervals, with the band of a calibrated forecast",
     "heatmap": "Predictive density along one input, with its quantiles and the data",
     "density": "Predictive density along one input, with its quantiles and the data",
@@ -28,7 +40,7 @@ PICTURE_WORDS = {
     "latent": "Posterior of the latent variable of each row against one input",
     "history": "Training bound, KL of the latent variable and validation score against the step",
 }
-NARROW_PICTURES = ("pit", "coverage", "history", "latent")
+NARROW_PICTURES = ("pit", "ecdf", "coverage", "history", "latent")
 
 
 @dataclass(frozen=True)
@@ -51,42 +63,144 @@ class Table:
     rows: list[Row]
 
 
-def render_report(
+@dataclass(frozen=True)
+class Report:
+    """What the page, `report.json` and the model card say about a run; plain data, texts as they are."""
+
+    title: str
+    facts: str
+    learned: list[str]
+    """What was learned: sentences."""
+    trusted: bool
+    trust: list[str]
+    """Can the densities be trusted? The first sentence is the answer."""
+    where: list[str]
+    """Where in x they are wrong."""
+    worth: list[str]
+    """Are they better than something simpler?"""
+    warnings: list[str]
+    columns: list[dict[str, str]]
+    """Each column: name, role, kind, unit, and its range or labels in training."""
+    use: list[str]
+    """What the model is meant for."""
+    limits: list[str]
+    data: dict[str, str]
+    """The tables it was trained on: path -> SHA-256."""
+    tables: list[Table]
+    config_yaml: str
+    provenance: list[tuple[str, str]]
+    metrics: Mapping[str, Any]
+
+
+def make_report(
     title: str,
     metrics: Mapping[str, Any],
-    pictures: Mapping[str, bytes],
     config_yaml: str,
     manifest: Mapping[str, Any],
     warnings: Sequence[str],
     history: Sequence[Mapping[str, Any]],
-) -> str:
-    """Render the report.
-
-    Every text is escaped; nothing is loaded from elsewhere and there is no script.
+    columns: Sequence[Mapping[str, str]] = (),
+) -> Report:
+    """Collect what is said about a run.
 
     Args:
         title: heading of the page.
         metrics: what `cde evaluate --json` prints; `{}` if no rows were held out.
-        pictures: PNG or SVG by name; the name's start (`pit`, `heatmap`, ...) determines its position and its text.
         config_yaml: the resolved configuration.
         manifest: versions, seeds and hashes; nested mappings are written with dotted keys.
         warnings: sentences to show below the verdict.
         history: the entries of `history.jsonl`.
+        columns: see `Report.columns`.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = files("cde_app.report").joinpath("templates/report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    judged = verdict(metrics)
+    return Report(
         title=title,
         facts=_facts(metrics),
-        verdict=verdict(metrics),
+        learned=_learned(columns, manifest),
+        trusted=judged.trusted,
+        trust=[sentence for sentence in judged.sentences if sentence not in (*judged.worth, *_where(metrics))],
+        where=_where(metrics),
+        worth=judged.worth or [_unknown_worth(metrics)],
         warnings=list(warnings),
+        columns=[dict(column) for column in columns],
+        use=_use(columns),
+        limits=_limits(columns, metrics),
+        data={str(path): str(digest) for path, digest in (manifest.get("inputs") or {}).items()},
         tables=[*_tables(metrics), *_training_table(history)],
-        pictures=[_picture(name, pictures[name]) for name in sorted(pictures, key=_position)],
         config_yaml=config_yaml,
-        manifest=[(key, _as_text(value)) for key, value in flatten(manifest, is_leaf=lambda tree: not tree)],
+        provenance=[(key, _as_text(value)) for key, value in flatten(manifest, is_leaf=lambda tree: not tree)],
+        metrics=metrics,
     )
+
+
+def render_page(report: Report, pictures: Mapping[str, bytes], explorer: Mapping[str, Any] | None) -> str:
+    """Render the report as one HTML page.
+
+    Every text is escaped, and nothing is loaded from elsewhere. A policy in the page allows no script except the
+    explorer's, by its hash, and no connection except, for `cde explore`, to where the page came from.
+
+    Args:
+        report: the content.
+        pictures: PNG or SVG by name; the name's start (`pit`, `heatmap`, ...) determines its position and its text.
+        explorer: the data of the explorer; None leaves it out, and with it all scripts.
+    """
+    style, script = _asset("report.css"), _asset("explorer.js")
+    policy = ["default-src 'none'", f"style-src '{_csp_hash(style)}'", "img-src data:"]
+    policy += ["base-uri 'none'", "form-action 'none'"]
+    if explorer is not None:
+        policy.append(f"script-src '{_csp_hash(script)}'")
+        policy += ["connect-src 'self'"] if explorer.get("live") else []
+    return (
+        _environment()
+        .from_string(_asset("report.html"))
+        .render(
+            report=report,
+            policy="; ".join(policy),
+            style=Markup(style),
+            script=Markup(script),
+            explorer=None if explorer is None else Markup(embedded_json(explorer)),
+            pictures=[_picture(name, pictures[name]) for name in sorted(pictures, key=_position)],
+        )
+    )
+
+
+def render_card(report: Report) -> str:
+    """Render the report as a model card in Markdown (Mitchell et al. 2019, "Model cards for model reporting")."""
+    environment = _environment()
+    environment.filters["cell"] = _markdown
+    return environment.from_string(_asset("model_card.md")).render(report=report)
+
+
+def report_json(report: Report) -> str:
+    """Write the report as JSON; numbers that are not finite become null."""
+    content = to_jsonable(asdict(report) | {"provenance": dict(report.provenance)})
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def embedded_json(value: Any) -> str:
+    """Write JSON that may stand in an HTML script element: no character in it is markup there."""
+    text = json.dumps(to_jsonable(value), allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _asset(name: str) -> str:
+    """Read a template, the style or the script."""
+    return files("cde_app.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+
+
+def _csp_hash(text: str) -> str:
+    """Return a source expression that allows exactly this text (Content Security Policy Level 3, section 2.3.1)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+
+
+def _markdown(text: str) -> Markup:
+    """Write a text so that Markdown shows it as it is, in a paragraph or a cell."""
+    flat = " ".join(str(text).split())
+    return Markup("".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|~" else sign for sign in flat))
 
 
 def format_score(entry: Mapping[str, Any] | None, *, percent: bool = False) -> str:
@@ -122,6 +236,69 @@ def _facts(metrics: Mapping[str, Any]) -> str:
     return f"Judged on {count:,} held-out row{'' if count == 1 else 's'}."
 
 
+def _named(column: Mapping[str, str]) -> str:
+    return f"{column['name']} [{column['unit']}]" if column.get("unit") else column["name"]
+
+
+def _learned(columns: Sequence[Mapping[str, str]], manifest: Mapping[str, Any]) -> list[str]:
+    """Say what was learned from what."""
+    targets = [_named(column) for column in columns if column["role"] == "target"]
+    inputs = [column["name"] for column in columns if column["role"] == "input"]
+    rows = manifest.get("rows") or {}
+    if not targets:
+        return []
+    together = ", jointly" if len(targets) > 1 else ""
+    sentences = [f"The distribution of {' and '.join(targets)}{together}."]
+    sentences.append(f"Given {inputs[0]}." if len(inputs) == 1 else f"Given {len(inputs)} inputs: {', '.join(inputs)}.")
+    if rows.get("train"):
+        sentences.append(f"Learned from {int(rows['train']):,} rows.")
+    return sentences
+
+
+def _unknown_worth(metrics: Mapping[str, Any]) -> str:
+    """Say why it is not known whether the densities are better than simpler forecasts."""
+    if not metrics.get("num_rows"):
+        return "Not known: no rows were held out to compare the densities with simpler forecasts."
+    return "Not known: the held-out rows are too few to compare the densities with simpler forecasts."
+
+
+def _where(metrics: Mapping[str, Any]) -> list[str]:
+    """Say where in x the densities are wrong, if that has been examined."""
+    local = metrics.get("local") or {}
+    sentences = local.get("sentences") if isinstance(local, Mapping) else None
+    return [str(sentence) for sentence in sentences or ()]
+
+
+def _use(columns: Sequence[Mapping[str, str]]) -> list[str]:
+    """Say what the model is meant for."""
+    targets = " and ".join(column["name"] for column in columns if column["role"] == "target") or "the targets"
+    return [
+        f"Forecasts of {targets} as densities, quantiles and probabilities, for rows like those of the training table.",
+        "It describes what goes with what in that table, not what an intervention would change.",
+    ]
+
+
+def _limits(columns: Sequence[Mapping[str, str]], metrics: Mapping[str, Any]) -> list[str]:
+    """Say where the model should not be relied on."""
+    ranges = [
+        f"{column['name']} from {column['range']}"
+        for column in columns
+        if column["role"] == "input" and column["kind"] in ("numeric", "datetime")
+    ]
+    limits = (
+        [f"Outside the range of the training rows its densities are guesses: {'; '.join(ranges)}."] if ranges else []
+    )
+    if any(column["kind"] == "categorical" for column in columns):
+        limits.append("A label that was not in the training rows is treated as an unknown one.")
+    count = int(metrics.get("num_rows") or 0)
+    limits.append(
+        f"Its scores rest on {count:,} held-out rows, as alike to the training rows as the split makes them."
+        if count
+        else "It has not been checked on any held-out row."
+    )
+    return limits
+
+
 def _tables(metrics: Mapping[str, Any]) -> list[Table]:
     """Lay out the scores, the gain over the baselines and each target's own scores."""
     if not metrics.get("num_rows"):
@@ -150,18 +327,19 @@ def _score_table(metrics: Mapping[str, Any], *, several: bool) -> Table:
         ),
         ("rmse", "RMSE of the mean", f"{unit}; lower is better"),
         ("pit_ks", "KS distance of the PIT", "largest error of a stated probability; 0 is perfect"),
+        ("rank_ks", "KS distance, targets jointly", "the same of the joint highest-density regions"),
     ]
     rows = [
         Row(name, note, [format_score(column.get(key)) for column in columns])
         for key, name, note in lines
-        if several or key != "energy_score"
+        if (several or key != "energy_score") and (key in metrics or key != "rank_ks")
     ]
     for level in metrics.get("coverage") or {}:
         cells = [format_score((column.get("coverage") or {}).get(level), percent=True) for column in columns]
         rows.append(Row(f"Rows inside the {float(level):.0%} interval", f"should be {float(level):.0%}", cells))
     return Table(
         heading="Scores",
-        caption="The model and two simple forecasts, on the same rows.",
+        caption="The model and simpler forecasts, on the same rows.",
         corner="Score",
         columns=["This model", *(BASELINE_NAMES.get(name, name) for name in baselines)],
         rows=rows,

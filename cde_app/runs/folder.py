@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cde_app.errors import RunError
-from cde_app.machine.storage import TEMPORARY_PREFIX, delete, writing
+from cde_app.machine.storage import TEMPORARY_PREFIX, delete, make_folder, sync_folder, writing
+from cde_app.runs.lock import NAME as LOCK
 from cde_app.runs.lock import take_lock
 
 Status = Literal["running", "done", "failed", "interrupted"]
@@ -36,14 +37,19 @@ RUN_ENTRIES = frozenset(
         "checkpoints",
         "baselines.npz",
         "split.npz",
+        "reference.npz",
         "history.jsonl",
         "metrics.json",
         "plots",
         "report.html",
+        "report.json",
+        "report.md",
         "log.txt",
-        ".lock",
+        "SHA256SUMS",
+        LOCK,
     }
 )
+PICTURE_SUFFIXES = frozenset({".png", ".svg"})
 PREDICTION_TABLES = ("summary", "samples", "densities", "hdi", "modes", "totals")
 PREDICTION_ENTRIES = frozenset(
     {
@@ -63,13 +69,47 @@ def find(folder: Path, name: str) -> Path:
     return waiting if waiting.exists() else folder / name
 
 
+def is_inside(name: str) -> bool:
+    """Return whether a name that a file of a run gives can be that of a file of the run."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and parts[0] in RUN_ENTRIES and ".." not in parts
+
+
 def status(folder: Path) -> Status | None:
     """Return the word in a folder's STATUS; None if there is no valid one, so that the folder is not a run."""
+    with contextlib.suppress(OSError):
+        return _status_in(find(folder, "STATUS"))
+    return None
+
+
+def _status_in(file: Path) -> Status | None:
     try:
-        word = find(folder, "STATUS").read_text(encoding="utf-8", errors="replace").strip()
+        word = file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
     return next((known for known in STATUSES if known == word), None)
+
+
+def check_is_outside(path: Path) -> None:
+    """Check that a folder is no run and in none, so that nothing is written over what a training has made.
+
+    Raises:
+        RunError: it is.
+    """
+    if status(path) is not None:
+        raise RunError(f"{path} is a run; choose another --out.")
+    check_is_in_no_run(path)
+
+
+def check_is_in_no_run(path: Path, *, option: str = "--out") -> None:
+    """Check that a file or folder, which may itself be a run, is in no run.
+
+    Raises:
+        RunError: it is in one; the message names the option to choose another place with.
+    """
+    for folder in path.resolve().parents:
+        if _status_in(folder / "STATUS") is not None:  # not `status`: a run beside this may be called `.cde-next`
+            raise RunError(f"{path} is in the run {folder}; choose another {option}.")
 
 
 def is_finished(folder: Path) -> bool:
@@ -105,32 +145,29 @@ def check_is_run(path: Path) -> None:
 # --- one writer ---------------------------------------------------------------------------------------------------
 
 
-def claim(path: Path, *, overwrite: bool) -> tuple[Path, int]:
+def claim(path: Path, *, overwrite: bool) -> tuple[Path, int, Sequence[Path]]:
     """Make and lock the folder for a new run; `clear` deletes old contents later.
 
     Returns:
-        The folder, which is `path` or, if that is a finished run, the folder of its successor; the lock's descriptor.
+        The folder, which is `path` or, if that is a finished run, the folder of its successor; the lock's descriptor;
+        and the folders that were made for it, which `leave` and `discard` remove.
 
     Raises:
         RunError: there are contents that may not be replaced, or another process is writing.
     """
     while True:
+        check_is_in_no_run(path)
         settle(path)
         _check_replaceable(path, overwrite=overwrite)
         folder = path / NEXT if is_finished(path) else path
-        with writing(folder, "a folder that can be made"):
-            folder.mkdir(parents=True, exist_ok=True)
-        lock = take_lock(folder, named=path)
-        try:
-            _check_replaceable(path, overwrite=overwrite)
-        except RunError:
-            os.close(lock)
-            raise
-        if is_finished(path) == (folder != path):
-            break
-        os.close(lock)  # another process has just finished the run
-    _discard_leftovers(folder)
-    return folder, lock
+        with _made(folder) as made:
+            lock = take_lock(folder, named=path)
+            with _released_if_it_fails(folder, lock):
+                _check_replaceable(path, overwrite=overwrite)
+                if is_finished(path) == (folder != path):
+                    _discard_leftovers(folder)
+                    return folder, lock, made
+            release(folder, lock)  # another process has just finished the run
 
 
 def claim_unfinished(path: Path) -> tuple[Path, int]:
@@ -143,14 +180,15 @@ def claim_unfinished(path: Path) -> tuple[Path, int]:
         RunError: there is no such training, or another process is writing it.
     """
     settle(path)
-    folder = unfinished(path)
-    lock = None if folder is None else take_lock(folder, named=path)
-    if folder is None or lock is None or unfinished(path) != folder:
-        if lock is not None:  # another process has just finished it
-            os.close(lock)
-        check_is_run(path)
-        raise RunError(f"{path} is done; there is nothing to resume. Pass --overwrite to train it again.")
-    return folder, lock
+    if (folder := unfinished(path)) is not None:
+        lock = take_lock(folder, named=path)
+        with _released_if_it_fails(folder, lock):
+            if unfinished(path) == folder:
+                _discard_leftovers(folder)
+                return folder, lock
+        release(folder, lock)  # another process has just finished it
+    check_is_run(path)
+    raise RunError(f"{path} is done; there is nothing to resume. Pass --overwrite to train it again.")
 
 
 def clear(folder: Path) -> None:
@@ -161,8 +199,10 @@ def clear(folder: Path) -> None:
     """
     if (folder / NEXT).exists():
         lock = take_lock(folder / NEXT, named=folder)
-        delete(folder / NEXT)
-        os.close(lock)
+        try:
+            delete(folder / NEXT)
+        finally:
+            os.close(lock)
     _discard_contents(folder)
 
 
@@ -180,35 +220,111 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
     Raises:
         RunError: another process is writing the folder, or it cannot be created.
     """
-    made = [part for part in (folder, *folder.parents) if not os.path.exists(part)]
-    try:
-        with writing(folder, "a folder that can be written"):
-            folder.mkdir(parents=True, exist_ok=True)
+    with _made(folder):
         lock = take_lock(folder, wait=wait)
         try:
             yield
         finally:
-            (folder / ".lock").unlink(missing_ok=True)
-            os.close(lock)
-    finally:
-        with contextlib.suppress(OSError):  # not empty
-            for part in made:
-                part.rmdir()
+            release(folder, lock)
+
+
+def release(folder: Path, lock: int) -> None:
+    """Let another process write a folder; a lock that cannot be removed is free, too."""
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink()
+    os.close(lock)
 
 
 @contextlib.contextmanager
-def predictions(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def _released_if_it_fails(folder: Path, lock: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        release(folder, lock)
+        raise
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[Sequence[Path]]:
+    """Make a folder and its parents; those that were made and are empty at the end of the block are removed again.
+
+    Yields:
+        Those that were made, the inner ones first.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    made = [part for part in (folder, *folder.parents) if not os.path.exists(part)]
+    try:
+        with writing(folder, "a folder that can be made"):
+            make_folder(folder)
+        yield made
+    finally:
+        _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the inner ones first, as far as they are there and empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError):
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def arriving(folder: Path, *, last: str = "") -> Iterator[Path]:
+    """Be the only writer of a folder during a block, whose files appear in it at the end, and none if the block fails.
+
+    Args:
+        folder: the folder, as in `held`; other files in it stay.
+        last: the file that appears after all others.
+
+    Yields:
+        The folder to write them to.
+
+    Raises:
+        RunError: as `held`.
+    """
+    waiting = folder / f"{TEMPORARY_PREFIX}files"
+    with held(folder):
+        delete(waiting)  # of a process that was killed
+        try:
+            with writing(folder, "a folder that can be written"):
+                waiting.mkdir()
+            yield waiting
+            files = sorted(path.relative_to(waiting) for path in waiting.rglob("*") if path.is_file())
+            with writing(folder, "a folder that can be written"):
+                for name in sorted(files, key=lambda name: str(name) == last):
+                    make_folder((folder / name).parent)
+                    os.replace(waiting / name, folder / name)
+                for changed in sorted({folder, *((folder / name).parent for name in files)}):
+                    sync_folder(changed)
+        except RunError as error:  # its user knows the folder only
+            raise RunError(*(fault.replace(str(waiting), str(folder)) for fault in error.faults)) from error
+        finally:
+            with contextlib.suppress(RunError):  # a first failure says more, and the next writer deletes it
+                delete(waiting)
+
+
+@contextlib.contextmanager
+def predictions(path: Path, *, overwrite: bool, waits: bool = False) -> Iterator[Path]:
     """Hold a folder for predictions; they replace older ones at the end of the block, unless it fails.
+
+    Args:
+        path: the folder.
+        overwrite: replace older predictions.
+        waits: wait for another writer, if that is known to end.
 
     Yields:
         The folder to write them to, their manifest last.
 
     Raises:
-        RunError: as `check_predictions`, or another process is writing the folder.
+        RunError: as `check_is_outside` and `check_predictions`, or another process is writing the folder.
     """
-    settle(path)
+    check_is_outside(path)
+    settle(path, wait=waits)
     check_predictions(path, overwrite=overwrite)
-    with held(path):
+    with held(path, wait=waits):
         _settle(path)
         check_predictions(path, overwrite=overwrite)
         _discard_leftovers(path)
@@ -221,7 +337,8 @@ def predictions(path: Path, *, overwrite: bool) -> Iterator[Path]:
             _settle(path)
         except BaseException:
             if not (successor / "manifest.json").exists():
-                delete(successor)
+                with contextlib.suppress(RunError):  # the first failure says more, and the next writer deletes it
+                    delete(successor)
             raise
 
 
@@ -233,10 +350,10 @@ def check_predictions(path: Path, *, overwrite: bool) -> None:
     """
     if os.path.exists(path) and not path.is_dir():
         raise RunError(f"{path} exists and is not a folder; choose another --out.")
-    names = _entries(path) - {".lock"}
+    names = _entries(path) - {LOCK}
     if names and not overwrite:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass --overwrite.")
-    if foreign := sorted(names - PREDICTION_ENTRIES):
+    if foreign := sorted(names - PREDICTION_ENTRIES) + foreign_in_plots(path):
         raise RunError(f"{path}: expected only predictions; got {foreign[0]!r}. Move it, or choose another --out.")
     if names and "manifest.json" not in names:
         some = sorted(names)[0]
@@ -271,7 +388,7 @@ def _settle(path: Path) -> None:
         _arrive(path)
         if (successor / "manifest.json").exists():
             replaced.mkdir(exist_ok=True)
-            for name in _manifest_last(_entries(path) & (RUN_ENTRIES | PREDICTION_ENTRIES) - {".lock"})[::-1]:
+            for name in _manifest_last(_entries(path) & (RUN_ENTRIES | PREDICTION_ENTRIES) - {LOCK})[::-1]:
                 _move(path / name, replaced / name)
             os.rename(successor, arriving)
             _arrive(path)
@@ -281,9 +398,11 @@ def _settle(path: Path) -> None:
 def _arrive(path: Path) -> None:
     """Move the entries of `.cde-arriving` into the folder."""
     arriving = path / ARRIVING
-    for name in _manifest_last(_entries(arriving) - {".lock"}):
+    for name in _manifest_last(_entries(arriving) - {LOCK}):
         _move(arriving / name, path / name)
-    delete(arriving)
+    if arriving.exists():
+        sync_folder(path)  # before anything old is deleted
+        delete(arriving)
 
 
 def _manifest_last(names: set[str]) -> list[str]:
@@ -299,38 +418,44 @@ def _move(source: Path, target: Path) -> None:
 # --- what may be deleted ------------------------------------------------------------------------------------------
 
 
-def discard(folder: Path) -> None:
-    """Delete a run; files that do not belong to it stay, and then the folder stays too."""
+def discard(folder: Path, made: Sequence[Path] = ()) -> None:
+    """Delete a run and give it up as `leave` does; files that do not belong to it stay, and then the folder too."""
     _discard_contents(folder)
     _discard_leftovers(folder)
-    leave(folder)
+    leave(folder, made)
 
 
-def leave(folder: Path) -> None:
-    """Give up a folder that was claimed, and delete it if it is empty."""
-    delete(folder / ".lock")
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+def tidy(folder: Path) -> None:
+    """Delete what a process has left that was killed when its run was done; the caller holds the folder."""
+    _discard_leftovers(folder)
+    delete(folder / "checkpoints")
+
+
+def leave(folder: Path, made: Sequence[Path] = ()) -> None:
+    """Give up a folder that was claimed; remove it, and the folders that were made for it, if they are empty."""
+    delete(folder / LOCK)
+    _remove_empty([folder, *made])
 
 
 def _discard_contents(folder: Path) -> None:
     """Delete the files of a run; STATUS last, so that after a crash the folder is still recognised as a run."""
     for name in sorted(os.listdir(folder) if folder.is_dir() else (), key=lambda name: name == "STATUS"):
-        if name in RUN_ENTRIES - {".lock"}:
+        if name in RUN_ENTRIES - {LOCK}:
             delete(folder / name)
 
 
 def _discard_leftovers(folder: Path) -> None:
     """Delete the temporary files of a process that was killed."""
-    for entry in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        delete(entry)
+    for inside in (folder, *(folder / name for name in RUN_ENTRIES)):
+        for entry in list(inside.glob(f"{TEMPORARY_PREFIX}*")):
+            delete(entry)
 
 
 def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     """Check that a folder is absent, empty, or a run that may be overwritten."""
     if os.path.exists(path) and not path.is_dir():
         raise RunError(f"{path} exists and is not a folder; choose another --out.")
-    names = _entries(path) - {".lock"}
+    names = _entries(path) - {LOCK}
     can_resume = unfinished(path) is not None
     if not names and can_resume and not overwrite:
         raise RunError(f"{path} holds an unfinished training; pass --resume or --overwrite.")
@@ -341,8 +466,13 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass {options}.")
     if status(path) is None:
         raise RunError(f"{path} exists and is not a run, so --overwrite does not replace it; choose another --out.")
-    if foreign := sorted(names - RUN_ENTRIES):
+    if foreign := sorted(names - RUN_ENTRIES) + foreign_in_plots(path):
         raise RunError(f"{path}: expected only a run's files; got {foreign[0]!r}. Move it, or choose another --out.")
+
+
+def foreign_in_plots(folder: Path) -> list[str]:
+    """Return the names below a folder of what is in its `plots` and no picture, so that cde has not written it."""
+    return sorted(f"plots/{name}" for name in _entries(folder / "plots") if Path(name).suffix not in PICTURE_SUFFIXES)
 
 
 def _entries(folder: Path) -> set[str]:

@@ -13,32 +13,40 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
+import operator
 import os
 import time
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import numpy as np
-
 from cde_app.arrays import AnyArray
-from cde_app.errors import RunError
+from cde_app.config import Config
+from cde_app.errors import RunError, SettingError
 from cde_app.machine import storage
 from cde_app.machine.storage import TEMPORARY_PREFIX, delete, file_hash, to_jsonable
 from cde_app.runs import checks as run_checks
 from cde_app.runs import folder as run_folder
-from cde_app.runs.checks import FORMAT_VERSION
+from cde_app.runs import sums
 from cde_app.runs.folder import RUN_ENTRIES, Status
+from cde_app.runs.manifest import fault_of_manifest
+from cde_app.runs.migrations import FORMAT_VERSION, migrate
 from cde_app.runs.provenance import provenance
+from cde_app.runs.sums import listed_files, read_sums, render_sums, text_of_sums
+from cde_app.trees import to_tree
+from cde_app.words import printable
 
-REWRITABLE_ENTRIES = frozenset({"plots", "report.html"})
+REWRITABLE_ENTRIES = frozenset({"plots", "report.html", "report.json", "report.md"})
 SECONDS_TO_REPLACE = 0.1
 """Time to wait before reading a run again that a successor may just have replaced."""
-UNHASHED_ENTRIES = REWRITABLE_ENTRIES | {"STATUS", "manifest.json", "log.txt", "checkpoints", ".lock"}
+UNHASHED_ENTRIES = REWRITABLE_ENTRIES | sums.UNLISTED_ENTRIES | {"STATUS", "manifest.json", "log.txt"}
+"""What has no hash in the manifest."""
+
+
+def _is_rewritable(name: str) -> bool:
+    return Path(name).parts[0] in REWRITABLE_ENTRIES
 
 
 class Run:
@@ -49,14 +57,17 @@ class Run:
         folder: the folder that is written: inside `path` while the run succeeds a finished one, else `path`.
     """
 
-    def __init__(self, path: Path, folder: Path, lock: int | None, *, replaces: bool = False) -> None:
+    def __init__(
+        self, path: Path, folder: Path, lock: int | None, made: Sequence[Path] = (), *, replaces: bool = False
+    ) -> None:
         self.path = path
         self.folder = folder
         self._lock = lock
         self._replaces = replaces
         self._has_begun = False
-        self._made_parents: list[Path] = []
-        self._hashes: dict[str, str] = {}
+        self._made = made
+        self._hashes: dict[str, str] | None = None
+        self._format_version = FORMAT_VERSION
 
     # --- beginning ------------------------------------------------------------------------------------------------
 
@@ -71,11 +82,7 @@ class Run:
                 belong to a run, or is being written by another process.
         """
         path = Path(path)
-        parents = [parent for parent in path.parents if not parent.exists()]
-        folder, lock = run_folder.claim(path, overwrite=overwrite)
-        run = cls(path, folder, lock, replaces=True)
-        run._made_parents = parents
-        return run
+        return cls(path, *run_folder.claim(path, overwrite=overwrite), replaces=True)
 
     @classmethod
     def resume(cls, path: Path) -> Run:
@@ -92,16 +99,17 @@ class Run:
         """Open a finished run for reading; only its plots and its report may be written, while it is `held`.
 
         Raises:
-            RunError: the run is missing, not a run, incomplete, corrupt or from a newer format.
+            RunError: the run is missing, not a run, incomplete, corrupt or of a format that this cde cannot read.
         """
         path = Path(path)
         try:
-            hashes = run_checks.check_run(path)
+            manifest = run_checks.check_run(path)
         except RunError:
             time.sleep(SECONDS_TO_REPLACE)
-            hashes = run_checks.check_run(path)
+            manifest = run_checks.check_run(path)
         run = cls(path, path, None)
-        run._hashes = hashes
+        run._hashes = read_sums(path) | manifest["outputs"]
+        run._format_version = manifest["format_version"]
         return run
 
     # --- writing --------------------------------------------------------------------------------------------------
@@ -126,15 +134,21 @@ class Run:
         """
         run_folder.settle(self.path)
         with run_folder.held(self.path):
+            run_folder.tidy(self.path)
             yield
+            if old := read_sums(self.path):
+                files = {name: file for name, file in listed_files(self.path).items() if _is_rewritable(name)}
+                kept = {name: content for name, content in old.items() if not _is_rewritable(name)}
+                text = render_sums(kept | {name: file_hash(file) for name, file in files.items()})
+                storage.write_atomically(run_folder.find(self.path, sums.NAME), text.encode())
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a file of the run in one step: it has the old or the new content, never a part of it."""
         return storage.write_atomically(self._writable(name), content)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a UTF-8 text file of the run."""
-        return self.write_bytes(name, text.encode())
+        """Write a UTF-8 text file of the run; what of a path is not UTF-8 is shown by its escape."""
+        return self.write_bytes(name, text.encode(errors="backslashreplace"))
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write a JSON file of the run; numbers that are not finite become null."""
@@ -152,20 +166,34 @@ class Run:
         """Append one line to `history.jsonl`; `history` skips a last line that a crash has truncated."""
         self._append("history.jsonl", json.dumps(to_jsonable(entry), allow_nan=False) + "\n")
 
-    def rewind_history(self, progress: tuple[int, int]) -> None:
-        """Drop the history after a (training, step), because a resumed run is about to write it again."""
-        kept = [entry for entry in self.history() if (entry["training"], entry["step"]) <= progress]
-        self.write_text("history.jsonl", "".join(json.dumps(entry) + "\n" for entry in kept))
+    def sync(self, name: str) -> None:
+        """Let what was appended to a file, if there is one, outlast a loss of power, as what is written next shall."""
+        if self.has(name):
+            path = self._writable(name)
+            with storage.writing(path), path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def rewind_history(self, steps: Sequence[int]) -> None:
+        """Drop what is later than these steps of each training, because a resumed run is about to write it again."""
+        self._write_history(entry for entry in self.history() if entry["step"] <= steps[entry["training"]])
+
+    def sort_history(self) -> None:
+        """Put one training after another; those that run side by side take turns."""
+        self._write_history(sorted(self.history(), key=lambda entry: (entry["training"], entry["step"])))
+
+    def _write_history(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        self.write_text("history.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
 
     def log(self, message: str) -> None:
-        """Append a line to `log.txt`, with the time."""
-        self._append("log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+        """Append a line, or several, to `log.txt`, with the time."""
+        text = printable(message, keeps="\n")
+        self._append("log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """Make an empty folder for temporary files; it is deleted at the end of the block.
 
-        If the process is killed, the next writer of the run deletes it.
+        If the process is killed, or the folder cannot be deleted, the next writer of the run does it.
         """
         folder = self.folder / f"{TEMPORARY_PREFIX}scratch"
         delete(folder)
@@ -174,7 +202,8 @@ class Run:
                 folder.mkdir()
             yield folder
         finally:
-            delete(folder)
+            with contextlib.suppress(RunError):  # the work is done, and the next writer deletes it
+                delete(folder)
 
     def remove(self, name: str) -> None:
         """Delete a file or folder of the run, if it is there."""
@@ -201,31 +230,63 @@ class Run:
         """Read a file of the run.
 
         Raises:
-            RunError: the file is missing, or has changed since the run was opened.
+            RunError: the file is missing, is a link, has no hash in the manifest of a finished run, or
+                another one.
         """
         for _ in range(2):  # a successor may have moved the file between `find` and reading
             with contextlib.suppress(FileNotFoundError):
-                content = self.file(name).read_bytes()
+                path = self.file(name)
+                content = path.read_bytes()
+                if any(part.is_symlink() for part in (path, *path.parents[: len(Path(name).parts) - 1])):
+                    raise RunError(f"{path}: expected a file of the run; got a link. Put the file itself there.")
                 break
         else:
             raise RunError(f"{self.file(name)}: expected a file of the run; got nothing. Train the run again.")
-        if name in self._hashes and hashlib.sha256(content).hexdigest() != self._hashes[name]:
-            raise RunError(
-                f"{self.path}: expected a run that does not change; got one that was replaced while it was read. "
-                "Start the command again."
-            )
+        if self._hashes is not None and (name in self._hashes or Path(name).parts[0] not in UNHASHED_ENTRIES):
+            self._check_hash(name, hashlib.sha256(content).hexdigest(), self._hashes.get(name))
         return content
 
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file of the run.
+    def _check_hash(self, name: str, found: str, expected: str | None) -> None:
+        """Compare a file that has been read with the manifest.
 
         Raises:
-            RunError: the file is missing or not JSON.
+            RunError: they differ.
+        """
+        if found == expected:
+            return
+        run_checks.check_hashes(self.path, {**read_sums(self.path), **run_checks.read_manifest(self.path)["outputs"]})
+        raise RunError(
+            f"{self.path}: expected a run that does not change; got one that was replaced while it was read. "
+            "Start the command again."
+            if expected
+            else f"{self.file(name)}: expected its hash in manifest.json; got none. Train the run again."
+        )
+
+    def pictures(self) -> dict[str, bytes]:
+        """Return the pictures of the run by their names without the format.
+
+        Raises:
+            RunError: as `read_bytes`.
+        """
+        return {path.stem: self.read_bytes(f"plots/{path.name}") for path in self.files("plots")}
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run, in the form of today's format whatever the run's (see `migrations`).
+
+        Raises:
+            RunError: the file is missing, not JSON, or has not the form of the run's format.
         """
         try:
-            return json.loads(self.read_bytes(name))
+            content = storage.parse_json(self.read_bytes(name))
         except ValueError as error:
             raise RunError(f"{self.file(name)}: expected JSON; got {error}. Train the run again.") from None
+        try:
+            return migrate(name, content, version=self._format_version)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.file(name)}: expected the form of format {self._format_version}; got another "
+                f"({type(error).__name__}: {error}). Train the run again."
+            ) from None
 
     def read_arrays(self, name: str) -> dict[str, AnyArray]:
         """Read an `.npz` file of the run; a pickle in it is refused.
@@ -234,25 +295,51 @@ class Run:
             RunError: the file is missing or corrupt.
         """
         try:
-            with np.load(io.BytesIO(self.read_bytes(name)), allow_pickle=False) as arrays:
-                return {key: arrays[key] for key in arrays.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            return storage.read_arrays(self.read_bytes(name))
+        except ValueError as error:
             raise RunError(f"{self.file(name)}: expected arrays; got {error}. Train the run again.") from None
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the entries of `history.jsonl`; [] if there are none."""
+        """Return the entries of `history.jsonl`; [] if there are none.
+
+        Raises:
+            RunError: it is corrupt.
+        """
         if not self.has("history.jsonl"):
             return []
         lines = self.read_bytes("history.jsonl").split(b"\n")
-        return [json.loads(line) for line in lines[:-1] if line]
+        try:
+            entries = [dict(storage.parse_json(line)) for line in lines[:-1] if line]
+            for entry in entries:
+                operator.index(entry["training"]), operator.index(entry["step"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{self.file('history.jsonl')}: expected steps; got {error}. Train the run again.") from None
+        return entries
 
     def manifest(self) -> dict[str, Any]:
-        """Return the manifest of a finished run."""
-        return dict(self.read_json("manifest.json"))
+        """Return the manifest of a finished run.
+
+        Raises:
+            RunError: a fact is missing, or has another form.
+        """
+        manifest = dict(self.read_json("manifest.json"))
+        if fault := fault_of_manifest(manifest):
+            raise RunError(f"{self.file('manifest.json')}: {fault}. Train the run again.")
+        return manifest
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings of a finished run as plain values, without parsing its configuration again."""
-        return dict(self.manifest()["settings"])
+        """Return all settings of a finished run as plain values; one that an older cde did not have has its default.
+
+        Raises:
+            RunError: they are no settings.
+        """
+        try:
+            return dict(to_tree(Config.model_validate(self.manifest()["settings"])))
+        except (SettingError, ValueError) as error:
+            fault = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"{self.file('manifest.json')}: settings: expected those of a training; got {fault!r}. Train it again."
+            ) from None
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -281,7 +368,10 @@ class Run:
             self._set_status("done")
             outputs = {str(path.relative_to(self.folder)): file_hash(path) for path in self._hashed_files()}
             facts = {"format_version": FORMAT_VERSION, **provenance(inputs), **(manifest or {}), "outputs": outputs}
-            self.write_json("manifest.json", facts)
+            content = storage.json_bytes(facts)
+            self.sync("log.txt")
+            self.write_text(sums.NAME, text_of_sums(self.folder, {"manifest.json": content}))
+            self.write_bytes("manifest.json", content)
             self.remove("checkpoints")
             if self.folder != self.path:
                 run_folder.settle(self.path, wait=True)
@@ -294,12 +384,9 @@ class Run:
             self._set_status(status)
         else:
             if self._has_begun:
-                run_folder.discard(self.folder)
+                run_folder.discard(self.folder, self._made)
             else:
-                run_folder.leave(self.folder)
-            with contextlib.suppress(OSError):  # a folder with other files is not empty
-                for parent in self._made_parents:
-                    parent.rmdir()
+                run_folder.leave(self.folder, self._made)
         self._release()
 
     def __enter__(self) -> Self:
@@ -310,8 +397,14 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """See `__enter__`."""
-        if self._lock is not None:
-            self.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        if self._lock is None:
+            return
+        try:
+            # A word that cannot be written, because the disk is full, must not hide what has happened.
+            with contextlib.suppress(*() if error is None else (RunError, OSError)):
+                self.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        finally:
+            self._release()
 
     def _writable(self, name: str) -> Path:
         """Return the path of a file that may be written now."""
@@ -332,7 +425,7 @@ class Run:
     def _append(self, name: str, line: str) -> None:
         """Append with a single write, because other processes may be reading the file."""
         path = self._writable(name)
-        with storage.writing(path), path.open("ab", buffering=0) as file:
+        with storage.writing(path), path.open("ab") as file:  # buffered, so that what the system leaves is written too
             file.write(line.encode())
 
     def _set_status(self, status: Status) -> None:
@@ -340,8 +433,7 @@ class Run:
 
     def _release(self) -> None:
         if self._lock is not None:
-            (self.folder / ".lock").unlink(missing_ok=True)
-            os.close(self._lock)
+            run_folder.release(self.folder, self._lock)
             self._lock = None
 
     def _hashed_files(self) -> list[Path]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +26,16 @@ class Best:
     state: dict[str, Array] | None = None
 
 
+class Travelling:
+    """A state that another process is sent as it is stored: without what its objects have cached."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild the state from its arrays."""
+        return state_of, (to_arrays(self, {}),)
+
+
 @dataclass(frozen=True)
-class Finished:
+class Finished(Travelling):
     """A finished training."""
 
     posterior: Posterior
@@ -36,7 +46,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class Unfinished(Travelling):
     """A training in progress."""
 
     regression: SparseRegression
@@ -46,34 +56,67 @@ class Unfinished:
     best: Best = field(default_factory=Best)
 
     @property
-    def step(self) -> int:
+    def steps(self) -> int:
         """Number of steps done."""
         return 0 if self.state is None else int(self.state["step"])
+
+
+State = Finished | Unfinished
+"""How far a training has come; None if it has not begun."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is decided before the trainings, by fits to the data."""
+
+    transforms: tuple[TargetTransform, ...]
+    has_neighbours: bool
+    """Whether the nearest training rows are among the features."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Everything that a run has computed so far."""
 
-    transforms: tuple[TargetTransform, ...]
-    has_neighbours: bool
-    """Whether the nearest training rows are among the features."""
-    finished: tuple[Finished, ...]
-    current: Unfinished | None
-    """The training in progress; None between two trainings."""
-    elapsed_seconds: float
+    choices: Choices
+    states: tuple[State | None, ...]
+    """For each training of the plan."""
+    elapsed_seconds: float = 0.0
+
+    def with_state(self, index: int, state: State, elapsed_seconds: float) -> Checkpoint:
+        """Return the checkpoint with a newer state of a training."""
+        states = (*self.states[:index], state, *self.states[index + 1 :])
+        return Checkpoint(self.choices, states, elapsed_seconds)
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """Number of finished trainings, and of steps done in the current one."""
-        return len(self.finished), self.current.step if self.current else 0
+    def steps(self) -> tuple[int, ...]:
+        """Number of steps that each training has done."""
+        return tuple(0 if state is None else state.steps for state in self.states)
 
-    def to_arrays(self) -> dict[str, AnyArray]:
-        """Return the checkpoint as arrays for an `.npz` file, without pickle."""
-        spec, arrays = pack(to_tree(self))
-        return {**arrays, "spec": np.array(json.dumps(spec))}
 
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, AnyArray]) -> Checkpoint:
-        """Rebuild a checkpoint from the result of `to_arrays`."""
-        return from_tree(cls, unpack(json.loads(str(arrays["spec"])), arrays))
+def to_arrays(part: Choices | Travelling, facts: Mapping[str, Any]) -> dict[str, AnyArray]:
+    """Return a part of a checkpoint, and facts about it in JSON, as arrays for an `.npz` file, without pickle."""
+    spec, arrays = pack(to_tree(part))
+    return {
+        **arrays,
+        "spec": np.array(json.dumps(spec)),
+        "facts": np.array(json.dumps({**facts, "kind": type(part).__name__})),
+    }
+
+
+def facts_of(arrays: dict[str, AnyArray]) -> dict[str, Any]:
+    """Return the facts that were given to `to_arrays`."""
+    return dict(json.loads(str(arrays["facts"])))
+
+
+def choices_of(arrays: dict[str, AnyArray]) -> Choices:
+    """Rebuild choices from the result of `to_arrays`."""
+    return from_tree(Choices, unpack(json.loads(str(arrays["spec"])), arrays))
+
+
+def state_of(arrays: dict[str, AnyArray]) -> State:
+    """Rebuild a state from the result of `to_arrays`."""
+    tree = unpack(json.loads(str(arrays["spec"])), arrays)
+    if facts_of(arrays)["kind"] == "Finished":
+        return from_tree(Finished, tree)
+    return from_tree(Unfinished, tree)

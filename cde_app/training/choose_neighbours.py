@@ -51,7 +51,10 @@ def uses_neighbours(settings: config.Config, features: Features, Y: Array, *, no
 
         return score(extended, extended_held_out) - score(bare, X[held_out])
 
-    return is_gain(lambda: gain(rough=True), lambda: gain(rough=False))
+    try:
+        return is_gain(lambda: gain(rough=True), lambda: gain(rough=False))
+    except np.linalg.LinAlgError:  # nothing shows a gain
+        return False
 
 
 def is_gain(of_rough: Callable[[], float], of_good: Callable[[], float]) -> bool:

@@ -50,7 +50,11 @@ def choose_transform(
         z = candidate.forward(y)[:, None]
         rounded = find_rounding(target.column, y, candidate, target.rounding)
         floor = rounded.variance if rounded else 0.0
-        regression = fit_screening_regression(features.select(fitted), z[fitted], settings, noise_floor=floor)
+        try:
+            regression = fit_screening_regression(features.select(fitted), z[fitted], settings, noise_floor=floor)
+        except np.linalg.LinAlgError:  # a scale on which not even a sparse GP can be fitted
+            scores.append(-np.inf)
+            continue
         density = regression.robust_log_density(features.X[held_out], z[held_out])[:, 0]
         scores.append((density + candidate.log_jacobian(y[held_out])).mean())
     best = int(np.argmax(scores))

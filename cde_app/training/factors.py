@@ -16,7 +16,7 @@ from cde_app.predictive.ensemble import extend
 from cde_app.predictive.neighbours import Neighbours
 from cde_app.targets import TargetTransform
 from cde_app.training.features import Axis, neighbour_axes
-from cde_app.training.rows import Factor, TrainingData
+from cde_app.training.rows import Factor, TrainingData, store_standardised
 
 
 def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: IndexArray, scratch: Path) -> TrainingData:
@@ -30,11 +30,16 @@ def with_neighbours(data: TrainingData, neighbours: Neighbours, rows: IndexArray
     """
     # All members share the neighbours: separate ones for each member gained nothing (docs/method.md, section 6).
     X, V, axes = data.features.X, data.X_validation, neighbour_axes(neighbours.Y.shape[1])
-    positions = np.full(len(X), -1)
-    positions[rows] = np.arange(len(rows))
     num_features = data.features.num_features + len(axes)
     files = scratch / "X_neighbours.npy", scratch / "X_validation_neighbours.npy"
-    extended = (neighbours.extend_training_rows(X[b], positions[b]) for b in blocks_of(len(X)))
+
+    def positions(block: slice) -> IndexArray:
+        """Return the index of each row of a block among the `rows`, -1 if it is not one of them."""
+        block_rows = np.arange(block.start, block.stop)
+        found = np.minimum(np.searchsorted(rows, block_rows), len(rows) - 1)
+        return np.where(rows[found] == block_rows, found, -1)
+
+    extended = (neighbours.extend_training_rows(X[b], positions(b)) for b in blocks_of(len(X)))
     return replace(
         data,
         features=data.features.extended(store_rows(files[0], num_features, extended), axes),
@@ -52,11 +57,13 @@ def split_factors(
 ) -> tuple[Factor, ...]:
     """Return one factor with all targets, or one per target with the earlier targets among its inputs."""
     if plan.num_factors == 1:
-        return (Factor(data, transforms, noise_floor),)
+        Y = store_standardised(scratch / "Y_standardised.npy", transforms, data.targets)
+        return (Factor(data, transforms, noise_floor, Y),)
     factors = []
     for target in plan.order:
         own = replace(data, targets=data.targets[:, [target]], targets_validation=data.targets_validation[:, [target]])
-        factors.append(Factor(own, (transforms[target],), noise_floor[[target]]))
+        Y = store_standardised(scratch / f"Y_standardised_{target}.npy", (transforms[target],), own.targets)
+        factors.append(Factor(own, (transforms[target],), noise_floor[[target]], Y))
         if target != plan.order[-1]:
             data = with_target(data, target, transforms[target], settings.data.targets[target].column, scratch)
     return tuple(factors)
@@ -77,6 +84,20 @@ def with_target(data: TrainingData, index: int, transform: TargetTransform, colu
     )
 
 
+def as_member_sees(factor: Factor, plan: Plan, member: int, *, seed: int) -> Factor:
+    """Return a factor as a member of its ensemble sees it: if members leave out rows, each leaves out different ones.
+
+    Args:
+        factor: with all rows.
+        plan: how many rows to leave out.
+        member: its index in the ensemble.
+        seed: the run's.
+    """
+    if not plan.num_left_out:
+        return factor
+    return leave_out(factor, left_out_rows(factor.data, plan, member, seed=seed))
+
+
 def leave_out(factor: Factor, rows: IndexArray) -> Factor:
     """Return the factor without some of its training rows, which become its validation rows.
 
@@ -91,7 +112,7 @@ def leave_out(factor: Factor, rows: IndexArray) -> Factor:
         targets_validation=data.targets[rows],
         groups=None,
     )
-    return replace(factor, data=data)
+    return replace(factor, data=data, Y=factor.Y[kept])
 
 
 def left_out_rows(data: TrainingData, plan: Plan, member: int, *, seed: int) -> IndexArray:

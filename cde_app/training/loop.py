@@ -13,10 +13,12 @@ import gpflow
 import numpy as np
 import tensorflow as tf
 from gpflow.keras import tf_keras
+from gpflux.layers import GPLayer
 
 from cde_app import config
-from cde_app.arrays import Array, IntArray
+from cde_app.arrays import Array, IndexArray
 from cde_app.errors import NumericalError
+from cde_app.machine.rows import permuted_rows
 from cde_app.machine.streams import Stream, generator
 from cde_app.model.build import Model
 from cde_app.model.moments import WhitenedPosterior
@@ -28,6 +30,8 @@ from cde_app.training.optimizers import Adam, adam_rate, decay, natural_gradient
 STEPS_PER_CALL = 25
 NATURAL_GRADIENT_WARM_UP = 20
 MAX_RETRIES = 5
+LARGEST_JITTER = 1e-3
+"""The jitter after three retries or more: a thousandth of the variance of a GP that explains a standardised target."""
 IMPOSSIBLE = 40.0
 """Limit [nats]: a sum of log q(w) - log p(w) over draws from q is below -40 with a probability of at most e^-40."""
 
@@ -40,6 +44,10 @@ class Schedule:
     batch_size: int
     kl_weight: float
     natural_step: float
+
+
+class FailedStepsError(Exception):
+    """Steps have failed; the trainer is back where it was before them, with smaller steps and a larger jitter."""
 
 
 class Trainer:
@@ -62,7 +70,7 @@ class Trainer:
         self.model, self.settings, self.schedule, self.seed = model, settings, schedule, seed
         self._seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
         self.X, self.Y = X, Y
-        self._last_epoch: tuple[int, IntArray] | None = None
+        self._last_epoch: tuple[int, IndexArray] | None = None
         self.step = 0
         self.retries = 0
         self._optimizer: Adam | GPfluxFit
@@ -94,38 +102,49 @@ class Trainer:
         self._compiled = tf.function(self._run, input_signature=signature, autograph=False)
 
     def advance(self, num_steps: int) -> Array:
-        """Take steps and return the bound of each; after a failure go back, halve the rates and try again.
+        """Take steps and return the bound of each.
+
+        After a failure the next call takes the same steps again, from the same state: at half the rates and with ten
+        times the jitter, up to `LARGEST_JITTER`, both for the rest of the training.
 
         Raises:
-            NumericalError: the bound is not finite after `MAX_RETRIES` retries, or a KL is negative.
+            FailedStepsError: the bound or a variable is not finite; TensorFlow's Cholesky factor of a matrix that has
+                none is NaN.
+            NumericalError: the same, after `MAX_RETRIES` retries; or a KL is negative.
         """
         before = self.state()
         rows = self._batches(self.step, num_steps)
         X, Y = (tf.constant(values[rows]) for values in (self.X, self.Y))
-        while True:
-            rate = tf.constant(0.5**self.retries, gpflow.default_float())
-            for metric in self._metrics():
-                metric.reset_state()
-            try:
-                bounds = self._compiled(X, Y, tf.constant(self.step, tf.int64), rate).numpy()
-            except tf.errors.InvalidArgumentError:
-                bounds = np.array([np.nan])
-            except RuntimeError as error:
-                if "KeyboardInterrupt" in str(error):  # Ctrl-C while TensorFlow was raising: pybind11 reports both
-                    raise KeyboardInterrupt from error
-                raise
-            if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
-                self.step += num_steps
-                self._check_local_kl(num_steps)
-                return bounds
-            self.restore(before)
-            if self.retries == MAX_RETRIES:
-                raise NumericalError(
-                    f"training: the bound must be finite; got nan after step {self.step}, "
-                    f"also in {MAX_RETRIES} retries with smaller and smaller steps. Look for extreme values with "
-                    "'cde check', or lower training.learning_rate."
-                )
-            self.retries += 1
+        rate = tf.constant(0.5**self.retries, gpflow.default_float())
+        for metric in self._metrics():
+            metric.reset_state()
+        try:
+            bounds = self._compiled(X, Y, tf.constant(self.step, tf.int64), rate).numpy()
+        except tf.errors.InvalidArgumentError:
+            bounds = np.array([np.nan])
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError("for a step of the training") from error
+        except RuntimeError as error:
+            if "KeyboardInterrupt" in str(error):  # Ctrl-C while TensorFlow was raising: pybind11 reports both
+                raise KeyboardInterrupt from error
+            raise
+        if np.isfinite(bounds).all() and all(np.isfinite(v.numpy()).all() for v in self.all_variables):
+            self.step += num_steps
+            self._check_local_kl(num_steps)
+            return bounds
+        self.restore(before)
+        if self.retries == MAX_RETRIES:
+            raise NumericalError(
+                f"training: the bound and all parameters must be finite; got nan after step {self.step}, also in "
+                f"{MAX_RETRIES} retries with steps down to {0.5**MAX_RETRIES:.2g} of their size{self._and_jitter()}. "
+                "Look for extreme values with 'cde check', lower training.learning_rate, or lower "
+                "model.output.num_inducing."
+            )
+        self._retry(self.retries + 1)
+        raise FailedStepsError(
+            f"numbers: the bound or a parameter is not finite after step {self.step}. Retry {self.retries} of "
+            f"{MAX_RETRIES} from that step, with steps of {0.5**self.retries:.2g} of their size{self._and_jitter()}."
+        )
 
     def metrics(self) -> dict[str, float]:
         """Return the layers' metrics, averaged over the steps of the last call."""
@@ -154,7 +173,8 @@ class Trainer:
         for own, other in zip(self._shared_variables, unique(model.deep_gp.variables), strict=True):
             own.assign(other)
         self._optimizer.reset()
-        self.step, self.retries, self.seed = 0, 0, seed
+        self.step, self.seed = 0, seed
+        self._retry(0)
         self._seed.assign(seed)
 
     def state(self) -> dict[str, Array]:
@@ -168,12 +188,22 @@ class Trainer:
         return shapes == [tuple(variable.shape) for variable in self.all_variables]
 
     def restore(self, state: dict[str, Array]) -> None:
-        """Continue from a state; `retries` never decreases."""
+        """Continue from a state."""
         for index, variable in enumerate(self.all_variables):
             variable.assign(state[f"variable.{index}"])
         self._optimizer.restore(state)
         self.step = int(state["step"])
-        self.retries = max(self.retries, int(state["retries"]))
+        self._retry(int(state["retries"]))
+
+    def _retry(self, retries: int) -> None:
+        """Set how often steps have failed, on which the rates and the jitter depend."""
+        self.retries = retries
+        if self.settings.loop == "cde":  # GPflux's own has the jitter in its graph
+            for layer in gp_layers(self.model):
+                layer.jitter.assign(min(gpflow.default_jitter() * 10.0**retries, LARGEST_JITTER))
+
+    def _and_jitter(self) -> str:
+        return "" if self.settings.loop == "gpflux" else f" and a jitter of {gp_layers(self.model)[0].jitter.numpy():g}"
 
     def _metrics(self) -> list[tf_keras.metrics.Metric]:
         return [] if self.model.latent is None else [self.model.latent.local_kl]
@@ -192,7 +222,7 @@ class Trainer:
                     "The family's density does not match its draws: choose another model.latent.prior."
                 )
 
-    def _batches(self, first_step: int, num_steps: int) -> IntArray:
+    def _batches(self, first_step: int, num_steps: int) -> IndexArray:
         """Return the rows of each batch, [num_steps, B]: each epoch visits every row once, in its own order.
 
         With `batch_size: full` the rows keep their order, by which the per-row encoder identifies them.
@@ -201,14 +231,17 @@ class Trainer:
         if self.settings.batch_size == "full":
             return np.tile(np.arange(num_rows), (num_steps, 1))
         start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
-        epochs = [self._epoch(epoch) for epoch in range(start // num_rows, -(-stop // num_rows))]
-        offset = start - (start // num_rows) * num_rows
-        return np.concatenate(epochs)[offset : offset + stop - start].reshape(num_steps, batch_size)
+        first_epoch, last_epoch = start // num_rows, (stop - 1) // num_rows
+        visits = [
+            self._epoch(epoch)[max(start - epoch * num_rows, 0) : stop - epoch * num_rows]
+            for epoch in range(first_epoch, last_epoch + 1)
+        ]
+        return np.concatenate(visits).reshape(num_steps, batch_size)
 
-    def _epoch(self, epoch: int) -> IntArray:
+    def _epoch(self, epoch: int) -> IndexArray:
         """Return the order in which an epoch visits the rows; the last one is cached for the next call."""
         if self._last_epoch is None or self._last_epoch[0] != epoch:
-            self._last_epoch = epoch, generator(self.seed, Stream.BATCHES, epoch).permutation(len(self.X))
+            self._last_epoch = epoch, permuted_rows(generator(self.seed, Stream.BATCHES, epoch), len(self.X))
         return self._last_epoch[1]
 
     def _run(self, X: tf.Tensor, Y: tf.Tensor, first_step: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
@@ -258,7 +291,11 @@ def fit(trainer: Trainer) -> Iterator[Progress]:
     compiled = None
     while trainer.step < trainer.schedule.max_steps:
         num_steps = min(STEPS_PER_CALL - trainer.step % STEPS_PER_CALL, trainer.schedule.max_steps - trainer.step)
-        bounds = trainer.advance(num_steps)
+        try:
+            bounds = trainer.advance(num_steps)
+        except FailedStepsError as failure:
+            yield Progress("warning", str(failure), retries=trainer.retries)
+            continue
         now = time.monotonic()
         speed = (trainer.step - compiled[0]) / (now - compiled[1]) if compiled else None
         compiled = compiled or (trainer.step, now)
@@ -269,6 +306,7 @@ def fit(trainer: Trainer) -> Iterator[Progress]:
             max_steps=trainer.schedule.max_steps,
             bound=float(bounds.mean()),
             metrics=trainer.metrics(),
+            retries=trainer.retries,
             steps_per_second=speed,
             deep_gp=trainer.model.deep_gp,
         )
@@ -276,8 +314,12 @@ def fit(trainer: Trainer) -> Iterator[Progress]:
 
 def inducing_variables(model: Model) -> list[tf.Variable]:
     """Return the variables of all inducing inputs."""
-    gps = [layer.gp for layer in model.inner_layers] + model.output.terms
-    return [gp.inducing_variable.inducing_variable.Z.unconstrained_variable for gp in gps]
+    return [gp.inducing_variable.inducing_variable.Z.unconstrained_variable for gp in gp_layers(model)]
+
+
+def gp_layers(model: Model) -> list[GPLayer]:
+    """Return the GPflux layers of the model, in their order."""
+    return [layer.gp for layer in model.inner_layers] + model.output.terms
 
 
 def unique(variables: tuple[tf.Variable, ...]) -> list[tf.Variable]:

@@ -25,10 +25,14 @@ from cde_app.training.gp_start import posterior_of_whitened, start_prior
 
 INITIAL_NOISE = 0.1
 CHUNK_ROWS = 8192
+REGRESSION_ROWS = 500_000
+"""Largest number of training rows, drawn at random, from which q(u) is solved: thousands for each inducing input."""
 MEAN_ROWS = 200_000
 """Largest number of training rows, drawn at random, to which the mean function is fitted."""
 ROUNDS = 3
 """Largest number of fits, each to targets clipped by the residuals of the fit before; one if there are no outliers."""
+LATER_STEPS = 0.25
+"""Largest number of steps of each fit after the first, as a share: it goes on from the fit before."""
 OUTLYING = 3.0
 """Largest residual, in widths of the residuals' central 90 %: ten standard deviations of a normal."""
 CAUCHY_SHARE = 0.02
@@ -92,12 +96,12 @@ def fit_sparse_regression(
     seed: int,
     noise_floor: Array | float = 0.0,
 ) -> SparseRegression:
-    """Fit the hyperparameters by L-BFGS on at most `max_rows` rows, then q(u) in closed form on all of them.
+    """Fit the hyperparameters by L-BFGS on at most `max_rows` rows, then q(u) in closed form on all that are used.
 
     The mean function is fitted by least squares, g to its residuals.
 
     Args:
-        features: N rows.
+        features: N rows; of more than `REGRESSION_ROWS`, that many are used.
         Y: [N, P], standardised targets.
         settings: the `warm_start` block; if it is not enabled, the prior is returned.
         output: kernel, inducing inputs (fewer if there are fewer distinct rows) and mean function.
@@ -106,6 +110,9 @@ def fit_sparse_regression(
 
     Source: Titsias (2009) for the bound and the optimal q(u).
     """
+    if len(features) > REGRESSION_ROWS:
+        used = draw_rows(len(features), REGRESSION_ROWS, seed=seed, stream=Stream.REGRESSION_ROWS)
+        features, Y = features.select(used), Y[used]
     X, num_targets = features.X, Y.shape[1]
     rows = generator(seed, Stream.WARM_START_ROWS).permutation(len(X))[: settings.max_rows]
     some = draw_rows(len(X), MEAN_ROWS, seed=seed, stream=Stream.MEAN_ROWS)
@@ -118,9 +125,10 @@ def fit_sparse_regression(
         noise = np.maximum(np.full(num_targets, INITIAL_NOISE), noise_floor)
         factor = cholesky(start.covariance(Z, Z))
         return SparseRegression(start, Z, factor, prior_mean, prior_factor, noise, mean_function)
-    tame, hyperparameters = tamed(Y, np.zeros_like(Y)), Hyperparameters(start, Z, INITIAL_NOISE)
-    for _ in range(ROUNDS):
-        fitted = maximise_bound(hyperparameters, drawn.X, tame[rows], max_steps=settings.max_steps)
+    tame, fitted = tamed(Y, np.zeros_like(Y)), Hyperparameters(start, Z, INITIAL_NOISE)
+    for round_ in range(ROUNDS):
+        max_steps = settings.max_steps if round_ == 0 else max(1, round(LATER_STEPS * settings.max_steps))
+        fitted = maximise_bound(fitted, drawn.X, tame[rows], max_steps=max_steps)
         noise = np.maximum(np.full(num_targets, fitted.noise), noise_floor)
         regression = solve_sparse_regression(X, tame, fitted.kernel, fitted.inducing_inputs, noise)
         mean = regression.mean(X)
@@ -183,7 +191,8 @@ def solve_sparse_regression(X: Array, Y: Array, kernel: Kernel, Z: Array, noise:
         gram += more_gram
         moment += more_moment
     q_mu, q_sqrt = posterior_of_whitened(gram, moment, noise)
-    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, ZeroMeanFunction.nearest(X, Y))
+    mean_function = ZeroMeanFunction(np.zeros((X.shape[1], Y.shape[1])))
+    return SparseRegression(kernel, Z, factor, q_mu, q_sqrt, noise, mean_function)
 
 
 def _products(whitened: Callable[[Array], Array], X: Array, Y: Array, num_inducing: int) -> tuple[Array, Array]:

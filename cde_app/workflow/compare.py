@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.evaluation.scores import score_units
 from cde_app.runs.run import Run
-from cde_app.trees import from_tree
+from cde_app.trained_model import read_contract, read_rows, read_scales
 from cde_app.words import flatten
-from cde_app.workflow.scoring import SCORED_ROWS
+from cde_app.workflow.scoring import SCORED_ROWS, stored_scores
 
 LEAST_CHANGE_OF_SCALE = 1e-6
 """A smaller relative difference of training standard deviations is rounding."""
+
+SENTENCES = ("verdict", "worth", "standard_errors")
+"""What the scores of a run have in words."""
 
 
 def compare_runs(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
@@ -37,7 +39,7 @@ def compare_runs(run_paths: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
         name: {
             "settings": {key: settings[name].get(key) for key in differing},
             "units": scored[name].score_units,
-            "metrics": run.read_json("metrics.json"),
+            "metrics": {key: value for key, value in stored_scores(run).items() if key not in SENTENCES},
         }
         for name, run in runs.items()
     }
@@ -73,8 +75,7 @@ class Scored:
         Raises:
             RunError: a file is missing or corrupt.
         """
-        contract = from_tree(ColumnContract, run.read_json("columns.json"))
-        hashes, held_out = run.manifest()["inputs"], run.read_arrays("split.npz")["test"]
+        contract, held_out, hashes = read_contract(run), read_rows(run)[0].test, run.manifest()["inputs"]
         is_drawn, drops = len(held_out) > SCORED_ROWS, contract.missing == "drop"
         columns = (*(column.name for column in contract.inputs), *contract.targets)
         return cls(
@@ -82,9 +83,9 @@ class Scored:
             units=contract.units,
             files=tuple(source_name(path) for path in hashes),
             table=tuple(sorted(hashes.values())) or run.path,
-            rows=(held_out.tobytes(), is_drawn and seed, drops and frozenset(columns)),
+            rows=(held_out.astype(np.int64).tobytes(), is_drawn and seed, drops and frozenset(columns)),
             num_rows=min(len(held_out), SCORED_ROWS),
-            scales=tuple(run.read_arrays("baselines.npz")["scales"]),
+            scales=tuple(read_scales(run, contract).tolist()),
         )
 
 

@@ -8,31 +8,23 @@ from typing import Any
 
 from cde_app.arrays import IndexArray
 from cde_app.config.threshold import Threshold, columns_of, parse_thresholds
-from cde_app.data.encoding import ColumnContract
 from cde_app.data.files import source_name
 from cde_app.data.table import read_table
-from cde_app.errors import RunError, UsageError
+from cde_app.errors import UsageError
 from cde_app.evaluation.events import Event
+from cde_app.evaluation.metrics import blank_metrics
 from cde_app.evaluation.scores import Rows
-from cde_app.machine.storage import write_atomically
-from cde_app.runs.folder import held, status
+from cde_app.runs.folder import check_is_outside
 from cde_app.runs.run import Run
-from cde_app.trained_model import TrainedModel, blank_metrics, events_of
-from cde_app.trees import from_tree
-from cde_app.workflow.pictures import event_pictures, missing_picture, write_pictures
-from cde_app.workflow.scoring import (
-    grouped_rows_warning,
-    outside_rows_warning,
-    score_table,
-    seen_rows_warning,
-    table_to_judge_by,
-)
+from cde_app.trained_model import TrainedModel, events_of, read_contract
+from cde_app.workflow.pictures import draw_into, event_pictures
+from cde_app.workflow.scoring import num_seen_rows, score_table, table_to_judge_by, warnings_of_named
 
 
 def evaluate_run(
     run_path: Path, data_path: Path | None, thresholds: Sequence[str] = (), out_path: Path | None = None
 ) -> dict[str, Any]:
-    """Score a run on the rows it held out, or on every row of another table.
+    """Score a run on the rows it held out, or on every row of another table; its own is known wherever it is.
 
     Args:
         run_path: the run directory.
@@ -58,8 +50,8 @@ def evaluate_run(
             f"--threshold: expected a table in a file for the column {names[0]!r}; got standard input, which cannot be "
             "read twice. Write it to a file."
         )
-    if out_path is not None and status(out_path):
-        raise RunError(f"{out_path} is a run; choose another --out.")
+    if out_path is not None:
+        check_is_outside(out_path)
     with table_to_judge_by(run, model, data_path) as table:
 
         def events(positions: IndexArray) -> list[Event]:
@@ -67,15 +59,14 @@ def evaluate_run(
             frame = read_table(path, columns=names, form=model.contract.form).iloc[positions] if names else None
             return events_of(questions, model.contract, frame, len(positions), source=source_name(path))
 
-        metrics, rows = score_table(model, table, events)
-        warnings: list[str | None] = []
-        if data_path is not None:
-            warnings = [seen_rows_warning(run, model, table), outside_rows_warning(table), grouped_rows_warning(model)]
+        num_seen = 0 if data_path is None else num_seen_rows(run, model, table)
+        metrics, rows = score_table(model, table, events, num_seen=num_seen)
+        warnings = [] if data_path is None else warnings_of_named(model, table, data_path, num_seen=num_seen)
     files: list[Path] = []
     if out_path is not None and rows is not None:
         files, missing = draw_reliability(questions, rows, out_path)
         warnings += missing
-    found: dict[str, Any] = {"warnings": [warning for warning in warnings if warning], "files": files}
+    found: dict[str, Any] = {"warnings": warnings, "files": files}
     return metrics | {name: values for name, values in found.items() if values}
 
 
@@ -86,7 +77,7 @@ def blank_scores(run_path: Path, thresholds: Sequence[str] = ()) -> dict[str, An
         UsageError: a threshold names no target or has another form.
         RunError: the run is missing, incomplete, corrupt or from a newer format.
     """
-    targets = from_tree(ColumnContract, Run.open(run_path).read_json("columns.json")).targets
+    targets = read_contract(Run.open(run_path)).targets
     questions = parse_thresholds(thresholds, targets, option="--threshold")
     return blank_metrics(targets, [threshold.text for threshold in questions])
 
@@ -97,11 +88,4 @@ def draw_reliability(thresholds: Sequence[Threshold], rows: Rows, out_path: Path
     Raises:
         RunError: the folder cannot be written.
     """
-    with held(out_path):
-        files, failures = write_pictures(
-            lambda: event_pictures([threshold.text for threshold in thresholds], rows),
-            lambda name, content: write_atomically(out_path / name, content),
-        )
-    if unwritten := [error for error in failures.values() if isinstance(error, RunError)]:
-        raise unwritten[0]
-    return files, [missing_picture(what, error) for what, error in failures.items()]
+    return draw_into(out_path, lambda: event_pictures([threshold.text for threshold in thresholds], rows))

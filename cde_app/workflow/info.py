@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cde_app.runs.run import Run
+from cde_app.workflow.scoring import stored_scores
 
 FACTS = (
     "format_version",
@@ -41,5 +42,5 @@ def describe_run(run_path: Path) -> dict[str, Any]:
         },
         **{name: manifest[name] for name in FACTS},
         **({"own_encoder": manifest["own_encoder"]} if manifest.get("own_encoder") else {}),
-        "metrics": run.read_json("metrics.json"),
+        "metrics": stored_scores(run),
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cde_app.errors import RunError
+from cde_app.data.fingerprints import seen_warning
 from cde_app.machine.storage import write_atomically
-from cde_app.runs.folder import held, status
+from cde_app.runs.folder import arriving, check_is_outside
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import ImageFormat, missing_picture, run_pictures, write_pictures
-from cde_app.workflow.scoring import score_table, seen_rows_warning, table_to_judge_by
+from cde_app.workflow.scoring import num_seen_rows, own_table_warning, score_table, table_to_judge_by
 
 
 def plot_run(
@@ -29,19 +29,24 @@ def plot_run(
         RunError: the run cannot be read, its table has changed, or another process is writing the folder.
     """
     run = Run.open(run_path)
-    if out_path is not None and status(out_path):
-        raise RunError(f"{out_path} is a run; choose another --out, or leave it out for the run's plots folder.")
     folder = run_path / "plots" if out_path is None else out_path
-    with run.held() if folder.resolve() == (run_path / "plots").resolve() else held(folder):
+    is_own = folder.resolve() == (run_path / "plots").resolve()
+    if not is_own:
+        check_is_outside(folder)
+    with run.held() if is_own else arriving(folder) as waiting:
         model = TrainedModel.load(run)
         with table_to_judge_by(run, model, data_path) as table:
             _, rows = score_table(model, table)
             pictures = run_pictures(run.history(), model, table, rows, image_format)
-            seen = None if data_path is None else seen_rows_warning(run, model, table)
-            warnings = [seen] if seen else []
+            warnings = []
+            if data_path is not None:
+                seen = seen_warning(num_seen_rows(run, model, table), len(table.fingerprints))
+                found = own_table_warning(table, data_path) or seen
+                warnings = [found] if found else []
             files, failures = write_pictures(
-                lambda: pictures, lambda name, content: write_atomically(folder / name, content)
+                lambda: pictures, lambda name, content: write_atomically((waiting or folder) / name, content)
             )
-    if failures and not files:
-        raise next(iter(failures.values()))
-    return files, warnings + [missing_picture(what, error) for what, error in failures.items()]
+            if failures and not files:
+                raise next(iter(failures.values()))
+    missing = [missing_picture(*failure) for failure in failures.items()]
+    return [folder / file.name for file in files], warnings + missing

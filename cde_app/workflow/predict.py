@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cde_app.arrays import BoolArray
+from cde_app.arrays import Array, BoolArray
 from cde_app.config.threshold import columns_of
+from cde_app.data.aligned import aligned_blocks
 from cde_app.data.encoding import (
     ColumnContract,
+    are_outside,
     complete_rows,
-    encode_and_judge,
+    encode_columns,
     encode_targets,
+    input_values,
     misspelled_labels,
     row_faults,
 )
 from cde_app.data.extras import kept_columns, read_limits
 from cde_app.data.faults import RowFault
-from cde_app.data.files import find_files, source_name, unchanged
+from cde_app.data.files import STANDARD_INPUT, find_files, source_name, unchanged
+from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.data.prepared import file_hashes, known_targets
 from cde_app.data.table import iter_table
-from cde_app.errors import DataError, RunError
-from cde_app.machine.storage import write_arrays, write_atomically, write_json
+from cde_app.errors import DataError, RunError, UsageError
+from cde_app.machine.memory import available_bytes, how_to_have_more, require
+from cde_app.machine.storage import file_hash, write_arrays, write_atomically, write_json, writing
+from cde_app.predictive.columns import Columns
 from cde_app.predictive.forecast import FARTHEST, ROUGH, Forecast
+from cde_app.runs.checks import hash_of_run
 from cde_app.runs.folder import predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
@@ -45,6 +54,14 @@ if TYPE_CHECKING:
 
     from cde_app.targets import TargetTransform
 
+BLOCK_ROWS = 1024
+"""Positions in the table that are predicted together, so that no bit depends on how the rows are read."""
+BYTES_PER_DRAW = 64
+"""Memory of a draw of one target while it is drawn and written, text included [bytes]."""
+BYTES_PER_POINT, BYTES_PER_COMPONENT = 200, 24
+"""Memory of a point of `--grid` or `--at`, in each row and component [bytes]."""
+BYTES_PER_CELL = 200
+"""Memory of a cell of a table while it is text and becomes a number [bytes]."""
 MOST_FAULTS = 100
 """The largest number of faults of skipped rows in the manifest of predictions."""
 
@@ -68,9 +85,38 @@ def predict_table(
         UsageError: an option names no target of the run, or the options contradict each other.
         DataError: the table breaks the column contract or lacks a column that an option names.
         RunError: the run cannot be read, or the folder may not be written.
+        MemoryNeedError: the mixtures that `components` asks for do not fit into the memory.
     """
-    started = time.monotonic()
-    model, source = TrainedModel.load(Run.open(run_path)), source_name(data_path)
+    model = TrainedModel.load(Run.open(run_path), knows_rows=False)
+    return predict_with(model, run_path, data_path, out_path, options, overwrite=overwrite)
+
+
+def predict_with(
+    model: TrainedModel,
+    run_path: Path,
+    data_path: Path,
+    out_path: Path,
+    options: PredictionOptions,
+    *,
+    overwrite: bool,
+    waits: bool = False,
+    on_rows: Callable[[int], None] = lambda num_rows: None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Predict a table as `predict_table` does, by a model that is loaded already.
+
+    Args:
+        model: that of the run.
+        run_path: the run directory.
+        data_path: the table.
+        out_path: the folder for the predictions.
+        options: what to compute and write.
+        overwrite: replace existing predictions.
+        waits: wait for another writer of the folder.
+        on_rows: called after each block with the number of rows that are predicted.
+        facts: what the manifest has besides, or instead.
+    """
+    started, source = time.monotonic(), source_name(data_path)
     options = options.resolved(model.settings)
     questions = questions_of(options, model)
     contract, count, few = model.contract, RowCount(), 0
@@ -82,35 +128,45 @@ def predict_table(
     pictured: pd.DataFrame | None = None
     if any(out_path.resolve() in Path(file).resolve().parents for file in find_files(data_path)):
         raise RunError(f"{out_path} holds the table {source}, which predictions may replace; choose another --out.")
-    with predictions(out_path, overwrite=overwrite) as folder:
+    with predictions(out_path, overwrite=overwrite, waits=waits) as folder:
         writer = PredictionWriter(folder, questions.tables, file_format=options.file_format)
         totals = TotalsTable(model, options, source=source)
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
-            chunks = iter_table(
-                data_path, chunk_rows=model.settings["predict"]["chunk_rows"], form=contract.form, allows_no_rows=True
+            read = partial(
+                read_blocks, data_path, model, options, targets=targets, known=known, limit_names=limit_names
             )
-            for frame in usable_rows(
-                chunks, contract, count, source=source, given=known, skip_faults=options.skip_faults
-            ):
-                X, outside = encode_and_judge(contract, frame, source=source)
+            num_rows = 0
+            if source != STANDARD_INPUT:  # which cannot be read twice
+                for block in read(RowCount()):  # a fault in the last row is better found before others are predicted
+                    num_rows += len(block.frame)
+            for block in read(count):
+                frame = block.frame
+                check_room_for_draws(questions.num_samples, len(frame), len(targets))
+                check_room_for_points(questions.points, len(frame), model.settings["predict"]["num_components"])
+                X, outside = encode_columns(contract, block.values), are_outside(contract, block.values)
                 forecast = replace(model.predictor.predict(X), names=contract.targets)
                 if known:
-                    forecast = given_the_table(forecast, contract, frame, known, source=source)
+                    with warnings.catch_warnings(action="ignore"):  # rough rows are counted over the whole table
+                        forecast = forecast.given(block.given)
                     few += forecast.num_rough
                 writer.append(
                     Chunk(
                         forecast,
                         row_numbers=frame.index.to_numpy() + 1,
                         outside=outside.any(axis=1),
-                        targets=known_targets(contract, frame, source, names=targets),
-                        kept=kept_columns(frame, options.keep or (), source=source),
-                        limits=read_limits(contract, frame, limit_names, source=source, allows_gaps=True),
+                        targets=block.targets,
+                        kept=block.kept,
+                        limits=block.limits,
+                        seed=seed_of_block(questions.seed, block.values),
                     )
                 )
                 count.add(contract, frame, outside)
+                on_rows(count.predicted)
                 totals.append(X, frame)
                 if options.components:
+                    if 0 < len(forecast) == count.predicted:  # the first that has rows
+                        check_room_for_components(forecast, num_rows)
                     forecasts.append(forecast)
                 if options.plots and pictured is None and not frame.empty:
                     pictured = frame
@@ -137,10 +193,148 @@ def predict_table(
             **count.facts(),
             "warnings": notes,
         }
-        asked = {"samples" if name == "num_samples" else name: value for name, value in vars(options).items()}
-        facts = {"run": run_path, **asked}
-        write_json(folder / "manifest.json", {**result, **facts, **provenance(), "inputs": hashes})
+        asked = {"run": run_path, "run_hash": hash_of_run(run_path), **options.facts()}
+        read_and_written = {"inputs": hashes, "outputs": hashes_of(folder, files)}
+        write_json(folder / "manifest.json", {**result, **asked, **provenance(), **read_and_written, **facts})
     return result
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of a table that can be predicted, and what the table says of them."""
+
+    frame: pd.DataFrame
+    values: Array
+    """[N, inputs], as `input_values` reads them."""
+    given: dict[str, Array]
+    """[N] of each target that is given."""
+    targets: Array | None
+    """[N, P], observations of the others, if the table has them."""
+    kept: Columns
+    """Columns that every file has too, [N] each."""
+    limits: dict[str, Array]
+    """Columns that thresholds name, [N] each."""
+
+
+def read_blocks(
+    data_path: Path,
+    model: TrainedModel,
+    options: PredictionOptions,
+    count: RowCount,
+    *,
+    targets: Sequence[str],
+    known: Mapping[str, TargetTransform],
+    limit_names: Sequence[str],
+) -> Iterator[Block]:
+    """Read a table in blocks of fixed positions, without predicting anything, and count its rows.
+
+    Args:
+        data_path: the table.
+        model: that of the run.
+        options: resolved.
+        count: counts the rows.
+        targets: those that are predicted.
+        known: those that are given, with their transforms.
+        limit_names: columns that thresholds name.
+
+    Raises:
+        DataError: the table breaks the column contract, or lacks a column that an option names.
+    """
+    source, contract = source_name(data_path), model.contract
+    chunks = iter_table(data_path, chunk_rows=rows_of_a_chunk(model, options), form=contract.form, allows_no_rows=True)
+    blocks = aligned_blocks(chunks, BLOCK_ROWS)
+    for frame in usable_rows(blocks, contract, count, source=source, given=known, skip_faults=options.skip_faults):
+        yield Block(
+            frame,
+            values=input_values(contract, frame, source=source),
+            given=given_values(contract, frame, known, source=source),
+            targets=known_targets(contract, frame, source, names=targets),
+            kept=kept_columns(frame, options.keep or (), source=source),
+            limits=read_limits(contract, frame, limit_names, source=source, allows_gaps=True),
+        )
+
+
+def rows_of_a_chunk(model: TrainedModel, options: PredictionOptions) -> int:
+    """Return how many rows are read at a time: `predict.chunk_rows`, as far as a tenth of the memory holds them.
+
+    It does not go below a block, whose rows are collected anyway. No number depends on it.
+    """
+    num_columns = len(model.contract.inputs) + len(model.contract.targets) + len(options.keep or ())
+    fitting = available_bytes() // (10 * BYTES_PER_CELL * num_columns)
+    return min(model.settings["predict"]["chunk_rows"], max(BLOCK_ROWS, fitting))
+
+
+def check_room_for_draws(num_samples: int, num_rows: int, num_targets: int) -> None:
+    """Check that the draws of a block of rows fit into the memory.
+
+    Raises:
+        UsageError: they do not.
+    """
+    bytes_each = BYTES_PER_DRAW * num_rows * num_targets
+    if num_samples * bytes_each > (room := available_bytes()):
+        raise UsageError(
+            f"--samples: expected at most {room // bytes_each}, for which there is memory; got {num_samples}. "
+            f"Lower it, predict fewer rows at a time, or {how_to_have_more()}."
+        )
+
+
+def check_room_for_points(points: Mapping[str, Array], num_rows: int, num_components: int) -> None:
+    """Check that the densities of a block of rows at the points of each target fit into the memory.
+
+    Raises:
+        UsageError: they do not.
+    """
+    bytes_each = BYTES_PER_POINT * num_rows + BYTES_PER_COMPONENT * num_components
+    num_points = sum(len(values) for values in points.values())
+    if num_points * bytes_each > (room := available_bytes()):
+        raise UsageError(
+            f"--grid, --at: expected at most {room // bytes_each} points of all targets, for which there is memory; "
+            f"got {num_points}. Lower it, predict fewer rows at a time, or {how_to_have_more()}."
+        )
+
+
+def check_room_for_components(first: Forecast, num_rows: int) -> None:
+    """Check that the mixtures of all rows fit into the memory, together and once more while they are put together.
+
+    Args:
+        first: the forecasts of the first rows.
+        num_rows: of the table.
+
+    Raises:
+        MemoryNeedError: they do not.
+    """
+    each = sum(array.nbytes for array in component_arrays([first]).values()) / max(len(first), 1)
+    require(
+        2 * each * num_rows,
+        of="--components",
+        available=available_bytes(),
+        advice="Leave it out, predict fewer rows at a time, lower predict.num_components",
+    )
+
+
+def hashes_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:
+    """Return name in the folder -> SHA-256 of files.
+
+    Raises:
+        RunError: one cannot be read.
+    """
+    with writing(folder, "files that can be read again"):
+        return {str(file.relative_to(folder)): file_hash(file) for file in files}
+
+
+def seed_of_block(seed: int, values: Array) -> int:
+    """Return the seed of the draws of a block of rows.
+
+    A draw depends on the seed of the run, on the row's position and on the inputs of its block. The same rows have the
+    same draws wherever they are predicted, and two partitions of a table, whose positions are the same, have
+    independent ones.
+
+    Args:
+        seed: of the prediction.
+        values: [N, inputs], as `input_values` reads them, before any arithmetic that machines may round differently.
+    """
+    content = hashlib.blake2b(fingerprint_rows(values).astype("<u8").tobytes(), digest_size=8).digest()
+    return seed << 64 | int.from_bytes(content, "little")
 
 
 def impossible_values(
@@ -157,15 +351,10 @@ def impossible_values(
     ]
 
 
-def given_the_table(
-    forecast: Forecast,
-    contract: ColumnContract,
-    frame: pd.DataFrame,
-    given: Mapping[str, TargetTransform],
-    *,
-    source: str,
-) -> Forecast:
-    """Return the forecast of the other targets, given what the table has in the columns of some.
+def given_values(
+    contract: ColumnContract, frame: pd.DataFrame, given: Mapping[str, TargetTransform], *, source: str
+) -> dict[str, Array]:
+    """Return what the table has in the columns of the targets that are given, [N] each.
 
     Raises:
         DataError: a column is missing, or has a gap or a value that the target cannot have.
@@ -177,9 +366,9 @@ def given_the_table(
             f"{source}: what is given must be in the range of its target; got {faults[0]}{more}. Correct it, leave out "
             "--given, or pass --on-fault skip."
         )
-    values = encode_targets(contract, frame, source=source, names=tuple(given))
-    with warnings.catch_warnings(action="ignore"):  # rough rows are counted over the whole table
-        return forecast.given(dict(zip(given, values.T, strict=True)))
+    if not given:
+        return {}
+    return dict(zip(given, encode_targets(contract, frame, source=source, names=tuple(given)).T, strict=True))
 
 
 def row_warnings(count: RowCount, few: int, *, source: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from cde_app.arrays import Array, BoolArray, IntArray
 from cde_app.config.threshold import Threshold
 from cde_app.data.extras import ends_of
 from cde_app.data.table import FileFormat, TableWriter
+from cde_app.errors import NumericalError
 from cde_app.machine.storage import writing
 from cde_app.predictive.columns import (
     Columns,
@@ -46,6 +47,8 @@ class Chunk:
     """Columns of the table that every file has too, [N] each."""
     limits: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table that thresholds name, [N] each, NaN where there is a gap."""
+    seed: int = 0
+    """Of the draws of these rows."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Questions:
     def summary(self, chunk: Chunk) -> LongTable:
         """Return one row per forecast: each target's moments, quantiles and intervals, then what concerns them all."""
         columns = summary_columns(chunk.forecast, self.quantiles, self.intervals)
+        check_finite(columns, chunk.row_numbers)
         columns |= {
             f"P({threshold.text})": probabilities(chunk.forecast, threshold, chunk.limits)
             for threshold in self.thresholds
@@ -94,7 +98,22 @@ class Questions:
     def samples(self, chunk: Chunk) -> LongTable:
         """Return the draws."""
         rows = chunk.row_numbers - 1
-        return sample_columns(chunk.forecast, chunk.forecast.sample(self.num_samples, seed=self.seed, rows=rows))
+        return sample_columns(chunk.forecast, chunk.forecast.sample(self.num_samples, seed=chunk.seed, rows=rows))
+
+
+def check_finite(columns: Columns, row_numbers: IntArray) -> None:
+    """Check that no column of forecasts has NaN, which the files would have as an empty cell.
+
+    Raises:
+        NumericalError: one has.
+    """
+    for name, values in columns.items():
+        if np.isnan(values).any():
+            row = row_numbers[np.flatnonzero(np.isnan(values))[0]]
+            raise NumericalError(
+                f"row {row}: {name}: expected a number; got NaN. The model may be damaged, or the row's inputs too far "
+                "outside the training range. Leave the row out, or train the run again."
+            )
 
 
 def probabilities(forecast: Forecast, threshold: Threshold, limits: Mapping[str, Array]) -> Array:
@@ -160,7 +179,7 @@ class PredictionWriter:
         """
         with self._reporting_errors():
             tables = [table(chunk) for table in self._tables.values()]
-            kept = names_of_kept(chunk, [columns for _, columns in tables])
+            kept = names_of_kept(chunk.kept, [columns for _, columns in tables])
             for writer, (index, columns) in zip(self._writers, tables, strict=True):
                 writer.append(with_row(chunk, kept, index, columns))
 
@@ -168,13 +187,13 @@ class PredictionWriter:
         return writing(self._folder, "a folder that can be written")
 
 
-def names_of_kept(chunk: Chunk, tables: Sequence[Columns]) -> dict[str, str]:
+def names_of_kept(kept: Iterable[str], tables: Sequence[Columns]) -> dict[str, str]:
     """Return the names of the kept columns, the same in all files, so that a key stays one.
 
     A kept column that has the name of another column in one of them gets an underscore at its end.
     """
     taken, names = {"row", *(name for columns in tables for name in columns)}, dict[str, str]()
-    for name in chunk.kept:
+    for name in kept:
         names[name] = free_name(name, taken)
         taken.add(names[name])
     return names

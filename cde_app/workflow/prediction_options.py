@@ -14,6 +14,7 @@ from cde_app.config.threshold import parse_threshold, parse_thresholds
 from cde_app.data.encoding import ColumnContract
 from cde_app.data.table import FileFormat
 from cde_app.errors import UsageError
+from cde_app.machine.storage import to_jsonable
 from cde_app.trained_model import TrainedModel
 from cde_app.words import list_names, nearest
 from cde_app.workflow.prediction_files import Questions
@@ -61,6 +62,12 @@ class PredictionOptions:
     total_by: str | None = None
     """The column whose values are the groups of the totals; None makes one group."""
 
+    def facts(self) -> dict[str, Any]:
+        """Return the options as a manifest has them."""
+        asked = {"samples" if name == "num_samples" else name: value for name, value in vars(self).items()}
+        facts: dict[str, Any] = to_jsonable(asked)
+        return facts
+
     def resolved(self, settings: Mapping[str, Any]) -> PredictionOptions:
         """Replace each None by a run's setting, or by the default if the run is older than the setting.
 
@@ -93,6 +100,13 @@ def questions_of(options: PredictionOptions, model: TrainedModel) -> Questions:
         raise UsageError(
             "--given and --total: expected one of them; got both. Totals do not know what is given; pass --no-total."
         )
+    if model.predictor.recalibration is not None:
+        asked = {"--given": options.given, "--total": options.total, "--components": options.components}
+        for option in (option for option, wanted in asked.items() if wanted):
+            raise UsageError(
+                f"{option}: expected a run without training.calibration.kind 'conformal', whose maps are of each "
+                f"target of each row; got one with it. Leave out {option}, or train with the kind 'width'."
+            )
     return Questions(
         quantiles=tuple(dict.fromkeys(options.quantiles or ())),
         intervals=tuple(dict.fromkeys(options.intervals or ())),

@@ -16,7 +16,8 @@ from cde_app import __version__
 from cde_app.cli.app import app
 from cde_app.cli.configuration import _expand
 
-COMMANDS = ["init", "check", "train", "predict", "evaluate", "plot", "report", "info", "compare", "doctor"]
+COMMANDS = ["init", "check", "train", "predict", "batch", "evaluate", "diagnose", "explain", "drift", "cv", "sweep"]
+COMMANDS += ["plot", "report", "explore", "info", "compare", "verify", "simulate", "selftest", "doctor"]
 CONFIG = "schema_version: 1\ndata: {path: rows.csv, inputs: [x], targets: [y], predict: [new.csv, sub/more.csv]}\n"
 
 

@@ -18,7 +18,7 @@ def event(stage: str = "train", **values: Any) -> Progress:
     return Progress(stage, **values)
 
 
-FULL = event(step=3, max_steps=10, bound=-1.5, validation_score=0.25, steps_per_second=0.1074)
+FULL = event(step=3, max_steps=10, bound=-1.5, validation_score=0.25, steps_per_second=0.1074, seconds_left=65.2)
 
 
 def test_an_event_is_described_by_what_is_known_of_it() -> None:
@@ -52,6 +52,25 @@ def test_every_warning_has_a_line_however_soon_it_comes(capsys: pytest.CaptureFi
         display(event("warning", message="one"))
         display(event("warning", message="two"))
     assert capsys.readouterr().err.splitlines() == ["[warning] one", "[warning] two"]
+
+
+def test_units_side_by_side_are_named_and_their_equal_warnings_are_shown_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.ProgressDisplay(None) as display:
+        display(event("training", unit="fold-1", step=25, max_steps=50))
+        display(event("training", unit="fold-2", step=25, max_steps=50))
+        display(event("training", unit="fold-1", step=50, max_steps=50))
+        for unit in ("fold-1", "fold-2"):
+            display(event("warning", message="few rows", unit=unit))
+        display(event("done", unit="fold-1"))
+    assert capsys.readouterr().err.splitlines() == [
+        "[fold-1: training] step 25/50",
+        "[fold-2: training] step 25/50",
+        "[fold-1: training] step 50/50",
+        "[fold-1: warning] few rows",
+        "[fold-1: done]",
+    ]
 
 
 def test_quiet_prints_nothing_and_verbose_prints_every_event(capsys: pytest.CaptureFixture[str]) -> None:

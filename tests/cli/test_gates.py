@@ -6,7 +6,7 @@ import pytest
 
 from cde_app.cli.gates import check_gates, check_names, find_score, parse_gates
 from cde_app.errors import GateError, UsageError
-from cde_app.trained_model import blank_metrics
+from cde_app.evaluation.metrics import blank_metrics
 
 METRICS = {
     "num_rows": 20,
@@ -81,7 +81,7 @@ def test_every_condition_that_fails_is_named_with_what_was_found() -> None:
     with pytest.raises(GateError) as caught:
         check_gates(gates, METRICS, source="runs/a")
     assert caught.value.faults == (
-        "runs/a: --gate: expected crps_skill > 0.3; got 0.2.",
+        "runs/a: --gate: expected crps_skill > 0.3; got 0.2 against linear_gaussian.",
         "runs/a: --gate: expected rmse < 1; got no value.",
         "runs/a: --gate: expected coverage.0.9 > 0.88; got 0.88.",
     )

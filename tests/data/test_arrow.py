@@ -129,7 +129,7 @@ def use(data: config.Data) -> None:
     for chunk in iter_table("a.parquet", chunk_rows=25):
         assert np.isfinite(encode_inputs(contract, chunk, source="a.parquet")).all()
     split = Split(np.arange(0), np.arange(0), np.arange(NUM_ROWS))
-    table = prepare_evaluation("a.parquet", contract, split, Path.cwd())
+    table = prepare_evaluation("a.parquet", contract, data.split, split, Path.cwd())
     assert table.inputs.shape == (NUM_ROWS, len(contract.feature_names))
 
 

@@ -70,10 +70,10 @@ def test_the_report_is_plain_json_and_readable_lines() -> None:
     assert lines[3] == "  input  c  categorical, 2 distinct"
     assert lines[-1] == "  chosen when the training begins: transform of y, neighbours"
     assert lines[-2].startswith(
-        "training: 4 x 1000 steps of 256 rows, each on 810 of 900 training rows (90 are left out to judge it), about "
+        "training: 4 x 700 steps of 256 rows, each on 810 of 900 training rows (90 are left out to judge it), about "
     )
     whole = describe(frame, data={"inputs": inputs}, training={"ensemble": 1})
-    assert report_lines(whole)[-2].startswith("training: 1 x 1000 steps of 256 rows, about ")
+    assert report_lines(whole)[-2].startswith("training: 1 x 700 steps of 256 rows, about ")
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_held_out_rows_outside_the_training_range_are_reported() -> None:
 def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
     report = describe(table())
     base, plan = report.cost, report.plan
-    assert (len(plan.units), plan.max_steps, plan.batch_size) == (4, 1000, 256)
-    assert 30 < base.seconds < 90
+    assert (len(plan.units), plan.max_steps, plan.batch_size) == (4, 700, 256)
+    assert 15 < base.seconds < 60
     assert describe(table(), training={"max_steps": 3000}).cost.seconds > 1.5 * base.seconds
     assert describe(table(), training={"batch_size": "full"}).plan.batch_size == 810  # a member leaves out a tenth
     big = describe(table(), model={"output": {"structure": "joint", "num_inducing": 512}}).cost
@@ -222,12 +222,12 @@ def test_the_cost_grows_with_steps_rows_and_inducing_inputs() -> None:
     ("num_rows", "training", "expected"),
     [
         (600, {}, (4, 300, 256)),  # 540 rows to train, of which each of four leaves out 54
-        (600, {"ensemble": 1}, (1, 1000, 256)),
-        (2222, {}, (2, 1000, 256)),  # 2000, 200
-        (6000, {}, (2, 1000, 512)),  # 5400 rows to train, of which each of two leaves out 540
-        (2300, {}, (2, 1000, 256)),  # 2070, 207
-        (6000, {"ensemble": 1}, (1, 1000, 512)),
-        (6000, {"calibration": {"enabled": False}, "early_stopping": {"enabled": False}}, (2, 2000, 512)),
+        (600, {"ensemble": 1}, (1, 700, 256)),
+        (2222, {}, (2, 700, 256)),  # 2000, 200
+        (6000, {}, (2, 700, 512)),  # 5400 rows to train, of which each of two leaves out 540
+        (2300, {}, (2, 700, 256)),  # 2070, 207
+        (6000, {"ensemble": 1}, (1, 700, 512)),
+        (6000, {"calibration": {"enabled": False}, "early_stopping": {"enabled": False}}, (2, 1300, 512)),
     ],
 )
 def test_the_cost_is_of_the_rows_that_a_member_keeps(

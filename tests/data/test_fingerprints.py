@@ -98,6 +98,15 @@ def test_a_sample_of_the_seen_rows_estimates_the_number(monkeypatch: pytest.Monk
     assert seen.count(fingerprint_rows(rows(6000, seed=2))) == 0
 
 
+def test_rows_that_are_added_in_pieces_are_those_added_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = fingerprint_rows(rows(300))
+    for most in (1000, 100):
+        monkeypatch.setattr(fingerprints, "MOST_STORED", most)
+        pieces, whole = SeenRows.of(trained[:120]).joined(trained[120:260]).joined(trained[260:]), SeenRows.of(trained)
+        np.testing.assert_array_equal(pieces.stored, whole.stored)
+        assert pieces.num_rows == whole.num_rows == 300
+
+
 def test_a_run_that_stores_none_recognises_none() -> None:
     assert SeenRows(np.empty(0, np.uint64), 300).count(fingerprint_rows(rows(5))) == 0
 
@@ -146,5 +155,5 @@ def test_a_copy_is_recognised_whatever_its_format_its_order_and_its_columns(
     in_training = np.isin([where[row] for row in copy.index], trained.split.train)
     counts = {"b.parquet": in_training.sum(), "c.csv": in_training[:50].sum(), "d.parquet": in_training.sum()}
     for name, expected in {**counts, "e.csv": 0, "f.csv": len(trained.split.train)}.items():
-        other = prepare_evaluation(name, trained.contract, None, tmp_path)
+        other = prepare_evaluation(name, trained.contract, config.RandomSplit(), None, tmp_path)
         assert seen.count(other.fingerprints) == expected, name

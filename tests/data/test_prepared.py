@@ -79,7 +79,9 @@ def test_partitions_of_any_format_and_size_give_the_bytes_of_one_file(missing: s
         np.testing.assert_array_equal(getattr(whole.split, name), getattr(parts.split, name))
     assert len(whole.rows) == (2548 if missing == "drop" else 2600)
     Path("e").mkdir()
-    again = prepare_evaluation("part*", whole.contract, whole.split, Path("e"))
+    again = prepare_evaluation(
+        "part*", whole.contract, config_of("part*", MIXED, split=split).data.split, whole.split, Path("e")
+    )
     assert again.inputs.tobytes() == whole.inputs.tobytes()
     np.testing.assert_array_equal(again.rows, whole.rows)
 
@@ -111,6 +113,24 @@ def test_memory_grows_by_a_few_numbers_a_row_however_many_columns_there_are() ->
     assert growth(numbers) > 30 * number, "the control: a table in memory takes a number for each of its cells"
 
 
+def test_of_a_prepared_table_four_bytes_a_row_stay_in_memory() -> None:
+    names, few, many = ["x0", "x1"], 5_000, 45_000
+    for num_rows in (few, many):
+        values = {name: np.random.default_rng(0).normal(size=num_rows).round(3) for name in [*names, "y"]}
+        write_table(Path(f"{num_rows}.csv"), values, file_format="csv")
+
+    def kept_bytes(num_rows: int) -> int:
+        tracemalloc.start()
+        table = prepare(config_of(f"{num_rows}.csv", names), str(num_rows))
+        kept = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(table.inputs) == num_rows
+        return kept
+
+    prepare(config_of(f"{few}.csv", names), "first")  # what is cached once
+    assert (kept_bytes(many) - kept_bytes(few)) / (many - few) == pytest.approx(4, abs=1)
+
+
 def test_a_training_is_warned_of_what_its_cells_and_its_target_are() -> None:
     y = np.where(np.arange(300) % 3, 0.0, np.random.default_rng(0).gamma(2.0, size=300))
     labels = ["NA", "a", "A", *["b"] * 297]
@@ -135,8 +155,9 @@ def test_a_score_on_few_groups_is_told(test: float, num_groups: int) -> None:
     pd.DataFrame(table).to_csv("t.csv", index=False)
     config = config_of("t.csv", ["x"], split={"kind": "group", "column": "g", "test": test, "validation": 0})
     warning = (
-        "the test rows are from 3 groups of 'g', whose rows may be alike: standard errors and verdict treat rows as "
-        "independent and are too optimistic. Raise data.split.test, or evaluate a table of new groups."
+        "the test rows are from 3 groups of 'g', whose rows may be alike: so few groups make the standard errors "
+        "rough, and the verdict, which counts rows, too optimistic. Raise data.split.test, or evaluate a table of new "
+        "groups."
     )
     assert prepare(config, "folder").warnings == ((warning,) if num_groups < 20 else ())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -177,4 +178,39 @@ def test_too_few_groups_are_refused() -> None:
     assert fault_of(SPLITS["group"], g=[1, 1, 2, 2]) == (
         "a.csv: column 'g' must have enough groups to train, validate and test; got 2. "
         "Lower data.split.test and data.split.validation, or choose another column."
+    )
+
+
+# --- rows that are kept out for a map of the probabilities ------------------------------------------------------------
+
+
+@splits
+def test_kept_out_rows_come_from_those_to_train_on_and_nothing_else_moves(split: config.Split) -> None:
+    frame = table(1000)
+    before, after = split_of(split, frame), split_rows(split, frame, seed=0, source="a.csv", kept_out=0.2)
+    assert not len(before.calibration)
+    assert before.names == ("train", "validation", "test")
+    assert after.names == ("train", "validation", "test", "calibration")
+    np.testing.assert_array_equal(after.test, before.test)
+    np.testing.assert_array_equal(after.validation, before.validation)
+    np.testing.assert_array_equal(np.union1d(after.train, after.calibration), before.train)
+    assert len(after.train) + len(after.calibration) == len(before.train)
+    assert abs(len(after.calibration) - 200) <= (100 if split.kind == "group" else 0)
+
+
+def test_whole_groups_and_the_latest_rows_are_kept_out() -> None:
+    frame = table(1000)
+    by_group = split_rows(SPLITS["group"], frame, seed=0, source="a.csv", kept_out=0.2)
+    assert not set(frame["g"].iloc[by_group.calibration]) & set(frame["g"].iloc[by_group.train])
+    in_time = split_rows(SPLITS["time"], frame, seed=0, source="a.csv", kept_out=0.2)
+    times = [frame["t"].iloc[part] for part in (in_time.train, in_time.calibration, in_time.validation, in_time.test)]
+    assert all(before.max() < after.min() for before, after in itertools.pairwise(times))
+
+
+def test_too_few_rows_for_a_map_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        split_rows(SPLITS["random"], table(), seed=0, source="a.csv", kept_out=0.2)
+    assert str(caught.value) == (
+        "a.csv: expected at least 39 rows kept out of the training for a map of the probabilities; got 20 of 100. "
+        "Raise training.calibration.kept_out, add rows, or set training.calibration.kind to width."
     )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cde_app.config import TableFormat
+from cde_app.data import files, table
 from cde_app.data.columns import read_numbers
 from cde_app.data.table import TableWriter, iter_table, read_table, write_table
 from cde_app.errors import DataError
@@ -102,6 +103,17 @@ def test_chunks_put_together_equal_the_whole_table(file_format: str) -> None:
     chunks = list(iter_table("p*", columns=["s", "x"], chunk_rows=3))
     assert max(len(chunk) for chunk in chunks) == 3
     pd.testing.assert_frame_equal(pd.concat(chunks), read_table("p*", columns=["s", "x"]), check_index_type=False)
+
+
+def test_a_parquet_file_is_read_in_chunks_without_keeping_what_was_read() -> None:
+    values = {"x": np.random.default_rng(0).normal(size=2_000_000)}
+    pq.write_table(pa.table(values), "a.parquet", row_group_size=100_000)
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - before for _ in iter_table("a.parquet", chunk_rows=5_000))
+    size = os.path.getsize("a.parquet")
+    assert most < 0.25 * size
+    whole = read_table("a.parquet")
+    assert whole["x"].to_numpy().nbytes > 0.7 * size, "the control: a table in memory"
 
 
 def test_a_faulty_partition_is_found_before_the_first_chunk() -> None:
@@ -250,3 +262,43 @@ def test_a_nul_in_a_cell_is_a_fault_with_its_line_and_ends_no_cell(tmp_path: Pat
     path.write_bytes(f"x,y\n1,2\n{cell},4\n".encode())
     with pytest.raises(DataError, match=r"t\.csv:3: must be text; got a NUL character\. The file may be half written"):
         read_table(path)
+
+
+def test_small_pieces_of_a_parquet_file_are_written_in_large_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "ROWS_PER_GROUP", 25)
+    with TableWriter(Path("a.parquet"), file_format="parquet") as writer:
+        for start in range(0, 70, 10):
+            writer.append({"x": np.arange(start, start + 10)})
+    groups = pq.ParquetFile("a.parquet").metadata
+    assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [30, 30, 10]
+    assert read_table("a.parquet")["x"].tolist() == list(range(70))
+
+
+SIMPLE, OTHER = b"x,y\n" + b"1,2\n" * 40, b"x,y\n" + b"1,2\n" * 20
+COUNTED: dict[str, tuple[bytes, bool]] = {
+    "plain": (SIMPLE, True),
+    "without a last line break": (SIMPLE[:-1], True),
+    "with a byte order mark and a quoted header": (b"\xef\xbb\xbf" + SIMPLE.replace(b"x,y", b'"x\n1","y"'), True),
+    "with letters of several bytes": (SIMPLE + "ä,日本\n".encode(), True),
+    "with blank lines before the header": (b"\n\n" + SIMPLE, True),
+    "with quotes": (OTHER + b'"1,\n5",2\n', False),
+    "with carriage returns": (OTHER + b"1,2\r\n", False),
+    "with blank lines": (OTHER + b"\n\n", False),
+    "with one column": (SIMPLE.replace(b"x,y", b"x").replace(b"1,2", b"1"), False),
+}
+
+
+@pytest.mark.parametrize(("content", "is_simple"), COUNTED.values(), ids=COUNTED.keys())
+def test_rows_are_counted_at_once_where_every_line_is_one(
+    content: bytes, is_simple: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 30)
+    Path("a.csv").write_bytes(content)
+    counted: list[int | None] = []
+    count = files._count_simple_rows
+    monkeypatch.setattr(files, "_count_simple_rows", lambda *args: counted.append(count(*args)) or counted[-1])
+    partition, num_rows = files._check_csv(Path("a.csv"), "a.csv", TableFormat(), None)
+    assert counted == [num_rows if is_simple else None]
+    monkeypatch.setattr(files, "_count_simple_rows", lambda *args: None)
+    assert files._check_csv(Path("a.csv"), "a.csv", TableFormat(), None) == (partition, num_rows)
+    assert len(read_table("a.csv")) == num_rows

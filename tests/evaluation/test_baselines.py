@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
+from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian, fit_nearest_neighbours
 from cde_app.evaluation.verdict import ks_distance
+from cde_app.predictive.posterior import warm_start_of
+from tests.conftest import needs_tensorflow
 from tests.storing import stored_and_read
 
 
@@ -125,3 +127,67 @@ def test_the_climatology_of_many_rows_takes_no_memory_per_row():
     mixture = fit_climatology(np.arange(1000.0)[:, None]).predict(10**9)
     assert mixture.num_rows == 10**9
     assert mixture[:3].cdf(np.full((3, 1), 500.0)).shape == (3, 1)
+
+
+def heteroscedastic(num_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two features, the second of which says nothing; the mean and the noise follow the first."""
+    random = np.random.default_rng(seed)
+    X = random.uniform(-1.7, 1.7, (num_rows, 2))
+    return X, (np.sin(2 * X[:, :1]) + (0.1 + 0.3 * np.abs(X[:, :1])) * random.standard_normal((num_rows, 1))) * 5 + 100
+
+
+def test_the_neighbours_density_is_the_slow_sum_over_the_nearest_rows():
+    X, targets = heteroscedastic(200, 0)
+    baseline = fit_nearest_neighbours(X, targets)
+    assert baseline is not None
+    at, y = np.array([[0.3, -0.2]]), 102.5
+    nearest = np.argsort(((X - at) ** 2).sum(axis=1))[: baseline.count]
+    sd, scale, k = math.sqrt(baseline.variances[0]) * targets.std(), targets.std(), baseline.count
+    kernels = norm.pdf(y, targets[nearest, 0], sd).sum() / (k + 1)
+    expected = kernels + norm.pdf(y, targets.mean(), 2 * scale) / (k + 1)
+    assert np.exp(baseline.predict(at).log_prob(np.array([[y]])))[0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_neighbours_density_knows_the_inputs_and_is_calibrated_on_new_rows():
+    (X, targets), (new_X, new) = heteroscedastic(2000, 1), heteroscedastic(1000, 2)
+    baseline = fit_nearest_neighbours(X, targets)
+    assert baseline is not None
+    forecast, without = baseline.predict(new_X), fit_climatology(targets).predict(1000)
+    gained = forecast.log_prob(new) - without.log_prob(new)
+    assert gained.mean() > 4 * gained.std(ddof=1) / math.sqrt(1000)
+    # D of 1000 rows is below 2.3 / sqrt(1000) but for a probability of 5e-5; the wide normal adds its share.
+    limit = 2.3 / math.sqrt(1000) + 1 / (baseline.count + 1)
+    assert ks_distance(forecast.cdf(new)) < limit < ks_distance(forecast.cdf(new + 2 * targets.std()))
+
+
+def test_a_row_is_not_its_own_neighbour_when_the_bandwidth_is_chosen():
+    random = np.random.default_rng(3)
+    X, targets = random.standard_normal((300, 2)), random.standard_normal((300, 1))  # y does not depend on x
+    baseline = fit_nearest_neighbours(X, targets)
+    assert baseline is not None
+    # A row that found itself would want the narrowest kernels and the fewest neighbours.
+    assert baseline.count == 64
+    assert baseline.variances[0] > 0.1
+
+
+def test_too_few_rows_have_no_neighbours_density_and_copies_do_no_harm():
+    assert fit_nearest_neighbours(np.zeros((15, 1)), np.arange(15.0)[:, None]) is None
+    baseline = fit_nearest_neighbours(np.zeros((100, 1)), np.arange(100.0)[:, None] % 3, steps=[1.0])
+    assert baseline is not None
+    sd = np.std(np.arange(100) % 3)
+    assert baseline.variances[0] >= 1 / sd**2 / 12 * (1 - 1e-12)  # at least the rounding's
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("num_targets", [1, 2])
+def test_the_sparse_gp_is_the_warm_start_of_the_training(num_targets: int):
+    from tests.small_models import small_model
+
+    small = small_model(num_targets)
+    posterior = small.posterior()
+    Y = np.stack([transform.inverse(y) for transform, y in zip(posterior.transforms, small.Y.T, strict=True)], axis=-1)
+    found = warm_start_of(posterior).predict(small.X)
+    assert found.num_components == 1
+    scale = np.prod([transform.scale for transform in posterior.transforms])
+    expected = small.regression.log_density(small.X, small.Y).sum(axis=1) - np.log(scale)
+    np.testing.assert_allclose(found.log_prob(Y), expected, rtol=1e-7)

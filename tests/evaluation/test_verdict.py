@@ -9,11 +9,15 @@ from scipy.stats import binom, kstest
 
 from cde_app.evaluation.verdict import (
     coverage_curve,
+    ecdf_difference,
+    in_words,
     inside_central_interval,
     ks_critical_value,
     ks_distance,
     pit_histogram,
+    two_errors,
     verdict,
+    worth,
 )
 
 
@@ -115,6 +119,20 @@ def test_the_same_distance_is_chance_in_a_small_sample():
     assert verdict(make_metrics(ks=0.1, num_rows=150)).trusted
 
 
+def test_the_first_sentence_says_that_few_rows_show_little():
+    few, many = (verdict(make_metrics(num_rows=num_rows)).sentences[0] for num_rows in (34, 100))
+    assert few == "Yes, as far as 34 rows can show: on the rows held out, these densities can be trusted."
+    assert many == "Yes: on the rows held out, these densities can be trusted."
+
+
+def test_rows_that_were_trained_on_allow_no_verdict():
+    metrics = make_metrics(num_rows=1000)
+    assert in_words(metrics)["verdict"].startswith("Yes: ")
+    seen = in_words(metrics, num_seen=7)
+    assert seen["verdict"].endswith("densities can be trusted: 7 of these 1000 rows were trained on.")
+    assert seen["worth"] == "Whether the deep GP is worth it is unknown: 7 of these 1000 rows were trained on."
+
+
 def test_a_distance_that_is_significant_but_harmless_is_trusted():
     assert ks_critical_value(100_000) < 0.015
     assert verdict(make_metrics(ks=0.015, coverage=0.905, num_rows=100_000)).trusted
@@ -184,3 +202,84 @@ def test_one_bad_target_among_several_is_named_and_the_energy_score_decides_the_
     assert any("for 'weight'" in sentence for sentence in result.sentences)
     assert not any("for 'y'" in sentence for sentence in result.sentences)
     assert any("30.0%" in sentence for sentence in result.sentences)
+
+
+def skills(crps: tuple[float, float], nlpd: tuple[float, float]) -> dict[str, Any]:
+    return {name: {"value": value, "se": se} for name, (value, se) in (("crps", crps), ("nlpd", nlpd))}
+
+
+@pytest.mark.parametrize(
+    ("hardest", "answer"),
+    [
+        (
+            skills((0.1, 0.02), (0.2, 0.05)),
+            "The deep GP is worth it on this table: against its best rival, one sparse GP",
+        ),
+        (skills((0.01, 0.02), (0.2, 0.05)), "The deep GP is worth it"),
+        (skills((0.01, 0.02), (0.02, 0.05)), "Whether the deep GP is worth it on this table is not decided"),
+        (skills((-0.1, 0.02), (0.2, 0.05)), "Whether the deep GP is worth it on this table is not decided"),
+        (skills((-0.1, 0.02), (0.02, 0.05)), "The deep GP is not worth it"),
+    ],
+)
+def test_whether_the_deep_gp_is_worth_it_is_one_sentence_about_its_best_rival(hardest: dict, answer: str):
+    easy = skills((0.5, 0.01), (1.0, 0.1))
+    metrics = make_metrics() | {"skill": {"climatology": easy, "sparse_gp": hardest}}
+    assert worth(metrics).startswith(answer)
+    assert worth(metrics | {"num_rows": 10}).startswith("Whether the deep GP is worth it is unknown")
+    assert worth(metrics | {"skill": {"climatology": easy}}).startswith("The deep GP is worth it"), "the control"
+
+
+def test_few_rows_or_groups_name_no_winner():
+    metrics = make_metrics() | {"skill": {"sparse_gp": skills((0.1, 0.04), (0.2, 0.08))}}
+    few = "Whether the deep GP is worth it is unknown: "
+    assert worth(metrics | {"num_rows": 34}) == few + "34 rows are too few to tell; at least 100 rows can."
+    assert worth(metrics, 5) == few + "5 groups of rows are too few to tell; at least 6 groups can."
+    assert worth(metrics | {"num_rows": 100}).startswith("The deep GP is worth it")
+    assert worth(metrics, 6).startswith("Whether the deep GP is worth it on this table is not decided"), "2.5 errors"
+    assert worth(metrics, 60).startswith("The deep GP is worth it")
+
+
+@pytest.mark.parametrize("num_values", [6, 100])
+def test_a_mean_without_an_effect_exceeds_two_errors_as_seldom_as_a_normal_one(num_values: int):
+    values, repeats = np.random.default_rng(9).normal(size=(20_000, num_values)), 20_000
+    errors = values.mean(axis=1) / (values.std(axis=1, ddof=1) / np.sqrt(num_values))
+    rate, tolerance = 0.02275, 4 * np.sqrt(0.02275 / repeats)  # P(a standard normal exceeds two)
+    assert abs(np.mean(errors > two_errors(num_values)) - rate) < tolerance
+    if num_values == 6:
+        assert np.mean(errors > 2.0) > rate + 2 * tolerance, "two of these errors are not enough"
+
+
+def test_the_amounts_in_the_sentence_are_those_of_the_scores():
+    metrics = make_metrics() | {"skill": {"sparse_gp": skills((0.104, 0.02), (-0.02, 0.05))}}
+    assert worth(metrics) == (
+        "The deep GP is worth it on this table: against its best rival, one sparse GP with constant noise, the CRPS is "
+        "10.4% \u00b1 2.0% lower and the log density 0.02 \u00b1 0.05 nats lower."
+    )
+
+
+@pytest.mark.parametrize("num_rows", [13, 200, 5000])
+def test_a_uniform_sample_is_inside_the_simultaneous_band_everywhere_in_95_percent_of_samples(num_rows: int):
+    random, num_samples = np.random.default_rng(7), 1500
+
+    def is_inside(values: np.ndarray) -> bool:
+        curve = ecdf_difference(values)
+        return bool(np.all((curve.difference >= curve.lower - 1e-12) & (curve.difference <= curve.upper + 1e-12)))
+
+    inside = np.mean([is_inside(random.random(num_rows)) for _ in range(num_samples)])
+    # Standard errors: of 1500 samples here, and of the 4000 from which the band was computed. A band of few rows has
+    # few possible levels, and then covers more.
+    error = 4 * np.sqrt(0.95 * 0.05 * (1 / num_samples + 1 / 4000))
+    assert inside > 0.95 - error
+    assert inside < 0.95 + error + (0.03 if num_rows < 50 else 0.005)
+
+
+def test_the_simultaneous_band_is_wider_than_the_pointwise_one_and_excludes_a_wrong_forecast():
+    random = np.random.default_rng(8)
+    curve = ecdf_difference(random.beta(0.7, 0.7, 1000))
+    assert np.any((curve.difference < curve.lower) | (curve.difference > curve.upper))
+    lower, upper = binom.interval(0.95, 1000, curve.points)
+    assert np.all(curve.lower <= lower / 1000 - curve.points + 1e-12)
+    assert np.all(curve.upper >= upper / 1000 - curve.points - 1e-12)
+    values = np.array([0.105, 0.5, 0.995])
+    points = ecdf_difference(values)
+    np.testing.assert_allclose(points.difference, [np.mean(values <= u) - u for u in points.points], atol=1e-12)

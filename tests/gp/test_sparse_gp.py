@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from scipy.linalg import cholesky
@@ -87,3 +90,12 @@ def test_a_sparse_gp_survives_its_tree() -> None:
     X = np.random.default_rng(2).normal(size=(9, 2))
     np.testing.assert_array_equal(twin.moments(X), gp.moments(X))
     assert twin.sees_latent == gp.sees_latent
+
+
+def test_a_copy_of_a_gp_that_has_predicted_has_its_fields_alone_and_predicts_the_same_bits() -> None:
+    gp, *_ = make_gp(make_sum())
+    X = np.random.default_rng(3).normal(size=(5, gp.inducing_inputs.shape[1]))
+    before, again = gp.moments(X), copy.copy(gp)
+    assert vars(again).keys() == {field.name for field in fields(gp)} < vars(gp).keys()
+    for one, other in zip(before, again.moments(X), strict=True):
+        assert one.tobytes() == other.tobytes()

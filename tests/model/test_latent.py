@@ -385,6 +385,7 @@ def brute_force_log_density(small: Small, posterior: Posterior) -> np.ndarray:
     return logsumexp(per_node.reshape(num_nodes, -1), axis=0, b=posterior.node_weights[:, None]) + log_jacobian
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("num_targets", "latent", "structure"), contract_models())
 def test_every_latent_layer_fulfils_the_contract(num_targets: int, latent: dict[str, Any], structure: str) -> None:
     layers = [{"sees_latent": True, "mean": {"kind": "pca"}}]

@@ -39,6 +39,7 @@ def random_start(kernel: Kernel, *, num_gps: int, diagonal: bool) -> GPStart:
     return GPStart(kernel, random.standard_normal((6, 3)), random.standard_normal((6, num_gps)), q_sqrt, False)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.usefixtures("double_forms")
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize(("num_gps", "num_points"), [(1, 20), (3, 2), (3, 20), (3, 60), (3, 700)])
@@ -93,7 +94,7 @@ def test_variances_of_several_gps_and_their_gradient_keep_some_digits_however_sm
     assert truth.min() < min(2 * noise, 1e-3)
     single_error, single_gradient = relative_error(variances()), gradient()
     assert single_error < 1e-4
-    a = tf.cast(whitened_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z, X), tf.float32)
+    a = tf.cast(whitened_covariance(gp.kernel.kernel, gp.inducing_variable.inducing_variable.Z, X, JITTER), tf.float32)
     one_minus_S = tf.eye(40, dtype=tf.float64) - gp.q_sqrt @ tf.linalg.matrix_transpose(gp.q_sqrt)
     whole = 1.3 - tf.transpose(quadratic_forms(tf.cast(one_minus_S, tf.float32), a))
     assert relative_error(whole.numpy()) > max(10 * single_error, 1e-2 if noise == 1e-6 else 0), (
@@ -106,7 +107,7 @@ def test_variances_of_several_gps_and_their_gradient_keep_some_digits_however_sm
 
 def test_the_jitter_in_numpy_is_that_of_the_model() -> None:
     Z = np.random.default_rng(3).standard_normal((6, 3))
-    theirs = tf.linalg.cholesky(jittered_covariance(build_kernel(KERNELS["matern32"]), tf.constant(Z)))
+    theirs = tf.linalg.cholesky(jittered_covariance(build_kernel(KERNELS["matern32"]), tf.constant(Z), JITTER))
     np.testing.assert_allclose(cholesky(KERNELS["matern32"].covariance(Z, Z)), theirs, rtol=1e-12, atol=1e-12)
     assert gpflow.default_jitter() == JITTER
 
@@ -144,9 +145,9 @@ def test_whitened_columns_keep_their_gradients_where_the_jitter_alone_makes_the_
     weights = tf.constant(random.standard_normal((40, 90)))
 
     def loss(function: Any) -> Any:
-        return lambda Z: tf.reduce_sum(weights * tf.sin(function(jittered_covariance(kernel, Z), kernel(Z, X))))
+        return lambda Z: tf.reduce_sum(weights * tf.sin(function(jittered_covariance(kernel, Z, JITTER), kernel(Z, X))))
 
-    assert np.linalg.cond(jittered_covariance(kernel, Z)) > 1e6
+    assert np.linalg.cond(jittered_covariance(kernel, Z, JITTER)) > 1e6
     (ours,), (truth,) = (gradients_of(loss(function), Z) for function in (whiten, solve))
     np.testing.assert_allclose(ours, truth, rtol=0, atol=1e-6 * np.abs(truth).max())
 

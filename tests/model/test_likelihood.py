@@ -156,6 +156,7 @@ def test_the_mixture_of_student_t_equals_the_convolution_by_brute_force() -> Non
         assert np.abs(narrower / exact - 1).max() > 0.01, "the control must fail"
 
 
+@pytest.mark.thinned(5)
 @kinds
 @pytest.mark.parametrize("objective_kind", ["predictive", "importance_weighted", "elbo"])
 @pytest.mark.parametrize("structure", ["additive", "joint"])

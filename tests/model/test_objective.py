@@ -96,6 +96,7 @@ def test_the_elbo_equals_that_of_gpflux_in_the_mean(structure: str) -> None:
     assert abs(ours.mean() - wrong) > STANDARD_ERRORS * error, "the control must fail"
 
 
+@pytest.mark.slow
 def test_gpflux_fit_trains_the_same_object_and_its_first_loss_is_our_bound() -> None:
     small = small_model(latent={"dim": 1}, layers=[{}])
     expected = seeded_bounds(small, objective("elbo"), 200)
@@ -185,6 +186,7 @@ def test_the_doubly_reparameterised_gradient_agrees_with_the_plain_one_in_the_me
     assert np.abs(once).max() > 5.0, "the control, half the gradient, must fail"
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("kind", ["predictive", "importance_weighted", "elbo"])
 @pytest.mark.parametrize("structure", ["additive", "joint"])
 @pytest.mark.parametrize("latent_dim", [0, 1, 2])

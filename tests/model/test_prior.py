@@ -149,6 +149,7 @@ SLOWEST = ("NormalInverseGaussian", "ExpInverseGamma")
 ONE_BY_ONE = [pytest.param(name, marks=pytest.mark.slow) if name in SLOWEST else name for name in FAMILIES]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("family", ONE_BY_ONE)
 def test_densities_of_a_family_are_those_of_its_draws_on_one_support_whatever_is_learned(family: str) -> None:
     prior = prior_of(family, GIVEN[family], dim=1)

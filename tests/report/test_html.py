@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import base64
 import copy
 import functools
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from cde_app.evaluation.baselines import fit_climatology, fit_linear_gaussian
 from cde_app.evaluation.scores import score_rows, skill, summarise
-from cde_app.report.html import format_score, render_report
+from cde_app.report.html import Report, embedded_json, format_score, make_report, render_card, render_page, report_json
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "img", "br", "hr", "link"}
@@ -60,17 +64,34 @@ def _make_metrics(num_targets: int, names: tuple[str, ...] | None) -> dict[str, 
     }
 
 
-def render(metrics: dict[str, Any], **changes: Any) -> str:
+COLUMNS = [
+    {"name": "times", "role": "input", "kind": "numeric", "unit": "", "range": "3.2 to 55.4"},
+    {"name": "accel", "role": "target", "kind": "numeric", "unit": "g", "range": ""},
+]
+
+
+def reported(metrics: dict[str, Any], **changes: Any) -> Report:
     arguments: dict[str, Any] = {
         "title": "motorcycle",
         "metrics": metrics,
-        "pictures": {"pit": PNG, "density_times": PNG},
         "config_yaml": "schema_version: 1\n",
-        "manifest": {"format_version": 1, "packages": {"numpy": "1.26"}, "argv": ["cde", "train"]},
+        "manifest": {
+            "format_version": 1,
+            "packages": {"numpy": "1.26"},
+            "argv": ["cde", "train"],
+            "inputs": {"m.csv": "93d0"},
+            "rows": {"train": 1200},
+        },
         "warnings": [],
         "history": [],
+        "columns": COLUMNS,
     }
-    return render_report(**{**arguments, **changes})
+    return make_report(**{**arguments, **changes})
+
+
+def render(metrics: dict[str, Any], pictures: dict[str, bytes] | None = None, explorer: Any = None, **more: Any) -> str:
+    shown = {"pit": PNG, "density_times": PNG} if pictures is None else pictures
+    return render_page(reported(metrics, **more), shown, explorer)
 
 
 def test_the_page_opens_with_the_verdict_and_shows_scores_pictures_and_provenance():
@@ -121,6 +142,81 @@ def test_names_that_look_like_markup_are_escaped():
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 6
     assert Page(page).open == []
+
+
+def test_the_policy_allows_the_explorers_script_and_the_style_by_their_hashes_and_nothing_else():
+    def policy_of(page: str) -> dict[str, str]:
+        metas = [attributes for tag, attributes in Page(page).tags if tag == "meta"]
+        policy = next(one["content"] or "" for one in metas if one.get("http-equiv") == "Content-Security-Policy")
+        return dict(directive.split(" ", 1) for directive in policy.split("; "))
+
+    def hash_of(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    def between(page: str, start: str, end: str) -> str:
+        return page.split(start)[1].split(end)[0]
+
+    page = render(make_metrics(1), explorer={"live": False})
+    policy = policy_of(page)
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == hash_of(between(page, "<script>", "</script>"))
+    assert policy["style-src"] == hash_of(between(page, "<style>", "</style>"))
+    assert "connect-src" not in policy
+    assert policy_of(render(make_metrics(1), explorer={"live": True}))["connect-src"] == "'self'"
+    assert "script-src" not in policy_of(render(make_metrics(1)))
+
+
+def test_data_in_the_page_ends_no_script_and_is_read_back():
+    value = {"name": "</script><!--&\u2028", "numbers": [1.5, float("nan")]}
+    text = embedded_json(value)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"name": value["name"], "numbers": [1.5, None]}
+
+
+def test_the_first_screen_answers_what_whether_where_not_and_worth_it():
+    metrics = make_metrics(1) | {
+        "local": {
+            "sentences": ["For times above 40 the 90 % interval holds 71 % of 120 rows."],
+            "p_value": 0.001,
+            "level": 0.05,
+        }
+    }
+    page = render(metrics)
+    order = [
+        "The distribution of accel [g].",
+        "Given times.",
+        "Learned from 1,200 rows.",
+        "With reservations: on average",
+    ]
+    order += ["For times above 40", "better than a forecast that ignores the inputs", "<table"]
+    places = [page.index(text) for text in order]
+    assert places == sorted(places)
+    assert "In parts of the table" not in render(make_metrics(1))
+
+
+def test_the_json_and_the_model_card_have_the_content_of_the_page():
+    report = reported(make_metrics(1), warnings=["Column 'y' is rounded to 0.5."])
+    content, card = json.loads(report_json(report)), render_card(report)
+    page = render(make_metrics(1), warnings=["Column 'y' is rounded to 0.5."])
+    for key in ("learned", "trust", "worth", "warnings", "use", "limits"):
+        assert content[key]
+        for sentence in content[key]:
+            assert str(escape(sentence)) in page
+            assert sentence.replace("[", r"\[").replace("]", r"\]") in card
+    assert content["data"] == {"m.csv": "93d0"}
+    assert content["metrics"]["nlpd"]["value"] == make_metrics(1)["nlpd"]["value"]
+    assert "SHA-256 93d0" in card
+    assert "| accel | target | numeric | g |" in card
+    assert "| times | input | numeric | not stated | 3.2 to 55.4 |" in card
+
+
+def test_a_model_card_shows_markup_as_text():
+    evil = "a|b](x) <script>*\n# heading"
+    card = render_card(reported(make_metrics(1), title=evil, columns=[{**COLUMNS[0], "name": evil}]))
+    assert "<script" not in re.sub(r"\\<", "", card)
+    assert "\n# heading" not in card
+    assert r"| a\|b\]\(x\) " not in card, "round brackets alone mean nothing"
+    assert r"| a\|b\](x) \<script\>\* \# heading | input |" in card
 
 
 def test_several_targets_have_a_table_of_their_own():

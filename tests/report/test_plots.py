@@ -11,10 +11,12 @@ from scipy.stats import norm
 
 from cde_app.predictive.mixture import Mixture
 from cde_app.report.densities import axis_ends, hpd_thresholds
+from cde_app.report.gallery import calibration_pictures
 from cde_app.report.plots import (
     figure_bytes,
     plot_coverage,
     plot_density_heatmap,
+    plot_ecdf,
     plot_history,
     plot_joint_rows,
     plot_latent,
@@ -76,6 +78,7 @@ def test_every_picture_renders_as_png():
         plot_ridges(make_mixture(3, 1), np.full(3, 10.0), labels=["a", "b", "c"], target_name="y"),
         plot_latent(pit[:, 0], pit[:, 1], pit[:, 0], [-1, 1], input_name="x"),
         plot_pit(pit, target_names=["y", "z"]),
+        plot_ecdf(pit, names=["y", "z"]),
         plot_coverage(pit, target_names=["y", "z"]),
     ):
         assert figure_bytes(figure, "png").startswith(b"\x89PNG")
@@ -258,3 +261,23 @@ def test_a_forecast_draws_itself_as_a_figure_that_a_notebook_shows() -> None:
         mixture[:0].plot()
     with pytest.raises(ValueError, match="expected one of the targets 'y1', 'y2'; got 'b'"):
         mixture.plot(target="b")
+
+
+def test_the_points_of_a_curve_outside_its_band_are_marked():
+    values = np.column_stack([np.linspace(0, 1, 500), np.linspace(0, 1, 500) ** 2])
+    figure = plot_ecdf(values, names=["right", "wrong"])
+    labels = [[line.get_label() for line in ax.lines] for ax in figure.axes]
+    assert "outside" not in labels[0]
+    assert "outside" in labels[1]
+    assert "outside" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(plot_ecdf(np.random.default_rng(0).random((30, 8)), names=list("abcdefgh")).axes) == 6
+
+
+def test_several_targets_have_a_panel_for_what_they_are_jointly():
+    random = np.random.default_rng(1)
+    pit, rank = random.random((200, 2)), random.random(200)
+    pictures = calibration_pictures(pit, ["a", "b"], "svg", rank)
+    assert list(pictures) == ["pit", "ecdf", "coverage"]
+    assert b"all targets jointly" in pictures["ecdf"]()
+    assert b"all targets jointly" not in pictures["coverage"]()
+    assert b"all targets jointly" not in calibration_pictures(pit[:, :1], ["a"], "svg", rank)["ecdf"]()

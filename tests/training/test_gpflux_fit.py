@@ -15,8 +15,15 @@ from cde_app.config import Config
 from cde_app.errors import NumericalError
 from cde_app.model.latent import LatentLayer
 from cde_app.plan import SEED_STRIDE
-from cde_app.training.checkpoint import Checkpoint
-from tests.training.test_session import assert_same_bytes, fresh_trainer, run, small_config, small_data
+from tests.training.test_session import (
+    assert_same_bytes,
+    fresh_trainer,
+    progress,
+    reread,
+    run,
+    small_config,
+    small_data,
+)
 
 LOOPS = ["cde", "gpflux"]
 
@@ -77,6 +84,7 @@ def test_the_loss_of_the_latent_layer_is_what_the_elbo_loses_by_it(monkeypatch: 
     np.testing.assert_allclose(without - first, whole.metrics()["causes_local_kl"], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_metrics_of_a_resumed_training_are_those_of_the_whole_one(loop: str) -> None:
     config, data = papers_model(loop), small_data(validation=20)
@@ -85,14 +93,15 @@ def test_the_metrics_of_a_resumed_training_are_those_of_the_whole_one(loop: str)
     assert list(steps) == [25, 50, 60]
     assert all(list(metrics) == ["causes_local_kl"] and metrics["causes_local_kl"] > 0 for _, metrics in steps.values())
     for checkpoint in checkpoints[1:3]:
-        stored = Checkpoint.from_arrays(checkpoint.to_arrays())
+        stored = reread(checkpoint)
         resumed, _, later = run(config, data, checkpoint=stored)
         assert_same_bytes(whole.predictor, resumed.predictor)
         assert {one.step: (one.bound, one.metrics) for one in later} == {
-            step: told for step, told in steps.items() if step > checkpoint.progress[1]
+            step: told for step, told in steps.items() if step > progress(checkpoint)[1]
         }
 
 
+@pytest.mark.slow
 def test_gpflux_s_own_fit_climbs_the_same_curve_as_the_loop_of_cde() -> None:
     """The papers' model from one start, on the same batches and draws.
 
@@ -111,6 +120,7 @@ def test_gpflux_s_own_fit_climbs_the_same_curve_as_the_loop_of_cde() -> None:
     np.testing.assert_allclose(means[1], means[0], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -125,9 +135,9 @@ def test_gpflux_s_own_fit_climbs_the_same_curve_as_the_loop_of_cde() -> None:
             marks=pytest.mark.slow,
         ),
         {"latent": {"dim": 0}},
-        pytest.param({"latent": {"encoder": {"kind": "mlp", "dropout": 0.2}}}, marks=pytest.mark.slow),
-        pytest.param({"latent": {"encoder": {"kind": "per_row"}}}, marks=pytest.mark.slow),
-        pytest.param({"likelihood": {"kind": "student_t"}}, marks=pytest.mark.slow),
+        {"latent": {"encoder": {"kind": "mlp", "dropout": 0.2}}},
+        {"latent": {"encoder": {"kind": "per_row"}}},
+        {"likelihood": {"kind": "student_t"}},
     ],
     ids=str,
 )
@@ -143,6 +153,7 @@ def test_gpflux_s_fit_trains_other_models_too(settings: dict[str, Any]) -> None:
     assert bounds[0] == pytest.approx(bounds[1], abs=0.02)
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_share_gpflux_s_compiled_fit() -> None:
     config, data = papers_model("gpflux", ensemble=2, max_steps=25, calibration={"enabled": False}), small_data()
     trained, _, _ = run(config, data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gpflow
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from cde_app import config
 from cde_app.gp.kernels import Matern32, SquaredExponential
 from cde_app.model.kernels import build_kernel
 from cde_app.targets.yeo_johnson import YeoJohnson
+from cde_app.training import warm_start
+from cde_app.training.choose_neighbours import uses_neighbours
 from cde_app.training.choose_transform import choose_transform
 from cde_app.training.features import Axis, Features
 from cde_app.training.gp_start import cluster_centres
@@ -197,3 +201,18 @@ def test_a_transform_that_is_named_is_taken() -> None:
     target = config.TargetColumn(column="y", transform=config.YeoJohnsonTransform())
     chosen = choose_transform(target, Features(X, AXES), Y[:, 0], Y[:0, 0], CONFIG)
     assert chosen == YeoJohnson.fit(Y[:, 0])
+
+
+def test_where_no_sparse_gp_can_be_fitted_nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    X = random.standard_normal((300, 3))
+    y = np.exp(2 * np.sin(2 * X[:, 0]) + 0.6 * random.standard_normal(300))
+    features, target = Features(X, 3 * AXES), config.TargetColumn(column="y")
+    assert choose_transform(target, features, y, y[:0], CONFIG).kind == "log"
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(warm_start, "solve_sparse_regression", failing)
+    assert choose_transform(target, features, y, y[:0], CONFIG).kind == "identity"
+    assert not uses_neighbours(CONFIG, features, y[:, None], noise_floor=np.zeros(1))
