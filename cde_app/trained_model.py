@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -36,7 +34,7 @@ from cde_app.data.frame import frame_of, plain_frame
 from cde_app.data.groups import RowGroups
 from cde_app.data.prepared import PreparedTable
 from cde_app.data.split import NO_ROWS, Split
-from cde_app.errors import DataError, RunError
+from cde_app.errors import DataError
 from cde_app.evaluation.baselines import (
     NEIGHBOUR_ROWS,
     Climatology,
@@ -62,6 +60,7 @@ from cde_app.predictive.forecast import Forecast
 from cde_app.predictive.predictor import Predictor
 from cde_app.predictive.totals import total_of
 from cde_app.runs.run import Run
+from cde_app.stored_model import check_scales, parts_that_fit, read_contract, read_rows
 from cde_app.targets.rounding import RoundedTarget
 from cde_app.targets.standardisation import sample_sds
 from cde_app.trees import from_tree, pack, to_tree, unpack
@@ -409,7 +408,7 @@ class TrainedModel:
             RunError: a file is missing or corrupt.
         """
         settings = run.settings()
-        with _parts_that_fit(run):
+        with parts_that_fit(run):
             model = cls._rebuild(run, settings, knows_rows=knows_rows)
             model.check()
         return model
@@ -470,70 +469,6 @@ class TrainedModel:
                 is_density = is_density and np.all(np.abs(cdf - 0.5) < MEDIAN_TOLERANCE)
                 if quantiles.shape != (3, 1, num_targets) or not is_density:
                     raise ValueError(f"the forecast of {name} is no density")
-
-
-@contextlib.contextmanager
-def _parts_that_fit(run: Run) -> Iterator[None]:
-    """Refuse a run if what is read in a block has another form than what a training stores, whoever has written it."""
-    try:
-        yield
-    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{run.path}: expected a trained model; got one whose parts do not fit together "
-            f"({type(error).__name__}: {textwrap.shorten(str(error), 200, placeholder=' ...')}). Train it again."
-        ) from error
-
-
-def read_contract(run: Run) -> ColumnContract:
-    """Return the columns of a finished run, which is all that some commands need of its model.
-
-    Raises:
-        RunError: they are missing or corrupt.
-    """
-    with _parts_that_fit(run):
-        contract = from_tree(ColumnContract, run.read_json("columns.json"), strict=True)
-        contract.check()
-    return contract
-
-
-def read_rows(run: Run) -> tuple[Split, SeenRows]:
-    """Return the split of a finished run, and the rows that its training has seen.
-
-    Raises:
-        RunError: they are missing or corrupt.
-    """
-    with _parts_that_fit(run):
-        parts = run.read_arrays("split.npz")
-        stored = parts.pop("fingerprints")
-        split = Split(**parts)
-        split.check()
-        seen = SeenRows(stored, len(split.train) + len(split.validation) + len(split.calibration))
-        if stored.dtype != np.uint64 or stored.ndim != 1 or len(stored) > seen.num_rows:
-            raise ValueError(f"expected fingerprints of rows; got an array {stored.dtype}{list(stored.shape)}")
-    return split, seen
-
-
-def read_scales(run: Run, contract: ColumnContract) -> Array:
-    """Return the standard deviations of the training targets of a finished run, [P] [units of the targets].
-
-    Raises:
-        RunError: they are missing or corrupt.
-    """
-    with _parts_that_fit(run):
-        scales: Array = run.read_arrays("baselines.npz")["scales"]
-        check_scales(scales, contract)
-    return scales
-
-
-def check_scales(scales: Array, contract: ColumnContract) -> None:
-    """Check that each target has a scale.
-
-    Raises:
-        TypeError, ValueError: one has none.
-    """
-    number = len(contract.targets)
-    if scales.shape != (number,) or not (np.isfinite(scales) & (scales > 0)).all():
-        raise ValueError(f"expected {number} positive scales; got {scales}")
 
 
 def assemble(

@@ -42,10 +42,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": FOUNDATION | {"gp"},
     "training": FOUNDATION | {"execution.executor", "progress", "targets", "gp", "predictive", "model"},
     "training.recalibration": FOUNDATION | {"predictive", "evaluation.scores", "evaluation.verdict"},  # is it a gain?
-    "trained_model": FOUNDATION | {"runs", "targets", "data", "predictive", "evaluation", "explanation"},
+    "stored_model": FOUNDATION | {"runs", "data"},
+    "trained_model": FOUNDATION
+    | {"runs", "stored_model", "targets", "data", "predictive", "evaluation", "explanation"},
     "workflow": FOUNDATION
     | {"execution", "progress", "runs", "targets", "data", "predictive", "evaluation", "explanation", "report"}
-    | {"trained_model", "training", "simulators"},
+    | {"stored_model", "trained_model", "training", "simulators"},
     "cli": FOUNDATION
     | {"execution.choose", "explanation.sizes", "progress", "runs", "data.check", "data.cost", "workflow"}
     | {"__version__"},

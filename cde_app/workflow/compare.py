@@ -12,7 +12,7 @@ import numpy as np
 from cde_app.data.files import source_name
 from cde_app.evaluation.scores import score_units
 from cde_app.runs.run import Run
-from cde_app.trained_model import read_contract, read_rows, read_scales
+from cde_app.stored_model import read_contract, read_rows, read_scales
 from cde_app.words import flatten
 from cde_app.workflow.scoring import SCORED_ROWS, stored_scores
 

@@ -19,7 +19,8 @@ from cde_app.evaluation.drift import InputSample, Reference, input_drift, outcom
 from cde_app.evaluation.drift_words import drift_sentences
 from cde_app.machine.streams import Stream, generator
 from cde_app.runs.run import Run
-from cde_app.trained_model import TrainedModel, read_contract
+from cde_app.stored_model import read_contract
+from cde_app.trained_model import TrainedModel
 from cde_app.words import list_names
 from cde_app.workflow.partitions import find_tables
 from cde_app.workflow.reference import ARRIVED, drawn_in_order, find_reference, outcome_levels

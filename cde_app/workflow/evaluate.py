@@ -16,7 +16,8 @@ from cde_app.evaluation.metrics import blank_metrics
 from cde_app.evaluation.scores import Rows
 from cde_app.runs.folder import check_is_outside
 from cde_app.runs.run import Run
-from cde_app.trained_model import TrainedModel, events_of, read_contract
+from cde_app.stored_model import read_contract
+from cde_app.trained_model import TrainedModel, events_of
 from cde_app.workflow.pictures import draw_into, event_pictures
 from cde_app.workflow.scoring import num_seen_rows, score_table, table_to_judge_by, warnings_of_named
 
