@@ -40,17 +40,28 @@ def _movers(importance: Sequence[Importance]) -> Iterator[str]:
         for quantity in dict.fromkeys(one.quantity for one in of_target):
             if quantity == "entropy":
                 continue  # what it has to say about the spread, the width says in the target's unit
-            found = sorted(
-                (one for one in of_target if one.quantity == quantity and _is_sure(one, at_least=MATTERS)),
-                key=lambda one: -(one.value or 0.0),
-            )
-            named = _and(f"{one.input!r} ({100 * (one.value or 0.0):.0f} %)" for one in found[:MOST_NAMED])
             what = {"mean": "its mean", "width": "the width of its 90 % interval"}.get(quantity, quantity)
-            varies = any(one.value is not None for one in of_target if one.quantity == quantity)
-            otherwise = "moves with no input by itself" if varies else "is the same in all rows"
-            parts.append(f"{what} moves with {named}" if named else f"{what} {otherwise}")
+            parts.append(f"{what} {_moves([one for one in of_target if one.quantity == quantity])}")
         if parts:
             yield f"{target}: {_and(parts)}."
+
+
+def _moves(shares: Sequence[Importance]) -> str:
+    """Say with which inputs one quantity moves, from the share of each; a large share may be uncertain."""
+    known = sorted((one for one in shares if one.value is not None), key=lambda one: -(one.value or 0.0))
+    if not known:
+        return "is the same in all rows"
+    named = [one for one in known if _is_sure(one, at_least=MATTERS)][:MOST_NAMED]
+    sure = _and(f"{one.input!r} ({100 * (one.value or 0.0):.0f} %)" for one in named)
+    smallest = (named[-1].value if named else None) or MATTERS  # a smaller share would not change what is said
+    unsure = _and(
+        f"{one.input!r} ({100 * (one.value or 0.0):.0f} ± {100 * (one.se or 0.0):.0f} %)"
+        for one in known
+        if one not in named and (one.value or 0.0) > smallest
+    )
+    if not unsure:
+        return f"moves with {sure}" if sure else "moves with no input by itself"
+    return f"moves with {sure}, and perhaps with {unsure}" if sure else f"perhaps moves with {unsure}"
 
 
 def _spared(importance: Sequence[Importance], names: Sequence[str]) -> Iterator[str]:
