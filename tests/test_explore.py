@@ -67,6 +67,44 @@ def test_without_its_table_a_run_has_a_report_and_a_warning_says_what_is_missing
     assert "expected the table that" in refused.err
 
 
+def test_a_table_that_has_moved_can_be_named(line_run: TrainedTiny, tmp_path: Path, cde: Cde) -> None:
+    run, moved = shutil.copytree(line_run.run, tmp_path / "run"), tmp_path / "elsewhere.csv"
+    assert cde("report", run).code == 0
+    page = (run / "report.html").read_bytes()
+    shutil.copy(line_run.table, moved)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["settings"]["data"]["path"] = str(tmp_path / "gone.csv")
+    write_manifest(run, manifest)
+    assert "no explorer" in cde("report", run).err
+    found = cde("report", run, moved, "--json")
+    assert found.code == 0
+    assert "warnings" not in json.loads(found.out)
+    data = [part.partition(b"</script>")[0] for part in (page, (run / "report.html").read_bytes())]
+    assert data[0].partition(b'id="explorer-data"')[2] == data[1].partition(b'id="explorer-data"')[2] != b""
+
+
+@pytest.mark.parametrize("command", ["report", "explore"])
+def test_another_table_is_not_explored(command: str, line_run: TrainedTiny, tmp_path: Path, cde: Cde) -> None:
+    run, other = shutil.copytree(line_run.run, tmp_path / "run"), tmp_path / "other.csv"
+    other.write_bytes(line_run.table.read_bytes() + line_run.table.read_bytes().splitlines(keepends=True)[-1])
+    refused = cde(command, run, other)
+    assert refused.code == 6
+    assert refused.err == (
+        f"error: {other}: expected the table that {run} was trained on; got different content. Put it back, or name "
+        "it after the run if it has moved.\n"
+    )
+    missing = cde(command, run, tmp_path / "missing.csv")
+    assert missing.code == 3
+    assert "missing.csv" in missing.err
+    assert not (run / "report.html").exists()
+
+
+def test_a_report_without_an_explorer_needs_no_table(line_run: TrainedTiny, cde: Cde) -> None:
+    refused = cde("report", line_run.run, line_run.table, "--no-explorer")
+    assert refused.code == 2
+    assert "Leave out one of them" in refused.err
+
+
 def test_the_rows_shown_are_those_of_the_table_held_out_first(
     explored: tuple[TrainedModel, Surroundings], tiny_run: TrainedTiny
 ) -> None:

@@ -63,6 +63,7 @@ def plot(
 
 def report(
     run: options.RunPath,
+    data: options.OwnDataPath = None,
     explorer: Annotated[
         bool,
         typer.Option(
@@ -78,11 +79,16 @@ def report(
 
     The same content is written as JSON and as a model card in Markdown.
     """
+    if data is not None and not explorer:
+        raise typer.BadParameter(
+            f"expected no table, which only the explorer needs; got {data} and --no-explorer. Leave out one of them.",
+            param_hint="DATA",
+        )
     limit_threads(threads)
 
     from cde_app.workflow.report import write_report
 
-    written = write_report(run, explorer=explorer)
+    written = write_report(run, data, explorer=explorer)
     for warning in written.warnings:
         say(f"warning: {warning}")
     files = {"report": written.page, "json": written.json, "model_card": written.card}
@@ -94,6 +100,7 @@ def report(
 
 def explore(
     run: options.RunPath,
+    data: options.OwnDataPath = None,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one.")
     ] = 0,
@@ -110,7 +117,7 @@ def explore(
 
     from cde_app.workflow.explore import open_explorer
 
-    server = open_explorer(run, port=port)
+    server = open_explorer(run, data, port=port)
     if as_json:
         emit_json({"address": server.address})
     else:

@@ -103,6 +103,10 @@ OptionalDataPath = Annotated[
     Path | None,
     typer.Argument(metavar="DATA", help="Table with the targets; default: the run's held-out rows.", parser=read_path),
 ]
+OwnDataPath = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="The run's own table, if it has moved.", show_default=False, parser=read_path),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. seed=1. May be repeated."),

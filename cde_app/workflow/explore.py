@@ -17,23 +17,24 @@ from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.explorer import Surroundings, exact_densities, known_data, surroundings_of
 from cde_app.workflow.report import read_report
-from cde_app.workflow.scoring import table_to_judge_by
+from cde_app.workflow.scoring import own_table
 
 MOST_ALONG = 64
 """The largest number of rows whose quantiles one request may ask for."""
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def open_explorer(run_path: Path, *, port: int) -> PageServer:
+def open_explorer(run_path: Path, data_path: Path | None = None, *, port: int) -> PageServer:
     """Return the server of a run's report, which is not yet serving.
 
     Args:
         run_path: the run directory.
+        data_path: the run's own table, if it has moved.
         port: where to listen; 0 takes a free port.
 
     Raises:
         DataError: the table cannot be read, or every row has a gap in an input.
-        RunError: the run cannot be read, or its table has changed.
+        RunError: the run cannot be read, or its table has changed or is not the one that is named.
         UsageError: the port cannot be used.
     """
     from cde_app.report.html import render_page
@@ -45,7 +46,7 @@ def open_explorer(run_path: Path, *, port: int) -> PageServer:
             f"{run_path}: expected a run without training.calibration.kind 'conformal', whose densities are no "
             "mixtures, which a page could evaluate; got one with it. Train it with the kind 'width' to explore it."
         )
-    with table_to_judge_by(run, model, None, otherwise="Put it back") as table:
+    with own_table(run, model, data_path) as table:
         around = surroundings_of(model, table)
     if around is None:
         raise DataError(f"{run_path}: expected a table with a row without gaps in the inputs; got none. Fill the gaps.")

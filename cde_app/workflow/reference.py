@@ -14,7 +14,7 @@ from cde_app.machine.streams import Stream, generator
 from cde_app.runs.run import Run
 from cde_app.trained_model import LARGEST_NUMBER, TrainedModel
 from cde_app.trees import from_tree
-from cde_app.workflow.scoring import table_to_judge_by
+from cde_app.workflow.scoring import own_table
 
 REFERENCE_ROWS = 1000
 """Rows that are drawn from the run's table if the run has kept none."""
@@ -48,7 +48,7 @@ def find_reference(run: Run, model: TrainedModel) -> Reference:
     if run.has("reference.npz"):
         return read_reference(run, model)
     try:
-        with table_to_judge_by(run, model, None, otherwise="Put it back, or train again") as table:
+        with own_table(run, model, otherwise="Put it back, or train again") as table:
             return reference_of(model, table)
     except RunError as error:
         cause = " ".join(error.faults)

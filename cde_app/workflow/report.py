@@ -13,7 +13,7 @@ from cde_app.errors import CdeError
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.words import list_names, printable, written_date
-from cde_app.workflow.scoring import stored_scores
+from cde_app.workflow.scoring import own_table, stored_scores
 
 if TYPE_CHECKING:
     from cde_app.report.html import Report
@@ -35,15 +35,18 @@ class WrittenReport:
     warnings: list[str]
 
 
-def write_report(run_path: Path, *, explorer: bool) -> WrittenReport:
+def write_report(run_path: Path, data_path: Path | None = None, *, explorer: bool) -> WrittenReport:
     """Write a self-contained HTML page about a run, and its content as JSON and as Markdown.
 
     Args:
         run_path: the run directory.
+        data_path: the run's own table, if it has moved; the explorer needs it.
         explorer: put sliders on the page; it then contains rows of the table.
 
     Raises:
-        RunError: the run is missing, incomplete, corrupt or from a newer format, or another process is writing it.
+        DataError: the table that is named cannot be read.
+        RunError: the table that is named is not the run's; or the run is missing, incomplete, corrupt or from a newer
+            format, or another process is writing it.
     """
     from cde_app.report.html import render_card, render_page, report_json
 
@@ -54,8 +57,10 @@ def write_report(run_path: Path, *, explorer: bool) -> WrittenReport:
         data, warnings = None, list[str]()
         if explorer:
             try:
-                data = _explorer(run, model, pictures)
+                data = _explorer(run, model, data_path, pictures)
             except CdeError as error:
+                if data_path is not None:
+                    raise
                 warnings = [f"the report has no explorer: {error}"]
         report = read_report(run, model.contract)
         page = run.write_text("report.html", printable(render_page(report, pictures, data), keeps="\n\t"))
@@ -109,7 +114,9 @@ def _range(column: InputEncoding) -> str:
     return f"{ends[0]} to {ends[1]}"
 
 
-def _explorer(run: Run, model: TrainedModel, pictures: Mapping[str, bytes]) -> dict[str, Any] | None:
+def _explorer(
+    run: Run, model: TrainedModel, data_path: Path | None, pictures: Mapping[str, bytes]
+) -> dict[str, Any] | None:
     """Return the data of the explorer, about as large as the pictures leave room for; None if no row is whole.
 
     A recalibrated model has none: its densities are no mixtures, which are what a page can evaluate.
@@ -118,12 +125,11 @@ def _explorer(run: Run, model: TrainedModel, pictures: Mapping[str, bytes]) -> d
         CdeError: the table cannot be read, or has changed.
     """
     from cde_app.workflow.explorer import explorer_data, surroundings_of
-    from cde_app.workflow.scoring import table_to_judge_by
 
     if model.predictor.recalibration is not None:
         return None
     taken = FIXED_BYTES + sum(len(content) for content in pictures.values()) * 4 // 3
-    with table_to_judge_by(run, model, None, otherwise="Put it back") as table:
+    with own_table(run, model, data_path) as table:
         around = surroundings_of(model, table)
     return (
         None if around is None else explorer_data(model, around, most_bytes=max(MOST_BYTES - taken, LEAST_FOR_EXPLORER))

@@ -32,9 +32,7 @@ SCORED_ROWS = 50_000
 
 
 @contextlib.contextmanager
-def table_to_judge_by(
-    run: Run, model: TrainedModel, data_path: Path | None, *, otherwise: str = "Name a table after the run"
-) -> Iterator[PreparedTable]:
+def table_to_judge_by(run: Run, model: TrainedModel, data_path: Path | None) -> Iterator[PreparedTable]:
     """Prepare the table to judge a run by: its own table with its split, or another one, held out completely.
 
     Which of the two it is, `is_own_table` says.
@@ -43,15 +41,39 @@ def table_to_judge_by(
         DataError: the table breaks the column contract or lacks the targets.
         RunError: the run's own table has changed.
     """
-    own_path = model.settings["data"]["path"]
-    if data_path is None:
-        check_same_table(run, own_path, otherwise=otherwise)
-    path = own_path if data_path is None else data_path
-    split = model.split if is_own_table(run, model, data_path) else None
+    if data_path is None or is_own_table(run, model, data_path):
+        with own_table(run, model, data_path, otherwise="Name a table after the run") as table:
+            yield table
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield prepare_evaluation(data_path, model.contract, model.split_settings, None, Path(folder))
+
+
+@contextlib.contextmanager
+def own_table(
+    run: Run,
+    model: TrainedModel,
+    moved_to: Path | None = None,
+    *,
+    otherwise: str = "Put it back, or name it after the run if it has moved",
+) -> Iterator[PreparedTable]:
+    """Prepare the table that a run was trained on, with its split.
+
+    Args:
+        run: the run.
+        model: its model.
+        moved_to: where the table is; None if it is where it was.
+        otherwise: what to do if it is not there.
+
+    Raises:
+        DataError: the table that is named is missing or cannot be read.
+        RunError: the table is missing where it was, or has another content.
+    """
+    path = model.settings["data"]["path"] if moved_to is None else moved_to
+    _check_same_table(run, path, otherwise=otherwise, is_named=moved_to is not None)
     with tempfile.TemporaryDirectory() as folder:
-        table = prepare_evaluation(path, model.contract, model.split_settings, split, Path(folder))
-        if data_path is None:
-            check_same_table(run, path, table.hashes, otherwise=otherwise)
+        table = prepare_evaluation(path, model.contract, model.split_settings, model.split, Path(folder))
+        _check_same_table(run, path, table.hashes, otherwise=otherwise)
         yield table
 
 
@@ -82,27 +104,35 @@ def own_table_warning(table: PreparedTable, data_path: Path) -> str | None:
     )
 
 
-def check_same_table(
+def _check_same_table(
     run: Run,
     path: str | Path,
-    found: dict[str, str] | None = None,
+    found: Mapping[str, str] | None = None,
     *,
-    otherwise: str = "Name a table after the run",
+    otherwise: str,
+    is_named: bool = False,
 ) -> None:
-    """Check that a run's table is still the one it was trained on.
+    """Check that a table is the one that a run was trained on.
 
     Args:
         run: the run.
         path: path of the table.
         found: the hashes of its files; None computes them.
         otherwise: what to do if it is not.
+        is_named: the user has named the path, so that it must be there.
+
+    Raises:
+        DataError: the table that is named is missing or cannot be read.
+        RunError: it is not that table, or is missing and was not named.
     """
     got = "different content"
     try:
         found = file_hashes(path) if found is None else found
     except DataError:
+        if is_named:
+            raise
         found, got = {}, "no such file"
-    if not found or found != run.manifest()["inputs"]:
+    if not has_same_content(run, found):
         got = _UNREADABLE.get(str(path), got)
         raise RunError(
             f"{source_name(path)}: expected the table that {run.path} was trained on; got {got}. {otherwise}."

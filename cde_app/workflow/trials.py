@@ -15,7 +15,7 @@ from cde_app.progress import Progress
 from cde_app.runs import folder as run_folder
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
-from cde_app.workflow.scoring import table_to_judge_by
+from cde_app.workflow.scoring import own_table
 from cde_app.workflow.train import train_run
 from cde_app.workflow.trainings import HERE, is_done, reporting, use_threads
 
@@ -114,7 +114,7 @@ def validation_scores(run: Run) -> dict[str, Any]:
         RunError: the run's table has changed.
     """
     model = TrainedModel.load(run)
-    with table_to_judge_by(run, model, None) as table:
+    with own_table(run, model, otherwise="Put it back") as table:
         rows = table.split.validation
         metrics, _ = model.scores(table.inputs[rows], table.targets[rows])
     return {name: {key: metrics[name].get(key) for key in ("value", "se")} for name in ("nlpd", "crps")}
