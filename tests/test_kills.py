@@ -7,6 +7,7 @@ copied before its system calls, as a process that dies there leaves its folder (
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -409,10 +410,14 @@ def blows(number: int, *, seed: int) -> list[Blow]:
 
 def start(config: Path, run: Path) -> subprocess.Popen[str]:
     """Begin or resume a training with two processes, in a session of its own."""
-    options = ["--resume"] if run_folder.unfinished(run) else ["--overwrite"]
-    command = [sys.executable, "-m", "cde_app", "train", str(config), "--out", str(run), "--quiet", *options]
+    return start_command("train", config, run, *(["--resume"] if run_folder.unfinished(run) else ["--overwrite"]))
+
+
+def start_command(command: str, config: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    """Begin a command with two processes, in a session of its own."""
+    arguments = [command, str(config), "--out", str(out), "--quiet", "--threads", "1", *options]
     return subprocess.Popen(
-        [*command, "--executor", "processes", "--workers", "2", "--threads", "1"],
+        [sys.executable, "-m", "cde_app", *arguments, "--executor", "processes", "--workers", "2"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -496,3 +501,55 @@ def test_trainings_in_two_processes_that_are_killed_again_and_again_end_in_the_s
         assert essence(run) == expected, struck
         assert verify_run(run)
     print(f"{len(struck)} blows, {num_runs} runs; {[(b.number.name, b.to_all, b.at_checkpoint) for b, _ in struck]}")
+
+
+SWEEP = """\
+sweep:
+  batch: 2
+  space:
+    training.learning_rate: {low: 1e-3, high: 0.1, log: true}
+"""
+STUDIES = {"cv": ("--folds", "3"), "sweep": ("--trials", "4")}
+
+
+def results_of(out: Path) -> dict[str, Any]:
+    """Return what a study decides: the essence of its runs, and its tables but for times."""
+    runs = {path.parent.name: essence(path.parent) for path in out.glob("*/manifest.json")}
+    files = {path.name: path.read_bytes() for path in (*out.glob("*.csv"), *out.glob("*.yaml"))}
+    tables = {path.name: _without_times(json.loads(path.read_text())) for path in out.glob("[!m]*.json")}
+    return {"runs": runs, **files, **tables}
+
+
+def _without_times(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_times(value) for key, value in tree.items() if key not in VOLATILE}
+    return [_without_times(value) for value in tree] if isinstance(tree, list) else tree
+
+
+@needs_tensorflow
+@pytest.mark.slow
+@pytest.mark.parametrize("command", STUDIES)
+def test_a_study_that_is_killed_again_and_again_ends_in_the_same_results(command: str, tmp_path: Path) -> None:
+    config, options, begun = write_configuration(tmp_path, steps=75), STUDIES[command], time.monotonic()
+    with config.open("a") as file:
+        file.write(SWEEP)
+    process = start_command(command, config, tmp_path / "whole", *options)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    usual_seconds, expected = time.monotonic() - begun, results_of(tmp_path / "whole")
+    assert len(expected["runs"]) == int(options[1])
+    rng, struck = np.random.default_rng(4), list[float]()
+    while True:
+        process = start_command(command, config, tmp_path / "out", *options)
+        moment = float(rng.uniform(0.1, 0.9)) if len(struck) < 5 else math.inf
+        blow = Blow(signal.SIGKILL, to_all=bool(rng.integers(2)), at_checkpoint=None, moment=moment)
+        strike(process, tmp_path / "out", blow, usual_seconds=usual_seconds)
+        _, err = process.communicate(timeout=300)
+        wait_for_workers(process.pid)
+        if process.returncode == 0:
+            break
+        assert (process.returncode, err) == (-signal.SIGKILL, "")
+        struck.append(moment)
+    assert len(struck) > 1
+    assert results_of(tmp_path / "out") == expected, struck
+    print(f"{len(struck)} blows, after {struck} of {usual_seconds:.0f} s")

@@ -88,8 +88,9 @@ def test_every_target_has_a_column_of_its_own_among_the_draws(names: tuple[str, 
 
 def test_a_level_that_is_named_twice_gives_one_column(tmp_path: Path) -> None:
     levels = tuple(dict.fromkeys((0.5, 0.5, 1e-9, 2e-9)))
-    with PredictionWriter(tmp_path, Questions(quantiles=levels).tables, file_format="csv") as writer:
-        writer.append(chunk_of(["y"]))
+    chunk, tables = chunk_of(["y"]), Questions(quantiles=levels).tables
+    with PredictionWriter(tmp_path, list(tables), file_format="csv") as writer:
+        writer.append(chunk, [table(chunk) for table in tables.values()])
     columns = list(pd.read_csv(tmp_path / "summary.csv").columns)
     assert columns == ["row", "y_mean", "y_sd", "y_q50", "y_q0.0000001", "y_q0.0000002", "out_of_range"]
 

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,9 +36,11 @@ from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.data.prepared import file_hashes, known_targets
 from cde_app.data.table import iter_table
 from cde_app.errors import DataError, RunError, UsageError
+from cde_app.machine.blocks import map_ahead
 from cde_app.machine.memory import available_bytes, how_to_have_more, require
 from cde_app.machine.storage import file_hash, write_arrays, write_atomically, write_json, writing
-from cde_app.predictive.columns import Columns
+from cde_app.machine.threads import num_threads
+from cde_app.predictive.columns import Columns, LongTable
 from cde_app.predictive.forecast import FARTHEST, ROUGH, Forecast
 from cde_app.runs.checks import hash_of_run
 from cde_app.runs.folder import predictions
@@ -45,7 +48,7 @@ from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
-from cde_app.workflow.prediction_files import Chunk, PredictionWriter, component_arrays
+from cde_app.workflow.prediction_files import Chunk, PredictionWriter, Questions, component_arrays
 from cde_app.workflow.prediction_options import PredictionOptions, questions_of, remaining_targets
 from cde_app.workflow.totals import TotalsTable
 
@@ -129,7 +132,7 @@ def predict_with(
     if any(out_path.resolve() in Path(file).resolve().parents for file in find_files(data_path)):
         raise RunError(f"{out_path} holds the table {source}, which predictions may replace; choose another --out.")
     with predictions(out_path, overwrite=overwrite, waits=waits) as folder:
-        writer = PredictionWriter(folder, questions.tables, file_format=options.file_format)
+        writer = PredictionWriter(folder, list(questions.tables), file_format=options.file_format)
         totals = TotalsTable(model, options, source=source)
         with writer, unchanged(data_path):
             hashes = file_hashes(data_path)
@@ -140,36 +143,24 @@ def predict_with(
             if source != STANDARD_INPUT:  # which cannot be read twice
                 for block in read(RowCount()):  # a fault in the last row is better found before others are predicted
                     num_rows += len(block.frame)
-            for block in read(count):
-                frame = block.frame
-                check_room_for_draws(questions.num_samples, len(frame), len(targets))
-                check_room_for_points(questions.points, len(frame), model.settings["predict"]["num_components"])
-                X, outside = encode_columns(contract, block.values), are_outside(contract, block.values)
-                forecast = replace(model.predictor.predict(X), names=contract.targets)
-                if known:
-                    with warnings.catch_warnings(action="ignore"):  # rough rows are counted over the whole table
-                        forecast = forecast.given(block.given)
+            most = blocks_at_once(questions, len(targets), model.settings["predict"]["num_components"])
+            answers = map_ahead(partial(answer_block, model, questions), read(count), most_at_once=most)
+            # Rough rows are counted over the whole table; the filters are those of all threads.
+            silence = warnings.catch_warnings(action="ignore") if known else nullcontext()
+            with closing(answers), silence:
+                for answered in answers:
+                    frame, forecast = answered.block.frame, answered.chunk.forecast
+                    writer.append(answered.chunk, answered.tables)
                     few += forecast.num_rough
-                writer.append(
-                    Chunk(
-                        forecast,
-                        row_numbers=frame.index.to_numpy() + 1,
-                        outside=outside.any(axis=1),
-                        targets=block.targets,
-                        kept=block.kept,
-                        limits=block.limits,
-                        seed=seed_of_block(questions.seed, block.values),
-                    )
-                )
-                count.add(contract, frame, outside)
-                on_rows(count.predicted)
-                totals.append(X, frame)
-                if options.components:
-                    if 0 < len(forecast) == count.predicted:  # the first that has rows
-                        check_room_for_components(forecast, num_rows)
-                    forecasts.append(forecast)
-                if options.plots and pictured is None and not frame.empty:
-                    pictured = frame
+                    count.add(contract, frame, answered.outside)
+                    on_rows(count.predicted)
+                    totals.append(answered.X, frame)
+                    if options.components:
+                        if 0 < len(forecast) == count.predicted:  # the first that has rows
+                            check_room_for_components(forecast, num_rows)
+                        forecasts.append(forecast)
+                    if options.plots and pictured is None and not frame.empty:
+                        pictured = frame
             if count.read and not count.predicted:
                 raise no_rows(source, count.faults)
         files = [*writer.files, *totals.write(folder, options.file_format)]
@@ -254,6 +245,51 @@ def read_blocks(
         )
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What is predicted for a block of rows."""
+
+    block: Block
+    X: Array
+    """[N, D], standardised features."""
+    outside: BoolArray
+    """[N, inputs], cells outside the training range."""
+    chunk: Chunk
+    tables: list[LongTable]
+    """The rows of each file."""
+
+
+def answer_block(model: TrainedModel, questions: Questions, block: Block) -> Answer:
+    """Predict a block of rows, and compute all that is asked; several threads may do so at once.
+
+    Args:
+        model: that of the run.
+        questions: what is asked.
+        block: the rows.
+
+    Raises:
+        UsageError: the draws or points of the block do not fit into the memory.
+        NumericalError: a forecast has NaN.
+    """
+    contract = model.contract
+    X, outside = encode_columns(contract, block.values), are_outside(contract, block.values)
+    forecast = replace(model.predictor.predict(X), names=contract.targets)
+    if block.given:
+        forecast = forecast.given(block.given)
+    check_room_for_draws(questions.num_samples, len(block.frame), len(forecast.names))
+    check_room_for_points(questions.points, len(block.frame), model.settings["predict"]["num_components"])
+    chunk = Chunk(
+        forecast,
+        row_numbers=block.frame.index.to_numpy() + 1,
+        outside=outside.any(axis=1),
+        targets=block.targets,
+        kept=block.kept,
+        limits=block.limits,
+        seed=seed_of_block(questions.seed, block.values),
+    )
+    return Answer(block, X, outside, chunk, [table(chunk) for table in questions.tables.values()])
+
+
 def rows_of_a_chunk(model: TrainedModel, options: PredictionOptions) -> int:
     """Return how many rows are read at a time: `predict.chunk_rows`, as far as a tenth of the memory holds them.
 
@@ -262,6 +298,17 @@ def rows_of_a_chunk(model: TrainedModel, options: PredictionOptions) -> int:
     num_columns = len(model.contract.inputs) + len(model.contract.targets) + len(options.keep or ())
     fitting = available_bytes() // (10 * BYTES_PER_CELL * num_columns)
     return min(model.settings["predict"]["chunk_rows"], max(BLOCK_ROWS, fitting))
+
+
+def blocks_at_once(questions: Questions, num_targets: int, num_components: int) -> int:
+    """Return how many blocks of rows may be answered at once: one per thread, as far as half of the memory holds them.
+
+    No number depends on it.
+    """
+    num_points = sum(len(values) for values in questions.points.values())
+    bytes_each = BYTES_PER_DRAW * questions.num_samples * BLOCK_ROWS * num_targets
+    bytes_each += num_points * (BYTES_PER_POINT * BLOCK_ROWS + BYTES_PER_COMPONENT * num_components)
+    return max(1, min(num_threads(), available_bytes() // (2 * bytes_each + 1)))
 
 
 def check_room_for_draws(num_samples: int, num_rows: int, num_targets: int) -> None:

@@ -136,15 +136,13 @@ class PredictionWriter:
 
     Args:
         folder: folder for the files; it exists.
-        tables: the name of each file, and the function that makes its rows.
+        names: those of the files, without suffix.
         file_format: format of the files.
     """
 
-    def __init__(
-        self, folder: Path, tables: Mapping[str, Callable[[Chunk], LongTable]], *, file_format: FileFormat
-    ) -> None:
-        self._folder, self._tables = folder, tables
-        self.files = [folder / f"{name}.{file_format}" for name in tables]
+    def __init__(self, folder: Path, names: Sequence[str], *, file_format: FileFormat) -> None:
+        self._folder = folder
+        self.files = [folder / f"{name}.{file_format}" for name in names]
         self._stack = ExitStack()
         self._writers = [TableWriter(file, file_format=file_format) for file in self.files]
 
@@ -171,14 +169,17 @@ class PredictionWriter:
         with self._reporting_errors():
             self._stack.__exit__(kind, error, trace)
 
-    def append(self, chunk: Chunk) -> None:
-        """Write what is asked of the forecasts of consecutive rows.
+    def append(self, chunk: Chunk, tables: Sequence[LongTable]) -> None:
+        """Write what was asked of the forecasts of consecutive rows.
+
+        Args:
+            chunk: the forecasts.
+            tables: the rows of each file.
 
         Raises:
             RunError: the folder cannot be written.
         """
         with self._reporting_errors():
-            tables = [table(chunk) for table in self._tables.values()]
             kept = names_of_kept(chunk.kept, [columns for _, columns in tables])
             for writer, (index, columns) in zip(self._writers, tables, strict=True):
                 writer.append(with_row(chunk, kept, index, columns))
