@@ -145,7 +145,9 @@ def predict_with(
                 check_room_for_draws(questions.num_samples, len(frame), len(targets))
                 check_room_for_points(questions.points, len(frame), model.settings["predict"]["num_components"])
                 X, outside = encode_columns(contract, block.values), are_outside(contract, block.values)
-                forecast = replace(model.predictor.predict(X), names=contract.targets)
+                features = model.predictor.features(X)
+                forecast = replace(model.predictor.forecast(features), names=contract.targets)
+                distance = model.distance_of(features)
                 if known:
                     with warnings.catch_warnings(action="ignore"):  # rough rows are counted over the whole table
                         forecast = forecast.given(block.given)
@@ -155,13 +157,14 @@ def predict_with(
                         forecast,
                         row_numbers=frame.index.to_numpy() + 1,
                         outside=outside.any(axis=1),
+                        distance=distance,
                         targets=block.targets,
                         kept=block.kept,
                         limits=block.limits,
                         seed=seed_of_block(questions.seed, block.values),
                     )
                 )
-                count.add(contract, frame, outside)
+                count.add(contract, frame, outside, distance)
                 on_rows(count.predicted)
                 totals.append(X, frame)
                 if options.components:
@@ -382,14 +385,25 @@ class RowCount:
 
     def __init__(self) -> None:
         self.read = self.predicted = self.skipped = self.outside = 0
+        self.far: int | None = None
+        """Rows beyond the unit of the distances; None if the model states none."""
         self.faults: list[RowFault] = []
         """The first `MOST_FAULTS` faults of skipped rows."""
         self._outside_by_column = Counter[str]()
         self._misspelled: dict[str, tuple[str, str]] = {}
 
-    def add(self, contract: ColumnContract, frame: pd.DataFrame, outside: BoolArray) -> None:
-        """Count predicted rows, and their cells that ask for extrapolation, [N, columns]."""
+    def add(self, contract: ColumnContract, frame: pd.DataFrame, outside: BoolArray, distance: Array | None) -> None:
+        """Count predicted rows, and those that ask for extrapolation.
+
+        Args:
+            contract: the column contract of the run.
+            frame: N rows.
+            outside: [N, columns], whether a cell is outside the training range.
+            distance: [N], distances from the training rows, if the model states them.
+        """
         self.predicted += len(frame)
+        if distance is not None:
+            self.far = (self.far or 0) + int((distance > 1).sum())
         self.outside += int(outside.any(axis=1).sum())
         for column, cells in zip(contract.inputs, outside.sum(axis=0), strict=True):
             self._outside_by_column[column.name] += int(cells)
@@ -402,6 +416,7 @@ class RowCount:
         return {
             "out_of_range": self.outside,
             "out_of_range_by_column": {name: cells for name, cells in by_column if cells},
+            "far": self.far,
             "misspelled_labels": self._misspelled,
             "left_out": self.read - self.skipped - self.predicted,
             "skipped": self.skipped,
