@@ -25,7 +25,6 @@ import pytest
 from cde_app.cli.predict import report_result
 from cde_app.data.table import write_table
 from cde_app.evaluation.verdict import in_words
-from cde_app.machine.storage import read_arrays, write_arrays
 from cde_app.runs.run import Run
 from cde_app.targets import TargetTransform
 from cde_app.trained_model import TrainedModel
@@ -33,7 +32,7 @@ from cde_app.trees import from_tree
 from cde_app.words import flatten
 from cde_app.workflow import scoring, train
 from tests.conftest import ONLY_PREDICTS, TrainedTiny, needs_tensorflow, with_one
-from tests.storing import write_manifest
+from tests.storing import with_distance_unit, write_manifest
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
 SUMMARY_COLUMNS = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
@@ -493,18 +492,6 @@ def test_unseen_labels_and_far_inputs_are_predicted_and_flagged(tiny_run: Any, c
     summary = pd.read_csv("out/summary.csv")
     assert list(summary["out_of_range"]) == [False, True, True]
     assert np.isfinite(summary.drop(columns="out_of_range").to_numpy()).all()
-
-
-def with_distance_unit(run: Path, copy: Path, unit: float | None) -> Path:
-    """Copy a run and replace its unit of distances."""
-    shutil.copytree(run, copy)
-    arrays = read_arrays((copy / "baselines.npz").read_bytes())
-    arrays.pop("distance_unit", None)
-    write_arrays(copy / "baselines.npz", arrays | ({} if unit is None else {"distance_unit": np.array(unit)}))
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["outputs"]["baselines.npz"] = sha256(copy / "baselines.npz")
-    write_manifest(copy, manifest)
-    return copy
 
 
 def test_the_summary_says_how_far_each_row_is_from_the_training_rows(line_run: Any, cde: Cde) -> None:

@@ -120,11 +120,21 @@ def test_planes_are_uncertain_in_proportion_to_the_length_of_the_way() -> None:
     assert distance(ensemble, np.zeros((1, 2)))[0] == 0.0
 
 
-def test_the_squares_of_all_members_are_averaged() -> None:
+def test_the_squares_of_all_members_and_targets_are_averaged() -> None:
     X = np.random.default_rng(6).normal(size=(30, 2))
-    both = distance(ensemble_of(SMOOTH, X, X[:9], 0.01, 1.0), X)
-    alone = [distance(ensemble_of(SMOOTH, X, X[:9], noise), X) for noise in (0.01, 1.0)]
-    np.testing.assert_allclose(both**2, np.mean(np.square(alone), axis=0), rtol=1e-12)
+    two = ensemble_of(SMOOTH, X, X[:9], 0.01, 1.0)
+    mean = np.mean([distance(Ensemble((member,)), X) ** 2 for member in two.members], axis=0)
+    np.testing.assert_allclose(distance(two, X) ** 2, mean, rtol=1e-12)
+    gps = [member.defence.gp for member in two.members if member.defence is not None]
+    joint = replace(
+        gps[0],
+        q_mu=np.concatenate([gp.q_mu for gp in gps], axis=1),
+        q_projection=np.concatenate([gp.q_projection for gp in gps]),
+    )
+    member = two.members[0]
+    assert member.defence is not None
+    both = replace(member, defence=replace(member.defence, gp=joint))
+    np.testing.assert_allclose(distance(Ensemble((both,)), X) ** 2, mean, rtol=1e-12)
 
 
 def test_there_is_none_without_a_defence() -> None:
