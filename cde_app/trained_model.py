@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cde_app.arrays import Array, IndexArray, IntArray
+from cde_app.arrays import AnyArray, Array, IndexArray, IntArray
 from cde_app.config import FRAME_PATH
 from cde_app.config import Split as SplitSettings
 from cde_app.config.data import read_split
@@ -92,6 +92,9 @@ class TrainedModel:
     """None if there were too few training rows, or in a run of an earlier version."""
     scales: Array
     """[P], standard deviations of the training targets [units of the targets]."""
+    distance_unit: float | None
+    """What `Predictor.distance` exceeds in one of a thousand rows that the training has not seen; None if too few rows
+    are unseen, without a defence, or in a run of an earlier version."""
     split: Split
     """Positions in the training table."""
     seen: SeenRows
@@ -127,6 +130,37 @@ class TrainedModel:
         """
         X = encode_inputs(self.contract, plain_frame(frame), source=FRAME)
         return replace(self.predictor.predict(X), names=self.contract.targets)
+
+    def distance(self, frame: pd.DataFrame) -> Array:
+        """Return how far each row is from the training rows, as the column `distance` of `summary.csv` has it.
+
+        Above 1 a row is farther than one in a thousand rows that the training has not seen: its combination of inputs
+        is new, and its density an extrapolation. Inputs that the targets hardly depend on hardly count. See
+        `Ensemble.distance` for the formula.
+
+        Args:
+            frame: N rows with the input columns; others are ignored.
+
+        Returns:
+            [N], non-negative; NaN in every row if the model has no `distance_unit`.
+
+        Raises:
+            DataError: the frame breaks the column contract.
+            UsageError: it is no frame.
+
+        Example:
+            far = model.distance(frame) > 1
+        """
+        X = encode_inputs(self.contract, plain_frame(frame), source=FRAME)
+        found = self.distance_of(self.predictor.features(X))
+        return np.full(len(X), np.nan) if found is None else found
+
+    def distance_of(self, features: Array) -> Array | None:
+        """Return the distances from what `Predictor.features` returns, [N, D] to [N]; None without a unit."""
+        if self.distance_unit is None:
+            return None
+        found = self.predictor.distance(features)
+        return None if found is None else found / self.distance_unit
 
     def total(
         self,
@@ -391,7 +425,8 @@ class TrainedModel:
         if self.nearest_neighbours is not None:
             fitted["nearest_neighbours"] = self.nearest_neighbours
         _, baselines = pack({name: to_tree(baseline) for name, baseline in fitted.items()})
-        run.write_arrays("baselines.npz", baselines | {"scales": self.scales})
+        unit = {} if self.distance_unit is None else {"distance_unit": np.array(self.distance_unit)}
+        run.write_arrays("baselines.npz", baselines | {"scales": self.scales} | unit)
         split = {part: getattr(self.split, part) for part in self.split.names}
         run.write_arrays("split.npz", split | {"fingerprints": self.seen.stored})
 
@@ -437,6 +472,7 @@ class TrainedModel:
             linear_gaussian=read(LinearGaussian, group("linear_gaussian")),
             nearest_neighbours=read(NearestNeighbours, stored_neighbours) if stored_neighbours else None,
             scales=baselines["scales"],
+            distance_unit=_distance_unit_of(baselines),
             split=split,
             seen=seen,
             settings=settings,
@@ -471,8 +507,26 @@ class TrainedModel:
                     raise ValueError(f"the forecast of {name} is no density")
 
 
+def _distance_unit_of(baselines: Mapping[str, AnyArray]) -> float | None:
+    """Return the unit of the distances, which runs of earlier versions lack.
+
+    Raises:
+        TypeError, ValueError: it is no positive number.
+    """
+    unit = baselines.get("distance_unit")
+    if unit is None:
+        return None
+    if unit.dtype.kind != "f" or unit.shape != () or not 1 / LARGEST_NUMBER < unit < LARGEST_NUMBER:
+        raise ValueError(f"expected a positive unit of the distances; got {unit}")
+    return float(unit)
+
+
 def assemble(
-    table: PreparedTable, predictor: Predictor, rounded: Sequence[RoundedTarget], settings: Mapping[str, Any]
+    table: PreparedTable,
+    predictor: Predictor,
+    rounded: Sequence[RoundedTarget],
+    distance_unit: float | None,
+    settings: Mapping[str, Any],
 ) -> TrainedModel:
     """Join the trained model with what scores and pictures need from the training rows.
 
@@ -480,6 +534,7 @@ def assemble(
         table: the table that it was trained on.
         predictor: the model.
         rounded: the targets whose rounding is material.
+        distance_unit: that of the distances from the training rows.
         settings: every setting, as plain values; the seed draws the baselines' rows if there are more than
             `BASELINE_ROWS`.
     """
@@ -498,6 +553,7 @@ def assemble(
         linear_gaussian=fit_linear_gaussian(inputs, targets),
         nearest_neighbours=fit_nearest_neighbours(inputs[near], targets[near], all_steps),
         scales=sample_sds(targets),
+        distance_unit=distance_unit,
         split=table.split,
         seen=seen,
         settings=settings,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
+from cde_app.machine.storage import file_hash, read_arrays, write_arrays
 from cde_app.runs.sums import NAME, text_of_sums
 from cde_app.trees import from_tree, pack, to_tree, unpack
 
@@ -23,3 +27,15 @@ def write_manifest(run: Path, manifest: Mapping[str, object]) -> None:
     """Replace the manifest of a finished run, and the hashes of its files."""
     (run / "manifest.json").write_text(json.dumps(manifest))
     (run / NAME).write_text(text_of_sums(run))
+
+
+def with_distance_unit(run: Path, copy: Path, unit: object) -> Path:
+    """Copy a run and replace its unit of distances, which None removes."""
+    shutil.copytree(run, copy)
+    arrays = read_arrays((copy / "baselines.npz").read_bytes())
+    arrays.pop("distance_unit", None)
+    write_arrays(copy / "baselines.npz", arrays | ({} if unit is None else {"distance_unit": np.array(unit)}))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["outputs"]["baselines.npz"] = file_hash(copy / "baselines.npz")
+    write_manifest(copy, manifest)
+    return copy

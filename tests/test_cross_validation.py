@@ -14,7 +14,7 @@ import pytest
 
 from cde_app import config
 from cde_app.config_file import load_config
-from cde_app.data.prepared import prepare_evaluation
+from cde_app.data.prepared import file_hashes, prepare_evaluation
 from cde_app.data.split import Split, split_rows
 from cde_app.errors import ConfigError, DataError, NumericalError, SettingError
 from cde_app.evaluation.folds import over_folds
@@ -22,8 +22,10 @@ from cde_app.evaluation.scores import mean_with_error, standard_error
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.cross_validate import fold_files
+from cde_app.workflow.out_of_fold import FoldRows, predict_out_of_fold
 from cde_app.workflow.trainings import failure_of
 from tests.conftest import PROJECT, needs_tensorflow
+from tests.storing import with_distance_unit
 
 Cde = Callable[..., Any]
 NUM_ROWS, NUM_FOLDS = 45, 3
@@ -243,6 +245,23 @@ def test_every_row_is_forecast_as_cde_predict_does_with_the_run_of_its_fold(stud
         for name in ("y_mean", "y_sd", "y_q05", "y_q95", "P(y>50)", "log_density"):
             np.testing.assert_allclose(found.loc[own, name], predicted.loc[own, name], rtol=0, atol=1e-10)
             assert np.abs(found.loc[~own, name] - predicted.loc[~own, name]).max() > 1e-6, "the control"
+
+
+@pytest.mark.slow
+@needs_tensorflow
+def test_rows_have_a_distance_where_the_model_of_their_fold_states_it(study: Path, tmp_path: Path) -> None:
+    found = pd.read_csv(study / "out/out_of_fold.csv")
+    assert "distance" not in found, "each fold has too few rows that no training has seen"
+    table = study / "table.csv"
+    tests = tuple(np.flatnonzero(found["fold"] == k) for k in (1, 2, 3))
+    rows = FoldRows(str(table), file_hashes(table), None, tests, None)
+    runs = [study / f"out/fold-{k}" for k in (1, 2, 3)]
+    runs[1] = with_distance_unit(runs[1], tmp_path / "run", 0.5)
+    file, _ = predict_out_of_fold(rows, runs, tmp_path, file_format="csv", frame=None)
+    again, own = pd.read_csv(file), (found["fold"] == 2).to_numpy()
+    expected = TrainedModel.load(Run.open(runs[1])).distance(pd.read_csv(table))
+    np.testing.assert_allclose(again["distance"], np.where(own, expected, np.nan), rtol=1e-9)
+    pd.testing.assert_frame_equal(again.drop(columns="distance"), found)
 
 
 @pytest.mark.slow

@@ -21,7 +21,10 @@ from cde_app.targets import Identity
 from cde_app.words import flatten
 from cde_app.workflow.prediction_files import Chunk, PredictionWriter, Questions, names_of_kept, with_row
 
-NASTY = ("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "log_density", "out_of_range", "log", "_")
+NASTY = (
+    *("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "log_density", "out_of_range", "distance"),
+    *("log", "_"),
+)
 
 
 def mixture_of(names: Sequence[str]) -> Mixture:
@@ -55,12 +58,13 @@ def test_different_levels_have_different_names() -> None:
 
 def test_every_quantity_of_every_target_has_a_column_of_its_own_in_the_summary() -> None:
     levels, masses = (1e-9, 2e-9, 0.05, 0.5), (0.05, 0.9)
-    chunk = chunk_of(NASTY, targets=np.zeros((3, len(NASTY))))
+    chunk = chunk_of(NASTY, targets=np.zeros((3, len(NASTY))), distance=np.zeros(3))
     _, columns = Questions(quantiles=levels, intervals=masses).summary(chunk)
-    assert len(columns) == len(NASTY) * (2 + len(levels) + 2 * len(masses)) + 2
+    assert len(columns) == len(NASTY) * (2 + len(levels) + 2 * len(masses)) + 3
     for p, name in enumerate(NASTY):
         assert columns[f"{name}_mean"][0] == pytest.approx(10.0 * p)
-    assert set(summary_columns(chunk.forecast, levels, masses)) | {"log_density", "out_of_range"} == set(columns)
+    joint = {"log_density", "out_of_range", "distance"}
+    assert set(summary_columns(chunk.forecast, levels, masses)) | joint == set(columns)
 
 
 def test_a_kept_column_never_hides_another_one() -> None:

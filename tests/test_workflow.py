@@ -32,7 +32,7 @@ from cde_app.trees import from_tree
 from cde_app.words import flatten
 from cde_app.workflow import scoring, train
 from tests.conftest import ONLY_PREDICTS, TrainedTiny, needs_tensorflow, with_one
-from tests.storing import write_manifest
+from tests.storing import with_distance_unit, write_manifest
 
 TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras", "gpflow", "gpflux", "check_shapes"}
 SUMMARY_COLUMNS = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
@@ -494,6 +494,54 @@ def test_unseen_labels_and_far_inputs_are_predicted_and_flagged(tiny_run: Any, c
     assert np.isfinite(summary.drop(columns="out_of_range").to_numpy()).all()
 
 
+def test_the_summary_says_how_far_each_row_is_from_the_training_rows(line_run: Any, cde: Cde) -> None:
+    Path("new.csv").write_text("t\n5\n5.1\n500\n")
+    outcome = cde("predict", line_run.run, "new.csv", "--out", "out")
+    assert outcome.code == 0
+    warning = (
+        "warning: 1 of 3 rows are farther from the training rows than new rows like those are: such combinations of "
+        "inputs were hardly seen. Treat their densities as extrapolations; the column distance is above 1 there."
+    )
+    assert outcome.err.splitlines()[-1] == warning
+    summary = pd.read_csv("out/summary.csv")
+    assert list(summary.columns[-2:]) == ["out_of_range", "distance"]
+    assert list(summary["distance"] > 1) == [False, False, True]
+    assert (summary["distance"] > 0).all()
+    assert json.loads(Path("out/manifest.json").read_text())["far"] == 1
+    model = TrainedModel.load(Run.open(line_run.run))
+    np.testing.assert_allclose(model.distance(pd.read_csv("new.csv")), summary["distance"], rtol=1e-12)
+    known = cde("predict", line_run.run, line_run.table, "--out", "known", "--json")
+    assert json.loads(known.out)["far"] <= 2
+    run = with_setting(line_run.run, Path("run"), "predict.chunk_rows", 1)
+    assert cde("predict", run, line_run.table, "--out", "chunks").code == 0
+    assert Path("chunks/summary.csv").read_bytes() == Path("known/summary.csv").read_bytes()
+
+
+def test_rows_inside_the_range_of_every_input_may_be_far(line_run: Any, cde: Cde) -> None:
+    run = with_distance_unit(line_run.run, Path("run"), 1e-9)
+    Path("new.csv").write_text("t\n4\n5\n")
+    result = cde("predict", run, "new.csv", "--out", "out", "--json")
+    assert {name: json.loads(result.out)[name] for name in ("far", "out_of_range")} == {"far": 2, "out_of_range": 0}
+
+
+def test_a_run_without_a_unit_of_distances_says_nothing_of_them(line_run: Any, cde: Cde) -> None:
+    run = with_distance_unit(line_run.run, Path("run"), None)
+    Path("new.csv").write_text("t\n5\n500\n")
+    outcome = cde("predict", run, "new.csv", "--out", "out")
+    assert outcome.code == 0
+    assert "farther" not in outcome.err
+    assert "distance" not in pd.read_csv("out/summary.csv")
+    assert json.loads(Path("out/manifest.json").read_text())["far"] is None
+    assert np.isnan(TrainedModel.load(Run.open(run)).distance(pd.read_csv("new.csv"))).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("unit", [0.0, -1.0, np.inf, [1.0], 1, "1"])
+def test_a_unit_of_distances_that_is_none_is_refused(unit: Any, line_run: Any, cde: Cde) -> None:
+    outcome = cde("predict", with_distance_unit(line_run.run, Path("run"), unit), line_run.table, "--out", "out")
+    assert outcome.code == 6
+    assert "run: expected a trained model; got one whose parts do not fit together (ValueError: " in outcome.err
+
+
 def test_a_label_that_is_new_in_its_spelling_only_is_named(tiny_run: Any, cde: Cde) -> None:
     Path("new.csv").write_text("x,region\n0,North\n1,south\n")
     outcome = cde("predict", tiny_run.run, "new.csv", "--out", "out")
@@ -515,7 +563,7 @@ def test_the_inputs_out_of_range_are_counted_over_all_chunks(tiny_run: Any, cde:
 def test_a_warning_names_the_three_inputs_that_are_out_of_range_most_often(capsys: pytest.CaptureFixture[str]) -> None:
     counts = {"a": 9, "b": 7, "c": 5, "d": 3, "e": 1}
     result = {"rows": 9, "files": [], "seconds": 0.0, "left_out": 0, "skipped": 0, "out_of_range": 9}
-    result |= {"misspelled_labels": {}}
+    result |= {"misspelled_labels": {}, "far": None}
     for num_inputs, end in ((3, "'c' in 5);"), (5, "'c' in 5 and 2 more);")):
         some = dict(list(counts.items())[:num_inputs])
         report_result(result | {"out_of_range_by_column": some}, quiet=False)

@@ -87,5 +87,11 @@ def report_result(result: Mapping[str, Any], *, quiet: bool | None) -> None:
             f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data "
             f"({where}); the column out_of_range marks them."
         )
+    if result["far"]:
+        say(
+            f"warning: {result['far']} of {result['rows']} rows are farther from the training rows than new rows like "
+            "those are: such combinations of inputs were hardly seen. Treat their densities as extrapolations; the "
+            "column distance is above 1 there."
+        )
     for name, (known, new) in result["misspelled_labels"].items():
         say(f"warning: column {name!r} has the new label {new!r}; the training had {known!r}. Is it the same label?")

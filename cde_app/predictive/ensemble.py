@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cde_app.arrays import Array, IndexArray
+from cde_app.machine.blocks import work_in_blocks
 from cde_app.predictive.nodes import in_boxes
 from cde_app.predictive.posterior import Posterior, average_mixture
 
@@ -49,6 +50,32 @@ class Ensemble:
             means[own], variances[own] = member.moments_at(X[own], component[own] - first)
             first = last
         return means, variances
+
+    def distance(self, X: Array) -> Array | None:
+        """Return how far rows are from the training rows, as the warm starts measure it; None without a defence.
+
+        distance(x)^2 = min_a |k(x, .) - sum_n a_n k(x_n, .)|^2 + noise |a|^2, in the Hilbert space of the kernel, with
+        training rows x_n. This is the variance of the GP at x. The sparse GP has it up to what its inducing inputs do
+        not see of the rows; it is averaged over members and targets.
+
+        Args:
+            X: [N, D], standardised features.
+
+        Returns:
+            [N], in standard deviations of the targets.
+
+        Source: Rasmussen and Williams (2006), equation 2.26, for the variance, of which this is another reading.
+        """
+        gps = [member.defence.gp for member in self.members if member.defence is not None]
+        if not gps:
+            return None
+        squares = np.empty(len(X))
+
+        def fill(rows: slice) -> None:
+            squares[rows] = np.mean([gp.moments(X[rows])[1].mean(axis=1) for gp in gps], axis=0)
+
+        work_in_blocks(fill, len(X), len(gps[0].inducing_inputs) * gps[0].num_gps)
+        return np.sqrt(squares)
 
     def component_at(self, uniforms: Array) -> IndexArray:
         """Return the component that each uniform number selects, any shape; close numbers select neighbours in w."""

@@ -83,6 +83,13 @@ class Predictor:
         forecast = Chain(self.factors, self.order, self.nodes, X) if chained else self.factors[0].predict(X)
         return forecast if self.recalibration is None else self.recalibration.apply(forecast, X)
 
+    def distance(self, X: Array) -> Array | None:
+        """Return how far rows are from the training rows, from what `features` returns; see `Ensemble.distance`.
+
+        It is that of the first factor, whose inputs are x alone.
+        """
+        return self.factors[0].distance(X)
+
     def latents(self, X: Array, targets: Array) -> list[Latents]:
         """Return p(w | x, y) under the first member of each factor that has latent variables.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from cde_app.targets.rounding import RoundedTarget
 from cde_app.training.calibration import Calibration, Unseen, calibrate
 from cde_app.training.checkpoint import Checkpoint, Finished, State
 from cde_app.training.choices import find_roundings, noise_floors
+from cde_app.training.distance import distance_unit
 from cde_app.training.factors import as_member_sees, split_factors, with_neighbours
 from cde_app.training.rows import TrainingData, standardise
 from cde_app.training.work import Judge, MemberTraining
@@ -45,6 +46,8 @@ class Trained:
     """The targets whose rounding sets a floor on the noise."""
     calibrations: tuple[Calibration, ...]
     """Per factor."""
+    distance_unit: float | None
+    """See `TrainedModel`."""
 
 
 class Session:
@@ -142,7 +145,8 @@ class Session:
     @one_blas_thread()
     def trained(self) -> Trained:
         """Return the result of all trainings, calibrated; they are finished."""
-        calibrated = [self._calibrate(index) for index in range(len(self.factors))]
+        unseen = [self._unseen(index) for index in range(len(self.factors))]
+        calibrated = [self._calibrate(index, rows) for index, rows in enumerate(unseen)]
         predictor = assemble_predictor(
             self.neighbours,
             tuple(ensemble for ensemble, _ in calibrated),
@@ -155,32 +159,35 @@ class Session:
             self._finished,
             tuple(found for found in self.roundings if found),
             tuple(calibration for _, calibration in calibrated),
+            # A warm start that is not fitted has no training rows.
+            distance_unit(predictor.factors[0], unseen[0]) if self.config.training.warm_start.enabled else None,
         )
 
     @property
     def _finished(self) -> tuple[Finished, ...]:
         return tuple(state for state in self.checkpoint.states if isinstance(state, Finished))
 
-    def _calibrate(self, index: int) -> tuple[Ensemble, Calibration]:
-        """Calibrate a factor's ensemble on the rows that its members did not see."""
-        num_members, seed = self.plan.num_members, self.config.seed
+    def _calibrate(self, index: int, unseen: Sequence[Unseen]) -> tuple[Ensemble, Calibration]:
+        """Calibrate a factor's ensemble on the rows that its members did not see, if the settings say so."""
+        num_members = self.plan.num_members
         finished = self._finished[index * num_members : (index + 1) * num_members]
         ensemble = Ensemble(tuple(one.posterior for one in finished))
-        unseen = []
-        if self.config.training.calibration.enabled:
-            factor = self.factors[index]
-            held_out = [as_member_sees(factor, self.plan, member, seed=seed).data for member in range(num_members)]
-            drawn = [
-                draw_rows(len(data.X_validation), CALIBRATION_ROWS, seed=seed, stream=Stream.CALIBRATION_ROWS)
-                for data in held_out
-            ]
-            # Validation rows that all members share are divided among them, so that each row counts once.
-            shares = drawn if self.plan.num_left_out else [rows[k::num_members] for k, rows in enumerate(drawn)]
-            unseen = [
-                Unseen(data.X_validation[own], data.targets_validation[own])
-                for data, own in zip(held_out, shares, strict=True)
-            ]
-        return calibrate(ensemble, unseen)
+        return calibrate(ensemble, unseen if self.config.training.calibration.enabled else [])
+
+    def _unseen(self, index: int) -> list[Unseen]:
+        """Return rows that each member of a factor's ensemble did not see; of very many, some."""
+        num_members, seed, factor = self.plan.num_members, self.config.seed, self.factors[index]
+        held_out = [as_member_sees(factor, self.plan, member, seed=seed).data for member in range(num_members)]
+        drawn = [
+            draw_rows(len(data.X_validation), CALIBRATION_ROWS, seed=seed, stream=Stream.CALIBRATION_ROWS)
+            for data in held_out
+        ]
+        # Validation rows that all members share are divided among them, so that each row counts once.
+        shares = drawn if self.plan.num_left_out else [rows[k::num_members] for k, rows in enumerate(drawn)]
+        return [
+            Unseen(data.X_validation[own], data.targets_validation[own])
+            for data, own in zip(held_out, shares, strict=True)
+        ]
 
     def _keep(self, index: int, state: State) -> None:
         """Record how far a training has come."""

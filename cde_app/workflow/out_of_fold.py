@@ -63,7 +63,8 @@ def predict_out_of_fold(
     """Forecast each fold's rows with its run, in one pass over the table, and write the forecasts in its order.
 
     The columns are row, those of `data.id`, fold, and for each target those of `cde predict`, `<target>_observed`,
-    `<target>_pit` (F(y | x)) and `<target>_crps`; then log_density and out_of_range.
+    `<target>_pit` (F(y | x)) and `<target>_crps`; then log_density, out_of_range, and distance if some fold's model
+    states it (a gap where others do not).
 
     Args:
         rows: the rows of each fold.
@@ -136,10 +137,12 @@ class _Fold:
         columns: Columns = {"fold": np.full(len(frame), self.number)}
         columns |= self.questions.summary(chunk)[1]
         outside_range = columns.pop("out_of_range")
+        distance = self.model.distance_of(self.model.predictor.features(X))
         for p, name in enumerate(contract.targets):
             columns[f"{name}_observed"] = targets[:, p]
             columns |= {f"{name}_{score}": scored["model"][score][:, p] for score in ("pit", "crps")}
-        return columns | {"log_density": -scored["model"]["nlpd"], "out_of_range": outside_range}
+        columns |= {"log_density": -scored["model"]["nlpd"], "out_of_range": outside_range}
+        return columns | {"distance": np.full(len(frame), np.nan) if distance is None else distance}
 
 
 def _chunks(path: str, model: TrainedModel, frame: pd.DataFrame | None) -> Iterator[pd.DataFrame]:
@@ -159,6 +162,8 @@ def _columns(frame: pd.DataFrame, fold_of: IndexArray, folds: Sequence[_Fold], *
             continue
         for name, values in fold.columns(frame.iloc[own], source=source).items():
             columns.setdefault(name, np.empty(len(frame), values.dtype))[own] = values
+    if all(fold.model.distance_unit is None for fold in folds):
+        del columns["distance"]
     kept = kept_columns(frame, folds[0].model.settings["data"].get("id", ()), source=source)
     names = names_of_kept(kept, [columns])
     own_columns = {names[name]: cells for name, cells in kept.items()}

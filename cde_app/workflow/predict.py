@@ -152,7 +152,7 @@ def predict_with(
                     frame, forecast = answered.block.frame, answered.chunk.forecast
                     writer.append(answered.chunk, answered.tables)
                     few += forecast.num_rough
-                    count.add(contract, frame, answered.outside)
+                    count.add(contract, frame, answered.outside, answered.chunk.distance)
                     on_rows(count.predicted)
                     totals.append(answered.X, frame)
                     if options.components:
@@ -273,7 +273,8 @@ def answer_block(model: TrainedModel, questions: Questions, block: Block) -> Ans
     """
     contract = model.contract
     X, outside = encode_columns(contract, block.values), are_outside(contract, block.values)
-    forecast = replace(model.predictor.predict(X), names=contract.targets)
+    features = model.predictor.features(X)
+    forecast = replace(model.predictor.forecast(features), names=contract.targets)
     if block.given:
         forecast = forecast.given(block.given)
     check_room_for_draws(questions.num_samples, len(block.frame), len(forecast.names))
@@ -282,6 +283,7 @@ def answer_block(model: TrainedModel, questions: Questions, block: Block) -> Ans
         forecast,
         row_numbers=block.frame.index.to_numpy() + 1,
         outside=outside.any(axis=1),
+        distance=model.distance_of(features),
         targets=block.targets,
         kept=block.kept,
         limits=block.limits,
@@ -429,14 +431,25 @@ class RowCount:
 
     def __init__(self) -> None:
         self.read = self.predicted = self.skipped = self.outside = 0
+        self.far: int | None = None
+        """Rows beyond the unit of the distances; None if the model states none."""
         self.faults: list[RowFault] = []
         """The first `MOST_FAULTS` faults of skipped rows."""
         self._outside_by_column = Counter[str]()
         self._misspelled: dict[str, tuple[str, str]] = {}
 
-    def add(self, contract: ColumnContract, frame: pd.DataFrame, outside: BoolArray) -> None:
-        """Count predicted rows, and their cells that ask for extrapolation, [N, columns]."""
+    def add(self, contract: ColumnContract, frame: pd.DataFrame, outside: BoolArray, distance: Array | None) -> None:
+        """Count predicted rows, and those that ask for extrapolation.
+
+        Args:
+            contract: the column contract of the run.
+            frame: N rows.
+            outside: [N, columns], whether a cell is outside the training range.
+            distance: [N], distances from the training rows, if the model states them.
+        """
         self.predicted += len(frame)
+        if distance is not None:
+            self.far = (self.far or 0) + int((distance > 1).sum())
         self.outside += int(outside.any(axis=1).sum())
         for column, cells in zip(contract.inputs, outside.sum(axis=0), strict=True):
             self._outside_by_column[column.name] += int(cells)
@@ -449,6 +462,7 @@ class RowCount:
         return {
             "out_of_range": self.outside,
             "out_of_range_by_column": {name: cells for name, cells in by_column if cells},
+            "far": self.far,
             "misspelled_labels": self._misspelled,
             "left_out": self.read - self.skipped - self.predicted,
             "skipped": self.skipped,

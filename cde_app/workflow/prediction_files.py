@@ -41,6 +41,8 @@ class Chunk:
     """[N], numbers of the rows in the table, counted from 1."""
     outside: BoolArray
     """[N], whether the inputs lie outside the training range."""
+    distance: Array | None = None
+    """[N], distances from the training rows, if the model states them."""
     targets: Array | None = None
     """[N, P], observations, if the table has them."""
     kept: Columns = field(default_factory=dict)
@@ -93,6 +95,8 @@ class Questions:
         if chunk.targets is not None:
             columns["log_density"] = chunk.forecast.log_prob(chunk.targets)
         columns["out_of_range"] = chunk.outside
+        if chunk.distance is not None:
+            columns["distance"] = chunk.distance
         return np.arange(len(chunk.forecast)), columns
 
     def samples(self, chunk: Chunk) -> LongTable:

@@ -142,7 +142,7 @@ def train_run(
             with numerical_failures():
                 trained = train_in_run(config, plan, table, run, scratch, on_event, executor, make_encoder)
         predictor, recalibrating = recalibrated(config, table, trained.predictor, on_event)
-        model = assemble(table, predictor, trained.rounded, config.model_dump(mode="json"))
+        model = assemble(table, predictor, trained.rounded, trained.distance_unit, config.model_dump(mode="json"))
         model.store(run)
         drawn, metrics, scored = None, {"num_rows": 0}, None
         if score:

@@ -718,6 +718,20 @@ def test_validation_rows_calibrate_where_there_are_some_and_nothing_does_where_i
     assert off.predictor.factors[0].members[0].spread == 1.0
 
 
+def test_the_unit_of_distances_is_from_the_validation_rows_and_there_is_none_where_no_warm_start_is_fitted() -> None:
+    trained, checkpoints, _ = chained_run()
+    unseen = chained()[1].X_validation
+    distances = trained.predictor.distance(unseen)
+    assert distances is not None
+    assert trained.distance_unit is not None
+    assert np.quantile(distances, 0.8) < trained.distance_unit
+    assert (distances > trained.distance_unit).sum() <= 1
+    config, data = chained(calibration={"enabled": False})
+    assert run(config, data, checkpoint=checkpoints[-1])[0].distance_unit == trained.distance_unit
+    config, data = chained(warm_start={"enabled": False})
+    assert run(config, data, checkpoint=checkpoints[-1])[0].distance_unit is None
+
+
 def test_the_manifest_names_the_trainings_that_have_retried() -> None:
     plan = session_of(small_config(ensemble=2), small_data()).plan
     history = [{"training": 0, "step": 25}, {"training": 1, "step": 25, "retries": 1}, {"training": 1, "retries": 2}]
