@@ -87,7 +87,7 @@ test: $(INSTALLED) ## run the tests, WORKERS=2 at a time
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 test-slow: $(INSTALLED) ## run the slow tests: statistics and whole trainings
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --durations=20
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 test-predict: $(INSTALLED) $(PREDICT_VENV)/.test-tools ## run the tests of the prediction side in .venv-predict
 	CDE_WHOLE_INSTALL=$(abspath $(BIN)/python) $(PREDICT_VENV)/bin/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile $(PREDICT_TESTS)

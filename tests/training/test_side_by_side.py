@@ -60,7 +60,7 @@ def test_an_interruption_keeps_the_states_of_all_trainings_that_run() -> None:
     checkpoints: list[Checkpoint] = []
     with Processes(2) as executor, pytest.raises(KeyboardInterrupt):
         run(config, data, executor=executor, report=interrupt, save=lambda one, _: checkpoints.append(one))
-    assert checkpoints[-1].steps[2] == 25
+    assert checkpoints[-1].steps[2] in (25, 30), "it may have ended before it was told to stop"
     assert sum(checkpoints[-1].steps) > 25, "the other one too"
     with Processes(2) as executor:
         resumed = run(config, data, executor=executor, checkpoint=reread(checkpoints[-1]))[0]
