@@ -19,7 +19,7 @@ from cde_app.predictive.columns import percentage, sample_columns, summary_colum
 from cde_app.predictive.mixture import Mixture
 from cde_app.targets import Identity
 from cde_app.words import flatten
-from cde_app.workflow.prediction_files import Chunk, PredictionWriter, Questions, names_of_kept, with_row
+from cde_app.workflow.prediction_files import Chunk, PredictionWriter, Questions, key_columns
 
 NASTY = (
     *("y", "y_mean", "y_sd", "y_q05", "y_q05_mean", "row", "row_", "draw", "log_density", "out_of_range", "distance"),
@@ -69,18 +69,18 @@ def test_every_quantity_of_every_target_has_a_column_of_its_own_in_the_summary()
 
 def test_a_kept_column_never_hides_another_one() -> None:
     kept = {name: np.array(["a", "b", "c"]) for name in ("row", "y_mean", "y_mean_", "site")}
-    chunk, own = chunk_of(["y"], kept=kept), {"y_mean": np.zeros(3)}
-    columns = with_row(chunk, names_of_kept(chunk.kept, [own]), np.array([0, 0, 2]), own)
-    assert list(columns) == ["row", "row_", "y_mean_", "y_mean__", "site", "y_mean"]
-    np.testing.assert_array_equal(columns["site"], ["a", "a", "c"])
-    np.testing.assert_array_equal(columns["row"], [1, 1, 3])
+    keys = key_columns(np.arange(1, 4), kept, [{"y_mean": np.zeros(3)}])
+    assert list(keys) == ["row", "row_", "y_mean_", "y_mean__", "site"]
+    np.testing.assert_array_equal(keys["site"], ["a", "b", "c"])
+    np.testing.assert_array_equal(keys["row"], [1, 2, 3])
 
 
 @pytest.mark.parametrize("names", [NASTY, NASTY[::-1], ("row",), ("draw", "draw_", "draw__"), ("row", "draw")])
 def test_every_target_has_a_column_of_its_own_among_the_draws(names: tuple[str, ...]) -> None:
     draws = np.broadcast_to(np.arange(len(names), dtype=float), (2, 3, len(names)))
     chunk = chunk_of(names)
-    columns = with_row(chunk, {}, *sample_columns(chunk.forecast, draws))
+    index, own = sample_columns(chunk.forecast, draws)
+    columns = {"row": key_columns(chunk.row_numbers, {}, [own])["row"][index]} | own
     assert len(columns) == 2 + len(names)
     np.testing.assert_array_equal(columns["row"], [1, 1, 2, 2, 3, 3])
     np.testing.assert_array_equal(columns["draw"], [1, 2, 1, 2, 1, 2])
@@ -94,7 +94,7 @@ def test_a_level_that_is_named_twice_gives_one_column(tmp_path: Path) -> None:
     levels = tuple(dict.fromkeys((0.5, 0.5, 1e-9, 2e-9)))
     chunk, tables = chunk_of(["y"]), Questions(quantiles=levels).tables
     with PredictionWriter(tmp_path, list(tables), file_format="csv") as writer:
-        writer.append(chunk, [table(chunk) for table in tables.values()])
+        writer.append(chunk.row_numbers, {}, [table(chunk) for table in tables.values()])
     columns = list(pd.read_csv(tmp_path / "summary.csv").columns)
     assert columns == ["row", "y_mean", "y_sd", "y_q50", "y_q0.0000001", "y_q0.0000002", "out_of_range"]
 

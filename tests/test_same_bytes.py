@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,9 @@ import pandas as pd
 import pytest
 
 from cde_app.data.aligned import aligned_blocks
-from cde_app.workflow.predict import BLOCK_ROWS, seed_of_block
+from cde_app.workflow import answers
+from cde_app.workflow.answers import seed_of_block
+from cde_app.workflow.predict import BLOCK_ROWS
 from tests.storing import write_manifest
 
 EVERYTHING = ["--samples", "2", "--hdi", "0.9", "--modes", "--at", "0.5", "--components", "--keep", "note,number"]
@@ -65,6 +72,85 @@ def test_files_have_the_same_bytes_for_chunks_of_any_size(kind: str, tiny_run: A
         found.append(contents(Path(f"out{rows}")))
     assert len(found[0]) == 6
     assert found[0] == found[1] == found[2]
+
+
+@pytest.fixture
+def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let any table be predicted by two processes."""
+    monkeypatch.setenv("CDE_EXECUTOR", "processes")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(answers, "LEAST_ROWS_FOR_WORKERS", 1)
+
+
+@pytest.mark.parametrize("asked", [["--total"], ["--given", "a"]], ids=["total", "given"])
+def test_files_have_the_same_bytes_from_worker_processes(
+    asked: list[str], tiny_run: Any, cde: Cde, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(8)
+    frame = long_table(BLOCK_ROWS + 300, seed=7).assign(limit=lambda frame: frame["x"] * 2)
+    frame.assign(a=random.normal(size=len(frame)), b=random.normal(size=len(frame))).to_csv("new.csv", index=False)
+    command = ["predict", tiny_run.run, "new.csv", "--samples", "2", "--threshold", "b>@limit", *asked]
+    command += ["--keep", "note", "--on-fault", "skip"]
+    here = cde(*command, "--out", "here")
+    assert here.code == 7, here.err
+    request.getfixturevalue("two_workers")
+    monkeypatch.setattr(answers, "answer", None)  # in this process
+    apart = cde(*command, "--out", "apart")
+    assert apart.code == 7, apart.err
+    assert apart.err.splitlines()[1:] == here.err.replace("here/", "apart/").splitlines()[1:], "after the seconds"
+    assert contents(Path("here")) == contents(Path("apart"))
+    facts = [json.loads(Path(out, "manifest.json").read_text()) for out in ("here", "apart")]
+    for one in facts:
+        del one["seconds"], one["files"], one["argv"]
+    assert facts[0] == facts[1]
+
+
+def test_few_rows_one_thread_and_mixtures_need_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("CDE_EXECUTOR", "processes")
+    assert [answers.num_workers(rows) for rows in (0, 19_999, 20_000)] == [1, 1, 2]
+    monkeypatch.setenv("CDE_MAX_MEMORY", "500MB")
+    assert answers.num_workers(20_000) == 1, "there is no memory for two"
+    monkeypatch.delenv("CDE_MAX_MEMORY")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert answers.num_workers(20_000) == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("CDE_EXECUTOR", "serial")
+    assert answers.num_workers(20_000) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["worker", "command"])
+def test_a_worker_that_dies_is_replaced_and_ctrl_c_leaves_nothing(number: signal.Signals, tiny_run: Any) -> None:
+    psutil = pytest.importorskip("psutil")
+    long_table(40_000, seed=9).fillna({"x": 0.0}).to_csv("new.csv", index=False)
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "CDE_EXECUTOR": "processes"}
+    command = [sys.executable, "-m", "cde_app", "predict", tiny_run.run, "new.csv", "--samples", "1", "--out"]
+    command = [str(word) for word in command]
+    process = subprocess.Popen([*command, "out"], env=environment, text=True, stderr=subprocess.PIPE)
+
+    def workers() -> list[Any]:
+        try:
+            return [one for child in psutil.Process(process.pid).children() for one in child.children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    deadline = time.monotonic() + 60
+    while len(found := workers()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)  # they are at work
+    (found[0] if number == signal.SIGKILL else process).send_signal(number)
+    _, err = process.communicate(timeout=120)
+    _, alive = psutil.wait_procs([one for one in found if one.is_running() and one.status() != "zombie"], timeout=5)
+    assert not alive
+    if number == signal.SIGINT:
+        assert (process.returncode, err.splitlines()[-1]) == (130, "interrupted")
+        assert not Path("out").exists()
+    else:
+        assert process.returncode == 0, err
+        alone = subprocess.run([*command, "alone"], env=environment | {"CDE_EXECUTOR": "serial"}, check=True)
+        assert alone.returncode == 0
+        assert contents(Path("out")) == contents(Path("alone"))
 
 
 def test_partitions_read_as_one_table_have_the_bytes_of_the_table(tiny_run: Any, cde: Cde) -> None:

@@ -20,7 +20,7 @@ import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -106,7 +106,7 @@ class DaskCluster(Executor):
         return super().memory_each(num_units) if self.scheduler is None else None
 
     def run(
-        self, units: Sequence[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
+        self, units: Iterable[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
     ) -> Generator[Outcome[R], None, None]:
         """Run the units; see `Executor.run`.
 
@@ -114,6 +114,7 @@ class DaskCluster(Executor):
             WorkerError: the scheduler has ended, or all workers have and none comes back.
         """
         mailbox = _Mailbox(self._client)
+        units = list(units)
         waiting, attempts = deque(range(len(units))), [0] * len(units)
         busy: dict[int, _Running] = {}
         try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -135,7 +136,7 @@ class Executor(ABC):
 
     @abstractmethod
     def run(
-        self, units: Sequence[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
+        self, units: Iterable[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
     ) -> Generator[Outcome[R], None, None]:
         """Run the units, in this order as far as there are workers, and yield each when it ends.
 
@@ -143,10 +144,20 @@ class Executor(ABC):
         iterating, or a callback raises, or Ctrl-C is pressed, the units that run are stopped.
 
         Args:
-            units: the work.
+            units: the work. If it is no sequence, a unit is taken when a worker is about to be free for it.
             on_event: called with what a unit reports.
             on_state: called with what a unit keeps, also of the units that are being stopped.
         """
+
+    def run_in_order(self, units: Iterable[Work[R]]) -> Generator[R, None, None]:
+        """Yield what each unit returns, in their order, or raise what it raises; see `run`."""
+        ended, number = dict[int, Outcome[R]](), 0
+        with closing(self.run(units)) as outcomes:
+            for outcome in outcomes:
+                ended[outcome.index] = outcome
+                while number in ended:
+                    yield ended.pop(number).result()
+                    number += 1
 
 
 class ThisProcess(Worker):
@@ -185,7 +196,7 @@ class Serial(Executor):
         """Return None: this process knows the limit, and counts what it has itself."""
 
     def run(
-        self, units: Sequence[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
+        self, units: Iterable[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
     ) -> Generator[Outcome[R], None, None]:
         """Run the units; see `Executor.run`."""
         worker = self.worker

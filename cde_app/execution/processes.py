@@ -16,9 +16,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Generator, Hashable, Sequence
+from collections import Counter
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
 from types import TracebackType
@@ -71,23 +72,29 @@ class Processes(Executor):
         return max(1, num_threads() // max(1, min(self.num_workers, num_units)))
 
     def run(
-        self, units: Sequence[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
+        self, units: Iterable[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
     ) -> Generator[Outcome[R], None, None]:
         """Run the units; see `Executor.run`."""
-        waiting, attempts = deque(range(len(units))), [0] * len(units)
-        busy: dict[Connection, tuple[int, _Process]] = {}
+        source, attempts = enumerate(units), Counter[int]()
+        most_waiting = len(units) if isinstance(units, Sequence) else self.num_workers
+        waiting: dict[int, Work[R]] = {}
+        busy: dict[Connection, tuple[int, Work[R], _Process]] = {}
         try:
-            while waiting or busy:
-                idle = [w for w in self._started(min(self.num_workers, len(units))) if w.connection not in busy]
+            while True:
+                waiting |= islice(source, max(0, most_waiting - len(waiting)))
+                if not waiting and not busy:
+                    break
+                number = min(self.num_workers, len(waiting) + len(busy))
+                idle = [worker for worker in self._started(number) if worker.connection not in busy]
                 for worker in idle[: len(waiting)]:
-                    index = self._next(worker, waiting, units)
-                    waiting.remove(index)
+                    index = self._next(worker, waiting)
+                    unit = waiting.pop(index)
                     attempts[index] += 1
-                    worker.kind = units[index].kind
-                    busy[worker.connection] = index, worker
-                    worker.send("run", units[index])
+                    worker.kind = unit.kind
+                    busy[worker.connection] = index, unit, worker
+                    worker.send("run", unit)
                 for connection in wait(list(busy)):
-                    index, worker = busy[connection]  # type: ignore[index]  # these are connections
+                    index, unit, worker = busy[connection]  # type: ignore[index]  # these are connections
                     kind, content = worker.receive()
                     match kind:
                         case "event":
@@ -100,9 +107,9 @@ class Processes(Executor):
                             del busy[worker.connection]
                             self._workers.remove(worker)
                             if attempts[index] < MAX_ATTEMPTS:
-                                waiting.appendleft(index)
+                                waiting = {index: unit} | waiting
                                 continue
-                            yield Outcome(index, None, _died(units[index].name), attempts[index])
+                            yield Outcome(index, None, _died(unit.name), attempts[index])
                         case _:
                             del busy[worker.connection]
                             value, error = content
@@ -110,12 +117,12 @@ class Processes(Executor):
         finally:
             self._stop(busy, on_event, on_state)
 
-    def _next(self, worker: _Process, waiting: deque[int], units: Sequence[Work[R]]) -> int:
+    def _next(self, worker: _Process, waiting: Mapping[int, Work[R]]) -> int:
         """Return the next unit for a worker: of its last kind, else of a kind that no other worker has, else any."""
         others = {other.kind for other in self._workers if other is not worker}
-        own = (index for index in waiting if units[index].kind == worker.kind)
-        free = (index for index in waiting if units[index].kind not in others)
-        return next(own, next(free, waiting[0]))
+        own = (index for index, unit in waiting.items() if unit.kind == worker.kind)
+        free = (index for index, unit in waiting.items() if unit.kind not in others)
+        return next(own, next(free, next(iter(waiting))))
 
     def _started(self, number: int) -> list[_Process]:
         """Return the first workers, as many as asked for; start those that are missing."""
@@ -128,14 +135,16 @@ class Processes(Executor):
                 self._template = None
         return self._workers[:number]
 
-    def _stop(self, busy: dict[Connection, tuple[int, _Process]], on_event: OnMessage, on_state: OnMessage) -> None:
+    def _stop(
+        self, busy: dict[Connection, tuple[int, Work[R], _Process]], on_event: OnMessage, on_state: OnMessage
+    ) -> None:
         """Stop the units that run, and take what they report and keep; end their workers."""
-        for _, worker in busy.values():
+        for *_, worker in busy.values():
             worker.send("stop", None)
         deadline = time.monotonic() + SECONDS_TO_STOP
         while busy and (left := deadline - time.monotonic()) > 0:
             for connection in wait(list(busy), timeout=left):
-                index, worker = busy[connection]  # type: ignore[index]
+                index, _, worker = busy[connection]  # type: ignore[index]
                 kind, content = worker.receive()
                 if kind == "event":  # of steps that the state has, which comes next
                     with contextlib.suppress(Exception, KeyboardInterrupt):  # one of which is why they are stopped
@@ -146,7 +155,7 @@ class Processes(Executor):
                     del busy[connection]  # type: ignore[arg-type]
                     worker.end()
                     self._workers.remove(worker)
-        for _, worker in busy.values():  # too slow to stop
+        for *_, worker in busy.values():  # too slow to stop
             worker.end()
             self._workers.remove(worker)
 
@@ -236,5 +245,5 @@ def _has_descriptor(stream: Any) -> bool:
 def _died(name: str) -> WorkerError:
     return WorkerError(
         f"{name}: expected its worker process to go on; got one that died in each of {MAX_ATTEMPTS} attempts. "
-        "The memory may be too small for so many workers: lower --workers."
+        "The memory may be too small for so many workers: lower --workers (of cde predict: --threads)."
     )

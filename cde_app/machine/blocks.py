@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
@@ -15,7 +14,6 @@ from threadpoolctl import ThreadpoolController
 from cde_app.machine.rows import blocks_of
 from cde_app.machine.threads import num_threads
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 FLOATS_IN_CACHE = 65_536
@@ -61,31 +59,6 @@ def map_blocks(work: Callable[[slice], T], num_rows: int, floats_per_row: int) -
 
     work_in_blocks(store, num_rows, floats_per_row)
     return dict(sorted(found.items()))
-
-
-def map_ahead(work: Callable[[S], T], items: Iterable[S], *, most_at_once: int) -> Generator[T, None, None]:
-    """Yield what some work makes of each item, in order, while the next items are being worked on.
-
-    The items are taken, and the results yielded, in the thread of the caller, which may read and write files meanwhile.
-
-    Args:
-        work: called from several threads at once; what it does in blocks shares the threads of `work_in_blocks`.
-        items: taken one by one.
-        most_at_once: how many items and results may exist at the same time.
-    """
-    ahead = deque[Future[T]]()
-    # The limit is one for the whole process, so that it must be set once and outlast all threads.
-    with one_blas_thread(), ThreadPoolExecutor(most_at_once) as pool:
-        try:
-            for item in items:
-                ahead.append(pool.submit(work, item))
-                if len(ahead) == most_at_once:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 @contextmanager

@@ -31,14 +31,13 @@ from cde_app.runs.checks import hash_of_run
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
+from cde_app.workflow.answers import BYTES_PER_WORKER, model_of_worker
 from cde_app.workflow.partitions import Partition, find_partitions, name_partitions
 from cde_app.workflow.predict import predict_with
 from cde_app.workflow.prediction_options import PredictionOptions, questions_of
 
 KIND = "batch"
 """What the manifest of a batch says that it is."""
-BYTES_PER_WORKER = 400 << 20
-"""Memory of a worker: the libraries, a model, and a block of rows [bytes]."""
 SECONDS_BETWEEN_MANIFESTS = 10.0
 """The summary is written no more often, so that its cost does not grow with the square of the partitions."""
 SECONDS_BETWEEN_EVENTS = 0.5
@@ -79,7 +78,7 @@ class Prediction:
         folders.settle(self.out, wait=True)  # what a worker that was killed has left to do
         if not self.redo and (found := self._done()) is not None:
             return found | {"is_new": False}
-        model = worker.once("model", (self.run_path, self.run_hash), self._load)
+        model = model_of_worker(worker, self.run_path, self.run_hash)
         predict_with(
             model,
             self.run_path,
@@ -92,15 +91,6 @@ class Prediction:
             facts={"argv": list(self.command)},
         )
         return self._manifest() | {"is_new": True}
-
-    def _load(self) -> TrainedModel:
-        model = TrainedModel.load(Run.open(self.run_path), knows_rows=False)
-        if hash_of_run(self.run_path) != self.run_hash:
-            raise RunError(
-                f"{self.run_path} must not change while partitions are predicted; got another training. Repeat the "
-                "command with --overwrite."
-            )
-        return model
 
     def _done(self) -> dict[str, Any] | None:
         """Return the manifest of complete predictions by this run with these options; None if there are none.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -21,9 +19,7 @@ from cde_app.config.threshold import columns_of
 from cde_app.data.aligned import aligned_blocks
 from cde_app.data.encoding import (
     ColumnContract,
-    are_outside,
     complete_rows,
-    encode_columns,
     encode_targets,
     input_values,
     misspelled_labels,
@@ -32,23 +28,21 @@ from cde_app.data.encoding import (
 from cde_app.data.extras import kept_columns, read_limits
 from cde_app.data.faults import RowFault
 from cde_app.data.files import STANDARD_INPUT, find_files, source_name, unchanged
-from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.data.prepared import file_hashes, known_targets
 from cde_app.data.table import iter_table
-from cde_app.errors import DataError, RunError, UsageError
-from cde_app.machine.blocks import map_ahead
-from cde_app.machine.memory import available_bytes, how_to_have_more, require
+from cde_app.errors import DataError, RunError
+from cde_app.machine.memory import available_bytes, require
 from cde_app.machine.storage import file_hash, write_arrays, write_atomically, write_json, writing
-from cde_app.machine.threads import num_threads
-from cde_app.predictive.columns import Columns, LongTable
+from cde_app.predictive.columns import Columns
 from cde_app.predictive.forecast import FARTHEST, ROUGH, Forecast
 from cde_app.runs.checks import hash_of_run
 from cde_app.runs.folder import predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
+from cde_app.workflow.answers import Block, answers_in_order, num_workers
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
-from cde_app.workflow.prediction_files import Chunk, PredictionWriter, Questions, component_arrays
+from cde_app.workflow.prediction_files import PredictionWriter, component_arrays
 from cde_app.workflow.prediction_options import PredictionOptions, questions_of, remaining_targets
 from cde_app.workflow.totals import TotalsTable
 
@@ -59,10 +53,6 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 1024
 """Positions in the table that are predicted together, so that no bit depends on how the rows are read."""
-BYTES_PER_DRAW = 64
-"""Memory of a draw of one target while it is drawn and written, text included [bytes]."""
-BYTES_PER_POINT, BYTES_PER_COMPONENT = 200, 24
-"""Memory of a point of `--grid` or `--at`, in each row and component [bytes]."""
 BYTES_PER_CELL = 200
 """Memory of a cell of a table while it is text and becomes a number [bytes]."""
 MOST_FAULTS = 100
@@ -119,7 +109,7 @@ def predict_with(
         on_rows: called after each block with the number of rows that are predicted.
         facts: what the manifest has besides, or instead.
     """
-    started, source = time.monotonic(), source_name(data_path)
+    started, source, run_hash = time.monotonic(), source_name(data_path), hash_of_run(run_path)
     options = options.resolved(model.settings)
     questions = questions_of(options, model)
     contract, count, few = model.contract, RowCount(), 0
@@ -141,26 +131,31 @@ def predict_with(
             )
             num_rows = 0
             if source != STANDARD_INPUT:  # which cannot be read twice
-                for block in read(RowCount()):  # a fault in the last row is better found before others are predicted
-                    num_rows += len(block.frame)
-            most = blocks_at_once(questions, len(targets), model.settings["predict"]["num_components"])
-            answers = map_ahead(partial(answer_block, model, questions), read(count), most_at_once=most)
-            # Rough rows are counted over the whole table; the filters are those of all threads.
-            silence = warnings.catch_warnings(action="ignore") if known else nullcontext()
-            with closing(answers), silence:
-                for answered in answers:
-                    frame, forecast = answered.block.frame, answered.chunk.forecast
-                    writer.append(answered.chunk, answered.tables)
-                    few += forecast.num_rough
-                    count.add(contract, frame, answered.outside, answered.chunk.distance)
+                for rows in read(RowCount()):  # a fault in the last row is better found before others are predicted
+                    num_rows += len(rows.frame)
+            waiting = deque[ReadRows]()
+
+            def blocks() -> Iterator[Block]:
+                for rows in read(count):
+                    waiting.append(rows)
+                    yield rows.block
+
+            workers = 1 if options.components else num_workers(num_rows)
+            answers = answers_in_order(model, questions, blocks(), run_path, run_hash, workers=workers)
+            with closing(answers):
+                for found in answers:
+                    rows = waiting.popleft()
+                    writer.append(rows.block.row_numbers, rows.kept, found.tables)
+                    few += found.num_rough
+                    count.add(contract, rows.frame, found.outside, found.distance)
                     on_rows(count.predicted)
-                    totals.append(answered.X, frame)
-                    if options.components:
-                        if 0 < len(forecast) == count.predicted:  # the first that has rows
-                            check_room_for_components(forecast, num_rows)
-                        forecasts.append(forecast)
-                    if options.plots and pictured is None and not frame.empty:
-                        pictured = frame
+                    totals.append(rows.block.values, rows.frame)
+                    if found.forecast is not None and options.components:
+                        if 0 < len(found.forecast) == count.predicted:  # the first that has rows
+                            check_room_for_components(found.forecast, num_rows)
+                        forecasts.append(found.forecast)
+                    if options.plots and pictured is None and not rows.frame.empty:
+                        pictured = rows.frame
             if count.read and not count.predicted:
                 raise no_rows(source, count.faults)
         files = [*writer.files, *totals.write(folder, options.file_format)]
@@ -184,27 +179,20 @@ def predict_with(
             **count.facts(),
             "warnings": notes,
         }
-        asked = {"run": run_path, "run_hash": hash_of_run(run_path), **options.facts()}
+        asked = {"run": run_path, "run_hash": run_hash, **options.facts()}
         read_and_written = {"inputs": hashes, "outputs": hashes_of(folder, files)}
         write_json(folder / "manifest.json", {**result, **asked, **provenance(), **read_and_written, **facts})
     return result
 
 
 @dataclass(frozen=True)
-class Block:
-    """Consecutive rows of a table that can be predicted, and what the table says of them."""
+class ReadRows:
+    """Consecutive rows of a table that can be predicted."""
 
     frame: pd.DataFrame
-    values: Array
-    """[N, inputs], as `input_values` reads them."""
-    given: dict[str, Array]
-    """[N] of each target that is given."""
-    targets: Array | None
-    """[N, P], observations of the others, if the table has them."""
+    block: Block
     kept: Columns
     """Columns that every file has too, [N] each."""
-    limits: dict[str, Array]
-    """Columns that thresholds name, [N] each."""
 
 
 def read_blocks(
@@ -216,7 +204,7 @@ def read_blocks(
     targets: Sequence[str],
     known: Mapping[str, TargetTransform],
     limit_names: Sequence[str],
-) -> Iterator[Block]:
+) -> Iterator[ReadRows]:
     """Read a table in blocks of fixed positions, without predicting anything, and count its rows.
 
     Args:
@@ -235,61 +223,14 @@ def read_blocks(
     chunks = iter_table(data_path, chunk_rows=rows_of_a_chunk(model, options), form=contract.form, allows_no_rows=True)
     blocks = aligned_blocks(chunks, BLOCK_ROWS)
     for frame in usable_rows(blocks, contract, count, source=source, given=known, skip_faults=options.skip_faults):
-        yield Block(
-            frame,
+        block = Block(
+            row_numbers=frame.index.to_numpy() + 1,
             values=input_values(contract, frame, source=source),
             given=given_values(contract, frame, known, source=source),
             targets=known_targets(contract, frame, source, names=targets),
-            kept=kept_columns(frame, options.keep or (), source=source),
             limits=read_limits(contract, frame, limit_names, source=source, allows_gaps=True),
         )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is predicted for a block of rows."""
-
-    block: Block
-    X: Array
-    """[N, D], standardised features."""
-    outside: BoolArray
-    """[N, inputs], cells outside the training range."""
-    chunk: Chunk
-    tables: list[LongTable]
-    """The rows of each file."""
-
-
-def answer_block(model: TrainedModel, questions: Questions, block: Block) -> Answer:
-    """Predict a block of rows, and compute all that is asked; several threads may do so at once.
-
-    Args:
-        model: that of the run.
-        questions: what is asked.
-        block: the rows.
-
-    Raises:
-        UsageError: the draws or points of the block do not fit into the memory.
-        NumericalError: a forecast has NaN.
-    """
-    contract = model.contract
-    X, outside = encode_columns(contract, block.values), are_outside(contract, block.values)
-    features = model.predictor.features(X)
-    forecast = replace(model.predictor.forecast(features), names=contract.targets)
-    if block.given:
-        forecast = forecast.given(block.given)
-    check_room_for_draws(questions.num_samples, len(block.frame), len(forecast.names))
-    check_room_for_points(questions.points, len(block.frame), model.settings["predict"]["num_components"])
-    chunk = Chunk(
-        forecast,
-        row_numbers=block.frame.index.to_numpy() + 1,
-        outside=outside.any(axis=1),
-        distance=model.distance_of(features),
-        targets=block.targets,
-        kept=block.kept,
-        limits=block.limits,
-        seed=seed_of_block(questions.seed, block.values),
-    )
-    return Answer(block, X, outside, chunk, [table(chunk) for table in questions.tables.values()])
+        yield ReadRows(frame, block, kept_columns(frame, options.keep or (), source=source))
 
 
 def rows_of_a_chunk(model: TrainedModel, options: PredictionOptions) -> int:
@@ -300,46 +241,6 @@ def rows_of_a_chunk(model: TrainedModel, options: PredictionOptions) -> int:
     num_columns = len(model.contract.inputs) + len(model.contract.targets) + len(options.keep or ())
     fitting = available_bytes() // (10 * BYTES_PER_CELL * num_columns)
     return min(model.settings["predict"]["chunk_rows"], max(BLOCK_ROWS, fitting))
-
-
-def blocks_at_once(questions: Questions, num_targets: int, num_components: int) -> int:
-    """Return how many blocks of rows may be answered at once: one per thread, as far as half of the memory holds them.
-
-    No number depends on it.
-    """
-    num_points = sum(len(values) for values in questions.points.values())
-    bytes_each = BYTES_PER_DRAW * questions.num_samples * BLOCK_ROWS * num_targets
-    bytes_each += num_points * (BYTES_PER_POINT * BLOCK_ROWS + BYTES_PER_COMPONENT * num_components)
-    return max(1, min(num_threads(), available_bytes() // (2 * bytes_each + 1)))
-
-
-def check_room_for_draws(num_samples: int, num_rows: int, num_targets: int) -> None:
-    """Check that the draws of a block of rows fit into the memory.
-
-    Raises:
-        UsageError: they do not.
-    """
-    bytes_each = BYTES_PER_DRAW * num_rows * num_targets
-    if num_samples * bytes_each > (room := available_bytes()):
-        raise UsageError(
-            f"--samples: expected at most {room // bytes_each}, for which there is memory; got {num_samples}. "
-            f"Lower it, predict fewer rows at a time, or {how_to_have_more()}."
-        )
-
-
-def check_room_for_points(points: Mapping[str, Array], num_rows: int, num_components: int) -> None:
-    """Check that the densities of a block of rows at the points of each target fit into the memory.
-
-    Raises:
-        UsageError: they do not.
-    """
-    bytes_each = BYTES_PER_POINT * num_rows + BYTES_PER_COMPONENT * num_components
-    num_points = sum(len(values) for values in points.values())
-    if num_points * bytes_each > (room := available_bytes()):
-        raise UsageError(
-            f"--grid, --at: expected at most {room // bytes_each} points of all targets, for which there is memory; "
-            f"got {num_points}. Lower it, predict fewer rows at a time, or {how_to_have_more()}."
-        )
 
 
 def check_room_for_components(first: Forecast, num_rows: int) -> None:
@@ -369,21 +270,6 @@ def hashes_of(folder: Path, files: Sequence[Path]) -> dict[str, str]:
     """
     with writing(folder, "files that can be read again"):
         return {str(file.relative_to(folder)): file_hash(file) for file in files}
-
-
-def seed_of_block(seed: int, values: Array) -> int:
-    """Return the seed of the draws of a block of rows.
-
-    A draw depends on the seed of the run, on the row's position and on the inputs of its block. The same rows have the
-    same draws wherever they are predicted, and two partitions of a table, whose positions are the same, have
-    independent ones.
-
-    Args:
-        seed: of the prediction.
-        values: [N, inputs], as `input_values` reads them, before any arithmetic that machines may round differently.
-    """
-    content = hashlib.blake2b(fingerprint_rows(values).astype("<u8").tobytes(), digest_size=8).digest()
-    return seed << 64 | int.from_bytes(content, "little")
 
 
 def impossible_values(

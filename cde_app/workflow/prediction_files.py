@@ -45,8 +45,6 @@ class Chunk:
     """[N], distances from the training rows, if the model states them."""
     targets: Array | None = None
     """[N, P], observations, if the table has them."""
-    kept: Columns = field(default_factory=dict)
-    """Columns of the table that every file has too, [N] each."""
     limits: Mapping[str, Array] = field(default_factory=dict)
     """Columns of the table that thresholds name, [N] each, NaN where there is a gap."""
     seed: int = 0
@@ -173,20 +171,21 @@ class PredictionWriter:
         with self._reporting_errors():
             self._stack.__exit__(kind, error, trace)
 
-    def append(self, chunk: Chunk, tables: Sequence[LongTable]) -> None:
+    def append(self, row_numbers: IntArray, kept: Columns, tables: Sequence[LongTable]) -> None:
         """Write what was asked of the forecasts of consecutive rows.
 
         Args:
-            chunk: the forecasts.
+            row_numbers: [N], numbers of the rows in the table, counted from 1.
+            kept: columns of the table that every file has too, [N] each.
             tables: the rows of each file.
 
         Raises:
             RunError: the folder cannot be written.
         """
         with self._reporting_errors():
-            kept = names_of_kept(chunk.kept, [columns for _, columns in tables])
+            own = key_columns(row_numbers, kept, [columns for _, columns in tables])
             for writer, (index, columns) in zip(self._writers, tables, strict=True):
-                writer.append(with_row(chunk, kept, index, columns))
+                writer.append({name: cells[index] for name, cells in own.items()} | columns)
 
     def _reporting_errors(self) -> AbstractContextManager[None]:
         return writing(self._folder, "a folder that can be written")
@@ -204,10 +203,10 @@ def names_of_kept(kept: Iterable[str], tables: Sequence[Columns]) -> dict[str, s
     return names
 
 
-def with_row(chunk: Chunk, kept: Mapping[str, str], index: IntArray, columns: Columns) -> Columns:
-    """Put the number of the row and the kept columns, with their names, before the columns of a long table."""
-    found: Columns = {"row": chunk.row_numbers[index]}
-    return found | {kept[name]: cells[index] for name, cells in chunk.kept.items()} | columns
+def key_columns(row_numbers: IntArray, kept: Columns, tables: Sequence[Columns]) -> Columns:
+    """Return the columns that stand first in each of some tables: the numbers of the rows, and the kept columns."""
+    names = names_of_kept(kept, tables)
+    return {"row": row_numbers} | {names[name]: cells for name, cells in kept.items()}
 
 
 def component_arrays(forecasts: Sequence[Forecast]) -> Columns:

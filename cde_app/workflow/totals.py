@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cde_app.arrays import Array
+from cde_app.data.encoding import encode_columns
 from cde_app.data.groups import RowGroups
 from cde_app.data.table import FileFormat, write_table
 from cde_app.machine.storage import writing
@@ -28,17 +29,18 @@ class TotalsTable:
 
     def __init__(self, model: TrainedModel, options: PredictionOptions, *, source: str) -> None:
         self._wanted, self._by, self._quantiles = options.total, options.total_by, options.quantiles or ()
-        self._target_names = model.contract.targets
+        self._contract = model.contract
         self._groups = RowGroups(options.total_by, form=model.contract.form, source=source)
         self._totals = Totals(model.predictor, seed=options.seed or 0)
 
-    def append(self, X: Array, frame: pd.DataFrame) -> None:
-        """Add the rows of a chunk; X [N, D], standardised.
+    def append(self, values: Array, frame: pd.DataFrame) -> None:
+        """Add the rows of a chunk; values [N, inputs], as `input_values` reads them.
 
         Raises:
             DataError: the table lacks the column of the groups, or there are too many of them.
         """
         if self._wanted:
+            X = encode_columns(self._contract, values)
             self._totals.add(X, self._groups.read(frame), frame.index.to_numpy())
 
     def write(self, folder: Path, file_format: FileFormat) -> list[Path]:
@@ -49,7 +51,7 @@ class TotalsTable:
         """
         if not self._wanted:
             return []
-        columns = self._totals.columns(self._target_names, self._quantiles, self._groups.names)
+        columns = self._totals.columns(self._contract.targets, self._quantiles, self._groups.names)
         with writing(folder, "a folder that can be written"):
             write_table(folder / f"totals.{file_format}", columns, file_format=file_format)
         return [folder / f"totals.{file_format}"]

@@ -60,6 +60,32 @@ def test_every_unit_has_one_outcome_with_its_own_result(executor: Executor) -> N
     assert list(executor.run([])) == []
 
 
+def test_results_come_in_order_and_an_error_in_its_turn(executor: Executor) -> None:
+    assert list(executor.run_in_order(Square(n) for n in range(9))) == [n**2 for n in range(9)]
+    results = executor.run_in_order([Square(2), Square(3), Fails(), Square(4)])
+    assert [next(results), next(results)] == [4, 9]
+    with pytest.raises(DataError, match="one"):
+        next(results)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_units_are_taken_when_a_worker_is_about_to_be_free(
+    kind: str, executors: Callable[[str], Executor], tmp_path: Path
+) -> None:
+    taken = list[int]()
+
+    def units() -> Iterator[Square | Dies]:
+        for number in range(200):
+            taken.append(number)
+            yield Dies(tmp_path, 1) if number == 50 and kind in APART else Square(number)
+
+    for number, result in enumerate(executors(kind).run_in_order(units())):
+        assert result == (number**2 if number != 50 or kind not in APART else "done")
+        if number == 0:
+            assert len(taken) < 100, "the others are not held"
+    assert taken == list(range(200))
+
+
 def test_an_error_keeps_its_kind_and_its_faults_and_spares_the_other_units(executor: Executor) -> None:
     first, second = sorted(executor.run([Fails(), Square(3)]), key=lambda outcome: outcome.index)
     assert isinstance(first.error, DataError)
@@ -108,7 +134,7 @@ def test_a_unit_whose_workers_always_die_fails_and_spares_the_others(apart: Exec
     assert isinstance(outcomes[0].error, WorkerError)
     assert outcomes[0].attempts == MAX_ATTEMPTS == len(list(tmp_path.iterdir()))
     assert str(outcomes[0].error).startswith("dies: expected its ")
-    assert str(outcomes[0].error).endswith("lower --workers.")
+    assert "lower --workers" in str(outcomes[0].error)
     assert [outcomes[1].value, outcomes[2].value] == [9, 16]
     assert next(iter(apart.run([Square(5)]))).value == 25
 

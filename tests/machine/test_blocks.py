@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
 
 from cde_app.gp.compositor import Concatenation
 from cde_app.gp.kernels import Matern32
@@ -16,7 +14,7 @@ from cde_app.gp.likelihood import NormalNoise
 from cde_app.gp.mean_function import ZeroMeanFunction
 from cde_app.gp.sparse_gp import SparseGP
 from cde_app.machine import blocks as blocks_module
-from cde_app.machine.blocks import cache_blocks, map_ahead, map_blocks, work_in_blocks
+from cde_app.machine.blocks import cache_blocks, map_blocks, work_in_blocks
 from cde_app.predictive.chain import Chain
 from cde_app.predictive.ensemble import Ensemble
 from cde_app.predictive.forecast import Forecast
@@ -166,55 +164,3 @@ def test_what_blocks_give_comes_in_their_order(num_threads: str, monkeypatch: py
     assert len(starts) > 2
     assert list(found) == starts
     assert list(found.values()) == [*starts[1:], 1000]
-
-
-# --- items ahead ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("most", [1, 3])
-def test_results_come_in_order_while_the_next_items_are_worked_on(most: int) -> None:
-    meeting, taken = threading.Barrier(most, timeout=60), list[int]()
-
-    def items() -> Iterator[int]:
-        for number in range(6):
-            taken.append(number)
-            yield number
-
-    def work(number: int) -> int:
-        meeting.wait()  # passes only when as many are at work
-        return number
-
-    for number, result in enumerate(map_ahead(work, items(), most_at_once=most)):
-        assert result == number
-        assert len(taken) <= number + most, "no more are held than allowed"
-    assert taken == list(range(6))
-
-
-def test_work_ahead_may_use_blocks_and_every_product_has_one_thread() -> None:
-    def work(number: int) -> tuple[int, list[int]]:
-        found = map_blocks(lambda rows: rows.start, 4, blocks_module.FLOATS_IN_CACHE)
-        return sum(found), [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
-
-    results = list(map_ahead(work, range(20), most_at_once=4))
-    assert [total for total, _ in results] == [6] * 20
-    assert {number for _, numbers in results for number in numbers} == {1}
-
-
-def test_what_goes_wrong_ahead_is_raised_and_nothing_is_begun_after_it() -> None:
-    begun = list[int]()
-
-    def work(number: int) -> int:
-        begun.append(number)
-        if number == 2:
-            raise ArithmeticError("item 2")
-        return number
-
-    results = map_ahead(work, range(100), most_at_once=2)
-    assert [next(results), next(results)] == [0, 1]
-    with pytest.raises(ArithmeticError, match="item 2"):
-        next(results)
-    assert max(begun) <= 3
-    stopped = map_ahead(work, range(10, 100), most_at_once=2)
-    assert next(stopped) == 10
-    stopped.close()
-    assert max(begun) <= 12

@@ -25,8 +25,9 @@ from cde_app.machine import memory
 from cde_app.progress import Progress
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
+from cde_app.workflow.answers import BYTES_PER_DRAW, check_room_for_points
 from cde_app.workflow.batch import BYTES_PER_WORKER
-from cde_app.workflow.predict import BLOCK_ROWS, BYTES_PER_DRAW, check_room_for_points, rows_of_a_chunk
+from cde_app.workflow.predict import BLOCK_ROWS, rows_of_a_chunk
 from cde_app.workflow.prediction_options import PredictionOptions
 from cde_app.workflow.train import train_run
 from tests.conftest import Outcome, TrainedTiny, needs_tensorflow
@@ -302,7 +303,7 @@ def test_the_check_warns_of_a_training_that_does_not_fit(tiny_run: TrainedTiny, 
 
 
 def test_a_grid_takes_memory_for_each_row_and_component(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cde_app.workflow.predict.available_bytes", lambda: 1_000_000)
+    monkeypatch.setattr("cde_app.workflow.answers.available_bytes", lambda: 1_000_000)
     points = {"a": np.zeros(60), "b": np.zeros(40)}
     check_room_for_points(points, num_rows=10, num_components=100)
     message = r"--grid, --at: expected at most 44 points of all targets, for which there is memory; got 100\."
