@@ -147,6 +147,35 @@ def test_other_options_or_another_run_are_refused_unless_all_is_predicted_again(
     assert sorted(os.listdir("out")) == ["b", "manifest.json"], "predictions of two runs are not mixed"
 
 
+@pytest.mark.parametrize("name", ["c/notes.txt", "b/mine.png"])
+def test_overwrite_is_refused_before_anything_starts_if_a_folder_has_files_of_others(
+    name: str, run: Path, parts: Path, cde: Cde
+) -> None:
+    assert cde("batch", run, "parts/b.csv", "parts/c.parquet", "--out", "out", "--samples", "0").code == 0
+    mine = Path("out") / name
+    mine.write_text("mine")
+    before = tables_of("out")
+    command = ("batch", run, "parts/b.csv", "--out", "out", "--samples", "1", "--executor", "serial", "--overwrite")
+    outcome = cde(*command)
+    folder, _, inner = name.partition("/")
+    assert (outcome.code, outcome.err) == (
+        6,
+        f"error: out/{folder}: expected only predictions; got {inner!r}. Move it, or choose another --out.\n",
+    )
+    assert tables_of("out") == before
+    mine.unlink()
+    assert cde(*command).code == 0
+    assert sorted(os.listdir("out")) == ["b", "manifest.json"]
+
+
+@pytest.mark.parametrize("folder", ["..", "", "/", "a/b", 1])
+def test_a_manifest_with_a_folder_elsewhere_is_no_batch(folder: object, run: Path, parts: Path, cde: Cde) -> None:
+    Path("out").mkdir()
+    Path("out/manifest.json").write_text(json.dumps({"kind": "batch", "partitions": [{"path": "x", "folder": folder}]}))
+    outcome = cde("batch", run, parts, "--out", "out", "--overwrite")
+    assert outcome.err.startswith("error: out: expected nothing, or a folder of cde batch; got 'manifest.json'.")
+
+
 def test_a_partition_with_a_fault_is_named_and_the_others_are_kept(run: Path, parts: Path, cde: Cde) -> None:
     Path("parts/b.csv").write_text("x,region\n1,north\nfar,south\n")
     outcome = cde("batch", run, parts, "--out", "out", "--json", "--quiet")
