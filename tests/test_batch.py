@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,7 +70,10 @@ def as_json(outcome: Any, code: int = 0) -> dict[str, Any]:
 def test_every_partition_has_the_folder_that_predict_makes(run: Path, parts: Path, cde: Cde) -> None:
     outcome = cde("batch", run, parts, "--out", "out", "--samples", "2")
     assert (outcome.code, outcome.out) == (0, "out/manifest.json\n")
-    assert "4 of 4 tables predicted, 0 unchanged, 0 failed; 246 rows in " in outcome.err
+    assert re.fullmatch(
+        r"4 of 4 tables predicted \(246 rows in [0-9.]+ s\), 0 unchanged \(0 rows\), 0 failed",
+        outcome.err.splitlines()[-1],
+    )
     lines = manifest_of("out")["partitions"]
     assert [Path(line["path"]).relative_to(parts.absolute()) for line in lines] == [
         Path(name) for name in ("a.csv", "b.csv", "c.parquet", "deep/a.csv")
@@ -112,8 +116,13 @@ def test_the_same_command_predicts_what_is_new_or_changed_or_damaged(run: Path, 
     assert numbers(as_json(cde(*command))) == (3, 2, 0)
     assert {name: content for name, content in tables_of("out").items() if "d.csv" not in name} == before
     Path("parts/b.csv").write_text("x,region\n1,north\n")
-    result = as_json(cde(*command))
+    outcome = cde(*command)
+    result = as_json(outcome)
     assert numbers(result) == (1, 4, 0)
+    assert (result["rows"], result["rows_predicted"]) == (247, 1)
+    assert re.search(
+        r"1 of 5 tables predicted \(1 rows in [0-9.]+ s\), 4 unchanged \(246 rows\), 0 failed", outcome.err
+    )
     assert [line["rows"] for line in result["partitions"] if line["is_new"]] == [1]
     assert numbers(as_json(cde(*command, "--overwrite"))) == (5, 0, 0)
 

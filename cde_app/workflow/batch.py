@@ -149,8 +149,10 @@ def predict_partitions(
         on_event: called with the progress.
 
     Returns:
-        What the manifest of the batch has of these partitions: {"run", "partitions", "rows", "predicted", "unchanged",
-        "failed", "seconds"} and more. A partition that failed has an `error`.
+        "manifest", its path; "partitions", the lines that it has of these partitions; numbers of partitions
+        ("predicted" by this call, "unchanged" and "failed") and of rows ("rows" of those that are predicted or
+        unchanged, "rows_predicted" by this call, "skipped" because of faults); and "seconds". A partition that failed
+        has an `error`.
 
     Raises:
         UsageError: the options contradict each other, or a scheduler cannot be reached.
@@ -327,6 +329,7 @@ class _Ledger:
         return {
             "partitions": lines,
             "rows": sum(line["rows"] for line in done),
+            "rows_predicted": sum(line["rows"] for line in done if line["is_new"]),
             "skipped": sum(line["skipped"] for line in done),
             "predicted": sum(line["is_new"] for line in done),
             "unchanged": sum(not line["is_new"] for line in done),
