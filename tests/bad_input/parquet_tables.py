@@ -47,8 +47,8 @@ FOOTER = len(GOOD) - 8 - int.from_bytes(GOOD[-8:-4], "little")
 TWICE = pa.table([NUMBERS, LABELS, NUMBERS, NUMBERS], names=["x", "region", "a", "a"])
 DAY = datetime.date(2020, 1, 31)
 FAR_DATE = (
-    "table.csv: column 'x' must be ISO 8601 dates such as 2024-01-31T12:00; got '10183-09-21' in row 20 of the table. It "
-    "looks like a date outside the years 1 to 9999; leave the cell empty if it means that there is none."
+    "table.csv: column 'x' must be ISO 8601 dates such as 2024-01-31T12:00; got '10183-09-21' in row 20 of the table. "
+    "It looks like a date outside the years 1 to 9999; leave the cell empty if it means that there is none."
 )
 
 DAMAGED: Mapping[str, Case] = {
