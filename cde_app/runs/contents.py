@@ -53,7 +53,7 @@ PREDICTION_ENTRIES = frozenset(
 )
 CHECKPOINT = re.compile(r"checkpoints/[^/]+\.npz")
 UNLISTED_POSTERIOR = re.compile(r"posterior/[^/]+\.(json|npz)")
-"""The files of a run that is not finished, which has no list of them."""
+"""What a run that is not finished, and therefore has no manifest, may have besides its pictures."""
 
 
 def is_inside(name: str) -> bool:
@@ -99,7 +99,6 @@ def foreign(folder: Path, entries: Collection[str]) -> list[str]:
     names = entries_of(folder) - {LOCK}
     outputs = _outputs(folder)
     listed = {*(outputs or ()), *names_in_sums(folder)}
-
     forms = [CHECKPOINT, *([UNLISTED_POSTERIOR] if outputs is None else [])]
 
     def is_own(path: str) -> bool:
