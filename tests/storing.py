@@ -11,7 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from cde_app.machine.storage import file_hash, read_arrays, write_arrays
-from cde_app.runs.sums import NAME, text_of_sums
+from cde_app.runs.contents import SUMS
+from cde_app.runs.sums import text_of_sums
 from cde_app.trees import from_tree, pack, to_tree, unpack
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ def stored_and_read(value: T, cls: type[T] | None = None) -> T:
 def write_manifest(run: Path, manifest: Mapping[str, object]) -> None:
     """Replace the manifest of a finished run, and the hashes of its files."""
     (run / "manifest.json").write_text(json.dumps(manifest))
-    (run / NAME).write_text(text_of_sums(run))
+    (run / SUMS).write_text(text_of_sums(run))
 
 
 def with_distance_unit(run: Path, copy: Path, unit: object) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,7 +70,10 @@ def as_json(outcome: Any, code: int = 0) -> dict[str, Any]:
 def test_every_partition_has_the_folder_that_predict_makes(run: Path, parts: Path, cde: Cde) -> None:
     outcome = cde("batch", run, parts, "--out", "out", "--samples", "2")
     assert (outcome.code, outcome.out) == (0, "out/manifest.json\n")
-    assert "4 of 4 tables predicted, 0 unchanged, 0 failed; 246 rows in " in outcome.err
+    assert re.fullmatch(
+        r"4 of 4 tables predicted \(246 rows in [0-9.]+ s\), 0 unchanged \(0 rows\), 0 failed",
+        outcome.err.splitlines()[-1],
+    )
     lines = manifest_of("out")["partitions"]
     assert [Path(line["path"]).relative_to(parts.absolute()) for line in lines] == [
         Path(name) for name in ("a.csv", "b.csv", "c.parquet", "deep/a.csv")
@@ -112,8 +116,13 @@ def test_the_same_command_predicts_what_is_new_or_changed_or_damaged(run: Path, 
     assert numbers(as_json(cde(*command))) == (3, 2, 0)
     assert {name: content for name, content in tables_of("out").items() if "d.csv" not in name} == before
     Path("parts/b.csv").write_text("x,region\n1,north\n")
-    result = as_json(cde(*command))
+    outcome = cde(*command)
+    result = as_json(outcome)
     assert numbers(result) == (1, 4, 0)
+    assert (result["rows"], result["rows_predicted"]) == (247, 1)
+    assert re.search(
+        r"1 of 5 tables predicted \(1 rows in [0-9.]+ s\), 4 unchanged \(246 rows\), 0 failed", outcome.err
+    )
     assert [line["rows"] for line in result["partitions"] if line["is_new"]] == [1]
     assert numbers(as_json(cde(*command, "--overwrite"))) == (5, 0, 0)
 
@@ -145,6 +154,35 @@ def test_other_options_or_another_run_are_refused_unless_all_is_predicted_again(
     assert numbers(as_json(cde("batch", "again", "parts/b.csv", "--out", "out", "--overwrite", "--json"))) == (1, 0, 0)
     assert [line["folder"] for line in manifest_of("out")["partitions"]] == ["b"]
     assert sorted(os.listdir("out")) == ["b", "manifest.json"], "predictions of two runs are not mixed"
+
+
+@pytest.mark.parametrize("name", ["c/notes.txt", "b/mine.png"])
+def test_overwrite_is_refused_before_anything_starts_if_a_folder_has_files_of_others(
+    name: str, run: Path, parts: Path, cde: Cde
+) -> None:
+    assert cde("batch", run, "parts/b.csv", "parts/c.parquet", "--out", "out", "--samples", "0").code == 0
+    mine = Path("out") / name
+    mine.write_text("mine")
+    before = tables_of("out")
+    command = ("batch", run, "parts/b.csv", "--out", "out", "--samples", "1", "--executor", "serial", "--overwrite")
+    outcome = cde(*command)
+    folder, _, inner = name.partition("/")
+    assert (outcome.code, outcome.err) == (
+        6,
+        f"error: out/{folder}: expected only predictions; got {inner!r}. Move it, or choose another --out.\n",
+    )
+    assert tables_of("out") == before
+    mine.unlink()
+    assert cde(*command).code == 0
+    assert sorted(os.listdir("out")) == ["b", "manifest.json"]
+
+
+@pytest.mark.parametrize("folder", ["..", "", "/", "a/b", 1])
+def test_a_manifest_with_a_folder_elsewhere_is_no_batch(folder: object, run: Path, parts: Path, cde: Cde) -> None:
+    Path("out").mkdir()
+    Path("out/manifest.json").write_text(json.dumps({"kind": "batch", "partitions": [{"path": "x", "folder": folder}]}))
+    outcome = cde("batch", run, parts, "--out", "out", "--overwrite")
+    assert outcome.err.startswith("error: out: expected nothing, or a folder of cde batch; got 'manifest.json'.")
 
 
 def test_a_partition_with_a_fault_is_named_and_the_others_are_kept(run: Path, parts: Path, cde: Cde) -> None:

@@ -484,6 +484,22 @@ def test_a_column_name_that_yaml_takes_for_something_else_must_be_quoted(name: s
         assert line.endswith(f"YAML reads {name} as {noun}: write '{name}' in quotes.")
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("1_0", 10), ("010", 8), ("1:30", 90), ("0x1F", 31), ("0b11", 3), ("1_0.5", 10.5), ("1:30.5", 90.5)],
+)
+def test_a_number_that_yaml_reads_otherwise_than_people_is_refused(written: str, value: float) -> None:
+    message = f"expected digits, or text in quotes; got {written}, which YAML reads as {value}. Write the number, or"
+    for key in ("seed", "data.targets.0"):
+        text = MINIMAL.replace("[y]", f"[{written}]") if "." in key else f"{MINIMAL}seed: {written}\n"
+        assert fault(text).endswith(f"{key}: {message} '{written}'.")
+        assert fault(MINIMAL, f"{key}={written}") == f"--set {key}={written}: {key}: {message} '{written}'."
+
+
+def test_digits_of_another_script_are_no_number() -> None:
+    assert "seed: expected an integer" in fault(f"{MINIMAL}seed: １\n")
+
+
 @pytest.mark.parametrize("text", ["{ensemble: 0}", "{batch_size: 1.5}", "{ensemble: yes}"])
 def test_quotes_are_no_advice_where_they_would_not_help(text: str) -> None:
     assert fault(f"{MINIMAL}training: {text}\n").endswith("Leave the key out for the default, 'auto'.")

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from cde_app.machine.storage import file_hash
-from cde_app.runs.sums import NAME, text_of_sums
+from cde_app.runs.contents import SUMS
+from cde_app.runs.sums import text_of_sums
 
 NUMERICAL, RUN = 4, 6
 Cde = Callable[..., Any]
@@ -34,7 +35,7 @@ def renew_hashes(run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["outputs"] = {name: file_hash(run / name) for name in manifest["outputs"] if (run / name).is_file()}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    (run / NAME).write_text(text_of_sums(run))
+    (run / SUMS).write_text(text_of_sums(run))
 
 
 def edit_json(path: Path, edit: Callable[[Any], Any]) -> None:
@@ -77,19 +78,19 @@ def assert_refused(outcome: Any, *messages: str) -> None:
 def test_a_run_as_it_was_trained_is_verified_also_by_sha256sum(run: Path, cde: Cde) -> None:
     outcome = cde("verify", run)
     assert (outcome.code, outcome.err) == (0, "")
-    lines = (run / NAME).read_text().splitlines()
+    lines = (run / SUMS).read_text().splitlines()
     assert outcome.out == f"run: {len(lines)} files are unchanged\n"
     for line in lines:
         content, _, name = line.partition("  ")
         assert file_hash(run / name) == content
     everything = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert {line[66:] for line in lines} == everything - {NAME}
+    assert {line[66:] for line in lines} == everything - {SUMS}
 
 
 def test_new_pictures_and_reports_have_hashes_too(run: Path, cde: Cde) -> None:
     assert cde("report", run).code == 0
     assert cde("plot", run, "--format", "svg").code == 0
-    assert "  report.html\n" in (run / NAME).read_text()
+    assert "  report.html\n" in (run / SUMS).read_text()
     assert cde("verify", run).code == 0
     with (run / "report.html").open("a") as page:
         page.write(" ")
@@ -132,11 +133,11 @@ def test_flipped_bytes_are_found_all_over_the_files(run: Path, monkeypatch: pyte
     assert assert_flips_are_found(run, flips(run, 100)) > 1500
 
 
-@pytest.mark.parametrize("name", ["STATUS", "log.txt", "metrics.json", "history.jsonl", "posterior/arrays.npz", NAME])
+@pytest.mark.parametrize("name", ["STATUS", "log.txt", "metrics.json", "history.jsonl", "posterior/arrays.npz", SUMS])
 def test_a_missing_file_is_found(name: str, run: Path, cde: Cde) -> None:
     (run / name).unlink()
     outcome = cde("verify", run)
-    if name == NAME:  # a run of an older cde has none
+    if name == SUMS:  # a run of an older cde has none
         assert outcome.code == 0
         assert "warning: the run has no SHA256SUMS" in outcome.err
     else:
@@ -190,7 +191,7 @@ def test_a_manifest_without_proper_hashes_is_refused(outputs: object, run: Path,
 
 def test_a_file_without_a_hash_is_not_read(run: Path, cde: Cde, tiny_run: Any) -> None:
     edit_json(run / "manifest.json", lambda manifest: manifest["outputs"].pop("posterior/arrays.npz") and None)
-    os.remove(run / NAME)
+    os.remove(run / SUMS)
     outcome = cde("predict", run, tiny_run.table, "--out", "out")
     assert_refused(outcome, "run/posterior/arrays.npz: expected its hash in manifest.json; got none.")
     assert not Path("out").exists()
@@ -318,7 +319,7 @@ def test_facts_of_another_form_are_refused(command: str, edit: str, run: Path, c
         replace_leaf(manifest, tuple(edit.split(".")), [1])
 
     edit_json(run / "manifest.json", spoil)
-    os.remove(run / NAME)
+    os.remove(run / SUMS)
     assert_refused(cde(command, run), f"run/manifest.json: {edit.partition('.')[0]}: expected ")
 
 

@@ -21,12 +21,15 @@ import numpy as np
 import pytest
 
 from cde_app.errors import DataError, RunError
-from cde_app.machine.storage import file_hash, file_names, write_atomically
+from cde_app.machine.storage import file_hash, file_names, write_atomically, write_json
 from cde_app.runs import folder as run_folder
 from cde_app.runs import study
 from cde_app.runs.migrations import FORMAT_VERSION, OLDEST_VERSION
 from cde_app.runs.run import Run
+from cde_app.runs.sums import read_sums
 from tests.system_calls import Call, calls_of, watched
+
+STORED_RUNS = Path(__file__).parent / "stored_runs"
 
 
 def finished_run(path: Path, content: str = "first", *, overwrite: bool = False) -> Run:
@@ -256,36 +259,112 @@ def test_nothing_is_made_inside_a_run_by_any_path_to_it(tmp_path: Path) -> None:
     write_predictions(tmp_path / "runs/predicted", "", overwrite=False)
 
 
-@pytest.mark.parametrize("name", ["my.txt", "old"])
-def test_overwrite_spares_what_is_no_picture_among_the_pictures(name: str, tmp_path: Path) -> None:
-    facts = {"inputs": {}}
-    kind = study.Kind("sweep", run="trial", results=frozenset())
-    finished_run(tmp_path / "a")
-    write_predictions(tmp_path / "out", "first", overwrite=False)
-    with study.opened(tmp_path / "sweep", kind, facts, overwrite=False):
-        pass
-    for folder in ("a", "out", "sweep"):
-        (tmp_path / folder / "plots").mkdir()
-        (tmp_path / folder / "plots/pit.png").touch()
-        (tmp_path / folder / "plots" / name).mkdir()
-    before = tree(tmp_path)
-    with pytest.raises(RunError, match=f"expected only a run's files; got 'plots/{name}'. Move it"):
-        Run.create(tmp_path / "a", overwrite=True)
-    with pytest.raises(RunError, match=f"expected only predictions; got 'plots/{name}'. Move it"):
-        write_predictions(tmp_path / "out", "second", overwrite=True)
-    with (
-        pytest.raises(RunError, match=f"expected only a sweep; got 'plots/{name}'. Move it"),
-        study.opened(tmp_path / "sweep", kind, facts, overwrite=True),
-    ):
-        pass
-    assert tree(tmp_path) == before
-    for folder in ("a", "out", "sweep"):
-        (tmp_path / folder / "plots" / name).rmdir()
-    finished_run(tmp_path / "a", "second", overwrite=True)
-    write_predictions(tmp_path / "out", "second", overwrite=True)
-    with study.opened(tmp_path / "sweep", kind, facts, overwrite=True):
-        pass
-    assert not any((tmp_path / folder / "plots").exists() for folder in ("a", "out", "sweep"))
+KIND = study.Kind("sweep", run="trial", results=frozenset())
+
+
+def write_run(path: Path, content: str, *, overwrite: bool) -> None:
+    with Run.create(path, overwrite=overwrite) as run:
+        run.write_text("plots/pit.png", content)
+        run.finish("done")
+
+
+def write_killed_run(path: Path, content: str, *, overwrite: bool) -> None:
+    """Write a run whose process was killed while it drew its pictures."""
+    run = Run.create(path, overwrite=overwrite)
+    run.write_json("posterior/spec.json", content)
+    run.write_text("checkpoints/0.npz", content)
+    run.write_text("plots/pit.png", content)
+    run._release()
+
+
+def write_pictured_predictions(path: Path, content: str, *, overwrite: bool) -> None:
+    with run_folder.predictions(path, overwrite=overwrite) as growing:
+        for name in ("summary.csv", "plots/pit.png"):
+            write_atomically(growing / name, content.encode())
+        write_json(growing / "manifest.json", {"outputs": {"summary.csv": "", "plots/pit.png": ""}})
+
+
+def write_study(path: Path, content: str, *, overwrite: bool) -> None:
+    with study.opened(path, KIND, {"inputs": {}}, overwrite=overwrite):
+        study.write_picture(path, "pit.png", content.encode())
+        write_run(path / "trial-0", content, overwrite=False)
+
+
+WRITERS = {
+    "run": (write_run, "a run's files"),
+    "killed": (write_killed_run, "a run's files"),
+    "out": (write_pictured_predictions, "predictions"),
+    "sweep": (write_study, "a sweep"),
+}
+
+
+@pytest.mark.parametrize(
+    ("folder", "names"),
+    [
+        ("run", ("plots/mine.png", "plots/old", "mine.png", "posterior/mine.txt", "checkpoints/mine.txt")),
+        ("killed", ("plots/mine.png", "posterior/mine.txt", "checkpoints/mine.txt")),
+        ("out", ("plots/mine.png", "mine.png", "summary.parquet")),
+        ("sweep", ("plots/mine.png", "mine.png", "trial-0/plots/mine.png", "trial-1/plots/pit.png")),
+    ],
+)
+def test_overwrite_spares_what_cde_has_not_written(folder: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    (write, noun), path = WRITERS[folder], tmp_path / folder
+    write(path, "first", overwrite=False)
+    for name in names:
+        mine = path / name
+        made = [part for part in (mine.parent, mine.parent.parent) if not part.exists()]
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_text("mine") if mine.suffix else mine.mkdir()
+        before, trial = tree(path), name.partition("/")
+        place, got, what = (path / trial[0], trial[2], "a run's files") if "trial" in name else (path, name, noun)
+        with pytest.raises(
+            RunError, match=re.escape(f"{place}: expected only {what}; got {got!r}. Move it, or choose")
+        ):
+            write(path, "second", overwrite=True)
+        assert tree(path) == before
+        mine.unlink() if mine.suffix else mine.rmdir()
+        for part in made:
+            part.rmdir()
+    write(path, "second", overwrite=True)
+    pictures = path.rglob("plots/*")
+    assert [(picture.name, picture.read_text()) for picture in pictures] == [("pit.png", "second")] * (
+        2 if folder == "sweep" else 1
+    )
+
+
+def test_what_is_put_beside_pictures_while_a_successor_is_made_stays(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", "first", overwrite=False)
+    write_pictured_predictions(tmp_path / "out", "first", overwrite=False)
+    run = Run.create(tmp_path / "run", overwrite=True)
+    run.write_text("plots/ecdf.png", "second")
+    with run_folder.predictions(tmp_path / "out", overwrite=True) as growing:
+        for folder in ("run", "out"):
+            (tmp_path / folder / "plots/mine.png").write_text("mine")
+        (tmp_path / "out/summary.parquet").write_text("mine")
+        write_json(growing / "manifest.json", {"outputs": {}})
+    run.finish("done")
+    for name in ("run/plots/mine.png", "out/plots/mine.png", "out/summary.parquet"):
+        assert (tmp_path / name).read_text() == "mine"
+    assert names_in(tmp_path / "run/plots") == {"mine.png", "ecdf.png"}
+    assert names_in(tmp_path / "out/plots") == {"mine.png"}
+    run = Run.open(tmp_path / "run")
+    with run.held():
+        run.write_text("plots/pit.svg", "third")
+    assert set(read_sums(tmp_path / "run")) == {"STATUS", "manifest.json", "plots/ecdf.png", "plots/pit.svg"}
+
+
+def test_a_training_that_is_given_up_spares_what_cde_has_not_written(tmp_path: Path) -> None:
+    with contextlib.suppress(RuntimeError), Run.create(tmp_path / "a", overwrite=False) as run:
+        run.write_text("plots/pit.png", "")
+        (tmp_path / "a/plots/mine.png").write_text("mine")
+        raise RuntimeError
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {"a", "a/plots", "a/plots/mine.png"}
+
+
+def test_a_manifest_of_something_else_is_no_manifest_of_predictions(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "my application"}')
+    with pytest.raises(RunError, match="expected only predictions; got 'manifest.json'. Move it"):
+        write_predictions(tmp_path, "", overwrite=True)
 
 
 def test_overwrite_spares_a_run_that_holds_a_foreign_file(tmp_path: Path) -> None:
@@ -294,6 +373,28 @@ def test_overwrite_spares_a_run_that_holds_a_foreign_file(tmp_path: Path) -> Non
     with pytest.raises(RunError, match=re.escape("expected only a run's files; got 'notes.txt'. Move it")):
         Run.create(tmp_path / "a", overwrite=True)
     assert (tmp_path / "a/notes.txt").read_text() == "mine"
+
+
+def test_what_an_earlier_version_has_written_can_be_overwritten(tmp_path: Path) -> None:
+    """Neither its runs nor its predictions list their pictures by hash."""
+    run, predictions = tmp_path / "run", tmp_path / "plots"
+    shutil.copytree(STORED_RUNS / "format_4/joint/run", run)
+    (run / "plots").mkdir()
+    (run / "plots/pit.png").write_text("")
+    Run.create(run, overwrite=True).finish("done")
+    assert names_in(run) == {"STATUS", "manifest.json", "SHA256SUMS"}
+    files = [predictions / "summary.csv", predictions / "plots/fan.png"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("old")
+    manifest = {"rows": 1, "files": [str(file) for file in files]}
+    (predictions / "manifest.json").write_text(json.dumps(manifest))
+    (predictions / "plots/mine.png").write_text("mine")
+    with pytest.raises(RunError, match=re.escape("expected only predictions; got 'plots/mine.png'. Move it")):
+        write_predictions(predictions, "new", overwrite=True)
+    (predictions / "plots/mine.png").unlink()
+    write_predictions(predictions, "new", overwrite=True)
+    assert not (predictions / "plots").exists()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -460,6 +561,7 @@ import os, signal, sys
 from pathlib import Path
 from cde_app.runs import folder
 from cde_app.runs.run import Run
+from cde_app.runs.sums import read_sums
 
 left, rename = int(sys.argv[2]), os.rename
 def rename_or_die(*paths, **options):
@@ -638,16 +740,16 @@ def test_a_manifest_that_is_damaged_is_refused(tmp_path: Path, text: str) -> Non
 
 def test_a_changed_or_missing_posterior_file_is_found_and_every_one_is_named(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", overwrite=False)
-    for name in ("changed", "missing", "whole"):
+    for name in ("changed.npz", "missing.npz", "whole.npz"):
         run.write_text(f"posterior/{name}", name)
     run.finish("done")
-    (tmp_path / "a/posterior/changed").write_text("x")
-    (tmp_path / "a/posterior/missing").unlink()
+    (tmp_path / "a/posterior/changed.npz").write_text("x")
+    (tmp_path / "a/posterior/missing.npz").unlink()
     with pytest.raises(RunError) as caught:
         Run.open(tmp_path / "a")
     changed, missing = caught.value.faults
-    assert "posterior/changed: expected SHA-256" in changed
-    assert "posterior/missing: expected a file of the run; got nothing" in missing
+    assert "posterior/changed.npz: expected SHA-256" in changed
+    assert "posterior/missing.npz: expected a file of the run; got nothing" in missing
 
 
 # --- predictions --------------------------------------------------------------------------------------------------

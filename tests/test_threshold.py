@@ -36,7 +36,7 @@ def test_a_threshold_is_an_interval_of_a_target(text: str, expected: Threshold) 
     ("text", "advice"),
     [
         *((text, "Correct the text.") for text in ("", "y", "y>", ">1", "y=1", "1<y>2", "y>1>0<2")),
-        *((text, "is no number. Write @") for text in ("y>x", "y>1_0", "y>y")),
+        *((text, "is no number. Write @") for text in ("y>x", "y>1_0", "y>１", "y>y")),
         *((text, "is no number") for text in ("y>inf", "y>nan", "y>@", "y>1>0", "y<1<2")),
         *((text, "Name a target.") for text in ("1<2",)),
         ("z>1", "Did you mean|Name a target"),

@@ -85,8 +85,9 @@ def report_result(result: Mapping[str, Any], *, quiet: bool | None) -> None:
     parts = result["partitions"]
     if not quiet:
         say(
-            f"{result['predicted']} of {len(parts)} tables predicted, {result['unchanged']} unchanged, "
-            f"{result['failed']} failed; {result['rows']} rows in {result['seconds']:.1f} s"
+            f"{result['predicted']} of {len(parts)} tables predicted ({result['rows_predicted']} rows in "
+            f"{result['seconds']:.1f} s), {result['unchanged']} unchanged "
+            f"({result['rows'] - result['rows_predicted']} rows), {result['failed']} failed"
         )
     for part in parts:
         if part["state"] == "failed":

@@ -29,7 +29,7 @@ def cv(
             "--out", metavar="DIR", help="Folder for the folds' runs and results.", parser=options.read_folder
         ),
     ],
-    folds: Annotated[int, typer.Option("--folds", metavar="K", help="Number of folds.")] = 5,
+    folds: Annotated[int, options.whole_option("--folds", metavar="K", help="Number of folds.")] = 5,
     overrides: options.Overrides = None,
     executor: options.Executor = None,
     scheduler: options.Scheduler = None,

@@ -26,7 +26,9 @@ def drift(
     gate: options.Gates = None,
     level: Annotated[
         float,
-        typer.Option("--level", min=1e-9, max=0.5, help="Probability of a false alarm if nothing has changed."),
+        options.number_option(
+            "--level", least=1e-9, most=0.5, metavar="P", help="Probability of a false alarm if nothing has changed."
+        ),
     ] = 0.01,
     threads: options.Threads = None,
     as_json: options.AsJson = False,

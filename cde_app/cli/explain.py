@@ -40,12 +40,12 @@ def explain(
         typer.Option("--group", metavar="NAME=A,B", help="Move these inputs together, too. May be repeated."),
     ] = None,
     threshold: options.Thresholds = None,
-    rows: Annotated[int, typer.Option("--rows", metavar="N", help="Rows, drawn at random.")] = EXPLAINED_ROWS,
+    rows: Annotated[int, options.whole_option("--rows", metavar="N", help="Rows, drawn at random.")] = EXPLAINED_ROWS,
     repeats: Annotated[
-        int, typer.Option("--repeats", metavar="R", help="How often each input is taken from another row.")
+        int, options.whole_option("--repeats", metavar="R", help="How often each input is taken from another row.")
     ] = REPEATS,
     shares: Annotated[
-        int, typer.Option("--shares", metavar="M", help="Rows with Shapley shares; 0: none.")
+        int, options.whole_option("--shares", metavar="M", help="Rows with Shapley shares; 0: none.")
     ] = SHARED_ROWS,
     threads: options.Threads = None,
     as_json: options.AsJson = False,

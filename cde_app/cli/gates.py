@@ -11,6 +11,7 @@ from typing import Any
 
 from cde_app.cli.output import is_score
 from cde_app.errors import GateError, UsageError
+from cde_app.numerals import read_number
 from cde_app.words import flatten, nearest
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -57,7 +58,7 @@ def parse_gates(texts: Sequence[str]) -> list[Gate]:
 def _number(text: str) -> float:
     """Read a number; NaN if the text is not one."""
     try:
-        return float(text)
+        return read_number(text)
     except ValueError:
         return math.nan
 

@@ -102,7 +102,10 @@ def explore(
     run: options.RunPath,
     data: options.OwnDataPath = None,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one.")
+        int,
+        options.whole_option(
+            "--port", least=0, most=65535, metavar="PORT", help="Port to listen on; 0 takes a free one."
+        ),
     ] = 0,
     threads: options.Threads = None,
     as_json: options.AsJson = False,

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cde_app.cli.console import say
 from cde_app.errors import UsageError
 from cde_app.machine import memory
+from cde_app.numerals import read_number, read_whole
 
 if TYPE_CHECKING:
     from cde_app.config_file import ConfigFile
     from cde_app.execution.choose import Execution
 
 MOST_SHOWN = 60
-"""Characters of a path that a message shows if the path is too long."""
+"""Characters of a value that a message shows."""
 
 
 class WrittenFormat(StrEnum):
@@ -64,9 +66,13 @@ def read_path(text: str) -> Path:
         os.stat(text)
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
-            raise typer.BadParameter(f"expected a path; got {shown!r}: {error.strerror}.") from None
+            raise typer.BadParameter(f"expected a path; got {shortened(text)!r}: {error.strerror}.") from None
     return Path(text)
+
+
+def shortened(text: str) -> str:
+    """Return a value as a message shows it."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def read_folder(text: str) -> Path:
@@ -90,6 +96,40 @@ def read_size(text: str) -> int:
         return memory.read_size(str(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def whole_option(name: str, *, least: int | None = None, most: int | None = None, **rest: Any) -> Any:
+    """Return an option that takes a whole number.
+
+    Args:
+        name: of the option.
+        least: the smallest number; None if the command checks it.
+        most: the largest number; None if there is none.
+        rest: what else Typer is told.
+    """
+    limits = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+
+    def read(value: str | int) -> int:
+        with contextlib.suppress(ValueError):
+            number = read_whole(str(value))
+            if (least is None or number >= least) and (most is None or number <= most):
+                return number
+        raise typer.BadParameter(f"expected a whole number{limits}; got {shortened(str(value))!r}.")
+
+    return typer.Option(name, min=least, max=most, parser=read, **rest)
+
+
+def number_option(name: str, *, least: float, most: float, **rest: Any) -> Any:
+    """Return an option that takes a number between two others, which are allowed themselves; see `whole_option`."""
+
+    def read(value: str | float) -> float:
+        with contextlib.suppress(ValueError):
+            number = read_number(str(value))
+            if least <= number <= most:
+                return number
+        raise typer.BadParameter(f"expected a number from {least:g} to {most:g}; got {shortened(str(value))!r}.")
+
+    return typer.Option(name, min=least, max=most, parser=read, **rest)
 
 
 ConfigPath = Annotated[
@@ -119,9 +159,9 @@ Quiet = Annotated[
 Everything = Annotated[bool, typer.Option("--all", help="Print everything, and not only what matters most.")]
 Threads = Annotated[
     int | None,
-    typer.Option(
+    whole_option(
         "--threads",
-        min=1,
+        least=1,
         metavar="N",
         help="Threads to use. Default: OMP_NUM_THREADS, or every core.",
         show_default=False,
@@ -146,9 +186,9 @@ Scheduler = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
+    whole_option(
         "--workers",
-        min=1,
+        least=1,
         metavar="N",
         help="Workers at the same time. Default: one per core, as far as the memory goes.",
         show_default=False,
@@ -224,7 +264,7 @@ def parse_numbers(
     numbers, faults = list[float](), list[str]()
     for part in text.split(","):
         try:
-            number = float(part)
+            number = read_number(part.strip())
         except ValueError:
             number = math.nan
         if number in numbers:

@@ -52,7 +52,7 @@ def read_prediction_options(
     *,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", min=0, metavar="S", help="Draws per row; 0: none. Default: the run's."),
+        options.whole_option("--samples", least=0, metavar="S", help="Draws per row; 0: none. Default: the run's."),
     ] = None,
     quantiles: Annotated[
         str | None, typer.Option("--quantiles", metavar="Q,Q,...", help="E.g. 0.05,0.5,0.95. Default: the run's.")
@@ -69,10 +69,10 @@ def read_prediction_options(
     threshold: options.Thresholds = None,
     grid: Annotated[
         int | None,
-        typer.Option(
+        options.whole_option(
             "--grid",
-            min=2,
-            max=1_000_000,
+            least=2,
+            most=1_000_000,
             metavar="N",
             help="Density and CDF at N points of each target: densities.csv.",
         ),
@@ -109,7 +109,9 @@ def read_prediction_options(
             help="The same for each value of a column, instead of all rows. Default: the run's.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draws. Default: the run's.")] = None,
+    seed: Annotated[
+        int | None, options.whole_option("--seed", least=0, help="Seed of the draws. Default: the run's.")
+    ] = None,
     on_fault: Annotated[
         options.OnFault,
         typer.Option("--on-fault", help="At a row with a gap or with a cell that is no number or date: stop or skip."),

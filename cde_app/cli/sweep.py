@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     config: options.ConfigPath,
-    trials: Annotated[int, typer.Option("--trials", metavar="T", help="Trials in all; those that are done count.")],
+    trials: Annotated[
+        int, options.whole_option("--trials", metavar="T", help="Trials in all; those that are done count.")
+    ],
     out: Annotated[
         Path,
         typer.Option(

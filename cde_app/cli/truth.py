@@ -37,8 +37,8 @@ def register(app: typer.Typer) -> None:
 def simulate(
     kind: Annotated[Kind, typer.Argument(help="The shape of the density.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The table, a CSV.", parser=options.read_path)],
-    rows: Annotated[int, typer.Option("--rows", min=1, metavar="N", help="Rows to draw.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
+    rows: Annotated[int, options.whole_option("--rows", least=1, metavar="N", help="Rows to draw.")] = 1000,
+    seed: Annotated[int, options.whole_option("--seed", least=0, help="Seed of the draw.")] = 0,
     truth: Annotated[
         Path | None,
         typer.Option(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cde_app.errors import UsageError
+from cde_app.numerals import read_number
 from cde_app.words import list_names, nearest
 
 _SIGN = "<=|>=|<|>"
@@ -135,7 +136,7 @@ def _limit(term: str) -> float | str | None:
     if term.startswith("@"):
         return term[1:].strip() or None
     try:
-        number = float(term.replace("_", "x"))  # Python would read 1_0 as 10
+        number = read_number(term)
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from cde_app.config import Config, Section
-from cde_app.config_file.document import UNREADABLE, Document, Fault, KeyPath, dotted, looks_like_a_number, short_repr
+from cde_app.config_file.document import UNREADABLE, Document, Fault, KeyPath, dotted, short_repr
 from cde_app.config_file.kernel_columns import kernel_column_faults
 from cde_app.config_file.schema import (
     a_section,
@@ -26,6 +26,7 @@ from cde_app.config_file.schema import (
     variants_of,
 )
 from cde_app.errors import ConfigError, SettingError
+from cde_app.numerals import is_number
 from cde_app.words import listed, nearest
 
 READ_VERSIONS: tuple[int, ...] = get_args(Config.model_fields["schema_version"].annotation)
@@ -252,7 +253,7 @@ class _Checker:
         """Return the values that the source may mean: YAML 1.1 reads an unquoted 1e-3 as text."""
         if isinstance(value, list):
             return [[self._readings(entry, (*path, index))[-1] for index, entry in enumerate(value)]]
-        if not isinstance(value, str) or self._source(path) is None or not looks_like_a_number(value):
+        if not isinstance(value, str) or self._source(path) is None or not is_number(value):
             return [value]
         number = float(value)
         return [value, number, int(number)] if number.is_integer() else [value, number]
@@ -265,7 +266,7 @@ class _Checker:
             option.get("type") == "string" and not option.keys() & {"const", "enum"} for option in options
         )
         if isinstance(value, str):
-            if types & {"number", "integer"} and looks_like_a_number(value) and self._source(path) is None:
+            if types & {"number", "integer"} and is_number(value) and self._source(path) is None:
                 return "Remove the quotes."
             if (near := nearest(value, words)) is not None:
                 return f"Did you mean {near!r}?"

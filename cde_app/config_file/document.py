@@ -6,8 +6,8 @@ instead of a silent replacement. `check` interprets the values.
 
 from __future__ import annotations
 
+import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from cde_app.errors import ConfigError, SettingError
+from cde_app.numerals import is_number, read_number, read_whole
 
 KeyPath = tuple[str | int, ...]
 
@@ -181,6 +182,13 @@ def plain_document(value: Any, place: Place, root: KeyPath = ()) -> Document:
     return document
 
 
+def _means_what_it_says(text: str, value: Any) -> bool:
+    """Return whether an unquoted value is no number, or the one that a human reads; YAML 1.1 has 010, 1_0 and 1:30."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return True
+    return is_number(text) and (read_whole(text) if isinstance(value, int) else read_number(text)) == value
+
+
 def _upwards(path: KeyPath) -> Iterator[KeyPath]:
     """Yield `path`, its parent, ..., the root."""
     return (path[:length] for length in range(len(path), -1, -1))
@@ -280,13 +288,21 @@ class Reader:
         self.document.values[path] = self._place(node.start_mark, text)
         try:
             if isinstance(node, yaml.ScalarNode):
-                return self.loader.construct_object(node)
+                value = self.loader.construct_object(node)
+                if text is not None and not _means_what_it_says(text, value):
+                    return self._other_number(text, value, path)
+                return value
         except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML on `!!int ""` and the like
             pass
         got = f"the tag {node.tag!r}" if text is None or node.tag.startswith("!") else short_repr(text)
         got = got.replace("tag:yaml.org,2002:", "!!")
         message = f"expected a plain value, list or mapping; got {got}. Write text in quotes, without a tag."
         self._fault(self.document.values[path], path, message)
+        return UNREADABLE
+
+    def _other_number(self, text: str, value: float, path: KeyPath) -> Any:
+        message = f"expected digits, or text in quotes; got {text}, which YAML reads as {short_repr(value)}"
+        self._fault(self.document.values[path], path, f"{message}. Write the number, or '{text}'.")
         return UNREADABLE
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
@@ -323,8 +339,3 @@ class Reader:
                 place = self._place(other.start_mark)
                 self._fault(place, path, "expected a mapping after `<<:`. Name an anchored mapping.")
         return result
-
-
-def looks_like_a_number(text: str) -> bool:
-    """Return whether `text` is a number to a human reader, including `1e-3`."""
-    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) is not None

@@ -90,16 +90,15 @@ def read_numbers(column: pd.Series, form: TableFormat) -> tuple[Array, BoolArray
 
 
 def rounded_integers(column: pd.Series, values: Array, form: TableFormat) -> BoolArray:
-    """Return which cells, [N], are integers that their numbers, [N], do not represent exactly."""
+    """Return which cells, [N], are integers, also written as `5.0`, that their numbers, [N], do not have exactly."""
     rounded = np.zeros(len(column), dtype=bool)
     large = np.flatnonzero((np.abs(values) >= _LARGEST_EXACT) & np.isfinite(values))
     if len(large) and not pd.api.types.is_float_dtype(column):
         marks = str.maketrans("", "", f"{form.thousands}'\u00a0\u202f\u2019 +")
         digits = [_label(cell).strip(BLANKS).translate(marks) for cell in column.iloc[large].tolist()]
-        rounded[large] = [
-            text.lstrip("-").isdecimal() and int(text) != int(values[row])
-            for row, text in zip(large, digits, strict=True)
-        ]
+        for row, text in zip(large, digits, strict=True):
+            whole, _, rest = text.partition(form.decimal)
+            rounded[row] = whole.lstrip("-").isdecimal() and not rest.strip("0") and int(whole) != int(values[row])
     return rounded
 
 

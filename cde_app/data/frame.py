@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from cde_app.arrays import AnyArray
 from cde_app.config import FRAME_PATH
-from cde_app.data.arrow import noun_of_foreign
+from cde_app.data.arrow import noun_of_foreign, text_of_far_times
 from cde_app.data.columns import Foreign
 from cde_app.data.files import source_name
 from cde_app.errors import DataError, UsageError
@@ -51,8 +52,8 @@ def checked_frame(frame: Any) -> pd.DataFrame:
 def plain_frame(frame: Any, expected: str = "frame: expected a pandas DataFrame") -> pd.DataFrame:
     """Return a frame with rows counted from 0; its own index is ignored.
 
-    As in a Parquet file, a column of objects that are all text is text, and a column that holds neither numbers, dates
-    nor labels is replaced by a word for what it holds.
+    As in a Parquet file, a column of objects that are all text is text, a column with dates outside the years 1 to 9999
+    too, and a column that holds neither numbers, dates nor labels is replaced by a word for what it holds.
 
     Raises:
         DataError: the frame repeats a column name.
@@ -68,7 +69,8 @@ def plain_frame(frame: Any, expected: str = "frame: expected a pandas DataFrame"
     foreign = {name: noun for name in plain.columns if (noun := _foreign(plain[name]))}
     words = {name: pd.Series(Foreign(noun), plain.index, dtype=object) for name, noun in foreign.items()}
     texts = {name: plain[name].astype("string") for name in plain.columns if _holds_text(plain[name])}
-    changed = words | texts
+    times = {name: text for name in plain.columns if (text := _far_times(plain[name])) is not None}
+    changed = words | texts | times
     return plain if not changed else pd.DataFrame({name: changed.get(name, plain[name]) for name in plain.columns})
 
 
@@ -108,6 +110,14 @@ def _holds_text(column: pd.Series) -> bool:
         return False
     kinds = set(map(type, column[~column.isna()].tolist()))
     return bool(kinds) and all(issubclass(kind, str) for kind in kinds)
+
+
+def _far_times(column: pd.Series) -> pd.Series | None:
+    """Return a column with dates that are none in a Parquet file as text; None if it has none."""
+    if not pd.api.types.is_datetime64_any_dtype(column) and not isinstance(column.dtype, pd.ArrowDtype):
+        return None
+    cells = pa.array(column, from_pandas=True)
+    return text_of_far_times(cells if isinstance(cells, pa.ChunkedArray) else pa.chunked_array([cells]))
 
 
 def _foreign(column: pd.Series) -> str | None:

@@ -171,6 +171,11 @@ def _infer_column(
     num_distinct = present.nunique() if is_other.any() else len(np.unique(values))
     if not name:
         remarks.append("a column without a name is left out.")
+    elif num_distinct == 1 and rounded_integers(present, values, form).any():
+        large = (
+            f"column {name!r} has integers too large for exact numbers, such as {present.iloc[0]}, which are all equal"
+        )
+        remarks.append(f"{large} as numbers, and is left out; if they are labels, add it with kind: categorical.")
     elif num_distinct < 2:
         remarks.append(f"column {name!r} is {'constant' if num_distinct else 'empty'} and left out.")
     elif not is_other.any() and not _has_codes(present, name, remarks):

@@ -62,6 +62,8 @@ _NUMBERS = (
     (rf"{_NUMBER}\s?[A-Za-zµ°/²³]{{1,5}}", Look("a number with a unit", is_sure=False)),
 )
 _DATE = re.compile(r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{4}(?:[T ][0-9:.]+(?:Z|[+-][0-9:]+)?)?")
+_FAR_DATE = re.compile(r"(?:-[0-9]+|[0-9]{5,}|0000)-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]+)?(?:Z|[+-][0-9:]+)?")
+_FAR = Look("a date outside the years 1 to 9999", "leave the cell empty if it means that there is none")
 _OTHER_ORDER = Look("a date that begins with the day or the month", "set data.format.dates to day_first or month_first")
 
 
@@ -80,7 +82,9 @@ def look_of_number(cell: str, form: TableFormat) -> Look | None:
 
 
 def look_of_date(cell: str, form: TableFormat) -> Look | None:
-    """Say that a cell looks like a date in an order that the format does not read; None if it does not."""
+    """Say that a cell looks like a date of another year or order than the format reads; None if it does not."""
+    if _FAR_DATE.fullmatch(cell.strip()):
+        return _FAR
     return _OTHER_ORDER if _DATE.fullmatch(cell.strip()) and form.dates == "iso" else None
 
 

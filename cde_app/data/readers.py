@@ -175,9 +175,11 @@ class ColumnReader:
         """Report what was read in an unexpected way: words as gaps, large integers, labels that look alike."""
         remarks = []
         if self._rounded.num_cells:
+            labels = "" if self._role == "data.targets" else "If they are labels, give it kind: categorical; else "
+            advice = f"{labels}subtract a constant from them."
             remarks.append(
-                f"column {self.name!r} has integers above 2^53, rounded to the nearest number of 53 bits: "
-                f"{self._rounded}."
+                f"column {self.name!r} has integers above 2^53, rounded to the nearest number of 53 bits, so that "
+                f"neighbours are not told apart: {self._rounded}. {advice[0].upper()}{advice[1:]}"
             )
         if self.kind == "categorical":
             if any(self.gap_words):
@@ -260,6 +262,9 @@ class TargetReader(ColumnReader):
         column = self._column
         if np.isnan(self._first):
             return [f"{column} must be numbers; got empty cells only. Choose another target."]
+        if self._high == self._low and self._rounded.num_cells:
+            got = f"{self._first:.17g} in every row, rounded from {self._rounded}"
+            return [f"{column} must vary in the 53 bits of a number; got {got}. Subtract a constant from them."]
         if self._high == self._low:
             return [f"{column} must vary; got {self._first:g} in every row. Choose another target."]
         if not SMALLEST_RANGE <= self._high - self._low <= LARGEST_RANGE:

@@ -30,7 +30,7 @@ SMALLEST_SD = 1e-150
 """Its square is still a float."""
 MOMENTS = ("mean", "sd")
 _PLAIN = TableFormat()
-_LEVEL = re.compile(r"(?P<target>.+)_q(?P<percent>\d+(\.\d+)?)")
+_LEVEL = re.compile(r"(?P<target>.+)_q(?P<percent>[0-9]+(\.[0-9]+)?)")
 _MOMENT = re.compile(r"(?P<target>.+)_(?P<moment>mean|sd)")
 _FORMS: dict[RivalKind, str] = {
     "samples": "row, draw and a column for each target",

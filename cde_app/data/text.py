@@ -91,6 +91,8 @@ def number_pattern(form: TableFormat) -> str:
 def text_days(text: Any, form: TableFormat, timezone: str) -> Days:
     """Read dates: ISO 8601 years, months, days or times, and dates in the given format; to the microsecond.
 
+    Years are those from 1 to 9999.
+
     Args:
         text: [N].
         form: the format of its dates.
@@ -98,7 +100,7 @@ def text_days(text: Any, form: TableFormat, timezone: str) -> Days:
     """
     if form.dates != "iso":
         text = _to_iso(text, form)
-    is_date = _mask(pc.match_substring_regex(text, f"^(?:{_ISO_DATE})$"))
+    is_date = _mask(pc.match_substring_regex(text, f"^(?:{_ISO_DATE})$")) & ~_mask(pc.starts_with(text, "0000"))
     has_offset = is_date & _mask(pc.match_substring_regex(text, f"[0-9][T ][0-9:.]+{_OFFSET}$"))
     text = pc.replace_substring_regex(text, r"(\.[0-9]{6})[0-9]+", r"\1")
     cells = pd.Series(text.to_numpy(zero_copy_only=False), dtype=object).where(is_date)

@@ -51,7 +51,7 @@ def read_size(text: str) -> int:
     Raises:
         ValueError: it is none; the message says so.
     """
-    parts = re.fullmatch(r"\s*([0-9]+\.?[0-9]*)\s*(?:([KMGT])(i?))?B?\s*", text, re.IGNORECASE)
+    parts = re.fullmatch(r"([0-9]+\.?[0-9]*) ?(?:([KMGT])(i?))?B?", text, re.IGNORECASE | re.ASCII)
     size = 0.0
     if parts is not None:
         size = float(parts[1]) * (1024 if parts[3] else 1000) ** " KMGT".index((parts[2] or " ").upper())

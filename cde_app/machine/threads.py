@@ -40,7 +40,7 @@ def spread_operations() -> None:
 def num_threads() -> int:
     """Return how many threads to use: OMP_NUM_THREADS, or else one per core that this process may use."""
     first_level = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first_level) if first_level.isdecimal() and int(first_level) else num_cores()
+    return int(first_level) if first_level.isascii() and first_level.isdecimal() and int(first_level) else num_cores()
 
 
 def num_cores() -> int:

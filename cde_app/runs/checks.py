@@ -10,6 +10,7 @@ from typing import Any
 from cde_app.errors import RunError
 from cde_app.machine.storage import file_hash, parse_json
 from cde_app.runs import folder as run_folder
+from cde_app.runs.contents import is_inside
 from cde_app.runs.lock import is_locked
 from cde_app.runs.migrations import FORMAT_VERSION, OLDEST_VERSION
 
@@ -88,7 +89,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def _is_hashed_file(name: str, content: object) -> bool:
     is_hash = isinstance(content, str) and re.fullmatch("[0-9a-f]{64}", content) is not None
-    return run_folder.is_inside(name) and is_hash
+    return is_inside(name) and is_hash
 
 
 def check_hashes(path: Path, hashes: Mapping[str, str]) -> None:

@@ -14,51 +14,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 from cde_app.errors import RunError
 from cde_app.machine.storage import TEMPORARY_PREFIX, delete, make_folder, sync_folder, writing
+from cde_app.runs.contents import (
+    ARRIVING,
+    MANIFEST,
+    NEXT,
+    PREDICTION_ENTRIES,
+    REPLACED,
+    RUN_ENTRIES,
+    SUMS,
+    check_only,
+    entries_of,
+    foreign_in_predictions,
+    foreign_in_run,
+)
 from cde_app.runs.lock import NAME as LOCK
 from cde_app.runs.lock import take_lock
 
 Status = Literal["running", "done", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("running", "done", "failed", "interrupted")
-NEXT, ARRIVING, REPLACED = ".cde-next", ".cde-arriving", ".cde-replaced"
-RUN_ENTRIES = frozenset(
-    {
-        "STATUS",
-        "manifest.json",
-        "config.yaml",
-        "config.source.yaml",
-        "columns.json",
-        "posterior",
-        "checkpoints",
-        "baselines.npz",
-        "split.npz",
-        "reference.npz",
-        "history.jsonl",
-        "metrics.json",
-        "plots",
-        "report.html",
-        "report.json",
-        "report.md",
-        "log.txt",
-        "SHA256SUMS",
-        LOCK,
-    }
-)
-PICTURE_SUFFIXES = frozenset({".png", ".svg"})
-PREDICTION_TABLES = ("summary", "samples", "densities", "hdi", "modes", "totals")
-PREDICTION_ENTRIES = frozenset(
-    {
-        "manifest.json",
-        *(f"{name}.{kind}" for name in PREDICTION_TABLES for kind in ("csv", "parquet")),
-        "mixture.npz",
-        "plots",
-    }
-)
 
 
 def find(folder: Path, name: str) -> Path:
@@ -67,12 +46,6 @@ def find(folder: Path, name: str) -> Path:
         return folder / NEXT / name
     waiting = folder / ARRIVING / name
     return waiting if waiting.exists() else folder / name
-
-
-def is_inside(name: str) -> bool:
-    """Return whether a name that a file of a run gives can be that of a file of the run."""
-    parts = PurePosixPath(name).parts
-    return bool(parts) and parts[0] in RUN_ENTRIES and ".." not in parts
 
 
 def status(folder: Path) -> Status | None:
@@ -350,11 +323,10 @@ def check_predictions(path: Path, *, overwrite: bool) -> None:
     """
     if os.path.exists(path) and not path.is_dir():
         raise RunError(f"{path} exists and is not a folder; choose another --out.")
-    names = _entries(path) - {LOCK}
+    names = entries_of(path) - {LOCK}
     if names and not overwrite:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass --overwrite.")
-    if foreign := sorted(names - PREDICTION_ENTRIES) + foreign_in_plots(path):
-        raise RunError(f"{path}: expected only predictions; got {foreign[0]!r}. Move it, or choose another --out.")
+    check_only("predictions", path, foreign_in_predictions(path))
     if names and "manifest.json" not in names:
         some = sorted(names)[0]
         raise RunError(f"{path}: expected predictions with their manifest; got only {some!r}. Choose another --out.")
@@ -387,18 +359,28 @@ def _settle(path: Path) -> None:
     with writing(path, "a folder that can be written"):
         _arrive(path)
         if (successor / "manifest.json").exists():
+            if not replaced.exists():
+                _keep_foreign(path, successor)
             replaced.mkdir(exist_ok=True)
-            for name in _manifest_last(_entries(path) & (RUN_ENTRIES | PREDICTION_ENTRIES) - {LOCK})[::-1]:
+            for name in _manifest_last(entries_of(path) & (RUN_ENTRIES | PREDICTION_ENTRIES) - {LOCK})[::-1]:
                 _move(path / name, replaced / name)
             os.rename(successor, arriving)
             _arrive(path)
         delete(replaced)
 
 
+def _keep_foreign(path: Path, successor: Path) -> None:
+    """Move what a user has put into the contents since they were checked to the successor, which has their place."""
+    for name in foreign_in_run(path) if (path / "STATUS").exists() else foreign_in_predictions(path):
+        if Path(name).parts[0] in RUN_ENTRIES | PREDICTION_ENTRIES and not os.path.lexists(successor / name):
+            make_folder((successor / name).parent)
+            os.rename(path / name, successor / name)
+
+
 def _arrive(path: Path) -> None:
     """Move the entries of `.cde-arriving` into the folder."""
     arriving = path / ARRIVING
-    for name in _manifest_last(_entries(arriving) - {LOCK}):
+    for name in _manifest_last(entries_of(arriving) - {LOCK}):
         _move(arriving / name, path / name)
     if arriving.exists():
         sync_folder(path)  # before anything old is deleted
@@ -425,10 +407,30 @@ def discard(folder: Path, made: Sequence[Path] = ()) -> None:
     leave(folder, made)
 
 
+def discard_predictions(folder: Path) -> None:
+    """Delete predictions and, if it is empty then, their folder; waits for another writer.
+
+    Raises:
+        RunError: they cannot be deleted.
+    """
+    if not folder.is_dir():
+        return
+    with held(folder, wait=True):
+        _discard_leftovers(folder)
+        delete(folder / NEXT)
+        _delete_own(folder, _manifest_last(entries_of(folder) & PREDICTION_ENTRIES), foreign_in_predictions(folder))
+    _remove_empty([folder])
+
+
 def tidy(folder: Path) -> None:
-    """Delete what a process has left that was killed when its run was done; the caller holds the folder."""
+    """Delete the checkpoints of a run that is done, and what a killed process has left; the caller holds the folder."""
     _discard_leftovers(folder)
-    delete(folder / "checkpoints")
+    discard_checkpoints(folder)
+
+
+def discard_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run."""
+    _delete_own(folder, ["checkpoints"], foreign_in_run(folder))
 
 
 def leave(folder: Path, made: Sequence[Path] = ()) -> None:
@@ -438,9 +440,20 @@ def leave(folder: Path, made: Sequence[Path] = ()) -> None:
 
 
 def _discard_contents(folder: Path) -> None:
-    """Delete the files of a run; STATUS last, so that after a crash the folder is still recognised as a run."""
-    for name in sorted(os.listdir(folder) if folder.is_dir() else (), key=lambda name: name == "STATUS"):
-        if name in RUN_ENTRIES - {LOCK}:
+    """Delete the files of a run: those last that say what is the run's, so that this can be repeated after a crash."""
+    last = (SUMS, MANIFEST, "STATUS")
+    names = [*sorted(entries_of(folder) & RUN_ENTRIES - {LOCK, *last}), *last]
+    _delete_own(folder, names, foreign_in_run(folder))
+
+
+def _delete_own(folder: Path, names: Iterable[str], foreign: Collection[str]) -> None:
+    """Delete files and folders in a folder, without what is foreign and the folders that hold it."""
+    for name in names:
+        if any(path.startswith(f"{name}/") for path in foreign):
+            for entry in entries_of(folder / name):
+                if f"{name}/{entry}" not in foreign:
+                    delete(folder / name / entry)
+        elif name not in foreign:
             delete(folder / name)
 
 
@@ -455,7 +468,7 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
     """Check that a folder is absent, empty, or a run that may be overwritten."""
     if os.path.exists(path) and not path.is_dir():
         raise RunError(f"{path} exists and is not a folder; choose another --out.")
-    names = _entries(path) - {LOCK}
+    names = entries_of(path) - {LOCK}
     can_resume = unfinished(path) is not None
     if not names and can_resume and not overwrite:
         raise RunError(f"{path} holds an unfinished training; pass --resume or --overwrite.")
@@ -466,18 +479,4 @@ def _check_replaceable(path: Path, *, overwrite: bool) -> None:
         raise RunError(f"{path} exists and is not empty; choose another --out, or pass {options}.")
     if status(path) is None:
         raise RunError(f"{path} exists and is not a run, so --overwrite does not replace it; choose another --out.")
-    if foreign := sorted(names - RUN_ENTRIES) + foreign_in_plots(path):
-        raise RunError(f"{path}: expected only a run's files; got {foreign[0]!r}. Move it, or choose another --out.")
-
-
-def foreign_in_plots(folder: Path) -> list[str]:
-    """Return the names below a folder of what is in its `plots` and no picture, so that cde has not written it."""
-    return sorted(f"plots/{name}" for name in _entries(folder / "plots") if Path(name).suffix not in PICTURE_SUFFIXES)
-
-
-def _entries(folder: Path) -> set[str]:
-    """Return the names in a folder, without temporary files and successors; empty if there is no folder."""
-    if not folder.is_dir():
-        return set()
-    names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(TEMPORARY_PREFIX)}
-    return names - {NEXT, ARRIVING, REPLACED}
+    check_only("a run's files", path, foreign_in_run(path))

@@ -6,7 +6,7 @@ destroys a finished run, and nothing has to be restored.
 
 `manifest.json` is written last: a process that waits for this file never sees an incomplete run. A training that ends
 before its first checkpoint leaves nothing behind. The lock ends with its process, so that a killed run can be resumed.
-Only entries listed in `folder.RUN_ENTRIES` are ever written or deleted.
+Only entries listed in `contents.RUN_ENTRIES` are ever written, and only what cde has written is deleted.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from cde_app.machine.storage import TEMPORARY_PREFIX, delete, file_hash, to_json
 from cde_app.runs import checks as run_checks
 from cde_app.runs import folder as run_folder
 from cde_app.runs import sums
-from cde_app.runs.folder import RUN_ENTRIES, Status
+from cde_app.runs.contents import RUN_ENTRIES, SUMS, foreign_in_run
+from cde_app.runs.folder import Status
 from cde_app.runs.manifest import fault_of_manifest
 from cde_app.runs.migrations import FORMAT_VERSION, migrate
 from cde_app.runs.provenance import provenance
-from cde_app.runs.sums import listed_files, read_sums, render_sums, text_of_sums
+from cde_app.runs.sums import announce, listed_files, read_sums, render_sums, text_of_sums
 from cde_app.trees import to_tree
 from cde_app.words import printable
 
@@ -118,11 +119,11 @@ class Run:
         """Return the path of one of the run's files, which need not exist yet.
 
         Raises:
-            ValueError: the name is not part of a run (see `folder.RUN_ENTRIES`).
+            ValueError: the name is not part of a run (see `contents.RUN_ENTRIES`).
         """
         parts = Path(name).parts
         if not parts or parts[0] not in RUN_ENTRIES or ".." in parts:
-            raise ValueError(f"{name!r} is no part of a run; its first part must be in folder.RUN_ENTRIES")
+            raise ValueError(f"{name!r} is no part of a run; its first part must be in contents.RUN_ENTRIES")
         return run_folder.find(self.folder, name)
 
     @contextlib.contextmanager
@@ -137,14 +138,18 @@ class Run:
             run_folder.tidy(self.path)
             yield
             if old := read_sums(self.path):
-                files = {name: file for name, file in listed_files(self.path).items() if _is_rewritable(name)}
+                files = {name: file for name, file in listed_files(self.path).items() if name in old}
+                files = {name: file for name, file in files.items() if _is_rewritable(name)}
                 kept = {name: content for name, content in old.items() if not _is_rewritable(name)}
                 text = render_sums(kept | {name: file_hash(file) for name, file in files.items()})
-                storage.write_atomically(run_folder.find(self.path, sums.NAME), text.encode())
+                storage.write_atomically(run_folder.find(self.path, SUMS), text.encode())
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a file of the run in one step: it has the old or the new content, never a part of it."""
-        return storage.write_atomically(self._writable(name), content)
+        path = self._writable(name)
+        if _is_rewritable(name) and (self._lock is not None or run_folder.find(self.path, SUMS).exists()):
+            announce(self.folder, name, content)
+        return storage.write_atomically(path, content)
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a UTF-8 text file of the run; what of a path is not UTF-8 is shown by its escape."""
@@ -204,10 +209,6 @@ class Run:
         finally:
             with contextlib.suppress(RunError):  # the work is done, and the next writer deletes it
                 delete(folder)
-
-    def remove(self, name: str) -> None:
-        """Delete a file or folder of the run, if it is there."""
-        delete(self.file(name))
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -366,13 +367,15 @@ class Run:
             raise ValueError("the run is not open for writing")
         if status == "done":
             self._set_status("done")
-            outputs = {str(path.relative_to(self.folder)): file_hash(path) for path in self._hashed_files()}
+            foreign = foreign_in_run(self.folder)
+            files = {str(path.relative_to(self.folder)): path for path in self._hashed_files()}
+            outputs = {name: file_hash(path) for name, path in files.items() if name not in foreign}
             facts = {"format_version": FORMAT_VERSION, **provenance(inputs), **(manifest or {}), "outputs": outputs}
             content = storage.json_bytes(facts)
             self.sync("log.txt")
-            self.write_text(sums.NAME, text_of_sums(self.folder, {"manifest.json": content}))
+            self.write_text(SUMS, text_of_sums(self.folder, {"manifest.json": content}))
             self.write_bytes("manifest.json", content)
-            self.remove("checkpoints")
+            run_folder.discard_checkpoints(self.folder)
             if self.folder != self.path:
                 run_folder.settle(self.path, wait=True)
                 self.folder = self.path

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from cde_app.errors import RunError
-from cde_app.machine.storage import TEMPORARY_PREFIX, delete, to_jsonable, write_json, writing
+from cde_app.machine.storage import TEMPORARY_PREFIX, delete, to_jsonable, write_atomically, write_json, writing
 from cde_app.runs import folder as run_folder
+from cde_app.runs.contents import MANIFEST, SUMS, check_only, foreign, foreign_in_run
+from cde_app.runs.sums import announce
 
-FACTS, MANIFEST = "study.json", "manifest.json"
+FACTS = "study.json"
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,14 @@ def check(path: Path, kind: Kind, facts: Mapping[str, Any], *, overwrite: bool) 
     if begun.get("kind") != kind.noun:
         what = f"holds a {begun['kind']}" if "kind" in begun else f"exists and is no {kind.noun}"
         raise RunError(f"{path} {what}; choose another --out.")
-    foreign = sorted(n for n in names - kind.results - {FACTS, MANIFEST, "plots"} if not kind.is_run(n))
-    if foreign := foreign + run_folder.foreign_in_plots(path):
-        raise RunError(f"{path}: expected only a {kind.noun}; got {foreign[0]!r}. Move it, or choose another --out.")
+    runs = {name for name in names if kind.is_run(name)}
+    others = foreign(path, kind.results | {FACTS, MANIFEST, SUMS, "plots"})
+    check_only(f"a {kind.noun}", path, [name for name in others if name not in runs])
     if not overwrite:
         _check_same(path, begun, facts)
+        return
+    for name in sorted(runs):
+        check_only("a run's files", path / name, foreign_in_run(path / name))
 
 
 def _check_same(path: Path, begun: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -121,8 +126,18 @@ def _clear(path: Path, kind: Kind) -> None:
     """Delete a study, its manifest first and its facts last."""
     with writing(path, "a folder that can be written"):
         names = {entry.name for entry in path.iterdir()}
-        for name in sorted(names, key=lambda name: (name != MANIFEST, name == FACTS)):
+        for name in sorted(names, key=lambda name: (name != MANIFEST, name == SUMS, name == FACTS)):
             if kind.is_run(name):
                 run_folder.discard(path / name)
-            elif name in kind.results | {FACTS, MANIFEST, "plots"}:
+            elif name in kind.results | {FACTS, MANIFEST, SUMS, "plots"}:
                 delete(path / name)
+
+
+def write_picture(path: Path, name: str, content: bytes) -> Path:
+    """Write a picture of a study that is open; SHA256SUMS says that it is the study's.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    announce(path, f"plots/{name}", content)
+    return write_atomically(path / "plots" / name, content)

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cde_app.errors import RunError
-from cde_app.machine.storage import TEMPORARY_PREFIX, file_hash
-from cde_app.runs.folder import RUN_ENTRIES, find, is_inside
+from cde_app.machine.storage import TEMPORARY_PREFIX, file_hash, write_atomically
+from cde_app.runs.contents import RUN_ENTRIES, SUMS, foreign_in_run, is_inside
+from cde_app.runs.folder import find
 
-NAME = "SHA256SUMS"
-UNLISTED_ENTRIES = frozenset({NAME, "checkpoints", ".lock"})
+UNLISTED_ENTRIES = frozenset({SUMS, "checkpoints", ".lock"})
 
 
 def listed_files(folder: Path) -> dict[str, Path]:
@@ -31,8 +31,9 @@ def listed_files(folder: Path) -> dict[str, Path]:
 
 
 def text_of_sums(folder: Path, contents: Mapping[str, bytes] | None = None) -> str:
-    """Return the text of the file for what is in the folder, and for contents that are not written yet."""
-    hashes = {name: file_hash(file) for name, file in listed_files(folder).items()}
+    """Return the text of the file for what is cde's in the folder, and for contents that are not written yet."""
+    foreign = foreign_in_run(folder)
+    hashes = {name: file_hash(file) for name, file in listed_files(folder).items() if name not in foreign}
     hashes |= {name: hashlib.sha256(content).hexdigest() for name, content in (contents or {}).items()}
     return render_sums(hashes)
 
@@ -48,7 +49,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     Raises:
         RunError: the file cannot be read, or has another form.
     """
-    file = find(folder, NAME)
+    file = find(folder, SUMS)
     if not file.exists():
         return {}
     try:
@@ -60,3 +61,18 @@ def read_sums(folder: Path) -> dict[str, str]:
     if lines[-1] or len(sums) < len(lines) - 1 or list(sums) != sorted(sums) or not all(map(is_inside, sums)):
         raise RunError(f"{file}: expected lines of a SHA-256 and a name; got others. Draw the pictures again.")
     return sums
+
+
+def announce(folder: Path, name: str, content: bytes) -> None:
+    """Give a file its line before it is written, which says that it is cde's also if the process dies on the way.
+
+    Args:
+        folder: the folder of a run or a study.
+        name: of the file in it.
+        content: what is about to be written.
+
+    Raises:
+        RunError: the line cannot be written.
+    """
+    line = {name: hashlib.sha256(content).hexdigest()}
+    write_atomically(find(folder, SUMS), render_sums(read_sums(folder) | line).encode())

@@ -24,7 +24,7 @@ from cde_app.errors import CdeError, RunError
 from cde_app.execution.choose import Execution
 from cde_app.execution.executor import Outcome, Worker
 from cde_app.machine.memory import limit_memory
-from cde_app.machine.storage import TEMPORARY_PREFIX, delete, file_hash, to_jsonable, write_json
+from cde_app.machine.storage import TEMPORARY_PREFIX, file_hash, to_jsonable, write_json
 from cde_app.progress import Progress
 from cde_app.runs import folder as folders
 from cde_app.runs.checks import hash_of_run
@@ -134,17 +134,21 @@ def predict_partitions(
         out: the folder of the batch.
         options: what to compute and write for each partition.
         execution: where it is done.
-        overwrite: predict again what is done, also by another run or with other options.
+        overwrite: predict again what is done, also by another run or with other options; then the predictions of tables
+            that are not among the inputs are deleted.
         on_event: called with the progress.
 
     Returns:
-        What the manifest of the batch has of these partitions: {"run", "partitions", "rows", "predicted", "unchanged",
-        "failed", "seconds"} and more. A partition that failed has an `error`.
+        "manifest", its path; "partitions", the lines that it has of these partitions; numbers of partitions
+        ("predicted" by this call, "unchanged" and "failed") and of rows ("rows" of those that are predicted or
+        unchanged, "rows_predicted" by this call, "skipped" because of faults); and "seconds". A partition that failed
+        has an `error`.
 
     Raises:
         UsageError: the options contradict each other, or a scheduler cannot be reached.
         DataError: there is no partition.
-        RunError: the run cannot be read, or the folder may not be written.
+        RunError: the run cannot be read, the folder may not be written, or it has files that `overwrite` would delete
+            and that are not cde's.
         Exception: a bug has stopped a partition; the others are done.
     """
     started = time.monotonic()
@@ -160,6 +164,10 @@ def predict_partitions(
         is_same = _is_same(out, earlier, facts, overwrite=overwrite)
         known = {part["path"]: part for part in earlier.get("partitions", ())}
         named = {path: part["folder"] for path, part in known.items()}
+        if overwrite:  # all of these are replaced or deleted
+            for folder in sorted({*named.values()}):
+                folders.settle(out / folder, wait=True)
+                folders.check_predictions(out / folder, overwrite=True)
         partitions = name_partitions(paths, named, set(os.listdir(out)) | {"manifest.json", ".lock"})
         units = [
             Prediction(
@@ -177,7 +185,7 @@ def predict_partitions(
         with execution.open(len(units), bytes_per_worker=BYTES_PER_WORKER) as executor:
             if not is_same:  # what is not predicted again would mislead beside the new predictions
                 for folder in {*named.values()} - {partition.folder for partition in partitions}:
-                    delete(out / folder)
+                    folders.discard_predictions(out / folder)
             ledger = _Ledger(out, {"kind": KIND, **facts, **provenance()}, known if is_same else {}, partitions)
             with ledger:
                 max_memory = executor.memory_each(len(units))
@@ -204,9 +212,20 @@ def _earlier(out: Path) -> dict[str, Any]:
         return {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found: dict[str, Any] = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        if found["kind"] == KIND:
+        if found["kind"] == KIND and all(_is_line(part) for part in found.get("partitions", ())):
             return found
     raise RunError(f"{out}: expected nothing, or a folder of cde batch; got {min(names)!r}. Choose another --out.")
+
+
+def _is_line(part: Mapping[str, Any]) -> bool:
+    """Return whether a line of a manifest names a table, and a folder in that of the batch."""
+    folder = part["folder"]
+    return (
+        isinstance(part["path"], str)
+        and isinstance(folder, str)
+        and folder not in {"", ".", ".."}
+        and "/" not in folder
+    )
 
 
 def _is_same(out: Path, earlier: Mapping[str, Any], facts: Mapping[str, Any], *, overwrite: bool) -> bool:
@@ -300,6 +319,7 @@ class _Ledger:
         return {
             "partitions": lines,
             "rows": sum(line["rows"] for line in done),
+            "rows_predicted": sum(line["rows"] for line in done if line["is_new"]),
             "skipped": sum(line["skipped"] for line in done),
             "predicted": sum(line["is_new"] for line in done),
             "unchanged": sum(not line["is_new"] for line in done),

@@ -28,9 +28,10 @@ from cde_app.evaluation.scores import Rows
 from cde_app.execution.choose import Execution
 from cde_app.machine import interruption
 from cde_app.machine.packages import require_training
-from cde_app.machine.storage import write_atomically, write_json
+from cde_app.machine.storage import write_json
 from cde_app.progress import Progress
 from cde_app.runs import study
+from cde_app.runs.contents import MANIFEST
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.words import flatten
@@ -119,12 +120,12 @@ def cross_validate(
         pit = np.concatenate([own["model"]["pit"] for own in scored])
         drawn, failures = write_pictures(
             partial(fold_pictures, result, pit, names),
-            lambda name, content: write_atomically(out / "plots" / name, content),
+            partial(study.write_picture, out),
         )
         missing = [missing_picture(what, error) for what, error in failures.items()]
         result["warnings"] += missing
         manifest = {"folds": num_folds, "seconds": time.monotonic() - started, "warnings": result["warnings"]}
-        write_json(out / study.MANIFEST, {**provenance(), **manifest, "inputs": inputs})
+        write_json(out / MANIFEST, {**provenance(), **manifest, "inputs": inputs})
     return result | {"files": [*files, *drawn]}
 
 

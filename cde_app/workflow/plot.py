@@ -44,7 +44,12 @@ def plot_run(
                 found = own_table_warning(table, data_path) or seen
                 warnings = [found] if found else []
             files, failures = write_pictures(
-                lambda: pictures, lambda name, content: write_atomically((waiting or folder) / name, content)
+                lambda: pictures,
+                lambda name, content: (
+                    run.write_bytes(f"plots/{name}", content)
+                    if waiting is None
+                    else write_atomically(waiting / name, content)
+                ),
             )
             if failures and not files:
                 raise next(iter(failures.values()))

@@ -25,6 +25,7 @@ from cde_app.machine.packages import require_optuna, require_training
 from cde_app.machine.storage import write_atomically, write_json
 from cde_app.progress import Progress
 from cde_app.runs import study
+from cde_app.runs.contents import MANIFEST
 from cde_app.runs.provenance import provenance
 from cde_app.words import flatten
 from cde_app.workflow.pictures import missing_picture, sweep_pictures, write_pictures
@@ -101,11 +102,11 @@ def sweep(
         ]
         drawn, failures = write_pictures(
             partial(sweep_pictures, result, {dimension.key: dimension.log for dimension in space}),
-            lambda name, content: write_atomically(out / "plots" / name, content),
+            partial(study.write_picture, out),
         )
         result["warnings"] += [missing_picture(what, error) for what, error in failures.items()]
         manifest = {"trials": num_trials, "seconds": time.monotonic() - started, "warnings": result["warnings"]}
-        write_json(out / study.MANIFEST, {**provenance(), **manifest, "inputs": hashes})
+        write_json(out / MANIFEST, {**provenance(), **manifest, "inputs": hashes})
     return result | {"files": [*files, *drawn]}
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from cde_app.errors import RunError
 from cde_app.runs.checks import check_hashes, read_manifest
+from cde_app.runs.contents import SUMS
 from cde_app.runs.run import Run
-from cde_app.runs.sums import NAME, listed_files, read_sums
+from cde_app.runs.sums import listed_files, read_sums
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.scoring import stored_scores
 
@@ -33,18 +34,18 @@ def verify_run(run_path: Path) -> dict[str, Any]:
     except RunError as error:
         faults += error.faults
     faults += [
-        f"{run.file(name)}: the manifest and {NAME} must agree; got two hashes. Train the run again."
+        f"{run.file(name)}: the manifest and {SUMS} must agree; got two hashes. Train the run again."
         for name in sorted(outputs.keys() & sums.keys())
         if outputs[name] != sums[name]
     ]
     if sums:
-        faults += [f"{run.file(name)}: expected its hash in {NAME}; got none. Remove the file." for name in added]
+        faults += [f"{run.file(name)}: expected its hash in {SUMS}; got none. Remove the file." for name in added]
     if faults:
         raise RunError(*faults)
     TrainedModel.load(run)
     run.history()
     stored_scores(run)
     warnings = (
-        [] if sums else [f"the run has no {NAME}, as it was written by an older cde: {len(added)} files unchecked."]
+        [] if sums else [f"the run has no {SUMS}, as it was written by an older cde: {len(added)} files unchecked."]
     )
     return {"run": run_path, "files": len(hashes), "warnings": warnings}

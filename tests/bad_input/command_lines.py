@@ -82,21 +82,35 @@ CASES: dict[str, Case] = {
     "train: no threads": usage(
         "train config.yaml --threads 0",
         (
-            "cde train: invalid value for '--threads': Input should be greater than or equal to 1. "
+            "cde train: invalid value for '--threads': expected a whole number of at least 1; got '0'. "
             "See `cde train --help`."
         ),
     ),
     "train: half a thread": usage(
         "train config.yaml --threads 0.5",
         (
-            "cde train: invalid value for '--threads': Input should be a valid integer, unable to "
-            "parse string as an integer. See `cde train --help`."
+            "cde train: invalid value for '--threads': expected a whole number of at least 1; got '0.5'. "
+            "See `cde train --help`."
+        ),
+    ),
+    "train: threads as Python writes them": usage(
+        "train config.yaml --threads 1_0",
+        (
+            "cde train: invalid value for '--threads': expected a whole number of at least 1; got '1_0'. "
+            "See `cde train --help`."
+        ),
+    ),
+    "predict: digits of another script": usage(
+        f"{PREDICT} --samples １",
+        (
+            "cde predict: invalid value for '--samples': expected a whole number of at least 0; got '１'. "
+            "See `cde predict --help`."
         ),
     ),
     "train: no workers": usage(
         "train config.yaml --workers 0",
         (
-            "cde train: invalid value for '--workers': Input should be greater than or equal to 1. "
+            "cde train: invalid value for '--workers': expected a whole number of at least 1; got '0'. "
             "See `cde train --help`."
         ),
     ),
@@ -154,15 +168,15 @@ CASES: dict[str, Case] = {
     "predict: fewer than no draws": usage(
         f"{PREDICT} --samples -1",
         (
-            "cde predict: invalid value for '--samples': Input should be greater than or equal to 0. "
+            "cde predict: invalid value for '--samples': expected a whole number of at least 0; got '-1'. "
             "See `cde predict --help`."
         ),
     ),
     "predict: half a draw": usage(
         f"{PREDICT} --samples 1.5",
         (
-            "cde predict: invalid value for '--samples': Input should be a valid integer, unable to "
-            "parse string as an integer. See `cde predict --help`."
+            "cde predict: invalid value for '--samples': expected a whole number of at least 0; got '1.5'. "
+            "See `cde predict --help`."
         ),
     ),
     "predict: quantiles that are none": usage(
@@ -192,7 +206,7 @@ CASES: dict[str, Case] = {
     "predict: grid of one point": usage(
         f"{PREDICT} --grid 1",
         (
-            "cde predict: invalid value for '--grid': Input should be greater than or equal to 2. "
+            "cde predict: invalid value for '--grid': expected a whole number from 2 to 1000000; got '1'. "
             "See `cde predict --help`."
         ),
     ),
@@ -258,7 +272,7 @@ CASES: dict[str, Case] = {
     "predict: negative seed": usage(
         f"{PREDICT} --seed -1",
         (
-            "cde predict: invalid value for '--seed': Input should be greater than or equal to 0. "
+            "cde predict: invalid value for '--seed': expected a whole number of at least 0; got '-1'. "
             "See `cde predict --help`."
         ),
     ),
@@ -408,10 +422,7 @@ CASES: dict[str, Case] = {
     "explain: one row": usage(f"{EXPLAIN} --rows 1", "--rows: expected at least 2; got 1. Write a larger number."),
     "explain: rows as a word": usage(
         f"{EXPLAIN} --rows many",
-        (
-            "cde explain: invalid value for '--rows': Input should be a valid integer, unable to "
-            "parse string as an integer. See `cde explain --help`."
-        ),
+        ("cde explain: invalid value for '--rows': expected a whole number; got 'many'. See `cde explain --help`."),
     ),
     "explain: no repeats": usage(
         f"{EXPLAIN} --repeats 0", "--repeats: expected at least 1; got 0. Write a larger number."
@@ -446,15 +457,15 @@ CASES: dict[str, Case] = {
     "drift: level of nothing": usage(
         "drift run trained.csv --level 0",
         (
-            "cde drift: invalid value for '--level': Input should be greater than or equal to "
-            "0.000000001. See `cde drift --help`."
+            "cde drift: invalid value for '--level': expected a number from 1e-09 to 0.5; got '0'. "
+            "See `cde drift --help`."
         ),
     ),
     "drift: level of a word": usage(
         "drift run trained.csv --level low",
         (
-            "cde drift: invalid value for '--level': Input should be a valid number, unable to parse "
-            "string as a number. See `cde drift --help`."
+            "cde drift: invalid value for '--level': expected a number from 1e-09 to 0.5; got 'low'. "
+            "See `cde drift --help`."
         ),
     ),
     "drift: gate on an unknown size": usage(
@@ -472,10 +483,7 @@ CASES: dict[str, Case] = {
     ),
     "cv: folds as a word": usage(
         "cv config.yaml --out cv --folds many",
-        (
-            "cde cv: invalid value for '--folds': Input should be a valid integer, unable to parse "
-            "string as an integer. See `cde cv --help`."
-        ),
+        "cde cv: invalid value for '--folds': expected a whole number; got 'many'. See `cde cv --help`.",
     ),
     "cv: missing configuration": usage(
         "cv nothing.yaml --out cv --quiet",
@@ -495,10 +503,7 @@ CASES: dict[str, Case] = {
     ),
     "sweep: trials as a word": usage(
         "sweep config.yaml --trials many --out s",
-        (
-            "cde sweep: invalid value for '--trials': Input should be a valid integer, unable to "
-            "parse string as an integer. See `cde sweep --help`."
-        ),
+        ("cde sweep: invalid value for '--trials': expected a whole number; got 'many'. See `cde sweep --help`."),
     ),
     "sweep: nothing to search": usage(
         "sweep config.yaml --trials 3 --out s --quiet",
@@ -532,15 +537,15 @@ CASES: dict[str, Case] = {
     "explore: port that is none": usage(
         "explore run --port 99999",
         (
-            "cde explore: invalid value for '--port': Input should be less than or equal to 65535. "
+            "cde explore: invalid value for '--port': expected a whole number from 0 to 65535; got '99999'. "
             "See `cde explore --help`."
         ),
     ),
     "explore: port as a word": usage(
         "explore run --port http",
         (
-            "cde explore: invalid value for '--port': Input should be a valid integer, unable to "
-            "parse string as an integer. See `cde explore --help`."
+            "cde explore: invalid value for '--port': expected a whole number from 0 to 65535; got 'http'. "
+            "See `cde explore --help`."
         ),
     ),
     "compare: no run": usage("compare", "cde compare: missing argument 'RUN...'. See `cde compare --help`."),
@@ -555,14 +560,14 @@ CASES: dict[str, Case] = {
     "simulate: no rows": usage(
         "simulate ring --out t.csv --rows 0",
         (
-            "cde simulate: invalid value for '--rows': Input should be greater than or equal to 1. "
+            "cde simulate: invalid value for '--rows': expected a whole number of at least 1; got '0'. "
             "See `cde simulate --help`."
         ),
     ),
     "simulate: negative seed": usage(
         "simulate ring --out t.csv --seed -1",
         (
-            "cde simulate: invalid value for '--seed': Input should be greater than or equal to 0. "
+            "cde simulate: invalid value for '--seed': expected a whole number of at least 0; got '-1'. "
             "See `cde simulate --help`."
         ),
     ),

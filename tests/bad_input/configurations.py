@@ -233,6 +233,20 @@ FILES = {
         "? [a]\n: 1\n", "config.yaml:8:3: expected a key; got a list or mapping. Write `key: value`."
     ),
     "merging a number": more("<<: 3\n", "config.yaml:8:5: expected a mapping after `<<:`. Name an anchored mapping."),
+    "integer as Python writes it": more(
+        "seed: 1_0\n",
+        (
+            "config.yaml:8:7: seed: expected digits, or text in quotes; got 1_0, which YAML reads as 10. Write the "
+            "number, or '1_0'."
+        ),
+    ),
+    "digits of another script": more(
+        "seed: １\n",
+        (
+            "config.yaml:8:7: seed: expected an integer >= 0 and < 2147483648; got '１'. Leave the key out for the "
+            "default, 0."
+        ),
+    ),
     "integer of 5000 digits": more(
         f"seed: {'9' * 5000}\n",
         (

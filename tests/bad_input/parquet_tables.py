@@ -46,6 +46,10 @@ FOOTER = len(GOOD) - 8 - int.from_bytes(GOOD[-8:-4], "little")
 """Where the description of the columns begins."""
 TWICE = pa.table([NUMBERS, LABELS, NUMBERS, NUMBERS], names=["x", "region", "a", "a"])
 DAY = datetime.date(2020, 1, 31)
+FAR_DATE = (
+    "table.csv: column 'x' must be ISO 8601 dates such as 2024-01-31T12:00; got '10183-09-21' in row 20 of the table. "
+    "It looks like a date outside the years 1 to 9999; leave the cell empty if it means that there is none."
+)
 
 DAMAGED: Mapping[str, Case] = {
     "beginning only": table(
@@ -201,6 +205,19 @@ COLUMNS: Mapping[str, Case] = {
         (
             "table.csv: column 'x' must be numbers; got 20 cells such as '2020-01-31', first in row "
             "1 of the table. Clean the column, or give it kind: categorical."
+        ),
+    ),
+    "date after the year 9999": Case(
+        (f"{CHECK} --set data.inputs.0.kind=datetime",),
+        DATA,
+        (FAR_DATE,),
+        {"table.csv": parquet(x=pa.array([*range(19), 3_000_000], pa.date32()))},
+    ),
+    "target of integers that are equal as numbers": table(
+        parquet(a=[10**17 + 1 + n % 5 for n in range(20)]),
+        (
+            "table.csv: column 'a' must vary in the 53 bits of a number; got 1e+17 in every row, rounded from 20 cells "
+            "such as 100000000000000001, first in row 1 of the table. Subtract a constant from them."
         ),
     ),
     "nothing but nulls": table(

@@ -354,4 +354,9 @@ CASES: dict[str, Case] = {
         "run/plots/more.png: expected its hash in SHA256SUMS; got none. Remove the file.",
         commands=("verify run",),
     ),
+    "picture of the user's own": changed(
+        writes("plots/mine.png", b""),
+        "run: expected only a run's files; got 'plots/mine.png'. Move it, or choose another --out.",
+        commands=("train config.yaml --out run --overwrite --quiet",),
+    ),
 }

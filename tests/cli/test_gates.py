@@ -100,6 +100,8 @@ def test_every_condition_that_fails_is_named_with_what_was_found() -> None:
         "nlpd=>1",
         "nlpd==1",
         "nlpd>nan",
+        "nlpd>1_0",
+        "nlpd>１",
         "nlpd<inf",
         "nlpd<1e999",
         "nlpd>1,5",

@@ -16,6 +16,7 @@ import pytest
 from cde_app import config
 from cde_app.data.columns import read_gaps
 from cde_app.data.encoding import encode_inputs, fit_contract
+from cde_app.data.frame import plain_frame
 from cde_app.data.infer import infer_data
 from cde_app.data.prepared import prepare_evaluation
 from cde_app.data.readings import Readings, read_for_training
@@ -60,7 +61,6 @@ DATES: dict[str, tuple[pa.DataType, Any]] = {
         for zone in (None, "UTC", "Europe/Berlin")
     },
     "a year that nanoseconds do not reach": (pa.timestamp("us"), lambda n: dt.datetime(9990, 1, 1 + n)),
-    "a year that microseconds do not reach": (pa.timestamp("s"), lambda n: 10**13 + 86400 * n),
     "date32": (pa.date32(), lambda n: day(n).date()),
     "date64": (pa.date64(), lambda n: day(n).date()),
     "dates in a dictionary": (pa.dictionary(pa.int8(), pa.date32()), lambda n: day(n).date()),
@@ -182,6 +182,64 @@ def test_dates_of_all_types_are_the_same_days() -> None:
             write(arrow, cells(make, gap=False))
             readings = read_all(data_of({"column": "c", "kind": "datetime"}))
             np.testing.assert_array_equal(readings.values[:, 0], expected, err_msg=name)
+
+
+FAR_DAYS = [
+    (3_000_000, "10183-09-21"),
+    (2_932_897, "10000-01-01"),
+    (-719_163, "0000-12-31"),
+    (-800_000, "-221-09-04"),
+]
+NEAR_DAYS = [(2_932_896, "9999-12-31"), (-719_162, "0001-01-01")]
+PER_DAY = {"s": 86_400, "ms": 86_400 * 10**3, "us": 86_400 * 10**6}
+TIMES = [pa.timestamp(unit, zone) for unit in PER_DAY for zone in (None, "UTC", "Europe/Berlin", "America/New_York")]
+CALENDARS = [pa.date32(), pa.date64(), pa.dictionary(pa.int8(), pa.date32()), *TIMES]
+
+
+def date_cells(kind: pa.DataType, last: int) -> pa.Array:
+    """Make dates of which the last is far from the others, with a gap."""
+    days = [*range(NUM_ROWS - 2), None, last]
+    if isinstance(kind, pa.DictionaryType):
+        return pa.array(days, pa.int32()).cast(pa.date32()).dictionary_encode()
+    if pa.types.is_date32(kind):
+        return pa.array(days, pa.int32()).cast(kind)
+    factor = PER_DAY["ms"] if pa.types.is_date64(kind) else PER_DAY[kind.unit]
+    return pa.array([None if day is None else day * factor for day in days], pa.int64()).cast(kind)
+
+
+@pytest.mark.parametrize("kind", CALENDARS, ids=str)
+def test_a_date_outside_the_years_of_the_calendar_is_named_by_its_column_and_row(kind: pa.DataType) -> None:
+    y = np.random.default_rng(0).standard_normal(NUM_ROWS)
+    dates = data_of({"column": "c", "kind": "datetime"}, policy="drop")
+    for last, text in FAR_DAYS:
+        table = pa.table({"c": date_cells(kind, last), "y": y})
+        pq.write_table(table, "a.parquet")
+        time = "T00:00:00" + ("Z" if kind.tz else "") if pa.types.is_timestamp(kind) else ""
+        with pytest.raises(DataError) as caught:
+            read_all(dates)
+        assert str(caught.value) == (
+            f"a.parquet: column 'c' must be ISO 8601 dates such as 2024-01-31T12:00; got {text + time!r} in row "
+            f"{NUM_ROWS} of the table. It looks like a date outside the years 1 to 9999; leave the cell empty if it "
+            "means that there is none."
+        )
+        assert text + time in read_all(data_of({"column": "c", "kind": "categorical"}, policy="drop")).labels[0]
+        with pytest.raises(DataError, match=f"because of '{text + time}' in row {NUM_ROWS} of the table"):
+            infer_data(read_table("a.parquet"), ["y"], path="a.parquet")
+        frames = [table.to_pandas(types_mapper=pd.ArrowDtype)]
+        frames += [table.to_pandas()] if pa.types.is_timestamp(kind) else []
+        assert [plain_frame(frame)["c"].iloc[-1] for frame in frames] == [text + time] * len(frames)
+
+
+@pytest.mark.parametrize("kind", CALENDARS, ids=str)
+def test_the_first_and_the_last_day_of_the_calendar_are_dates(kind: pa.DataType) -> None:
+    for last, text in NEAR_DAYS:
+        pq.write_table(pa.table({"c": date_cells(kind, last), "y": np.arange(float(NUM_ROWS))}), "a.parquet")
+        readings = read_all(data_of({"column": "c", "kind": "datetime"}, policy="drop"))
+        assert readings.values[-1, 0] == last
+        labels = read_all(data_of({"column": "c", "kind": "categorical"}, policy="drop")).labels[0]
+        assert len(labels) == NUM_ROWS - 1
+        if getattr(kind, "tz", None) is None:
+            assert any(label.startswith(text) for label in labels)
 
 
 @pytest.mark.parametrize(("arrow", "make", "noun"), FOREIGN.values(), ids=FOREIGN.keys())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -248,13 +249,45 @@ def test_what_is_read_otherwise_than_one_may_think_is_told() -> None:
     report = describe(table(**cells), data={"inputs": inputs, "missing": {"kind": "impute_with_indicator"}})
     assert report.warnings[:3] == (
         (
-            "column 'b' has integers above 2^53, rounded to the nearest number of 53 bits: 9007199254740993 in row 1 "
-            "of the table."
+            "column 'b' has integers above 2^53, rounded to the nearest number of 53 bits, so that neighbours are not "
+            "told apart: 9007199254740993 in row 1 of the table. If they are labels, give it kind: categorical; else "
+            "subtract a constant from them."
         ),
         "column 'c' has 250 gaps (250 'NA'); a word that is a label must not be among data.format.gaps.",
         "column 'c' has labels that differ only in their spelling, such as '1.1' and '1.10'; they stay distinct.",
     )
     assert "  input  c  categorical, 3 distinct, 250 gaps ('NA')" in report_lines(report)
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64", "Int64", "text", "decimal text", "decimals"])
+def test_integers_that_become_equal_are_told_whatever_holds_them(kind: str) -> None:
+    whole = [10**17 + 1 + number % 5 for number in range(1000)]  # the numbers there are 16 apart
+    cells: Any = {
+        "text": [str(value) for value in whole],
+        "decimal text": [f"{value}.0" for value in whole],
+        "decimals": [Decimal(value) for value in whole],
+    }.get(kind, pd.Series(whole, dtype=None if kind not in ("int64", "uint64", "Int64") else kind))
+    report = describe(table(b=cells), data={"inputs": ["a", "b"]})
+    first = "100000000000000001.0" if kind == "decimal text" else "100000000000000001"
+    assert report.warnings[:2] == (
+        (
+            "column 'b' has integers above 2^53, rounded to the nearest number of 53 bits, so that neighbours are not "
+            f"told apart: 1000 cells such as {first}, first in row 1 of the table. If they are labels, give it kind: "
+            "categorical; else subtract a constant from them."
+        ),
+        "constant over the training rows and left out: 'b'.",
+    )
+    labelled = describe(table(b=cells), data={"inputs": ["a", {"column": "b", "kind": "categorical"}]})
+    assert labelled.columns[1].num_distinct == 5
+
+
+def test_a_target_of_integers_that_become_equal_is_refused_for_that() -> None:
+    with pytest.raises(DataError) as caught:
+        describe(table(y=[10**17 + 1 + number % 5 for number in range(1000)]))
+    assert caught.value.faults[0].endswith(
+        "column 'y' must vary in the 53 bits of a number; got 1e+17 in every row, rounded from 1000 cells such as "
+        "100000000000000001, first in row 1 of the table. Subtract a constant from them."
+    )
 
 
 def test_words_that_mean_a_gap_are_those_of_the_format() -> None:

@@ -180,6 +180,16 @@ def test_integers_that_numbers_do_not_hold_are_told() -> None:
     )
 
 
+def test_integers_that_become_equal_are_not_called_constant() -> None:
+    inference = infer(a=["1", "2", "3"], b=[str(10**17 + number) for number in (1, 2, 3)])
+    assert [column.column for column in inference.data.inputs] == ["a"]
+    (remark,) = inference.remarks
+    assert remark == (
+        "column 'b' has integers too large for exact numbers, such as 100000000000000001, which are all equal as "
+        "numbers, and is left out; if they are labels, add it with kind: categorical."
+    )
+
+
 def test_a_table_without_an_input_says_why_each_column_is_left_out() -> None:
     cells = {"a": [f"{number}.5" for number in range(60)], "k": ["1"] * 60}
     with pytest.raises(DataError) as caught:

@@ -127,6 +127,9 @@ def test_an_iso_date_is_read_whatever_stands_beside_it(cell: str, day: str) -> N
 
 
 NO_DATES = [
+    "0000-01-01",
+    "0000",
+    "00000101",
     "now",
     "today",
     "NaT",
@@ -252,3 +255,5 @@ def test_the_look_of_a_number_or_date_depends_on_the_format() -> None:
     assert look_of_number("7,5", form_of(decimal=",")) is None
     assert look_of_date("31.12.2023", TableFormat()) is not None
     assert look_of_date("31.12.2023", form_of(dates="day_first")) is None
+    for cell in ("10183-09-21", "-221-09-04T00:00:00Z", "0000-12-31"):
+        assert look_of_date(cell, form_of(dates="day_first")).words == "a date outside the years 1 to 9999"

@@ -184,7 +184,25 @@ def test_work_that_does_not_fit_is_refused_with_what_to_lower() -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [("2GB", 2 * 10**9), ("1.5 GiB", 3 << 29), ("500mb", 5 * 10**8), ("64K", 64_000), ("7", 7), ("1e3", None)]
-    + [(text, None) for text in ("2i", "2iB", "", "GB", "-1GB", "0", "2 XB", "inf", "9" * 400)],
+    + [
+        (text, None)
+        for text in (
+            "2i",
+            "2iB",
+            "",
+            "GB",
+            "-1GB",
+            "0",
+            "2 XB",
+            "inf",
+            "9" * 400,
+            "1_0GB",
+            "１GB",
+            " 2GB",
+            "2\u2003GB",
+            "2\u212ab",
+        )
+    ],
 )
 def test_a_size_is_read_or_refused(text: str, size: int | None, cde: Cde, tmp_path: Path) -> None:
     if size is not None:
