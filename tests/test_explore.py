@@ -90,8 +90,8 @@ def test_another_table_is_not_explored(command: str, line_run: TrainedTiny, tmp_
     refused = cde(command, run, other)
     assert refused.code == 6
     assert refused.err == (
-        f"error: {other}: expected the table that {run} was trained on; got different content. Put it back, or name "
-        "it after the run if it has moved.\n"
+        f"error: {other}: expected the table that {run} was trained on; got different content. Name the "
+        f"table that {run} was trained on.\n"
     )
     missing = cde(command, run, tmp_path / "missing.csv")
     assert missing.code == 3

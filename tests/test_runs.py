@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from cde_app.errors import DataError, RunError
+from cde_app.machine import storage
 from cde_app.machine.storage import file_hash, file_names, write_atomically, write_json
 from cde_app.runs import folder as run_folder
 from cde_app.runs import study
@@ -330,6 +331,48 @@ def test_overwrite_spares_what_cde_has_not_written(folder: str, names: tuple[str
     assert [(picture.name, picture.read_text()) for picture in pictures] == [("pit.png", "second")] * (
         2 if folder == "sweep" else 1
     )
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Return the files below a folder, but the manifests, which have times."""
+    files = {str(file.relative_to(path)): file for file in path.rglob("*") if file.is_file()}
+    return {name: file.read_bytes() for name, file in files.items() if "manifest" not in name and "SUMS" not in name}
+
+
+def test_a_study_whose_clearing_is_killed_can_be_cleared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, dead = tmp_path / "sweep", 0
+    write_study(path, "first", overwrite=False)
+    whole = contents(path)
+
+    def dies_at(number: int) -> Callable[[Path], None]:
+        left = [number]
+
+        def delete(entry: Path) -> None:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            storage.delete(entry)
+
+        return delete
+
+    for number in range(20):
+        monkeypatch.setattr(study, "delete", dies_at(number))
+        with contextlib.suppress(KeyboardInterrupt):
+            write_study(path, "first", overwrite=True)
+            break
+        dead += 1
+        monkeypatch.setattr(study, "delete", storage.delete)
+        write_study(path, "first", overwrite=True)
+        assert contents(path) == whole
+    assert dead >= 4
+
+
+def test_a_picture_heals_a_damaged_list(tmp_path: Path) -> None:
+    write_study(tmp_path / "sweep", "first", overwrite=False)
+    sums = tmp_path / "sweep/SHA256SUMS"
+    sums.write_text(sums.read_text() + "damaged")
+    study.write_picture(tmp_path / "sweep", "ecdf.png", b"second")
+    assert list(read_sums(tmp_path / "sweep")) == ["plots/ecdf.png", "plots/pit.png"]
 
 
 def test_what_is_put_beside_pictures_while_a_successor_is_made_stays(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ import pytest
 
 from cde_app.data.aligned import aligned_blocks
 from cde_app.workflow import answers
-from cde_app.workflow.answers import seed_of_block
-from cde_app.workflow.predict import BLOCK_ROWS
+from cde_app.workflow.answers import BLOCK_ROWS, seed_of_block
+from cde_app.workflow.prediction_files import Questions
 from tests.storing import write_manifest
 
 EVERYTHING = ["--samples", "2", "--hdi", "0.9", "--modes", "--at", "0.5", "--components", "--keep", "note,number"]
@@ -82,7 +82,9 @@ def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "LEAST_ROWS_FOR_WORKERS", 1)
 
 
-@pytest.mark.parametrize("asked", [["--total"], ["--given", "a"]], ids=["total", "given"])
+@pytest.mark.parametrize(
+    "asked", [["--total"], pytest.param(["--given", "a"], marks=pytest.mark.slow)], ids=["total", "given"]
+)
 def test_files_have_the_same_bytes_from_worker_processes(
     asked: list[str], tiny_run: Any, cde: Cde, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,7 @@ def test_files_have_the_same_bytes_from_worker_processes(
     assert here.code == 7, here.err
     request.getfixturevalue("two_workers")
     monkeypatch.setattr(answers, "answer", None)  # in this process
+    monkeypatch.setenv("CDE_MAX_MEMORY", "3GB")
     apart = cde(*command, "--out", "apart")
     assert apart.code == 7, apart.err
     assert apart.err.splitlines()[1:] == here.err.replace("here/", "apart/").splitlines()[1:], "after the seconds"
@@ -105,18 +108,18 @@ def test_files_have_the_same_bytes_from_worker_processes(
     assert facts[0] == facts[1]
 
 
-def test_few_rows_one_thread_and_mixtures_need_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setenv("CDE_EXECUTOR", "processes")
-    assert [answers.num_workers(rows) for rows in (0, 19_999, 20_000)] == [1, 1, 2]
-    monkeypatch.setenv("CDE_MAX_MEMORY", "500MB")
-    assert answers.num_workers(20_000) == 1, "there is no memory for two"
-    monkeypatch.delenv("CDE_MAX_MEMORY")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert answers.num_workers(20_000) == 1
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setenv("CDE_EXECUTOR", "serial")
-    assert answers.num_workers(20_000) == 1
+def test_few_rows_one_thread_and_little_memory_need_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def number(rows: int, *, executor: str = "processes", threads: int = 30, num_samples: int = 0) -> int:
+        monkeypatch.setenv("CDE_EXECUTOR", executor)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        asked = Questions(num_samples=num_samples)
+        return answers.num_workers(rows, asked, num_targets=2, num_components=256)
+
+    monkeypatch.setattr("cde_app.machine.memory.available_bytes", lambda: 64 << 30)
+    assert [number(rows) for rows in (0, 19_999, 20_000, 1_000_000)] == [1, 1, 20, 30], "one for each block at most"
+    assert number(1_000_000, threads=1) == number(1_000_000, executor="serial") == 1
+    monkeypatch.setattr("cde_app.machine.memory.available_bytes", lambda: 3 << 30)
+    assert [number(1_000_000, num_samples=draws) for draws in (0, 2000, 5000)] == [7, 2, 1]
 
 
 @pytest.mark.slow

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 3
 """The largest number of inputs that a warning names."""
+MOST_FAR = 0.01
+"""The share of rows up to which distances above 1 are no warning: of ordinary rows, 0.1 to 0.9 % have them."""
 SKIPPED = 7
 """Exit code: done, but rows were skipped."""
 
@@ -87,11 +89,11 @@ def report_result(result: Mapping[str, Any], *, quiet: bool | None) -> None:
             f"warning: {result['out_of_range']} of {result['rows']} rows are outside the range of the training data "
             f"({where}); the column out_of_range marks them."
         )
-    if result["far"]:
+    if (result["far"] or 0) > MOST_FAR * result["rows"]:
         say(
-            f"warning: {result['far']} of {result['rows']} rows are farther from the training rows than new rows like "
-            "those are: such combinations of inputs were hardly seen. Treat their densities as extrapolations; the "
-            "column distance is above 1 there."
+            f"warning: {result['far']} of {result['rows']} rows are farther from the training rows than 999 of 1000 "
+            "new rows like those should be: such combinations of inputs were hardly seen. Treat their densities as "
+            "extrapolations; the column distance is above 1 there."
         )
     for name, (known, new) in result["misspelled_labels"].items():
         say(f"warning: column {name!r} has the new label {new!r}; the training had {known!r}. Is it the same label?")

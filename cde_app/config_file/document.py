@@ -107,9 +107,12 @@ def dotted(path: KeyPath) -> str:
 def short_repr(value: Any) -> str:
     """Return `repr(value)`, without its middle if it is long."""
     try:
-        text = repr(value)
+        return _short(repr(value))
     except ValueError:  # an integer with more digits than Python prints
         return "a number of many digits"
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:50]} ... {text[-20:]}"
 
 
@@ -184,7 +187,9 @@ def plain_document(value: Any, place: Place, root: KeyPath = ()) -> Document:
 
 def _means_what_it_says(text: str, value: Any) -> bool:
     """Return whether an unquoted value is no number, or the one that a human reads; YAML 1.1 has 010, 1_0 and 1:30."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    if isinstance(value, float) and not math.isfinite(value):
         return True
     return is_number(text) and (read_whole(text) if isinstance(value, int) else read_number(text)) == value
 
@@ -301,8 +306,8 @@ class Reader:
         return UNREADABLE
 
     def _other_number(self, text: str, value: float, path: KeyPath) -> Any:
-        message = f"expected digits, or text in quotes; got {text}, which YAML reads as {short_repr(value)}"
-        self._fault(self.document.values[path], path, f"{message}. Write the number, or '{text}'.")
+        message = f"expected digits, or text in quotes; got {_short(text)}, which YAML reads as {short_repr(value)}"
+        self._fault(self.document.values[path], path, f"{message}. Write the number, or '{_short(text)}'.")
         return UNREADABLE
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:

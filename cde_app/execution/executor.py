@@ -1,7 +1,7 @@
 """What runs work: the contract that hides where it runs, and the executor that uses this process.
 
-A unit of work is named by data: paths, settings and numbers, and never a table or an open file. A worker therefore
-needs nothing but the package and the file system, and a unit can be repeated anywhere.
+A unit of work is named by data: paths, settings and numbers, or a few rows, and never a table or an open file. A worker
+therefore needs nothing but the package and the file system, and a unit can be repeated anywhere.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Executor(ABC):
         iterating, or a callback raises, or Ctrl-C is pressed, the units that run are stopped.
 
         Args:
-            units: the work. If it is no sequence, a unit is taken when a worker is about to be free for it.
+            units: the work. If it is no sequence, units are taken as workers get free; on a Dask cluster all at once.
             on_event: called with what a unit reports.
             on_state: called with what a unit keeps, also of the units that are being stopped.
         """

@@ -34,6 +34,8 @@ START = (
 )
 CAN_FORK_LATE = sys.platform == "linux"
 """Whether a process may fork after it has imported numerical libraries; those of macOS do not allow it."""
+MOST_AHEAD = 4
+"""How many units per worker may be ahead of the oldest that has not ended, if they are taken one by one."""
 SECONDS_TO_STOP = 20.0
 """How long a unit may take to notice that it should stop: the longest time between two events, a compilation."""
 
@@ -75,24 +77,34 @@ class Processes(Executor):
         self, units: Iterable[Work[R]], *, on_event: OnMessage = ignore, on_state: OnMessage = ignore
     ) -> Generator[Outcome[R], None, None]:
         """Run the units; see `Executor.run`."""
-        source, attempts = enumerate(units), Counter[int]()
-        most_waiting = len(units) if isinstance(units, Sequence) else self.num_workers
+        source, attempts, num_taken = enumerate(units), Counter[int](), 0
         waiting: dict[int, Work[R]] = {}
         busy: dict[Connection, tuple[int, Work[R], _Process]] = {}
+
+        def take() -> None:
+            nonlocal num_taken
+            room = len(units) if isinstance(units, Sequence) else self._room(num_taken, waiting, busy)
+            taken = dict(islice(source, room))
+            num_taken += len(taken)
+            waiting.update(taken)
+
+        def start() -> None:
+            number = min(self.num_workers, len(waiting) + len(busy))
+            idle = [worker for worker in self._started(number) if worker.connection not in busy]
+            for worker in idle[: len(waiting)]:
+                index = self._next(worker, waiting)
+                unit = waiting.pop(index)
+                attempts[index] += 1
+                worker.kind = unit.kind
+                busy[worker.connection] = index, unit, worker
+                worker.send("run", unit)
+
         try:
-            while True:
-                waiting |= islice(source, max(0, most_waiting - len(waiting)))
-                if not waiting and not busy:
-                    break
-                number = min(self.num_workers, len(waiting) + len(busy))
-                idle = [worker for worker in self._started(number) if worker.connection not in busy]
-                for worker in idle[: len(waiting)]:
-                    index = self._next(worker, waiting)
-                    unit = waiting.pop(index)
-                    attempts[index] += 1
-                    worker.kind = unit.kind
-                    busy[worker.connection] = index, unit, worker
-                    worker.send("run", unit)
+            take()
+            while waiting or busy:
+                start()
+                take()  # while the workers work
+                ended: list[Outcome[R]] = []
                 for connection in wait(list(busy)):
                     index, unit, worker = busy[connection]  # type: ignore[index]  # these are connections
                     kind, content = worker.receive()
@@ -107,22 +119,36 @@ class Processes(Executor):
                             del busy[worker.connection]
                             self._workers.remove(worker)
                             if attempts[index] < MAX_ATTEMPTS:
-                                waiting = {index: unit} | waiting
+                                waiting[index] = unit
                                 continue
-                            yield Outcome(index, None, _died(unit.name), attempts[index])
+                            ended.append(Outcome(index, None, _died(unit.name), attempts[index]))
                         case _:
                             del busy[worker.connection]
                             value, error = content
-                            yield Outcome(index, value, error, attempts[index])
+                            ended.append(Outcome(index, value, error, attempts[index]))
+                start()  # before the caller has what has ended, and works with it
+                yield from ended
+                take()  # if none was left, because the oldest had fallen behind
         finally:
             self._stop(busy, on_event, on_state)
+
+    def _room(
+        self,
+        num_taken: int,
+        waiting: Mapping[int, Work[R]],
+        busy: Mapping[Connection, tuple[int, Work[R], _Process]],
+    ) -> int:
+        """Return how many units may be taken: one waits for each worker, and none is far ahead of the oldest."""
+        oldest = min([*waiting, *(index for index, *_ in busy.values())], default=num_taken)
+        ahead = num_taken - oldest
+        return max(0, min(self.num_workers - len(waiting), MOST_AHEAD * self.num_workers - ahead))
 
     def _next(self, worker: _Process, waiting: Mapping[int, Work[R]]) -> int:
         """Return the next unit for a worker: of its last kind, else of a kind that no other worker has, else any."""
         others = {other.kind for other in self._workers if other is not worker}
-        own = (index for index, unit in waiting.items() if unit.kind == worker.kind)
-        free = (index for index, unit in waiting.items() if unit.kind not in others)
-        return next(own, next(free, next(iter(waiting))))
+        own = [index for index, unit in waiting.items() if unit.kind == worker.kind]
+        free = [index for index, unit in waiting.items() if unit.kind not in others]
+        return min(own or free or waiting)
 
     def _started(self, number: int) -> list[_Process]:
         """Return the first workers, as many as asked for; start those that are missing."""

@@ -53,7 +53,8 @@ def _moves(shares: Sequence[Importance]) -> str:
         return "is the same in all rows"
     named = [one for one in known if _is_sure(one, at_least=MATTERS)][:MOST_NAMED]
     sure = _and(f"{one.input!r} ({100 * (one.value or 0.0):.0f} %)" for one in named)
-    smallest = (named[-1].value if named else None) or MATTERS  # a smaller share would not change what is said
+    # Where as many are named as may be, a smaller share would not be named if it were sure.
+    smallest = (named[-1].value if len(named) == MOST_NAMED else None) or MATTERS
     unsure = _and(
         f"{one.input!r} ({100 * (one.value or 0.0):.0f} ± {100 * (one.se or 0.0):.0f} %)"
         for one in known

@@ -103,7 +103,7 @@ def foreign(folder: Path, entries: Collection[str], unlisted: Sequence[re.Patter
     """
     names = entries_of(folder) - {LOCK}
     outputs = _outputs(folder)
-    listed = {*(outputs or ()), *names_in_sums(folder)}
+    listed = {*(outputs or ()), *readable_sums(folder)}
     forms = [CHECKPOINT, *([UNLISTED_POSTERIOR] if outputs is None else []), *unlisted]
 
     def is_own(path: str) -> bool:
@@ -129,11 +129,12 @@ def check_only(what: str, folder: Path, names: Iterable[str]) -> None:
         raise RunError(f"{folder}: expected only {what}; got {name!r}. Move it, or choose another --out.")
 
 
-def names_in_sums(folder: Path) -> list[str]:
-    """Return the names in SHA256SUMS; none if it is missing, and those that can be read if it is damaged."""
+def readable_sums(folder: Path) -> dict[str, str]:
+    """Return the hashes in SHA256SUMS by name: none if it is missing, and those that can be read if it is damaged."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return re.findall(r"^[0-9a-f]{64}  (.+)$", (folder / SUMS).read_text(encoding="utf-8"), re.MULTILINE)
-    return []
+        text = (folder / SUMS).read_text(encoding="utf-8")
+        return {name: content for content, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+    return {}
 
 
 def _outputs(folder: Path) -> list[str] | None:

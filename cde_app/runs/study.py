@@ -123,10 +123,10 @@ def _read_facts(path: Path) -> dict[str, Any]:
 
 
 def _clear(path: Path, kind: Kind) -> None:
-    """Delete a study, its manifest first and its facts last."""
+    """Delete a study: its manifest first, what says which pictures and runs are its own last."""
     with writing(path, "a folder that can be written"):
         names = {entry.name for entry in path.iterdir()}
-        for name in sorted(names, key=lambda name: (name != MANIFEST, name == SUMS, name == FACTS)):
+        for name in sorted(names, key=lambda name: (name != MANIFEST, name == FACTS, name == SUMS)):
             if kind.is_run(name):
                 run_folder.discard(path / name)
             elif name in kind.results | {FACTS, MANIFEST, SUMS, "plots"}:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cde_app.errors import RunError
 from cde_app.machine.storage import TEMPORARY_PREFIX, file_hash, write_atomically
-from cde_app.runs.contents import RUN_ENTRIES, SUMS, foreign_in_run, is_inside
+from cde_app.runs.contents import RUN_ENTRIES, SUMS, foreign_in_run, is_inside, readable_sums
 from cde_app.runs.folder import find
 
 UNLISTED_ENTRIES = frozenset({SUMS, "checkpoints", ".lock"})
@@ -74,5 +74,5 @@ def announce(folder: Path, name: str, content: bytes) -> None:
     Raises:
         RunError: the line cannot be written.
     """
-    line = {name: hashlib.sha256(content).hexdigest()}
-    write_atomically(find(folder, SUMS), render_sums(read_sums(folder) | line).encode())
+    file, line = find(folder, SUMS), {name: hashlib.sha256(content).hexdigest()}
+    write_atomically(file, render_sums(readable_sums(file.parent) | line).encode())

@@ -145,8 +145,10 @@ class Session:
     @one_blas_thread()
     def trained(self) -> Trained:
         """Return the result of all trainings, calibrated; they are finished."""
-        unseen = [self._unseen(index) for index in range(len(self.factors))]
-        calibrated = [self._calibrate(index, rows) for index, rows in enumerate(unseen)]
+        is_calibrated, factors = self.config.training.calibration.enabled, range(len(self.factors))
+        # Those of the first factor set the unit of the distances, too.
+        unseen = [self._unseen(index) if is_calibrated or index == 0 else [] for index in factors]
+        calibrated = [self._calibrate(index, unseen[index] if is_calibrated else []) for index in factors]
         predictor = assemble_predictor(
             self.neighbours,
             tuple(ensemble for ensemble, _ in calibrated),
@@ -168,11 +170,11 @@ class Session:
         return tuple(state for state in self.checkpoint.states if isinstance(state, Finished))
 
     def _calibrate(self, index: int, unseen: Sequence[Unseen]) -> tuple[Ensemble, Calibration]:
-        """Calibrate a factor's ensemble on the rows that its members did not see, if the settings say so."""
+        """Calibrate a factor's ensemble on rows that its members did not see; without any it stays as it is."""
         num_members = self.plan.num_members
         finished = self._finished[index * num_members : (index + 1) * num_members]
         ensemble = Ensemble(tuple(one.posterior for one in finished))
-        return calibrate(ensemble, unseen if self.config.training.calibration.enabled else [])
+        return calibrate(ensemble, unseen)
 
     def _unseen(self, index: int) -> list[Unseen]:
         """Return rows that each member of a factor's ensemble did not see; of very many, some."""

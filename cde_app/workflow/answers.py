@@ -1,12 +1,13 @@
 """What is asked of the rows of a table, answered block by block: in this process, or of many rows in worker processes.
 
 Two threads of one process answer 1.3 times as many rows as one, two processes twice as many: between two products of
-a block Python has its lock.
+a block Python holds its lock.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
@@ -19,8 +20,7 @@ from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.errors import RunError, UsageError
 from cde_app.execution.choose import Execution
 from cde_app.execution.executor import Worker
-from cde_app.machine.memory import available_bytes, how_to_have_more, limit_memory
-from cde_app.machine.threads import num_threads
+from cde_app.machine.memory import available_bytes, how_to_have_more, limit_memory, share
 from cde_app.predictive.columns import LongTable
 from cde_app.predictive.forecast import Forecast
 from cde_app.runs.checks import hash_of_run
@@ -28,6 +28,8 @@ from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
 from cde_app.workflow.prediction_files import Chunk, Questions
 
+BLOCK_ROWS = 1024
+"""Positions in the table that are predicted together, so that no bit depends on how the rows are read."""
 LEAST_ROWS_FOR_WORKERS = 20_000
 """Workers take about a second to start, in which this process answers some thousand rows."""
 BYTES_PER_WORKER = 400 << 20
@@ -147,15 +149,22 @@ def model_of_worker(worker: Worker, run_path: Path, run_hash: str) -> TrainedMod
     return worker.once("model", (run_path, run_hash), load)
 
 
-def num_workers(num_rows: int) -> int:
-    """Return in how many processes so many rows are answered; 1 is this one.
+def num_workers(num_rows: int, questions: Questions, *, num_targets: int, num_components: int) -> int:
+    """Return in how many processes rows are answered; 1 is this one, as always if CDE_EXECUTOR is not `processes`.
 
-    With one thread there is one process, so that a worker of `cde batch` starts none.
+    Args:
+        num_rows: of the table.
+        questions: what is asked, which takes memory.
+        num_targets: that are predicted.
+        num_components: of a mixture.
     """
-    execution = Execution()
-    if num_rows < LEAST_ROWS_FOR_WORKERS or num_threads() == 1 or execution.resolved_kind() != "processes":
+    execution, num_blocks = Execution(), math.ceil(num_rows / BLOCK_ROWS)
+    if num_rows < LEAST_ROWS_FOR_WORKERS or execution.resolved_kind() != "processes":
         return 1
-    return execution.most_workers(num_threads(), bytes_per_worker=BYTES_PER_WORKER)
+    draws = bytes_of_draws(BLOCK_ROWS, num_targets) * questions.num_samples
+    points = bytes_of_point(BLOCK_ROWS, num_components) * num_points(questions.points)
+    # A worker holds what is asked of a block while it is computed, and this process answers that wait for their turn.
+    return execution.most_workers(num_blocks, bytes_per_worker=BYTES_PER_WORKER + 2.5 * (draws + points))
 
 
 def answers_in_order(
@@ -185,10 +194,26 @@ def answers_in_order(
             yield answer(model, questions, block)
         return
     with Execution("processes", num_workers=workers).open(workers, bytes_per_worker=BYTES_PER_WORKER) as executor:
-        max_memory = executor.memory_each(workers)
+        executor.import_early(__name__)
+        max_memory = share(workers + 1)  # this process holds answers, too
         units = (Answering(block, questions, run_path.absolute(), run_hash, max_memory) for block in blocks)
         with closing(executor.run_in_order(units)) as answers:
             yield from answers
+
+
+def bytes_of_draws(num_rows: int, num_targets: int) -> int:
+    """Return the memory of one draw of each row [bytes]."""
+    return BYTES_PER_DRAW * num_rows * num_targets
+
+
+def bytes_of_point(num_rows: int, num_components: int) -> int:
+    """Return the memory of one point of a target [bytes]."""
+    return BYTES_PER_POINT * num_rows + BYTES_PER_COMPONENT * num_components
+
+
+def num_points(points: Mapping[str, Array]) -> int:
+    """Return the number of points of all targets."""
+    return sum(len(values) for values in points.values())
 
 
 def check_room_for_draws(num_samples: int, num_rows: int, num_targets: int) -> None:
@@ -197,7 +222,7 @@ def check_room_for_draws(num_samples: int, num_rows: int, num_targets: int) -> N
     Raises:
         UsageError: they do not.
     """
-    bytes_each = BYTES_PER_DRAW * num_rows * num_targets
+    bytes_each = bytes_of_draws(num_rows, num_targets)
     if num_samples * bytes_each > (room := available_bytes()):
         raise UsageError(
             f"--samples: expected at most {room // bytes_each}, for which there is memory; got {num_samples}. "
@@ -211,12 +236,11 @@ def check_room_for_points(points: Mapping[str, Array], num_rows: int, num_compon
     Raises:
         UsageError: they do not.
     """
-    bytes_each = BYTES_PER_POINT * num_rows + BYTES_PER_COMPONENT * num_components
-    num_points = sum(len(values) for values in points.values())
-    if num_points * bytes_each > (room := available_bytes()):
+    bytes_each, number = bytes_of_point(num_rows, num_components), num_points(points)
+    if number * bytes_each > (room := available_bytes()):
         raise UsageError(
             f"--grid, --at: expected at most {room // bytes_each} points of all targets, for which there is memory; "
-            f"got {num_points}. Lower it, predict fewer rows at a time, or {how_to_have_more()}."
+            f"got {number}. Lower it, predict fewer rows at a time, or {how_to_have_more()}."
         )
 
 

@@ -87,6 +87,7 @@ class Prediction:
             self.options,
             overwrite=True,
             waits=True,  # a worker of a command that was killed may still be writing its last rows
+            in_processes=False,  # tables are what is divided among workers
             on_rows=worker.report,
             facts={"argv": list(self.command)},
         )
@@ -134,8 +135,8 @@ def predict_partitions(
         out: the folder of the batch.
         options: what to compute and write for each partition.
         execution: where it is done.
-        overwrite: predict again what is done, also by another run or with other options; then the predictions of tables
-            that are not among the inputs are deleted.
+        overwrite: predict again what is done, also by another run or with other options, with which the predictions of
+            tables that are not among the inputs are deleted.
         on_event: called with the progress.
 
     Returns:
@@ -164,11 +165,12 @@ def predict_partitions(
         is_same = _is_same(out, earlier, facts, overwrite=overwrite)
         known = {part["path"]: part for part in earlier.get("partitions", ())}
         named = {path: part["folder"] for path, part in known.items()}
-        if overwrite:  # all of these are replaced or deleted
-            for folder in sorted({*named.values()}):
+        partitions = name_partitions(paths, named, set(os.listdir(out)) | {"manifest.json", ".lock"})
+        left_out = {*named.values()} - {partition.folder for partition in partitions}
+        if overwrite:  # nothing begins if some of it may not be replaced or deleted
+            for folder in sorted({*named.values()} - (left_out if is_same else set())):
                 folders.settle(out / folder, wait=True)
                 folders.check_predictions(out / folder, overwrite=True)
-        partitions = name_partitions(paths, named, set(os.listdir(out)) | {"manifest.json", ".lock"})
         units = [
             Prediction(
                 partition=partition,
@@ -184,7 +186,7 @@ def predict_partitions(
         report = _Report(on_event, partitions)
         with execution.open(len(units), bytes_per_worker=BYTES_PER_WORKER) as executor:
             if not is_same:  # what is not predicted again would mislead beside the new predictions
-                for folder in {*named.values()} - {partition.folder for partition in partitions}:
+                for folder in left_out:
                     folders.discard_predictions(out / folder)
             ledger = _Ledger(out, {"kind": KIND, **facts, **provenance()}, known if is_same else {}, partitions)
             with ledger:

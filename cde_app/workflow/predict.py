@@ -40,7 +40,7 @@ from cde_app.runs.folder import predictions
 from cde_app.runs.provenance import provenance
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
-from cde_app.workflow.answers import Block, answers_in_order, num_workers
+from cde_app.workflow.answers import BLOCK_ROWS, Block, answers_in_order, num_workers
 from cde_app.workflow.pictures import missing_picture, prediction_pictures, write_pictures
 from cde_app.workflow.prediction_files import PredictionWriter, component_arrays
 from cde_app.workflow.prediction_options import PredictionOptions, questions_of, remaining_targets
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
     from cde_app.targets import TargetTransform
 
-BLOCK_ROWS = 1024
-"""Positions in the table that are predicted together, so that no bit depends on how the rows are read."""
 BYTES_PER_CELL = 200
 """Memory of a cell of a table while it is text and becomes a number [bytes]."""
 MOST_FAULTS = 100
@@ -93,6 +91,7 @@ def predict_with(
     *,
     overwrite: bool,
     waits: bool = False,
+    in_processes: bool = True,
     on_rows: Callable[[int], None] = lambda num_rows: None,
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
@@ -106,6 +105,7 @@ def predict_with(
         options: what to compute and write.
         overwrite: replace existing predictions.
         waits: wait for another writer of the folder.
+        in_processes: predict many rows in worker processes.
         on_rows: called after each block with the number of rows that are predicted.
         facts: what the manifest has besides, or instead.
     """
@@ -140,7 +140,10 @@ def predict_with(
                     waiting.append(rows)
                     yield rows.block
 
-            workers = 1 if options.components else num_workers(num_rows)
+            workers = 1
+            if in_processes and not options.components:
+                num_components = model.settings["predict"]["num_components"]
+                workers = num_workers(num_rows, questions, num_targets=len(targets), num_components=num_components)
             answers = answers_in_order(model, questions, blocks(), run_path, run_hash, workers=workers)
             with closing(answers):
                 for found in answers:

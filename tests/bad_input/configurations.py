@@ -247,6 +247,22 @@ FILES = {
             "default, 0."
         ),
     ),
+    "integer of 400 digits": more(
+        f"seed: {'9' * 400}\n",
+        (
+            "config.yaml:8:7: seed: expected an integer >= 0 and < 2147483648; got "
+            "99999999999999999999999999999999999999999999999999 ... 99999999999999999999. Leave the key out for the "
+            "default, 0."
+        ),
+    ),
+    "hexadecimal digits without end": more(
+        f"seed: 0x{'0' * 400}1\n",
+        (
+            "config.yaml:8:7: seed: expected digits, or text in quotes; got "
+            "0x000000000000000000000000000000000000000000000000 ... 00000000000000000001, which YAML reads as 1. Write "
+            "the number, or '0x000000000000000000000000000000000000000000000000 ... 00000000000000000001'."
+        ),
+    ),
     "integer of 5000 digits": more(
         f"seed: {'9' * 5000}\n",
         (

@@ -21,6 +21,7 @@ class Square:
     number: int
     num_messages: int = 0
     bytes_each: int = 0
+    seconds: float = 0.0
 
     kind: str = "square"
 
@@ -32,6 +33,7 @@ class Square:
         for message in range(self.num_messages):
             worker.report((message, b"x" * self.bytes_each))
             worker.keep(message)
+        time.sleep(self.seconds)
         return self.number**2
 
 

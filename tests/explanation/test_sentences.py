@@ -10,9 +10,14 @@ from cde_app.explanation.sentences import sentences
 @pytest.mark.parametrize(
     ("shares", "expected"),
     [
-        ({"a": (0.4, 0.01), "b": (0.2, 0.01), "c": (0.06, 0.05)}, "moves with 'a' (40 %) and 'b' (20 %)"),
+        ({"a": (0.4, 0.01), "b": (0.2, 0.01), "c": (0.04, 0.05)}, "moves with 'a' (40 %) and 'b' (20 %)"),
+        ({"a": (0.4, 0.01), "b": (0.35, 0.2)}, "moves with 'a' (40 %), and perhaps with 'b' (35 ± 20 %)"),
         (
-            {"a": (0.4, 0.01), "b": (0.5, 0.3), "c": (0.06, 0.05)},
+            {"a": (0.4, 0.01), "b": (0.3, 0.01), "c": (0.2, 0.01), "d": (0.1, 0.05)},
+            "moves with 'a' (40 %), 'b' (30 %) and 'c' (20 %)",
+        ),
+        (
+            {"a": (0.4, 0.01), "b": (0.5, 0.3), "c": (0.04, 0.05)},
             "moves with 'a' (40 %), and perhaps with 'b' (50 ± 30 %)",
         ),
         ({"a": (0.02, 0.001), "b": (0.5, 0.3), "c": (0.01, 0.05)}, "perhaps moves with 'b' (50 ± 30 %)"),

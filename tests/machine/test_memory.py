@@ -25,9 +25,9 @@ from cde_app.machine import memory
 from cde_app.progress import Progress
 from cde_app.runs.run import Run
 from cde_app.trained_model import TrainedModel
-from cde_app.workflow.answers import BYTES_PER_DRAW, check_room_for_points
+from cde_app.workflow.answers import BLOCK_ROWS, BYTES_PER_DRAW, check_room_for_points
 from cde_app.workflow.batch import BYTES_PER_WORKER
-from cde_app.workflow.predict import BLOCK_ROWS, rows_of_a_chunk
+from cde_app.workflow.predict import rows_of_a_chunk
 from cde_app.workflow.prediction_options import PredictionOptions
 from cde_app.workflow.train import train_run
 from tests.conftest import Outcome, TrainedTiny, needs_tensorflow
