@@ -416,14 +416,15 @@ def test_a_fold_that_fails_leaves_the_others_and_cde_train_alone_makes_it_to_the
     out, original = tmp_path / "out", study / "out/fold-1"
     shutil.copytree(study / "out", out)
     shutil.rmtree(out / "fold-1")
-    (out / "fold-1").touch()
+    (out / "fold-1").mkdir()
+    (out / "fold-1/notes.txt").touch()
     command = ["cv", study / "c.yaml", "--folds", NUM_FOLDS, "--out", out, "--executor", "serial"]
     failed = cde(*command)
     assert failed.code == 6
-    expected = f"error: fold-1: {out / 'fold-1'} exists and is not a folder; choose another --out."
-    assert failed.err.splitlines()[-1] == expected
+    expected = f"error: fold-1: {out / 'fold-1'} exists and is not empty; choose another --out, or pass "
+    assert failed.err.splitlines()[-1] == f"{expected}--overwrite or --resume."
     assert not (out / "manifest.json").exists()
-    (out / "fold-1").unlink()
+    shutil.rmtree(out / "fold-1")
     assert cde("train", original / "config.yaml", "--out", out / "fold-1", "--quiet").code == 0
     names = ("posterior/arrays.npz", "posterior/spec.json", "split.npz", "metrics.json", "config.yaml")
     for name in (*names, "config.source.yaml", "columns.json", "baselines.npz"):

@@ -90,8 +90,8 @@ def test_another_table_is_not_explored(command: str, line_run: TrainedTiny, tmp_
     refused = cde(command, run, other)
     assert refused.code == 6
     assert refused.err == (
-        f"error: {other}: expected the table that {run} was trained on; got different content. Name the "
-        f"table that {run} was trained on.\n"
+        f"error: {other}: expected the table that {run} was trained on; got different content. Name that "
+        "table, whose files have the same bytes.\n"
     )
     missing = cde(command, run, tmp_path / "missing.csv")
     assert missing.code == 3

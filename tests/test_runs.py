@@ -367,6 +367,16 @@ def test_a_study_whose_clearing_is_killed_can_be_cleared_again(tmp_path: Path, m
     assert dead >= 4
 
 
+def test_a_file_in_the_place_of_a_run_of_a_study_is_no_run(tmp_path: Path) -> None:
+    write_study(tmp_path / "sweep", "first", overwrite=False)
+    before = tree(tmp_path / "sweep")
+    (tmp_path / "sweep/trial-1").write_text("mine")
+    with pytest.raises(RunError, match=re.escape("expected only a sweep; got 'trial-1'. Move it")):
+        write_study(tmp_path / "sweep", "second", overwrite=True)
+    (tmp_path / "sweep/trial-1").unlink()
+    assert tree(tmp_path / "sweep") == before
+
+
 def test_a_picture_heals_a_damaged_list(tmp_path: Path) -> None:
     write_study(tmp_path / "sweep", "first", overwrite=False)
     sums = tmp_path / "sweep/SHA256SUMS"
@@ -456,6 +466,16 @@ def test_the_old_run_serves_until_its_successor_is_done(tmp_path: Path) -> None:
     run.finish("done")
     assert content_of(tmp_path / "a") == "second"
     assert names_in(tmp_path) == {"a"}
+    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
+
+
+def test_nothing_that_lies_in_the_folder_of_a_successor_moves_into_the_run(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a")
+    (tmp_path / "a" / run_folder.NEXT).mkdir()
+    (tmp_path / "a" / run_folder.NEXT / "stray.txt").write_text("")
+    run = Run.create(tmp_path / "a", overwrite=True)
+    run.write_json("posterior/spec.json", {"content": "second"})
+    run.finish("done")
     assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
 
 

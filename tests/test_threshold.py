@@ -38,6 +38,7 @@ def test_a_threshold_is_an_interval_of_a_target(text: str, expected: Threshold) 
         *((text, "Correct the text.") for text in ("", "y", "y>", ">1", "y=1", "1<y>2", "y>1>0<2")),
         *((text, "is no number. Write @") for text in ("y>x", "y>1_0", "y>１", "y>y")),
         *((text, "is no number") for text in ("y>inf", "y>nan", "y>@", "y>1>0", "y<1<2")),
+        ("y>1e400", "'1e400' is too large. Lower it."),
         *((text, "Name a target.") for text in ("1<2",)),
         ("z>1", "Did you mean|Name a target"),
         ("wind_speed>1", "Did you mean 'wind speed'?"),

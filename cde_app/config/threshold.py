@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cde_app.errors import UsageError
-from cde_app.numerals import read_number
+from cde_app.numerals import is_number, read_number
 from cde_app.words import list_names, nearest
 
 _SIGN = "<=|>=|<|>"
@@ -83,7 +83,8 @@ def parse_threshold(text: str, targets: Sequence[str]) -> Threshold:
     if any(word in targets for word in words):
         wrong = next((word for word in words if word not in targets), words[-1])
         advice = "Name the column after it." if wrong == "@" else f"Write @{wrong} for a column."
-        raise ValueError(f"expected {_FORM}; got {text!r}, in which {wrong!r} is no number. {advice}")
+        fault, advice = ("is too large", "Lower it.") if is_number(wrong) else ("is no number", advice)
+        raise ValueError(f"expected {_FORM}; got {text!r}, in which {wrong!r} {fault}. {advice}")
     near = nearest(words[0], targets) if words else None
     advice = f"Did you mean {near!r}?" if near else "Name a target."
     raise ValueError(f"expected {_FORM} with one of the targets {list_names(targets)}; got {text!r}. {advice}")

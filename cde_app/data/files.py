@@ -153,7 +153,8 @@ def find_files(path: str | Path) -> list[Path]:
     if str(path) == FRAME_PATH:
         raise DataError(f"{source}: must be a CSV or Parquet file; got a frame that was in memory. Name a table.")
     if os.path.isdir(path):
-        advice = f"Name a file in it, or a glob such as '{source}/*.csv'."
+        ending = "parquet" if any(Path(path).glob("*.parquet")) and not any(Path(path).glob("*.csv")) else "csv"
+        advice = f"Name a file in it, or a glob such as '{source}/*.{ending}'."
         raise DataError(f"{source}: must be a file; got a directory. {advice}")
     if os.path.exists(path) and not os.path.isfile(path):
         raise DataError(f"{source}: must be a file that can be read twice; got a pipe or a device. Send it to '-'.")

@@ -195,7 +195,8 @@ class Mixture(Forecast):
 
         def fill(rows: slice) -> None:
             means, sds = self.means[rows, :, 0], np.sqrt(self.variances[rows, :, 0])
-            low, high = ((edge[rows, None] - means) / sds for edge in edges)
+            with np.errstate(over="ignore"):  # of a limit far away, the probability is 0 or 1
+                low, high = ((edge[rows, None] - means) / sds for edge in edges)
             in_upper_tail = low > 0
             low, high = np.where(in_upper_tail, -high, low), np.where(in_upper_tail, -low, high)
             mass = average(np.maximum(ndtr(high) - ndtr(low), 0.0), of_rows(self.weights, rows))
@@ -214,7 +215,8 @@ class Mixture(Forecast):
 
         def fill(rows: slice) -> None:
             weights, sds = of_rows(self.weights, rows), np.sqrt(self.variances[rows, None, :, 0])
-            standardised = (z[rows, :, None] - self.means[rows, None, :, 0]) / sds
+            with np.errstate(over="ignore"):
+                standardised = (z[rows, :, None] - self.means[rows, None, :, 0]) / sds
             cdf[rows] = np.clip(np.einsum(f"ngc,{axes_of(weights)}->ng", ndtr(standardised), weights), 0.0, 1.0)
 
         work_in_blocks(fill, self.num_rows, z.shape[1] * self.num_components)

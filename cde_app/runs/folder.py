@@ -165,7 +165,7 @@ def claim_unfinished(path: Path) -> tuple[Path, int]:
 
 
 def clear(folder: Path) -> None:
-    """Delete the files of earlier trainings in a claimed folder.
+    """Delete the files of earlier trainings in a claimed folder, and whatever is in that of a successor.
 
     Raises:
         RunError: another process is writing a successor there.
@@ -176,6 +176,9 @@ def clear(folder: Path) -> None:
             delete(folder / NEXT)
         finally:
             os.close(lock)
+    if folder.name == NEXT:  # which has no files but cde's; others would move into the run
+        for name in set(os.listdir(folder)) - {LOCK}:
+            delete(folder / name)
     _discard_contents(folder)
 
 

@@ -90,7 +90,7 @@ def check(path: Path, kind: Kind, facts: Mapping[str, Any], *, overwrite: bool) 
     if begun.get("kind") != kind.noun:
         what = f"holds a {begun['kind']}" if "kind" in begun else f"exists and is no {kind.noun}"
         raise RunError(f"{path} {what}; choose another --out.")
-    runs = {name for name in names if kind.is_run(name)}
+    runs = {name for name in names if kind.is_run(name) and (path / name).is_dir()}
     others = foreign(path, kind.results | {FACTS, MANIFEST, SUMS, "plots"})
     check_only(f"a {kind.noun}", path, [name for name in others if name not in runs])
     if not overwrite:

@@ -70,7 +70,7 @@ def own_table(
         RunError: the table is missing where it was, or has another content.
     """
     path = model.settings["data"]["path"] if moved_to is None else moved_to
-    otherwise = otherwise if moved_to is None else f"Name the table that {run.path} was trained on"
+    otherwise = otherwise if moved_to is None else "Name that table, whose files have the same bytes"
     _check_same_table(run, path, otherwise=otherwise, is_named=moved_to is not None)
     with tempfile.TemporaryDirectory() as folder:
         table = prepare_evaluation(path, model.contract, model.split_settings, model.split, Path(folder))

@@ -148,6 +148,8 @@ def test_a_glob_without_a_match_is_named() -> None:
 def test_a_directory_is_refused_with_the_glob_to_use() -> None:
     Path("d").mkdir()
     assert fault_of("d") == ("d: must be a file; got a directory. Name a file in it, or a glob such as 'd/*.csv'.")
+    Path("d/a.parquet").touch()
+    assert fault_of("d").endswith("such as 'd/*.parquet'.")
     os.mkfifo("pipe")
     assert fault_of("pipe") == ("pipe: must be a file that can be read twice; got a pipe or a device. Send it to '-'.")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -347,3 +348,12 @@ def test_draws_mean_sd_quantiles_and_distribution_function_are_of_one_distributi
     np.testing.assert_allclose(cdf, levels, rtol=1e-8)
     narrow = Mixture(np.array([0.6, 0.4]), means[:, :2], variances[:, :2], (transform,))
     assert abs(squares.mean() - narrow.sd()[0, 0] ** 2) > 4 * squares.std() / np.sqrt(num_draws), "the control"
+
+
+def test_limits_and_points_far_away_have_the_probabilities_0_and_1_without_a_warning() -> None:
+    mixture = Mixture(np.ones(1), np.zeros((2, 1, 1)), np.full((2, 1, 1), 1e-4), (Identity(0.0, 1.0),))
+    far = np.full(2, 1e308)
+    with warnings.catch_warnings(action="error"):
+        assert mixture.probability(above=far, below=np.full(2, np.inf)).tolist() == [0.0, 0.0]
+        assert mixture.probability(above=-far, below=far).tolist() == [1.0, 1.0]
+        np.testing.assert_array_equal(mixture.cdf_along(np.array([[-1e308, 1e308]] * 2)), [[0.0, 1.0]] * 2)
