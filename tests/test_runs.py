@@ -474,9 +474,13 @@ def test_nothing_that_lies_in_the_folder_of_a_successor_moves_into_the_run(tmp_p
     (tmp_path / "a" / run_folder.NEXT).mkdir()
     (tmp_path / "a" / run_folder.NEXT / "stray.txt").write_text("")
     run = Run.create(tmp_path / "a", overwrite=True)
+    scratch = tmp_path / "a" / run_folder.NEXT / ".tmp-scratch"
+    scratch.mkdir()  # of the training, which begins before the first file is written
     run.write_json("posterior/spec.json", {"content": "second"})
+    assert scratch.exists()
     run.finish("done")
-    assert names_in(tmp_path / "a") == {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
+    assert names_in(tmp_path / "a") >= {"STATUS", "manifest.json", "posterior", "SHA256SUMS"}
+    assert not (tmp_path / "a/stray.txt").exists()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -177,7 +177,7 @@ def clear(folder: Path) -> None:
         finally:
             os.close(lock)
     if folder.name == NEXT:  # which has no files but cde's; others would move into the run
-        for name in set(os.listdir(folder)) - {LOCK}:
+        for name in entries_of(folder) - {LOCK}:
             delete(folder / name)
     _discard_contents(folder)
 
