@@ -499,8 +499,9 @@ def test_the_summary_says_how_far_each_row_is_from_the_training_rows(line_run: A
     outcome = cde("predict", line_run.run, "new.csv", "--out", "out")
     assert outcome.code == 0
     warning = (
-        "warning: 1 of 3 rows are farther from the training rows than new rows like those are: such combinations of "
-        "inputs were hardly seen. Treat their densities as extrapolations; the column distance is above 1 there."
+        "warning: 1 of 3 rows are farther from the training rows than 999 of 1000 new rows like those should be: such "
+        "combinations of inputs were hardly seen. Treat their densities as extrapolations; the column distance is "
+        "above 1 there."
     )
     assert outcome.err.splitlines()[-1] == warning
     summary = pd.read_csv("out/summary.csv")
@@ -508,6 +509,10 @@ def test_the_summary_says_how_far_each_row_is_from_the_training_rows(line_run: A
     assert list(summary["distance"] > 1) == [False, False, True]
     assert (summary["distance"] > 0).all()
     assert json.loads(Path("out/manifest.json").read_text())["far"] == 1
+    Path("many.csv").write_text("t\n" + "5\n" * 150 + "500\n")
+    outcome = cde("predict", line_run.run, "many.csv", "--out", "many")
+    assert json.loads(Path("many/manifest.json").read_text())["far"] == 1
+    assert "farther" not in outcome.err, "so few may be ordinary"
     model = TrainedModel.load(Run.open(line_run.run))
     np.testing.assert_allclose(model.distance(pd.read_csv("new.csv")), summary["distance"], rtol=1e-12)
     known = cde("predict", line_run.run, line_run.table, "--out", "known", "--json")
