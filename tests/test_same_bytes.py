@@ -97,7 +97,6 @@ def test_files_have_the_same_bytes_from_worker_processes(
     assert here.code == 7, here.err
     request.getfixturevalue("two_workers")
     monkeypatch.setattr(answers, "answer", None)  # in this process
-    monkeypatch.setenv("CDE_MAX_MEMORY", "3GB")
     apart = cde(*command, "--out", "apart")
     assert apart.code == 7, apart.err
     assert apart.err.splitlines()[1:] == here.err.replace("here/", "apart/").splitlines()[1:], "after the seconds"
@@ -128,7 +127,8 @@ def test_a_worker_that_dies_is_replaced_and_ctrl_c_leaves_nothing(number: signal
     psutil = pytest.importorskip("psutil")
     long_table(40_000, seed=9).fillna({"x": 0.0}).to_csv("new.csv", index=False)
     environment = os.environ | {"OMP_NUM_THREADS": "2", "CDE_EXECUTOR": "processes"}
-    command = [sys.executable, "-m", "cde_app", "predict", tiny_run.run, "new.csv", "--samples", "1", "--out"]
+    command = [sys.executable, "-m", "cde_app", "predict", tiny_run.run, "new.csv", "--samples", "1"]
+    command += ["--max-memory", "3GB", "--out"]
     command = [str(word) for word in command]
     process = subprocess.Popen([*command, "out"], env=environment, text=True, stderr=subprocess.PIPE)
 
