@@ -130,7 +130,13 @@ def test_a_worker_that_dies_is_replaced_and_ctrl_c_leaves_nothing(number: signal
     command = [sys.executable, "-m", "cde_app", "predict", tiny_run.run, "new.csv", "--samples", "1"]
     command += ["--max-memory", "3GB", "--out"]
     command = [str(word) for word in command]
-    process = subprocess.Popen([*command, "out"], env=environment, text=True, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "out"],
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
+    )
 
     def workers() -> list[Any]:
         try:
