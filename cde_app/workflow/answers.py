@@ -20,6 +20,7 @@ from cde_app.data.fingerprints import fingerprint_rows
 from cde_app.errors import RunError, UsageError
 from cde_app.execution.choose import Execution
 from cde_app.execution.executor import Worker
+from cde_app.execution.processes import MOST_AHEAD
 from cde_app.machine.memory import available_bytes, how_to_have_more, limit_memory, share
 from cde_app.predictive.columns import LongTable
 from cde_app.predictive.forecast import Forecast
@@ -163,8 +164,10 @@ def num_workers(num_rows: int, questions: Questions, *, num_targets: int, num_co
         return 1
     draws = bytes_of_draws(BLOCK_ROWS, num_targets) * questions.num_samples
     points = bytes_of_point(BLOCK_ROWS, num_components) * num_points(questions.points)
-    # A worker holds what is asked of a block while it is computed, and this process answers that wait for their turn.
-    return execution.most_workers(num_blocks, bytes_per_worker=BYTES_PER_WORKER + 2.5 * (draws + points))
+    # A worker holds a block while it is computed; this process holds answers ahead of their turn, each half of that at
+    # most: of a draw of P targets 16 + 8 P bytes, of a point 32 and 4 for each letter of the target.
+    blocks_each = 1 + MOST_AHEAD / 2
+    return execution.most_workers(num_blocks, bytes_per_worker=BYTES_PER_WORKER + blocks_each * (draws + points))
 
 
 def answers_in_order(
